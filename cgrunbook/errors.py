@@ -1,0 +1,171 @@
+"""Everything that cgrunbook raises, and what each means for the person who must act.
+
+    CgrunbookError
+    ├── ParameterError          a parameter breaks its rule; nothing was called            exit 2
+    ├── UsageError              the command line asks for something that does not exist    exit 2
+    ├── PrerequisiteMissing     what the step builds on is not there yet                   exit 3
+    │   ├── ApiDisabled         a Google API is off in the project
+    │   ├── PermissionMissing   the caller may not do this
+    │   ├── NotSignedIn         no usable Google credentials
+    │   ├── ChainctlMissing     chainctl is not on the PATH
+    │   └── ChainctlSignedOut   chainctl has no valid session
+    ├── StepFailed              a step could not do, or could not prove, what it is for    exit 1
+    │   ├── Declined            the operator declined the change
+    │   └── ServiceError        an outside service refused or broke
+    │       ├── NotFound        the resource does not exist
+    │       ├── AlreadyExists   the name is taken
+    │       ├── Conflict        somebody else changed it in between
+    │       ├── InvalidRequest  the service calls the request wrong
+    │       ├── WrongState      the resource is in a state that forbids this
+    │       ├── Temporary       worth another attempt (429, 503, resets); raised when the attempts are used up
+    │       ├── ChainctlFailed  chainctl ended with an error
+    │       └── RegistryError   a registry refused
+    │           ├── UpstreamCredentialsRefused   wrong, expired or revoked pull token
+    │           ├── ImageNotAvailable            no such image or tag, or not in the organisation's catalogue
+    │           └── DigestMismatch               the bytes are not what their digest says
+    ├── SandboxUnavailable      the sandbox does not start or stopped answering            exit 1
+    ├── KernelDied              a notebook's kernel ended before the notebook did          exit 138
+    └── Interrupted             somebody pressed Ctrl-C or sent SIGTERM                    exit 130
+
+It knows sentences and exit codes, and neither services nor notebooks. Each error carries what happened (`str(error)`)
+and what to do next (`error.remedy`); no error ever carries a secret.
+"""
+
+from __future__ import annotations
+
+from cgrunbook.redaction import redact
+
+
+class CgrunbookError(Exception):
+    """The root: catch it to catch all that cgrunbook raises on purpose.
+
+    Args:
+        message: what was tried and what came back, one or two sentences.
+        remedy: what to do next, as an instruction; empty when the message says it all.
+        debugging: which point of the guide's debugging section this belongs to (1 to 4), 0 for none.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, remedy: str = "", *, debugging: int = 0) -> None:
+        self.message = redact(message)
+        self.remedy = redact(remedy)
+        self.debugging = debugging
+        super().__init__(self.message)
+
+    def __str__(self) -> str:
+        return f"{self.message}\nWhat to do: {self.remedy}" if self.remedy else self.message
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows in place of a traceback: the sentence, not the machinery."""
+        return [f"{type(self).__name__}: {self}"]
+
+
+class ParameterError(CgrunbookError):
+    """A parameter breaks its rule; raised before the first call."""
+
+    exit_code = 2
+
+
+class UsageError(CgrunbookError):
+    """The command line asks for something that does not exist."""
+
+    exit_code = 2
+
+
+class PrerequisiteMissing(CgrunbookError):
+    """What the step builds on is not there yet; the remedy names the notebook or command that makes it."""
+
+    exit_code = 3
+
+
+class ApiDisabled(PrerequisiteMissing):
+    """A Google API is off in the project."""
+
+
+class PermissionMissing(PrerequisiteMissing):
+    """The caller may not do this; the message names the permission and the resource."""
+
+
+class NotSignedIn(PrerequisiteMissing):
+    """There are no usable Google credentials."""
+
+
+class ChainctlMissing(PrerequisiteMissing):
+    """chainctl is not on the PATH."""
+
+
+class ChainctlSignedOut(PrerequisiteMissing):
+    """chainctl has no valid session."""
+
+
+class StepFailed(CgrunbookError):
+    """A step could not do, or could not prove, what it is for."""
+
+
+class Declined(StepFailed):
+    """The operator declined the change that the step had shown."""
+
+
+class ServiceError(StepFailed):
+    """An outside service refused or broke."""
+
+
+class NotFound(ServiceError):
+    """The resource does not exist."""
+
+
+class AlreadyExists(ServiceError):
+    """The name is taken."""
+
+
+class Conflict(ServiceError):
+    """Somebody else changed the resource between the reading and the writing."""
+
+
+class InvalidRequest(ServiceError):
+    """The service calls the request wrong."""
+
+
+class WrongState(ServiceError):
+    """The resource is in a state that forbids this (a disabled secret version, say)."""
+
+
+class Temporary(ServiceError):
+    """Known to pass: 429, 503, a reset connection. Retried; raised when the attempts are used up."""
+
+
+class ChainctlFailed(ServiceError):
+    """Chainctl ended with an error."""
+
+
+class RegistryError(ServiceError):
+    """A registry refused a request."""
+
+
+class UpstreamCredentialsRefused(RegistryError):
+    """The registry does not take the credentials: wrong, expired or revoked."""
+
+
+class ImageNotAvailable(RegistryError):
+    """No such image or tag, or it is not in the organisation's catalogue."""
+
+
+class DigestMismatch(RegistryError):
+    """The bytes that came are not what their digest says."""
+
+
+class SandboxUnavailable(CgrunbookError):
+    """The sandbox does not start or stopped answering."""
+
+
+class KernelDied(CgrunbookError):
+    """A notebook's kernel ended before the notebook did."""
+
+    exit_code = 138
+
+
+class Interrupted(CgrunbookError):
+    """Somebody pressed Ctrl-C or sent SIGTERM."""
+
+    exit_code = 130
