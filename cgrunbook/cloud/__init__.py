@@ -1,0 +1,121 @@
+"""The outside world, one file a service; it knows protocols and not the guide, shows nothing and asks nothing.
+
+Importing it stays cheap: Google's clients, requests, urllib3 and docker are imported by the first use of a service.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from cgrunbook.cloud.attempts import Attempts, Wait
+from cgrunbook.cloud.connection import Connection, RegistryHost, Target, connect
+
+if TYPE_CHECKING:
+    from cgrunbook.cloud.artifact_registry import ArtifactRegistry
+    from cgrunbook.cloud.chainctl import Chainctl
+    from cgrunbook.cloud.docker import Docker
+    from cgrunbook.cloud.project import Project
+    from cgrunbook.cloud.registry import BasicCredentials, Registry
+    from cgrunbook.cloud.secret_manager import SecretManager
+
+__all__ = ["Attempts", "Cloud", "Connection", "RegistryHost", "Target", "Wait", "connect", "open_cloud"]
+
+
+class Cloud:
+    """One target, with a property for each service, made at its first use.
+
+    Args:
+        connection: where the services are and who calls them.
+        attempts: how long to try what is temporary, and who sees the waits.
+    """
+
+    def __init__(self, connection: Connection, attempts: Attempts | None = None) -> None:
+        self.connection = connection
+        self.attempts = attempts if attempts is not None else Attempts()
+
+    @cached_property
+    def project(self) -> Project:
+        """The project: its number, APIs, service agent and the caller's permissions."""
+        from cgrunbook.cloud.project import Project  # noqa: PLC0415 - Google's clients
+
+        return Project(self.connection, self.attempts)
+
+    @cached_property
+    def repositories(self) -> ArtifactRegistry:
+        """Artifact Registry's repositories of the location."""
+        from cgrunbook.cloud.artifact_registry import ArtifactRegistry  # noqa: PLC0415 - Google's clients
+
+        return ArtifactRegistry(self.connection, self.attempts)
+
+    @cached_property
+    def secrets(self) -> SecretManager:
+        """Secret Manager's secrets of the project."""
+        from cgrunbook.cloud.secret_manager import SecretManager  # noqa: PLC0415 - Google's clients
+
+        return SecretManager(self.connection, self.attempts)
+
+    @cached_property
+    def artifact_registry_host(self) -> Registry:
+        """The location's docker.pkg.dev, signed in with the caller's access token, fresh at each exchange."""
+        from cgrunbook.cloud.registry import BasicCredentials, Registry  # noqa: PLC0415 - urllib3
+
+        def credentials() -> BasicCredentials:
+            return BasicCredentials("oauth2accesstoken", self.connection.access_token())
+
+        return Registry(self.connection.artifact_registry_host, credentials, self.attempts)
+
+    def cgr(self, credentials: BasicCredentials | None = None) -> Registry:
+        """Chainguard's registry.
+
+        Args:
+            credentials: a pull token's username and password; None for the public images.
+
+        Returns:
+            The registry; a new one at each call, since tokens are kept by credentials.
+        """
+        from cgrunbook.cloud.registry import Registry  # noqa: PLC0415 - urllib3
+
+        return Registry(self.connection.cgr, credentials, self.attempts)
+
+    @cached_property
+    def chainctl(self) -> Chainctl:
+        """Chainguard's command: login state and pull tokens."""
+        from cgrunbook.cloud.chainctl import Chainctl  # noqa: PLC0415 - only where it is used
+
+        return Chainctl(self.connection.chainctl, self.connection.environment, self.attempts)
+
+    @cached_property
+    def docker(self) -> Docker:
+        """Docker's configuration file and, where one answers, its engine."""
+        from cgrunbook.cloud.docker import Docker  # noqa: PLC0415 - the docker SDK
+
+        return Docker(self.connection.docker_config, self.attempts)
+
+
+def open_cloud(
+    target: Target,
+    *,
+    project_id: str = "",
+    location: str = "us-central1",
+    organization: str = "",
+    attempts: Attempts | None = None,
+) -> Cloud:
+    """Connect to a target; starts the sandbox where that is the target.
+
+    Args:
+        target: "sandbox" or "google-cloud".
+        project_id: the project's id; "" for the target's default.
+        location: Artifact Registry's location.
+        organization: the Chainguard organisation; "" for the sandbox's own, or none.
+        attempts: how long to try what is temporary, and who sees the waits.
+
+    Returns:
+        The target's services, none of them called yet.
+
+    Raises:
+        NotSignedIn: no Google credentials were found.
+        ParameterError: no project was given and none is configured.
+        SandboxUnavailable: the sandbox does not start.
+    """
+    return Cloud(connect(target, project_id=project_id, location=location, organization=organization), attempts)
