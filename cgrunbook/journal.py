@@ -1,0 +1,356 @@
+"""What is remembered of a run: the journal, line by line as it happens, and the record that is read out of it.
+
+The journal is the only thing written while a run works; the record holds nothing that the journal does not. It knows the run folder
+and the shape of both files, and not how a step is performed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import json
+import os
+import secrets
+import tempfile
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from cgrunbook.errors import StepFailed
+from cgrunbook.redaction import redact_all
+
+JOURNAL = "journal.jsonl"
+RECORD = "record.json"
+REPORT = "report.html"
+
+# Set by whoever starts a notebook's kernel on behalf of a run, so that all notebooks of one run write to one folder.
+RUN_FOLDER_VARIABLE = "CGRUNBOOK_RUN_FOLDER"
+
+Event = Literal[
+    "run-started",
+    "notebook-started",
+    "step-started",
+    "planned",
+    "approved",
+    "declined",
+    "intent",
+    "waiting",
+    "outcome",
+    "notebook-ended",
+    "run-ended",
+]
+
+
+def new_run_folder(runs: Path) -> Path:
+    """Make the folder of a new run: its name is its id, in the order of time.
+
+    Args:
+        runs: the folder that holds one folder a run.
+    """
+    name = f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%SZ}-{secrets.token_hex(2)}"
+    folder = runs / name
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise _cannot_write(folder, error) from error
+    return folder
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that whoever looks sees the old one or the new one, and never half of either.
+
+    Raises:
+        StepFailed: the disk is full, or the folder cannot be written.
+    """
+    temporary = ""
+    try:
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, prefix=".", delete=False) as file:
+            temporary = file.name
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except OSError as error:
+        if temporary:
+            with contextlib.suppress(OSError):  # the first error is the one to report
+                Path(temporary).unlink(missing_ok=True)
+        raise _cannot_write(path, error) from error
+
+
+def _cannot_write(path: Path, error: OSError) -> StepFailed:
+    return StepFailed(
+        f"{path} cannot be written: {error.strerror or error}.",
+        "Make room there, or choose another place with --output; then run again: what was done is found and left as it is.",
+    )
+
+
+class Line(BaseModel):
+    """One line of the journal.
+
+    Attributes:
+        time: when, UTC.
+        event: what happened.
+        notebook: in which notebook, by its name without the ending.
+        step: the step's place in its notebook, from 1.
+        data: what belongs to the event.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    time: datetime
+    event: Event
+    notebook: str = ""
+    step: int = 0
+    data: dict[str, Any] = Field(default_factory=dict)
+
+
+class Journal:
+    """The journal of one run: lines are added and synced to disk, none is ever changed.
+
+    Args:
+        folder: the run folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.path = folder / JOURNAL
+
+    def add(self, event: Event, *, notebook: str = "", step: int = 0, **data: Any) -> Line:
+        """Add a line and return when it is on the disk.
+
+        Raises:
+            StepFailed: the disk is full, or the folder cannot be written.
+        """
+        line = Line(time=datetime.now(UTC), event=event, notebook=notebook, step=step, data=redact_all(data))
+        text = line.model_dump_json(exclude_defaults=True) + "\n"
+        try:
+            descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            try:
+                self._end_torn_line(descriptor)
+                os.write(descriptor, text.encode())
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise _cannot_write(self.path, error) from error
+        return line
+
+    def _end_torn_line(self, descriptor: int) -> None:
+        """A process killed while writing leaves a line without its end; the next line must not grow out of it."""
+        size = os.fstat(descriptor).st_size
+        if size:
+            with self.path.open("rb") as file:
+                file.seek(size - 1)
+                if file.read(1) != b"\n":
+                    os.write(descriptor, b"\n")
+
+    def lines(self) -> Iterator[Line]:
+        """The lines that are whole, in the order of writing."""
+        yield from read_lines(self.path)
+
+
+def read_lines(path: Path) -> Iterator[Line]:
+    """Read a journal, passing over a line that a killed process left half written."""
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for text in file:
+            try:
+                yield Line.model_validate_json(text)
+            except ValueError:  # torn by a kill or a full disk; what it would have said shows in the lines that lack
+                continue
+
+
+class ErrorRecord(BaseModel):
+    """Why something failed: the error's name, its sentence, what to do, and the exit code it means."""
+
+    type: str
+    message: str
+    remedy: str = ""
+    exit_code: int = 1
+
+
+class ChangeRecord(BaseModel):
+    """One field of one resource, before and after."""
+
+    resource: str
+    field: str = ""
+    before: Any = None
+    after: Any = None
+
+
+class FindingRecord(BaseModel):
+    """One check: ok, warn or fail, what was seen, what to do."""
+
+    mark: Literal["ok", "warn", "fail"]
+    check: str
+    seen: str
+    remedy: str = ""
+
+
+class StepRecord(BaseModel):
+    """What came of one step. `outcome` is null while it works, and stays so when it was killed."""
+
+    number: int
+    title: str
+    section: str = ""
+    started: datetime
+    ended: datetime | None = None
+    seconds: float | None = None
+    outcome: Literal["unchanged", "created", "updated", "deleted", "planned", "declined", "failed"] | None = None
+    approval: Literal["not asked", "approved", "declined"] = "not asked"
+    changes: list[ChangeRecord] = []
+    commands: list[str] = []
+    notes: list[str] = []
+    brief: str = ""
+    evidence: dict[str, Any] = {}
+    findings: list[FindingRecord] = []
+    waits: float = 0.0
+    error: ErrorRecord | None = None
+
+
+class NotebookRecord(BaseModel):
+    """One notebook of the run. `outcome` is null when nobody could write what came of it."""
+
+    name: str
+    started: datetime
+    ended: datetime | None = None
+    outcome: Literal["done", "failed", "interrupted"] | None = None
+    error: ErrorRecord | None = None
+    parameters: dict[str, Any] = {}
+    steps: list[StepRecord] = []
+
+
+class Record(BaseModel):
+    """The record of a run, as `record.json` holds it.
+
+    `exit_code` follows the command line: 0 done, 1 a step failed, 2 bad parameters, 3 a prerequisite is missing, 4 a plan
+    found something to change, 130 interrupted, 138 the kernel died; null when the run was killed before it could say.
+    """
+
+    format: Literal["cgrunbook.record/1"] = "cgrunbook.record/1"
+    run: str
+    version: str = ""
+    operator: str = ""
+    mode: Literal["apply", "plan"] = "apply"
+    target: dict[str, str] = {}
+    started: datetime | None = None
+    ended: datetime | None = None
+    exit_code: int | None = None
+    notebooks: list[NotebookRecord] = []
+
+    @property
+    def changes(self) -> list[ChangeRecord]:
+        """All that was changed, or would be."""
+        return [change for notebook in self.notebooks for step in notebook.steps for change in step.changes]
+
+    @property
+    def first_error(self) -> ErrorRecord | None:
+        """What ended the run, if something did."""
+        for notebook in self.notebooks:
+            if notebook.error:
+                return notebook.error
+        return None
+
+
+def operator() -> str:
+    """Who is at this machine, for the record."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return f"uid {os.getuid()}"
+
+
+def record_of(folder: Path) -> Record:
+    """Read the record of a run out of its journal.
+
+    Args:
+        folder: the run folder.
+    """
+    record = Record(run=folder.resolve().name)
+    for line in read_lines(folder / JOURNAL):
+        _take(record, line)
+    return record
+
+
+def write_record(folder: Path) -> Record:
+    """Write `record.json` as the journal has it now.
+
+    Returns:
+        What was written.
+    """
+    record = record_of(folder)
+    write_whole(folder / RECORD, record.model_dump_json(indent=2) + "\n")
+    return record
+
+
+def read_record(folder: Path) -> Record:
+    """Read `record.json`."""
+    return Record.model_validate_json((folder / RECORD).read_text(encoding="utf-8"))
+
+
+def _take(record: Record, line: Line) -> None:
+    """Let one line of the journal add to the record."""
+    data = line.data
+    if line.event == "run-started":
+        record.started = line.time
+        record.version, record.operator = str(data.get("version", "")), str(data.get("operator", ""))
+        record.mode = data.get("mode", "apply")
+        record.target |= data.get("target", {})
+    elif line.event == "run-ended":
+        record.ended, record.exit_code = line.time, data.get("exit_code")
+    elif line.event == "notebook-started":
+        record.notebooks.append(
+            NotebookRecord(name=line.notebook, started=line.time, parameters=data.get("parameters", {}))
+        )
+        record.target |= data.get("target", {})
+        record.started = record.started or line.time
+    elif notebook := next((item for item in reversed(record.notebooks) if item.name == line.notebook), None):
+        _take_into_notebook(notebook, line)
+
+
+def _take_into_notebook(notebook: NotebookRecord, line: Line) -> None:
+    data = line.data
+    if line.event == "notebook-ended":
+        notebook.ended, notebook.outcome = line.time, data.get("outcome")
+        notebook.error = _error(data) or notebook.error
+        return
+    if line.event == "step-started":
+        notebook.steps.append(
+            StepRecord(
+                number=line.step, title=str(data.get("title", "")), section=str(data.get("section", "")), started=line.time
+            )
+        )
+        return
+    step = next((item for item in reversed(notebook.steps) if item.number == line.step), None)
+    if step is None:
+        return
+    if line.event == "planned":
+        step.changes = [ChangeRecord.model_validate(change) for change in data.get("changes", [])]
+        step.commands, step.notes = list(data.get("commands", [])), list(data.get("notes", []))
+    elif line.event == "approved":
+        step.approval = "approved"
+    elif line.event == "declined":
+        step.approval = "declined"
+    elif line.event == "waiting":
+        step.waits += float(data.get("seconds", 0.0))
+    elif line.event == "outcome":
+        step.ended, step.outcome = line.time, data.get("outcome")
+        step.seconds = data.get("seconds")
+        step.brief, step.evidence = str(data.get("brief", "")), dict(data.get("evidence", {}))
+        step.findings = [FindingRecord.model_validate(finding) for finding in data.get("findings", [])]
+        step.error = _error(data)
+        notebook.error = step.error
+
+
+def _error(data: Mapping[str, Any]) -> ErrorRecord | None:
+    return ErrorRecord.model_validate(data["error"]) if data.get("error") else None
+
+
+def record_schema() -> str:
+    """The JSON schema of `record.json`, for the documentation."""
+    return json.dumps(Record.model_json_schema(), indent=2) + "\n"
