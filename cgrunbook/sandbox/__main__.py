@@ -1,0 +1,156 @@
+"""The sandbox's server process: `python -m cgrunbook.sandbox --home DIR`, started by `process.start`.
+
+Knows the order in which the process comes up: lock, log, state, ports, ready. Knows no service.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shlex
+import signal
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import cgrunbook
+from cgrunbook.sandbox import process
+from cgrunbook.sandbox.context import Sandbox, Settings, Tokens, log
+from cgrunbook.sandbox.state import Clock, State
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the server until SIGTERM.
+
+    Args:
+        arguments: The command line without the program's name.
+
+    Returns:
+        0 after an orderly end, 1 when the home is served by another process.
+    """
+    import argparse
+
+    parser = argparse.ArgumentParser(prog="python -m cgrunbook.sandbox", description="The cgrunbook sandbox's server.")
+    parser.add_argument("--home", required=True, type=Path, help="CGRUNBOOK_HOME; the state goes to its folder sandbox/")
+    parser.add_argument("--upstream", help="URL of a registry that stands in for cgr.dev")
+    parser.add_argument("--iam-delay", type=float, help="seconds until an IAM policy takes effect")
+    parser.add_argument("--agent-delay", type=float, help="seconds until a new service agent is visible")
+    parser.add_argument("--ready-fd", type=int, help="descriptor to write a line to when requests are answered")
+    given = parser.parse_args(arguments)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.umask(0o077)
+    home: Path = given.home
+    folder = process.folder_of(home)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.chmod(0o700)
+
+    from filelock import FileLock, Timeout
+
+    life = FileLock(process.life_lock_of(home))
+    try:
+        life.acquire(timeout=10)
+    except Timeout:
+        sys.stderr.write(f"Another process serves {home}.\n")
+        return 1
+    (folder / process.PID_FILE).write_text(str(os.getpid()))
+    (folder / process.SANDBOX_FILE).unlink(missing_ok=True)
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+
+    from cgrunbook.sandbox import server
+
+    settings = Settings(
+        home=folder,
+        upstream=given.upstream,
+        iam_delay=_seconds(given.iam_delay, "CGRUNBOOK_SANDBOX_IAM_DELAY", Settings.iam_delay),
+        agent_delay=_seconds(given.agent_delay, "CGRUNBOOK_SANDBOX_AGENT_DELAY", Settings.agent_delay),
+        validation_in_operation=os.environ.get("CGRUNBOOK_SANDBOX_VALIDATION_IN_OPERATION", "") == "1",
+    )
+    state = State(folder / "state.db")
+    remembered = {row["host"]: row["port"] for row in state.read().execute("SELECT host, port FROM port")}
+    ports, sockets = server.open_sockets(remembered)
+    if ports != remembered:
+        with state.transaction() as connection:
+            connection.execute("DELETE FROM port")
+            connection.executemany("INSERT INTO port VALUES (?, ?)", ports.items())
+    hosts = {host: f"127.0.0.1:{port}" for host, port in sorted(ports.items())}
+    _give_operator_a_token(folder, settings, Tokens(state, Clock(state)))
+    process.write_client_files(home, hosts)
+    _install_commands(home, folder)
+    sandbox = Sandbox(settings, state, hosts)
+    identity = server.process_identity()
+
+    def ready() -> None:
+        process.write_atomically(
+            folder / process.SANDBOX_FILE,
+            json.dumps(
+                {
+                    "pid": os.getpid(),
+                    "started": datetime.now(UTC).isoformat(timespec="seconds"),
+                    "version": cgrunbook.__version__,
+                    "hosts": hosts,
+                    "project_id": settings.project_id,
+                    "project_number": settings.project_number,
+                    "organization": settings.organization,
+                },
+                indent=2,
+            ),
+        )
+        log.info("serving %s", home)
+        if given.ready_fd is not None:
+            try:
+                os.write(given.ready_fd, b"ready\n")
+            except BrokenPipeError:
+                log.info("whoever started this process has gone; serving all the same")
+            os.close(given.ready_fd)
+
+    server.serve(sandbox, sockets, identity, ready)
+    (folder / process.SANDBOX_FILE).unlink(missing_ok=True)
+    state.close()
+    log.info("ended")
+    return 0
+
+
+def _seconds(argument: float | None, variable: str, default: float) -> float:
+    if argument is not None:
+        return argument
+    value = os.environ.get(variable)
+    if not value:
+        return default
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        log.warning("%s=%r is no number of seconds; using %s", variable, value, default)
+        return default
+
+
+def _give_operator_a_token(folder: Path, settings: Settings, tokens: Tokens) -> None:
+    path = folder / process.TOKEN_FILE
+    if path.exists() and (token := path.read_text().strip()):
+        tokens.admit(token, settings.operator)
+    else:
+        process.write_atomically(path, tokens.issue(settings.operator))
+
+
+def _install_commands(home: Path, folder: Path) -> None:
+    """Write the stand-ins' launchers anew at each start: the interpreter may have moved since the last one."""
+    package_root = Path(cgrunbook.__file__).parent.parent
+    for relative, module in (
+        ("bin/chainctl", "cgrunbook.sandbox.chainctl"),
+        ("bin-fallback/docker-credential-gcloud", "cgrunbook.sandbox.gcloud_helper"),
+    ):
+        path = folder / relative
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        script = (
+            "#!/bin/sh\n"
+            f"CGRUNBOOK_HOME={shlex.quote(str(home))}\n"
+            f"PYTHONPATH={shlex.quote(str(package_root))}${{PYTHONPATH:+:$PYTHONPATH}}\n"
+            "export CGRUNBOOK_HOME PYTHONPATH\n"
+            f'exec {shlex.quote(sys.executable)} -m {module} "$@"\n'
+        )
+        if not path.exists() or path.read_text() != script:
+            process.write_atomically(path, script, mode=0o700)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,562 @@
+"""The life of the sandbox's process: start, status, stop, reset, and what a shell needs to talk to it.
+
+Knows locks, the state folder's files and the environment of other people's clients. Knows nothing of what is served;
+imports no server, so that asking for the status costs nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from filelock import FileLock
+
+SANDBOX_FILE = "sandbox.json"
+PID_FILE = "server.pid"
+TOKEN_FILE = "access-token"
+SERVER_LOG = "log/server.log"
+
+_READY_SECONDS = 30.0
+_STOP_SECONDS = 8.0
+_IDENTITY_PATH = "/.well-known/cgrunbook-sandbox"
+_ANSWER_SECONDS = 5.0
+
+
+class SandboxFailure(Exception):
+    """The sandbox could not be started, asked or ended; the message says what was tried and what to do."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """A sandbox that answers.
+
+    Attributes:
+        pid: Process id of the server.
+        home: What CGRUNBOOK_HOME is for it.
+        hosts: Real host name to "127.0.0.1:PORT".
+        project_id: Id of the one project.
+        project_number: Its number, digits.
+        organization: The Chainguard organisation.
+        access_token_file: File with the operator's OAuth access token.
+        bin: Folder with the chainctl stand-in; belongs at the front of PATH.
+        fallback_bin: Folder with docker-credential-gcloud for machines without gcloud; belongs at the end of PATH.
+        docker_config: DOCKER_CONFIG of this sandbox.
+        started: When the process became ready, RFC 3339.
+        version: cgrunbook's version that the process runs.
+    """
+
+    pid: int
+    home: Path
+    hosts: dict[str, str]
+    project_id: str
+    project_number: str
+    organization: str
+    access_token_file: Path
+    bin: Path
+    fallback_bin: Path
+    docker_config: Path
+    started: str = ""
+    version: str = ""
+
+    @property
+    def folder(self) -> Path:
+        """The state folder."""
+        return folder_of(self.home)
+
+    def docker_host(self, location: str) -> str:
+        """Return "127.0.0.1:PORT" that plays `LOCATION-docker.pkg.dev`.
+
+        Args:
+            location: For example "us-central1".
+
+        Raises:
+            SandboxFailure: Artifact Registry has no such location.
+        """
+        try:
+            return self.hosts[f"{location}-docker.pkg.dev"]
+        except KeyError:
+            raise SandboxFailure(f"Artifact Registry has no location {location!r}; try us-central1.") from None
+
+
+@dataclass(frozen=True)
+class Status:
+    """What a person wants to know of a running sandbox.
+
+    Attributes:
+        running: The process and its hosts.
+        size_bytes: What the state folder takes on disk.
+        counts: Rows by what they are ("repositories", "secrets", "secret_versions", "cached_manifests").
+    """
+
+    running: Running
+    size_bytes: int
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+def home() -> Path:
+    """Return CGRUNBOOK_HOME, or the platform's user data folder for cgrunbook."""
+    given = os.environ.get("CGRUNBOOK_HOME")
+    if given:
+        return Path(given).expanduser().absolute()
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("cgrunbook"))
+
+
+def folder_of(home: Path) -> Path:
+    """Return the sandbox's state folder.
+
+    Args:
+        home: CGRUNBOOK_HOME.
+    """
+    return home / "sandbox"
+
+
+def life_lock_of(home: Path) -> Path:
+    """Return the file that the server process holds locked for its life.
+
+    Args:
+        home: CGRUNBOOK_HOME.
+    """
+    return home / "sandbox.life.lock"
+
+
+def start(
+    home: Path | None = None,
+    *,
+    upstream: str | None = None,
+    iam_delay: float | None = None,
+    agent_delay: float | None = None,
+) -> Running:
+    """Return the running sandbox, starting it when there is none.
+
+    Several processes may call this at once: one starts it, the others get the same. What a killed sandbox left behind
+    is put right. A running one is returned as it is, whatever `upstream` and the delays say.
+
+    Args:
+        home: CGRUNBOOK_HOME; None for `home()`.
+        upstream: URL of a real registry that stands in for cgr.dev.
+        iam_delay: Seconds until a changed IAM policy takes effect; None for the variable or the default.
+        agent_delay: Seconds until a new service agent is visible; None for the variable or the default.
+
+    Raises:
+        SandboxFailure: The home cannot be used, or the process did not come up.
+    """
+    base = _base(home)
+    if (running := _answering(base)) is not None:
+        return running
+    with _start_lock(base):
+        if (running := _answering(base)) is not None:
+            return running
+        if _is_served(base):
+            # Alive and not answering: hung, or stopped. It cannot be used and would hold the lock for ever.
+            _end(base)
+        _launch(base, upstream, iam_delay, agent_delay)
+        running = _answering(base)
+        if running is None:
+            raise SandboxFailure(f"The sandbox started and then did not answer.{_log_tail(base)}")
+        return running
+
+
+def status(home: Path | None = None) -> Status | None:
+    """Return what runs, or None.
+
+    Args:
+        home: CGRUNBOOK_HOME; None for `home()`.
+    """
+    base = _base(home)
+    running = _answering(base)
+    if running is None:
+        return None
+    size = 0
+    for path in folder_of(base).rglob("*"):
+        with contextlib.suppress(FileNotFoundError):  # a temporary file that went away while we looked
+            size += path.lstat().st_size
+    return Status(running, size, _counts(folder_of(base) / "state.db"))
+
+
+def stop(home: Path | None = None) -> bool:
+    """End the sandbox; its state stays.
+
+    Args:
+        home: CGRUNBOOK_HOME; None for `home()`.
+
+    Returns:
+        Whether there was one to end.
+
+    Raises:
+        SandboxFailure: The process could not be ended.
+    """
+    base = _base(home)
+    if not base.exists():
+        return False
+    with _start_lock(base):
+        return _end(base)
+
+
+def reset(home: Path | None = None) -> None:
+    """End the sandbox and remove its state whole.
+
+    Args:
+        home: CGRUNBOOK_HOME; None for `home()`. The folder itself goes too when nothing else is in it.
+
+    Raises:
+        SandboxFailure: The process could not be ended or the folder not be removed.
+    """
+    base = _base(home)
+    if not base.exists():
+        return
+    with _start_lock(base):
+        _end(base)
+        folder = folder_of(base)
+        going = base / f"sandbox.removing-{os.getpid()}"
+        try:
+            if folder.exists():
+                folder.rename(going)
+            for leftover in base.glob("sandbox.removing-*"):
+                shutil.rmtree(leftover)
+        except OSError as problem:
+            raise SandboxFailure(f"The sandbox's folder {folder} could not be removed: {problem}.") from problem
+        # filelock notices when the file it locked is no longer the one at the path, so removing both here is safe.
+        life_lock_of(base).unlink(missing_ok=True)
+        _start_lock_path(base).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # other things of cgrunbook may live there
+        base.rmdir()
+
+
+def environment(running: Running) -> dict[str, str]:
+    """Return the variables with which gcloud, docker, podman, skopeo, crane and Terraform talk to the sandbox.
+
+    Args:
+        running: The sandbox.
+
+    Returns:
+        Variable to value. PATH is this process's with the stand-ins' folders added, once each.
+    """
+
+    def api(host: str) -> str:
+        return f"http://{running.hosts[host]}/"
+
+    parts = [part for part in os.environ.get("PATH", os.defpath).split(os.pathsep) if part]
+    own = {str(running.bin), str(running.fallback_bin)}
+    path = os.pathsep.join([str(running.bin), *(p for p in parts if p not in own), str(running.fallback_bin)])
+    token = running.access_token_file.read_text().strip()
+    return {
+        "CGRUNBOOK_HOME": str(running.home),
+        "CGRUNBOOK_SANDBOX_DOCKER_HOST": running.docker_host("us-central1"),
+        "CGRUNBOOK_SANDBOX_CGR_HOST": running.hosts["cgr.dev"],
+        "CLOUDSDK_CONFIG": str(running.folder / "gcloud"),
+        "CLOUDSDK_CORE_PROJECT": running.project_id,
+        "CLOUDSDK_CORE_DISABLE_PROMPTS": "1",
+        "CLOUDSDK_CORE_DISABLE_USAGE_REPORTING": "1",
+        "CLOUDSDK_AUTH_ACCESS_TOKEN_FILE": str(running.access_token_file),
+        "CLOUDSDK_ARTIFACTS_ALLOW_UNRECOGNIZED_REGISTRY": "1",
+        "CLOUDSDK_COMPONENT_MANAGER_DISABLE_UPDATE_CHECK": "1",
+        "CLOUDSDK_API_ENDPOINT_OVERRIDES_ARTIFACTREGISTRY": api("artifactregistry.googleapis.com"),
+        "CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER": api("secretmanager.googleapis.com"),
+        "CLOUDSDK_API_ENDPOINT_OVERRIDES_SERVICEUSAGE": api("serviceusage.googleapis.com"),
+        "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDRESOURCEMANAGER": api("cloudresourcemanager.googleapis.com"),
+        "GOOGLE_PROJECT": running.project_id,
+        "GOOGLE_OAUTH_ACCESS_TOKEN": token,
+        "GOOGLE_ARTIFACT_REGISTRY_CUSTOM_ENDPOINT": api("artifactregistry.googleapis.com") + "v1/",
+        "GOOGLE_SECRET_MANAGER_CUSTOM_ENDPOINT": api("secretmanager.googleapis.com") + "v1/",
+        "GOOGLE_SERVICE_USAGE_CUSTOM_ENDPOINT": api("serviceusage.googleapis.com") + "v1/",
+        "GOOGLE_RESOURCE_MANAGER_CUSTOM_ENDPOINT": api("cloudresourcemanager.googleapis.com") + "v1/",
+        "GOOGLE_RESOURCE_MANAGER_V3_CUSTOM_ENDPOINT": api("cloudresourcemanager.googleapis.com") + "v3/",
+        "DOCKER_CONFIG": str(running.docker_config),
+        "REGISTRY_AUTH_FILE": str(running.docker_config / "config.json"),
+        "CONTAINERS_REGISTRIES_CONF": str(running.folder / "containers" / "registries.conf"),
+        "PATH": path,
+    }
+
+
+def access_token(principal: str, home: Path | None = None, lifetime_seconds: float | None = None) -> str:
+    """Return a new access token of the sandbox for somebody else than the operator.
+
+    Args:
+        principal: IAM's member form, for example "user:reader@example.com".
+        home: CGRUNBOOK_HOME; None for `home()`. The sandbox may be running or not.
+        lifetime_seconds: Seconds until the token expires; None for never.
+
+    Raises:
+        SandboxFailure: There is no sandbox at this home.
+    """
+    from cgrunbook.sandbox.context import Tokens
+    from cgrunbook.sandbox.state import Clock, State
+
+    database = folder_of(_base(home)) / "state.db"
+    if not database.exists():
+        raise SandboxFailure(f"There is no sandbox at {_base(home)}; run: cgrunbook sandbox start")
+    state = State(database)
+    try:
+        return Tokens(state, Clock(state)).issue(principal, lifetime_seconds)
+    finally:
+        state.close()
+
+
+def write_atomically(path: Path, text: str, mode: int = 0o600) -> None:
+    """Write a file so that a reader finds the old text or the new one, never a part.
+
+    Args:
+        path: The file; its folder exists.
+        text: What it shall hold.
+        mode: Permission bits.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(path)
+
+
+def write_client_files(home: Path, hosts: Mapping[str, str]) -> None:
+    """Write what containers' own clients need to take the loopback hosts for plain-http registries.
+
+    Args:
+        home: CGRUNBOOK_HOME.
+        hosts: Real host name to "127.0.0.1:PORT".
+    """
+    folder = folder_of(home)
+    for name in ("docker", "containers", "gcloud"):
+        (folder / name).mkdir(mode=0o700, exist_ok=True)
+    docker_config = folder / "docker" / "config.json"
+    if not docker_config.exists():
+        write_atomically(docker_config, "{}\n")
+    registries = [address for host, address in hosts.items() if host == "cgr.dev" or host.endswith("-docker.pkg.dev")]
+    text = 'unqualified-search-registries = []\nshort-name-mode = "enforcing"\n' + "".join(
+        f'\n[[registry]]\nlocation = "{address}"\ninsecure = true\n' for address in registries
+    )
+    path = folder / "containers" / "registries.conf"
+    if not path.exists() or path.read_text() != text:
+        write_atomically(path, text)
+
+
+def _base(home_given: Path | None) -> Path:
+    return home() if home_given is None else home_given.expanduser().absolute()
+
+
+def _start_lock_path(base: Path) -> Path:
+    return base / "sandbox.start.lock"
+
+
+@contextlib.contextmanager
+def _start_lock(base: Path) -> Iterator[FileLock]:
+    """Hold the lock under which a sandbox is started, ended or removed."""
+    from filelock import FileLock, Timeout
+
+    for _ in range(10):
+        try:
+            base.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = FileLock(_start_lock_path(base), mode=0o600)
+            lock.acquire(timeout=2 * _READY_SECONDS)
+        except FileNotFoundError:
+            continue  # a reset removed the folder between the two calls
+        except Timeout as slow:
+            raise SandboxFailure(
+                f"Another process has been starting or stopping the sandbox at {base} for a minute. "
+                "End that process, then try again."
+            ) from slow
+        except OSError as problem:
+            raise SandboxFailure(
+                f"The sandbox's home {base} cannot be used: {problem.strerror or problem}. "
+                "Set CGRUNBOOK_HOME to a folder that you may write."
+            ) from problem
+        try:
+            yield lock
+        finally:
+            lock.release()
+        return
+    raise SandboxFailure(f"The sandbox's home {base} disappears as fast as it is made. Is a reset running elsewhere?")
+
+
+def _is_served(base: Path) -> bool:
+    """Tell whether a server process lives: it holds its lock until it ends, however it ends."""
+    from filelock import FileLock, Timeout
+
+    path = life_lock_of(base)
+    if not path.exists():
+        return False
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    except OSError as problem:
+        raise SandboxFailure(
+            f"The sandbox's home {base} cannot be used: {problem.strerror or problem}. "
+            "Set CGRUNBOOK_HOME to a folder that you may write."
+        ) from problem
+    lock.release()
+    return False
+
+
+def _answering(base: Path) -> Running | None:
+    """Return what sandbox.json tells, when the process it names answers for it."""
+    folder = folder_of(base)
+    try:
+        told = json.loads((folder / SANDBOX_FILE).read_text(encoding="utf-8"))
+        running = Running(
+            pid=int(told["pid"]),
+            home=base,
+            hosts=dict(told["hosts"]),
+            project_id=told["project_id"],
+            project_number=told["project_number"],
+            organization=told["organization"],
+            access_token_file=folder / TOKEN_FILE,
+            bin=folder / "bin",
+            fallback_bin=folder / "bin-fallback",
+            docker_config=folder / "docker",
+            started=told["started"],
+            version=told["version"],
+        )
+        address = running.hosts["serviceusage.googleapis.com"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # none, or a file that no server of ours wrote whole
+    return running if _identity(address).get("pid") == running.pid else None
+
+
+def _identity(address: str) -> dict[str, object]:
+    """Ask a port whose it is; {} when it is nobody's or a stranger's."""
+    import socket
+
+    host, _, port = address.rpartition(":")
+    request = f"GET {_IDENTITY_PATH} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n".encode()
+    answer = b""
+    try:
+        with socket.create_connection((host, int(port)), timeout=_ANSWER_SECONDS) as connection:
+            connection.sendall(request)
+            while part := connection.recv(4096):
+                answer += part
+        told = json.loads(answer.partition(b"\r\n\r\n")[2])
+    except (OSError, ValueError):
+        return {}
+    return told if isinstance(told, dict) and told.get("cgrunbook") == "sandbox" else {}
+
+
+def _launch(base: Path, upstream: str | None, iam_delay: float | None, agent_delay: float | None) -> None:
+    folder = folder_of(base)
+    reader, writer = os.pipe()
+    command = [sys.executable, "-m", "cgrunbook.sandbox", "--home", str(base), "--ready-fd", str(writer)]
+    for option, value in (("--upstream", upstream), ("--iam-delay", iam_delay), ("--agent-delay", agent_delay)):
+        if value is not None:
+            command += [option, str(value)]
+    package_root = str(Path(__file__).parents[2])
+    inherited = os.environ.get("PYTHONPATH")
+    child_environment = os.environ | {
+        "PYTHONPATH": package_root + (os.pathsep + inherited if inherited else ""),
+        "PYTHONUNBUFFERED": "1",
+    }
+    try:
+        try:
+            (folder / "log").mkdir(mode=0o700, parents=True, exist_ok=True)
+            log = os.open(folder / SERVER_LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        except OSError as problem:
+            raise SandboxFailure(
+                f"The sandbox's folder {folder} cannot be written: {problem.strerror or problem}. "
+                "Set CGRUNBOOK_HOME to a folder that you may write, on a disk with space."
+            ) from problem
+        try:
+            child = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=folder,
+                env=child_environment,
+                pass_fds=(writer,),
+                start_new_session=True,
+            )
+        finally:
+            os.close(log)
+    finally:
+        os.close(writer)
+        if sys.exc_info()[0] is not None:
+            os.close(reader)
+    try:
+        ready = _wait_for_line(reader, _READY_SECONDS)
+    finally:
+        os.close(reader)
+    if ready:
+        # The child outlives us on purpose; without this Popen would warn of a child that nobody waited for.
+        child.returncode = 0
+        return
+    if child.poll() is None:
+        child.kill()
+    child.wait()
+    raise SandboxFailure(
+        f"The sandbox did not come up (its process ended with {child.returncode}).{_log_tail(base)} "
+        "After `cgrunbook sandbox reset` it starts from nothing."
+    )
+
+
+def _wait_for_line(descriptor: int, seconds: float) -> bool:
+    """Return whether a line came before the other end closed or the time was over."""
+    import select
+
+    deadline = time.monotonic() + seconds
+    while (left := deadline - time.monotonic()) > 0:
+        readable, _, _ = select.select([descriptor], [], [], left)
+        if readable:
+            return os.read(descriptor, 64) != b""
+    return False
+
+
+def _end(base: Path) -> bool:
+    """End the server of a home, with the start lock held; return whether there was one."""
+    if not _is_served(base):
+        return False
+    pid_file = folder_of(base) / PID_FILE
+    deadline = time.monotonic() + _STOP_SECONDS
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.kill(int(pid_file.read_text()), number)
+        except ProcessLookupError:
+            pass  # it is just ending
+        except (OSError, ValueError) as problem:
+            raise SandboxFailure(f"The sandbox at {base} could not be ended: {problem}.") from problem
+        while time.monotonic() < deadline:
+            if not _is_served(base):
+                (folder_of(base) / SANDBOX_FILE).unlink(missing_ok=True)
+                return True
+            time.sleep(0.01)
+        deadline = time.monotonic() + _STOP_SECONDS
+    raise SandboxFailure(f"The sandbox's process at {base} does not end, not even on SIGKILL.")
+
+
+def _log_tail(base: Path) -> str:
+    try:
+        lines = (folder_of(base) / SERVER_LOG).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    return "" if not lines else f" The last line of its log ({folder_of(base) / SERVER_LOG}): {lines[-1]}"
+
+
+def _counts(database: Path) -> dict[str, int]:
+    import sqlite3
+
+    tables = {
+        "repositories": "repository",
+        "secrets": "secret",
+        "secret_versions": "secret_version",
+        "cached_manifests": "cached_manifest",
+    }
+    counts: dict[str, int] = {}
+    with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=5)) as connection:
+        present = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        for what, table in tables.items():
+            query = f"SELECT count(*) FROM {table}"  # noqa: S608 - the names are the four above
+            counts[what] = connection.execute(query).fetchone()[0] if table in present else 0
+    return counts

@@ -1,0 +1,281 @@
+"""One uvicorn over many loopback ports: each port plays one host, and a request belongs to the port it came in by.
+
+Knows which module plays which host, what is refused before any service sees it, and the request log. Knows no service.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import json
+import os
+import signal
+import socket
+import sqlite3
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
+from typing import Any
+from urllib.parse import parse_qsl
+
+import uvicorn
+
+from cgrunbook.sandbox import context, errors
+from cgrunbook.sandbox.context import Sandbox, log
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+#: Where every port says whose it is, so that a starter can tell this sandbox from whatever else took a port.
+IDENTITY_PATH = "/.well-known/cgrunbook-sandbox"
+
+#: Query parameters whose values the request log may show; of all others it shows the name only.
+_SHOWN_PARAMETERS = frozenset(
+    "$alt alt pageSize pageToken filter orderBy updateMask repositoryId repository_id secretId view scope service n last "
+    "digest artifactType options.requestedPolicyVersion validateOnly force".split()
+)
+
+_FACTORIES: Mapping[str, tuple[str, str]] = {
+    context.ARTIFACT_REGISTRY: ("cgrunbook.sandbox.google.artifact_registry", "app"),
+    context.SECRET_MANAGER: ("cgrunbook.sandbox.google.secret_manager", "app"),
+    context.SERVICE_USAGE: ("cgrunbook.sandbox.google.service_usage", "app"),
+    context.RESOURCE_MANAGER: ("cgrunbook.sandbox.google.resource_manager", "app"),
+    context.CGR_DEV: ("cgrunbook.sandbox.registry.cgr_dev", "app"),
+    context.BLOB_HOST: ("cgrunbook.sandbox.registry.cgr_dev", "blob_app"),
+    context.CONSOLE_API: ("cgrunbook.sandbox.chainguard", "app"),
+}
+_DOCKER_FACTORY = ("cgrunbook.sandbox.registry.docker_pkg_dev", "app")
+_DOCKER_SUFFIX = context.docker_host_name("")
+
+
+class Dispatcher:
+    """The ASGI application: refuses, logs, hands on, and turns whatever is raised into the answer it stands for.
+
+    Args:
+        sandbox: Given to every service.
+        identity: What the identity path answers, as JSON.
+    """
+
+    def __init__(self, sandbox: Sandbox, identity: Mapping[str, object]) -> None:
+        self._sandbox = sandbox
+        self._identity = json.dumps(identity).encode()
+        self._hosts = {int(address.rpartition(":")[2]): name for name, address in sandbox.hosts.items()}
+        self._apps: dict[str, ASGIApp] = {}
+        self._requests = context.RequestLog(sandbox.settings.home / "log" / "requests.jsonl")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return
+        host = self._hosts[scope["server"][1]]
+        scope["state"] = state = {"principal": None}
+        started = time.perf_counter()
+        status = 0
+
+        async def noting_send(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            if scope["path"] == IDENTITY_PATH:
+                await respond(noting_send, 200, self._identity)
+                return
+            _refuse_foreign(scope, host)
+            await self._app(host)(scope, receive, noting_send)
+        except Exception as problem:  # noqa: BLE001 - the wire must never show a traceback, whatever a service raises
+            refusal = _refusal(problem, host, scope)
+            if status == 0:
+                await respond(noting_send, refusal.http_status, refusal.body(), refusal.headers)
+            else:
+                log.error("%s %s broke off after its headers were sent", host, scope["path"])
+                raise
+        finally:
+            if scope["path"] != IDENTITY_PATH:
+                self._requests.write(
+                    service=host,
+                    method=scope["method"],
+                    path=_shown_path(scope),
+                    principal=state["principal"],
+                    status=status,
+                    milliseconds=round((time.perf_counter() - started) * 1000, 1),
+                )
+
+    def _app(self, host: str) -> ASGIApp:
+        if host not in self._apps:
+            location = host.removesuffix(_DOCKER_SUFFIX) if host.endswith(_DOCKER_SUFFIX) else None
+            module_name, factory_name = _DOCKER_FACTORY if location else _FACTORIES[host]
+            try:
+                factory = getattr(importlib.import_module(module_name), factory_name)
+            except (ModuleNotFoundError, AttributeError) as absent:
+                log.warning("%s is not played: %s", host, absent)
+                raise _shaped(host, 503, "UNAVAILABLE", f"The sandbox does not play {host} yet.") from absent
+            self._apps[host] = factory(self._sandbox, location) if location else factory(self._sandbox)
+        return self._apps[host]
+
+
+async def respond(send: Send, status: int, body: bytes, headers: Sequence[tuple[str, str]] = ()) -> None:
+    """Send one whole JSON answer.
+
+    Args:
+        send: ASGI's send.
+        status: The HTTP status code.
+        body: UTF-8 JSON.
+        headers: Extra headers; a Content-Type among them replaces that of JSON.
+    """
+    raw = [(name.lower().encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers]
+    if not any(name == b"content-type" for name, _ in raw):
+        raw.append((b"content-type", b"application/json; charset=UTF-8"))
+    raw.append((b"content-length", str(len(body)).encode()))
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _is_google_api(host: str) -> bool:
+    return host.endswith(".googleapis.com")
+
+
+def _shaped(host: str, http_status: int, code: str, message: str) -> errors.ServiceError:
+    """Return a refusal in the shape that the host's clients expect."""
+    if not _is_google_api(host):
+        return errors.RegistryError(http_status, code, message)
+    kinds: dict[int, type[errors.GoogleError]] = {
+        400: errors.InvalidArgument,
+        403: errors.PermissionDenied,
+        500: errors.Internal,
+        503: errors.Unavailable,
+    }
+    return kinds[http_status](message)
+
+
+def _refuse_foreign(scope: Scope, host: str) -> None:
+    """Refuse what another machine's name or another web page sends (DNS rebinding, cross-site requests)."""
+    headers = dict(scope["headers"])  # the last of a repeated header; a browser sends each of these once
+    port = scope["server"][1]
+    own = {f"127.0.0.1:{port}", f"localhost:{port}"}
+    asked = headers.get(b"host", b"").decode("latin-1").lower()
+    if asked not in own:
+        raise _shaped(host, 403, "DENIED", f"The sandbox answers 127.0.0.1:{port} only, not the host name of this request.")
+    origin = headers.get(b"origin")
+    if origin is not None and origin.decode("latin-1").lower() not in {f"http://{name}" for name in own}:
+        raise _shaped(host, 403, "DENIED", "The sandbox takes no requests from web pages of another origin.")
+    if headers.get(b"sec-fetch-site") == b"cross-site":
+        raise _shaped(host, 403, "DENIED", "The sandbox takes no requests from web pages of another site.")
+
+
+def _refusal(problem: Exception, host: str, scope: Scope) -> errors.ServiceError:
+    if isinstance(problem, errors.ServiceError):
+        return problem
+    if isinstance(problem, sqlite3.OperationalError | OSError) and _means_disk_full(problem):
+        log.error("%s %s: the state could not be written: %s", host, scope["path"], problem)
+        return _shaped(host, 503, "UNAVAILABLE", "The sandbox cannot write its state: the disk is full. Free some space.")
+    log.error("%s %s %s failed", host, scope["method"], scope["path"], exc_info=problem)
+    return _shaped(host, 500, "UNKNOWN", "Internal error encountered.")
+
+
+def _means_disk_full(problem: Exception) -> bool:
+    if isinstance(problem, OSError):
+        import errno
+
+        return problem.errno in {errno.ENOSPC, errno.EDQUOT}
+    return "disk is full" in str(problem) or "disk I/O error" in str(problem)
+
+
+def _shown_path(scope: Scope) -> str:
+    path: str = scope["path"]
+    query = scope["query_string"].decode("latin-1")
+    if not query:
+        return path
+    shown = [
+        f"{name}={value}" if name in _SHOWN_PARAMETERS else f"{name}=..."
+        for name, value in parse_qsl(query, keep_blank_values=True, max_num_fields=None, errors="replace")
+    ]
+    return f"{path}?{'&'.join(shown)}"
+
+
+def open_sockets(sandbox_ports: Mapping[str, int]) -> tuple[dict[str, int], list[socket.socket]]:
+    """Bind one loopback socket a host.
+
+    Args:
+        sandbox_ports: Ports of an earlier start by real host name; each is taken again where it is free.
+
+    Returns:
+        The port of each host, and the bound sockets.
+    """
+    ports: dict[str, int] = {}
+    sockets: list[socket.socket] = []
+    # Remembered ports first: a new one chosen by the system must not land on a port that another host remembers.
+    for host in sorted(context.all_host_names(), key=lambda name: name not in sandbox_ports):
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", sandbox_ports.get(host, 0)))
+            listener.listen(512)
+        except OSError:
+            # Somebody took the port meanwhile: another one, which sandbox.json will tell.
+            listener.close()
+            listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+            listener.bind(("127.0.0.1", 0))
+            listener.listen(512)
+        ports[host] = listener.getsockname()[1]
+        sockets.append(listener)
+    return ports, sockets
+
+
+class _Server(uvicorn.Server):
+    """uvicorn that tells when it answers, ends on SIGTERM and takes no notice of the terminal's Ctrl-C."""
+
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_ready()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        def end() -> None:
+            self.should_exit = True
+
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end)
+        yield
+
+
+def serve(sandbox: Sandbox, sockets: list[socket.socket], identity: Mapping[str, object], on_ready: Callable[[], None]) -> None:
+    """Serve until SIGTERM.
+
+    Args:
+        sandbox: What the services are given; its hosts are the sockets'.
+        sockets: Listening loopback sockets.
+        identity: What the identity path answers.
+        on_ready: Called once, when requests are answered.
+    """
+    try:
+        import httptools  # noqa: F401 - only whether it is there
+
+        parser = "httptools"
+    except ImportError:
+        parser = "h11"
+    config = uvicorn.Config(
+        Dispatcher(sandbox, identity),
+        http=parser,  # type: ignore[arg-type]
+        loop="asyncio",
+        lifespan="off",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=2,
+    )
+    asyncio.run(_Server(config, on_ready).serve(sockets=sockets))
+
+
+def process_identity() -> dict[str, object]:
+    """Return what tells this process from any other that might answer on one of its ports."""
+    return {"cgrunbook": "sandbox", "pid": os.getpid()}

@@ -1,0 +1,170 @@
+"""The sandbox's memory: one SQLite file that survives a kill, and the clock that training may move.
+
+Knows transactions, schemas that services declare, ports and the clock's offset. Knows nothing of what the tables mean.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS port (host TEXT PRIMARY KEY, port INTEGER NOT NULL) WITHOUT ROWID;
+"""
+
+_BUSY_TIMEOUT_SECONDS = 20.0
+
+
+class State:
+    """The store. Any thread and any process may use it; each thread has its own connection.
+
+    WAL with synchronous=NORMAL: what was committed is in the operating system's hands, so a SIGKILL loses nothing
+    (only the machine losing power could lose the last commits, and then whole ones: the file stays sound).
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open or make the store.
+
+        Args:
+            path: The database file; its folder exists.
+        """
+        self.path = path
+        self._threads = threading.local()
+        self._declared: set[str] = set()
+        self.declare(SCHEMA)
+
+    def _connection(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._threads, "connection", None)
+        if connection is None:
+            connection = sqlite3.connect(self.path, timeout=_BUSY_TIMEOUT_SECONDS, isolation_level=None)
+            connection.row_factory = sqlite3.Row
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=NORMAL")
+            connection.execute("PRAGMA foreign_keys=ON")
+            self._threads.connection = connection
+        return connection
+
+    def declare(self, schema: str) -> None:
+        """Make tables that are not there yet. Each service calls it once, from its `app` factory.
+
+        Args:
+            schema: Statements of the form `CREATE TABLE|INDEX IF NOT EXISTS ...;`.
+        """
+        if schema in self._declared:
+            return
+        connection = self._connection()
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for statement in schema.split(";"):
+                if statement.strip():
+                    connection.execute(statement)
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
+        self._declared.add(schema)
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Write, all or nothing; committed (and safe from a kill) when the block ends.
+
+        Give the connection's `execute` statements and parameters; rows are `sqlite3.Row`. Inside another transaction
+        of the same thread the block joins it. Never await inside: another task of the same thread would join too.
+
+        Yields:
+            The thread's connection, holding the write lock.
+        """
+        connection = self._connection()
+        if connection.in_transaction:
+            yield connection
+            return
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield connection
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        try:
+            connection.execute("COMMIT")
+        except sqlite3.Error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+    def read(self) -> sqlite3.Connection:
+        """Return the thread's connection for single SELECTs, which see the last commit and take no lock."""
+        return self._connection()
+
+    def setting(self, name: str) -> str | None:
+        """Return a remembered value, or None.
+
+        Args:
+            name: The value's name.
+        """
+        row = self.read().execute("SELECT value FROM setting WHERE name = ?", (name,)).fetchone()
+        return None if row is None else str(row["value"])
+
+    def remember(self, name: str, value: str) -> None:
+        """Keep a value under a name.
+
+        Args:
+            name: The value's name.
+            value: What to keep.
+        """
+        with self.transaction() as connection:
+            connection.execute(
+                "INSERT INTO setting VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", (name, value)
+            )
+
+    def close(self) -> None:
+        """Close this thread's connection."""
+        connection: sqlite3.Connection | None = getattr(self._threads, "connection", None)
+        if connection is not None:
+            connection.close()
+            self._threads.connection = None
+
+
+class Clock:
+    """The sandbox's time: the machine's plus an offset kept in the state, so that a restart does not move it back."""
+
+    _SETTING = "clock_offset_seconds"
+
+    def __init__(self, state: State) -> None:
+        """Tell the time of a state.
+
+        Args:
+            state: Where the offset is kept; another process may change it there.
+        """
+        self._state = state
+
+    def now(self) -> datetime:
+        """Return the sandbox's time, aware, in UTC."""
+        return datetime.now(UTC) + self.offset()
+
+    def offset(self) -> timedelta:
+        """Return how far the sandbox's time is ahead of the machine's."""
+        value = self._state.setting(self._SETTING)
+        return timedelta(seconds=float(value)) if value else timedelta()
+
+    def advance(self, by: timedelta) -> None:
+        """Move the sandbox's time.
+
+        Args:
+            by: How far; tags then age, tokens expire and delays pass as if so much time had gone by.
+        """
+        with self._state.transaction():
+            self._state.remember(self._SETTING, repr((self.offset() + by).total_seconds()))
+
+
+def timestamp(moment: datetime) -> str:
+    """Return a moment as Google's JSON writes it: UTC, microseconds, Z.
+
+    Args:
+        moment: An aware datetime.
+    """
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
