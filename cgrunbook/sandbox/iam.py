@@ -1,0 +1,548 @@
+"""Who may do what: roles, policies on project, secret and repository, conditions, etags, delays, service agents.
+
+Knows principals, permissions and resource names with the project's id. Knows no service's wire format.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import secrets
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from cgrunbook.sandbox import errors
+from cgrunbook.sandbox.state import Clock, State, timestamp
+
+if TYPE_CHECKING:
+    from cgrunbook.sandbox.context import Settings
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS policy (
+    resource TEXT NOT NULL, sequence INTEGER NOT NULL, body TEXT NOT NULL, etag TEXT NOT NULL, effective_at TEXT NOT NULL,
+    PRIMARY KEY (resource, sequence)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS service_agent (
+    service TEXT PRIMARY KEY, email TEXT NOT NULL UNIQUE, unique_id TEXT NOT NULL, visible_at TEXT NOT NULL
+) WITHOUT ROWID;
+"""
+
+#: Etag that Google answers for a resource that never had a policy (base64 of one field: ACAB).
+NO_POLICY_ETAG = "ACAB"
+
+_ARTIFACT_READ = frozenset(
+    f"artifactregistry.{name}"
+    for name in (
+        "attachments.get attachments.list dockerimages.get dockerimages.list files.download files.get files.list "
+        "locations.get locations.list mavenartifacts.get mavenartifacts.list npmpackages.get npmpackages.list packages.get "
+        "packages.list projectsettings.get pythonpackages.get pythonpackages.list repositories.downloadArtifacts "
+        "repositories.get repositories.list repositories.listEffectiveTags repositories.listTagBindings "
+        "repositories.readViaVirtualRepository rules.get rules.list tags.get tags.list versions.get versions.list"
+    ).split()
+)
+_ARTIFACT_WRITE = frozenset(
+    f"artifactregistry.{name}"
+    for name in (
+        "aptartifacts.create attachments.create files.update files.upload kfpartifacts.create repositories.uploadArtifacts "
+        "tags.create tags.update versions.update yumartifacts.create"
+    ).split()
+)
+_ARTIFACT_REPO_ADMIN = frozenset(
+    f"artifactregistry.{name}"
+    for name in (
+        "attachments.delete files.delete packages.delete packages.update repositories.deleteArtifacts tags.delete "
+        "versions.delete"
+    ).split()
+)
+_ARTIFACT_ADMIN = frozenset(
+    f"artifactregistry.{name}"
+    for name in (
+        "projectsettings.update repositories.create repositories.createOnPush repositories.createTagBinding "
+        "repositories.delete repositories.deleteTagBinding repositories.getIamPolicy repositories.setIamPolicy "
+        "repositories.update rules.create rules.delete rules.update vpcscconfigs.get vpcscconfigs.update"
+    ).split()
+)
+_SECRET_READ = frozenset(
+    f"secretmanager.{name}"
+    for name in (
+        "locations.get locations.list secrets.get secrets.getIamPolicy secrets.list secrets.listEffectiveTags "
+        "secrets.listTagBindings versions.get versions.list"
+    ).split()
+)
+_SECRET_ACCESS = frozenset({"secretmanager.versions.access"})
+_SECRET_VERSION_MANAGE = frozenset(
+    f"secretmanager.versions.{name}" for name in ("add", "destroy", "disable", "enable", "get", "list")
+)
+_SECRET_WRITE = frozenset(
+    f"secretmanager.{name}"
+    for name in (
+        "secrets.create secrets.createTagBinding secrets.delete secrets.deleteTagBinding secrets.update versions.add "
+        "versions.destroy versions.disable versions.enable"
+    ).split()
+)
+_SECRET_POLICY = frozenset({"secretmanager.secrets.setIamPolicy"})
+_PROJECT_GET = frozenset({"resourcemanager.projects.get", "resourcemanager.projects.list"})
+_PROJECT_POLICY = frozenset({"resourcemanager.projects.getIamPolicy", "resourcemanager.projects.setIamPolicy"})
+_USAGE_READ = frozenset(
+    {"serviceusage.services.get", "serviceusage.services.list", "serviceusage.operations.get", "serviceusage.quotas.get"}
+)
+_USAGE_WRITE = frozenset(
+    {
+        "serviceusage.services.enable",
+        "serviceusage.services.disable",
+        "serviceusage.operations.cancel",
+        "serviceusage.operations.delete",
+        "serviceusage.operations.list",
+        "serviceusage.quotas.update",
+    }
+)
+_USE = frozenset({"serviceusage.services.use"})
+_ACCESS_POLICY = frozenset({"accesscontextmanager.policies.get", "accesscontextmanager.policies.list"})
+
+_VIEWER = _ARTIFACT_READ | _SECRET_READ | _PROJECT_GET | {"resourcemanager.projects.getIamPolicy"} | _USAGE_READ
+_EDITOR = _VIEWER | _ARTIFACT_WRITE | _ARTIFACT_REPO_ADMIN | _SECRET_WRITE | _USAGE_WRITE | _USE | {
+    "artifactregistry.repositories.create",
+    "artifactregistry.repositories.createOnPush",
+    "artifactregistry.repositories.delete",
+    "artifactregistry.repositories.update",
+    "artifactregistry.projectsettings.update",
+    "artifactregistry.repositories.getIamPolicy",
+}
+
+#: Predefined role to the permissions that this sandbox's services ask for. Owner reads payloads, editor does not.
+ROLES: Mapping[str, frozenset[str]] = {
+    "roles/owner": _EDITOR | _ARTIFACT_ADMIN | _SECRET_ACCESS | _SECRET_POLICY | _PROJECT_POLICY | {
+        "resourcemanager.projects.update",
+        "resourcemanager.projects.delete",
+    },
+    "roles/editor": _EDITOR,
+    "roles/viewer": _VIEWER,
+    "roles/browser": _PROJECT_GET | {"resourcemanager.projects.getIamPolicy"},
+    "roles/resourcemanager.projectIamAdmin": _PROJECT_GET | _PROJECT_POLICY,
+    "roles/iam.securityAdmin": _PROJECT_GET | _PROJECT_POLICY | _SECRET_POLICY | {
+        "artifactregistry.repositories.getIamPolicy",
+        "artifactregistry.repositories.setIamPolicy",
+        "artifactregistry.repositories.list",
+        "secretmanager.secrets.getIamPolicy",
+        "secretmanager.secrets.list",
+    },
+    "roles/iam.securityReviewer": _PROJECT_GET | {
+        "resourcemanager.projects.getIamPolicy",
+        "artifactregistry.repositories.getIamPolicy",
+        "artifactregistry.repositories.list",
+        "secretmanager.secrets.getIamPolicy",
+        "secretmanager.secrets.list",
+    },
+    "roles/artifactregistry.admin": _ARTIFACT_READ | _ARTIFACT_WRITE | _ARTIFACT_REPO_ADMIN | _ARTIFACT_ADMIN,
+    "roles/artifactregistry.repoAdmin": _ARTIFACT_READ | _ARTIFACT_WRITE | _ARTIFACT_REPO_ADMIN,
+    "roles/artifactregistry.writer": _ARTIFACT_READ | _ARTIFACT_WRITE,
+    "roles/artifactregistry.reader": _ARTIFACT_READ,
+    # Documented, and nothing of Secret Manager among it: that is the trap the guide falls into.
+    "roles/artifactregistry.serviceAgent": frozenset(
+        {
+            "pubsub.topics.publish",
+            "artifactregistry.repositories.downloadArtifacts",
+            "artifactregistry.repositories.get",
+            "artifactregistry.repositories.readViaVirtualRepository",
+            "artifactregistry.versions.delete",
+        }
+    ),
+    "roles/secretmanager.admin": _SECRET_READ | _SECRET_WRITE | _SECRET_ACCESS | _SECRET_POLICY | _PROJECT_GET,
+    "roles/secretmanager.secretAccessor": _SECRET_ACCESS | _PROJECT_GET,
+    "roles/secretmanager.secretVersionAdder": frozenset({"secretmanager.versions.add"}) | _PROJECT_GET,
+    "roles/secretmanager.secretVersionManager": _SECRET_VERSION_MANAGE | _PROJECT_GET,
+    "roles/secretmanager.viewer": _SECRET_READ | _PROJECT_GET,
+    "roles/serviceusage.serviceUsageAdmin": _USAGE_READ | _USAGE_WRITE | _USE,
+    "roles/serviceusage.serviceUsageConsumer": _USAGE_READ | _USE,
+    "roles/serviceusage.serviceUsageViewer": _USAGE_READ,
+    "roles/accesscontextmanager.policyEditor": _ACCESS_POLICY | {"accesscontextmanager.policies.update"},
+    "roles/iam.serviceAccountUser": frozenset({"iam.serviceAccounts.actAs", "iam.serviceAccounts.get"}),
+    "roles/iam.serviceAccountTokenCreator": frozenset({"iam.serviceAccounts.getAccessToken"}),
+}
+
+#: Every permission that some role of the sandbox holds.
+PERMISSIONS: frozenset[str] = frozenset().union(*ROLES.values())
+
+_MEMBER = re.compile(
+    r"^(?:allUsers|allAuthenticatedUsers"
+    r"|(?:user|group|serviceAccount):[^\s:@]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,}"
+    r"|domain:[A-Za-z0-9.-]+\.[A-Za-z]{2,}"
+    r"|(?:projectOwner|projectEditor|projectViewer):[a-z0-9:.-]+"
+    r"|deleted:(?:user|group|serviceAccount):\S+\?uid=\d+"
+    r"|principal(?:Set)?://\S+)$"
+)
+_AGENT_DOMAIN = re.compile(r"^serviceAccount:(?P<email>service-\d+@gcp-sa-[a-z0-9-]+\.iam\.gserviceaccount\.com)$")
+_AGENT_ROLES = {"artifactregistry.googleapis.com": "roles/artifactregistry.serviceAgent"}
+_BASIC_ROLES = {"projectOwner": "roles/owner", "projectEditor": "roles/editor", "projectViewer": "roles/viewer"}
+_NOT_ON_RESOURCES = frozenset({"roles/browser", "roles/resourcemanager.projectIamAdmin"})
+
+
+class Iam:
+    """Policies and the questions asked of them.
+
+    A resource is named with the project's id and without the service's host: `projects/P`, `projects/P/secrets/S`,
+    `projects/P/locations/L/repositories/R`. A grant on the project holds for everything in it.
+
+    Args:
+        settings: Project, operator and delays.
+        state: Where policies and agents are kept.
+        clock: Decides which policy is effective by now.
+    """
+
+    def __init__(self, settings: Settings, state: State, clock: Clock) -> None:
+        self._settings = settings
+        self._state = state
+        self._clock = clock
+        state.declare(SCHEMA)
+        self._project = f"projects/{settings.project_id}"
+        with state.transaction():
+            if self._newest(self._project) is None:
+                bindings = [{"role": "roles/owner", "members": [settings.operator]}]
+                self._store(self._project, {"version": 1, "bindings": bindings}, self._clock.now())
+
+    def allowed(self, principal: str | None, permission: str, resource: str) -> bool:
+        """Tell whether a principal holds a permission by now.
+
+        Args:
+            principal: IAM's member form, or None for an anonymous caller.
+            permission: For example "artifactregistry.repositories.get".
+            resource: The resource's name; grants on its project count too.
+        """
+        now = self._clock.now()
+        for name in dict.fromkeys((resource, self._project)):
+            policy = self._effective(name, now)
+            for binding in policy.get("bindings", ()):
+                if (
+                    permission in ROLES.get(binding["role"], ())
+                    and any(self._is_member(principal, member, now) for member in binding.get("members", ()))
+                    and condition_holds(binding.get("condition"), resource, now)
+                ):
+                    return True
+        return False
+
+    def check(self, principal: str | None, permission: str, resource: str) -> None:
+        """Refuse a principal that does not hold a permission.
+
+        Args:
+            principal: IAM's member form, or None for an anonymous caller.
+            permission: For example "artifactregistry.repositories.get".
+            resource: The resource's name.
+
+        Raises:
+            errors.PermissionDenied: In the words of the service that the permission belongs to.
+        """
+        if not self.allowed(principal, permission, resource):
+            raise permission_denied(permission, resource)
+
+    def held(self, principal: str | None, permissions: Iterable[str], resource: str) -> list[str]:
+        """Return those of the permissions that the principal holds, in the order asked.
+
+        Args:
+            principal: The caller.
+            permissions: What is asked about.
+            resource: The resource's name.
+        """
+        return [permission for permission in permissions if self.allowed(principal, permission, resource)]
+
+    def policy(self, resource: str, requested_version: int = 1) -> dict[str, Any]:
+        """Return a resource's newest policy, effective or not yet.
+
+        Args:
+            resource: The resource's name.
+            requested_version: 3 to be shown conditions; below, a conditional role shows with a hash for its condition.
+        """
+        row = self._newest(resource)
+        if row is None:
+            return {"etag": NO_POLICY_ETAG}
+        body: dict[str, Any] = json.loads(row["body"])
+        bindings = body.get("bindings", [])
+        if requested_version < 3:
+            bindings = [_without_condition(binding) for binding in bindings]
+        conditional = any("condition" in binding for binding in bindings)
+        answer: dict[str, Any] = {"version": 3 if conditional else 1, "etag": row["etag"]}
+        if bindings:
+            answer["bindings"] = bindings
+        return answer
+
+    def set_policy(self, resource: str, policy: Mapping[str, Any]) -> dict[str, Any]:
+        """Replace a resource's policy.
+
+        Args:
+            resource: The resource's name.
+            policy: google.iam.v1.Policy in JSON, its types already checked.
+
+        Returns:
+            The policy as it is kept, with its new etag.
+
+        Raises:
+            errors.Aborted: The etag given is no longer current.
+            errors.InvalidArgument: A role or member that does not exist, a condition below version 3.
+        """
+        with self._state.transaction():
+            current = self._newest(resource)
+            etag = policy.get("etag")
+            if etag and etag != (current["etag"] if current is not None else NO_POLICY_ETAG):
+                raise errors.Aborted(
+                    "There were concurrent policy changes. Please retry the whole read-modify-write with exponential "
+                    "backoff. The request's ETag did not match the current policy's ETag."
+                )
+            self._protect_conditions(current, policy)
+            bindings = self._checked_bindings(policy, resource)
+            version = 3 if any("condition" in binding for binding in bindings) else 1
+            effective = self._clock.now() + timedelta(seconds=self._settings.iam_delay)
+            self._store(resource, {"version": version, "bindings": bindings}, effective)
+        return self.policy(resource, 3)
+
+    def forget(self, resource: str) -> None:
+        """Drop the policy of a resource that is deleted.
+
+        Args:
+            resource: The resource's name.
+        """
+        with self._state.transaction() as connection:
+            connection.execute("DELETE FROM policy WHERE resource = ?", (resource,))
+
+    def agent_email(self, service: str) -> str:
+        """Return the e-mail that a service's agent has or would have.
+
+        Args:
+            service: For example "artifactregistry.googleapis.com".
+        """
+        name = service.partition(".")[0]
+        return f"service-{self._settings.project_number}@gcp-sa-{name}.iam.gserviceaccount.com"
+
+    def agent(self, service: str) -> str | None:
+        """Return the e-mail of a service's agent once it exists and is visible, or None.
+
+        Args:
+            service: For example "artifactregistry.googleapis.com".
+        """
+        row = self._state.read().execute("SELECT * FROM service_agent WHERE service = ?", (service,)).fetchone()
+        if row is None or row["visible_at"] > timestamp(self._clock.now()):
+            return None
+        return str(row["email"])
+
+    def make_agent(self, service: str) -> tuple[str, str]:
+        """Make a service's agent exist; it becomes visible to policies after the agent delay.
+
+        Args:
+            service: For example "artifactregistry.googleapis.com".
+
+        Returns:
+            Its e-mail and unique id, of the one there is already if there is one.
+        """
+        with self._state.transaction() as connection:
+            row = connection.execute("SELECT * FROM service_agent WHERE service = ?", (service,)).fetchone()
+            if row is not None:
+                return str(row["email"]), str(row["unique_id"])
+            now = self._clock.now()
+            email = self.agent_email(service)
+            unique_id = "1" + "".join(secrets.choice("0123456789") for _ in range(20))
+            visible = timestamp(now + timedelta(seconds=self._settings.agent_delay))
+            connection.execute("INSERT INTO service_agent VALUES (?, ?, ?, ?)", (service, email, unique_id, visible))
+            if (role := _AGENT_ROLES.get(service)) is not None:
+                self._grant(self._project, role, f"serviceAccount:{email}", now)
+            return email, unique_id
+
+    def _grant(self, resource: str, role: str, member: str, effective: datetime) -> None:
+        row = self._newest(resource)
+        body: dict[str, Any] = json.loads(row["body"]) if row is not None else {"version": 1, "bindings": []}
+        for binding in body["bindings"]:
+            if binding["role"] == role and "condition" not in binding:
+                if member not in binding["members"]:
+                    binding["members"].append(member)
+                break
+        else:
+            body["bindings"].append({"role": role, "members": [member]})
+        self._store(resource, body, effective)
+
+    def _newest(self, resource: str) -> sqlite3.Row | None:
+        query = "SELECT * FROM policy WHERE resource = ? ORDER BY sequence DESC LIMIT 1"
+        row: sqlite3.Row | None = self._state.read().execute(query, (resource,)).fetchone()
+        return row
+
+    def _effective(self, resource: str, now: datetime) -> dict[str, Any]:
+        row = (
+            self._state.read()
+            .execute(
+                "SELECT body FROM policy WHERE resource = ? AND effective_at <= ? ORDER BY sequence DESC LIMIT 1",
+                (resource, timestamp(now)),
+            )
+            .fetchone()
+        )
+        body: dict[str, Any] = json.loads(row["body"]) if row is not None else {}
+        return body
+
+    def _store(self, resource: str, body: Mapping[str, Any], effective: datetime) -> None:
+        with self._state.transaction() as connection:
+            row = self._newest(resource)
+            sequence = 1 if row is None else row["sequence"] + 1
+            # Only the last policy that is effective by now still matters of the older ones.
+            connection.execute(
+                "DELETE FROM policy WHERE resource = ?1 AND sequence < "
+                "(SELECT max(sequence) FROM policy WHERE resource = ?1 AND effective_at <= ?2)",
+                (resource, timestamp(self._clock.now())),
+            )
+            etag = base64.b64encode(b"\x07" + secrets.token_bytes(7)).decode()
+            connection.execute(
+                "INSERT INTO policy VALUES (?, ?, ?, ?, ?)",
+                (resource, sequence, json.dumps(body), etag, timestamp(effective)),
+            )
+
+    def _is_member(self, principal: str | None, member: str, now: datetime) -> bool:
+        if member == "allUsers":
+            return True
+        if principal is None:
+            return False
+        if member == principal or member == "allAuthenticatedUsers":
+            return True
+        if member.startswith("domain:"):
+            return principal.startswith("user:") and principal.endswith("@" + member.removeprefix("domain:"))
+        kind, _, project = member.partition(":")
+        if kind in _BASIC_ROLES and project == self._settings.project_id:
+            bindings = self._effective(self._project, now).get("bindings", ())
+            return any(
+                binding["role"] == _BASIC_ROLES[kind] and principal in binding.get("members", ())
+                for binding in bindings
+            )
+        return False
+
+    def _checked_bindings(self, policy: Mapping[str, Any], resource: str) -> list[dict[str, Any]]:
+        merged: dict[tuple[str, str], dict[str, Any]] = {}
+        for binding in policy.get("bindings", ()):
+            role, condition = binding.get("role", ""), binding.get("condition")
+            if role not in ROLES or (resource != self._project and role in _NOT_ON_RESOURCES):
+                raise errors.InvalidArgument(f"Role {role} is not supported for this resource.")
+            if condition is not None and int(policy.get("version", 0)) < 3:
+                raise errors.InvalidArgument(
+                    "Conditional role bindings are only supported in policies of version 3; set the policy's version to 3."
+                )
+            if condition is not None and not condition.get("expression"):
+                raise errors.InvalidArgument("The condition of a role binding must have an expression.")
+            key = (role, json.dumps(condition, sort_keys=True))
+            members = merged.setdefault(key, {"role": role, "members": []} | ({"condition": condition} if condition else {}))
+            for member in binding.get("members", ()):
+                self._check_member(member)
+                if member not in members["members"]:
+                    members["members"].append(member)
+        return [binding for binding in merged.values() if binding["members"]]
+
+    def _check_member(self, member: str) -> None:
+        if not _MEMBER.fullmatch(member):
+            raise errors.InvalidArgument(f"Invalid member: {member!r}. Is its type prefix (user:, serviceAccount:, ...) right?")
+        agent = _AGENT_DOMAIN.fullmatch(member)
+        if agent is None:
+            return
+        row = (
+            self._state.read()
+            .execute("SELECT visible_at FROM service_agent WHERE email = ?", (agent["email"],))
+            .fetchone()
+        )
+        if row is None or row["visible_at"] > timestamp(self._clock.now()):
+            raise errors.InvalidArgument(f"Service account {agent['email']} does not exist.")
+
+    def _protect_conditions(self, current: sqlite3.Row | None, policy: Mapping[str, Any]) -> None:
+        """Refuse to lose conditions to a client that read the policy below version 3."""
+        if current is None or int(policy.get("version", 0)) >= 3:
+            return
+        if any("_withcond_" in binding.get("role", "") for binding in policy.get("bindings", ())):
+            raise errors.InvalidArgument(
+                "The policy has conditional role bindings that were read with a version below 3. Read it with "
+                "options.requestedPolicyVersion=3 and write it with version 3."
+            )
+
+
+def permission_denied(permission: str, resource: str) -> errors.PermissionDenied:
+    """Return a service's refusal, with google.rpc.ErrorInfo.
+
+    Args:
+        permission: What the caller lacks; its first part says whose words are used.
+        resource: The resource's name, without the service's host.
+    """
+    service = permission.partition(".")[0]
+    domain = {"resourcemanager": "cloudresourcemanager"}.get(service, service) + ".googleapis.com"
+    if service in {"artifactregistry", "secretmanager"}:
+        named = f"//{domain}/{resource}"
+        message = f"Permission '{permission}' denied on resource '{named}' (or it may not exist)."
+        if service == "secretmanager":
+            # Secret Manager names the resource without its own host (facts, section 3).
+            named = resource
+            message = f"Permission '{permission}' denied for resource '{resource}' (or it may not exist)."
+    elif service == "resourcemanager":
+        named = resource
+        message = f"Permission '{permission}' denied on resource '//{domain}/{resource}' (or it may not exist)."
+    else:
+        named = resource
+        message = f"Permission denied to {_DEED.get(permission, 'use service')} [{resource.rpartition('/')[2]}]"
+    return errors.PermissionDenied(
+        message,
+        [
+            {
+                "@type": errors.ERROR_INFO,
+                "reason": "IAM_PERMISSION_DENIED" if service != "serviceusage" else "AUTH_PERMISSION_DENIED",
+                "domain": domain,
+                "metadata": {"permission": permission, "resource": named},
+            }
+        ],
+    )
+
+
+_DEED: Mapping[str, str] = {
+    "serviceusage.services.get": "get service",
+    "serviceusage.services.list": "list services for consumer container",
+    "serviceusage.services.enable": "enable service",
+    "serviceusage.services.disable": "disable service",
+    "serviceusage.operations.get": "get operation",
+}
+
+
+def _without_condition(binding: Mapping[str, Any]) -> dict[str, Any]:
+    if "condition" not in binding:
+        return dict(binding)
+    import hashlib
+
+    digest = hashlib.sha256(json.dumps(binding["condition"], sort_keys=True).encode()).hexdigest()[:20]
+    return {"role": f"{binding['role']}_withcond_{digest}", "members": list(binding["members"])}
+
+
+_TIME_CONDITION = re.compile(r"""^request\.time\s*(?P<operator><=|>=|<|>)\s*timestamp\(\s*["'](?P<when>[^"']+)["']\s*\)$""")
+_NAME_CONDITION = re.compile(r"""^resource\.name\.(?P<test>startsWith|endsWith)\(\s*["'](?P<text>[^"']+)["']\s*\)$""")
+_EQUAL_CONDITION = re.compile(r"""^resource\.name\s*(?P<operator>==|!=)\s*["'](?P<text>[^"']+)["']$""")
+
+
+def condition_holds(condition: Mapping[str, Any] | None, resource: str, now: datetime) -> bool:
+    """Evaluate the conditions that people write in practice; what is not understood does not grant.
+
+    Args:
+        condition: google.type.Expr in JSON, or None. Comparisons of request.time, tests of resource.name, joined by &&
+            or by ||, are understood.
+        resource: The resource asked about.
+        now: The sandbox's time.
+    """
+    if condition is None:
+        return True
+    expression = str(condition.get("expression", "")).strip()
+    alternatives: Sequence[str] = expression.split("||")
+    return any(all(_term_holds(term.strip(), resource, now) for term in part.split("&&")) for part in alternatives)
+
+
+def _term_holds(term: str, resource: str, now: datetime) -> bool:
+    if term in {"true", "false"}:
+        return term == "true"
+    if (match := _TIME_CONDITION.fullmatch(term)) is not None:
+        try:
+            when = datetime.fromisoformat(match["when"].replace("Z", "+00:00"))
+        except ValueError:
+            return False
+        if when.tzinfo is None:
+            return False
+        return {"<": now < when, "<=": now <= when, ">": now > when, ">=": now >= when}[match["operator"]]
+    if (match := _NAME_CONDITION.fullmatch(term)) is not None:
+        test = resource.startswith if match["test"] == "startsWith" else resource.endswith
+        return bool(test(match["text"]))
+    if (match := _EQUAL_CONDITION.fullmatch(term)) is not None:
+        return (resource == match["text"]) is (match["operator"] == "==")
+    return False
