@@ -5,15 +5,26 @@ It knows addresses, credentials and gcloud's configuration. It calls no service 
 
 from __future__ import annotations
 
+import os
+import subprocess
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from cgrunbook.errors import CgrunbookError, NotSignedIn, ParameterError, SandboxUnavailable, Temporary
 from cgrunbook.redaction import Secret
 
 Target = Literal["sandbox", "google-cloud"]
+
+_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+_SIGN_IN = "gcloud auth application-default login"
+
+_GCLOUD_ACCOUNT = "user:$(gcloud config get-value account)"
+
+# gcloud's start alone takes about a second; a cold disk several.
+_GCLOUD_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -50,6 +61,9 @@ class Connection:
         chainctl: path of the chainctl command, or its name on the PATH.
         environment: what child commands get in addition to this process's environment.
         docker_config: folder of docker's config.json.
+        sign_in: what a person does to get usable credentials, an instruction.
+        caller: the caller as an IAM member for gcloud's --member, such as "user:ada@example.com"; may hold a shell
+            substitution where only gcloud knows the account.
     """
 
     target: Target
@@ -66,22 +80,201 @@ class Connection:
     chainctl: str
     environment: Mapping[str, str]
     docker_config: Path
+    sign_in: str = f"Sign in: {_SIGN_IN}"
+    caller: str = _GCLOUD_ACCOUNT
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def access_token(self) -> Secret:
-        """An OAuth access token that is valid now, refreshed when it is not.
+        """An OAuth access token that is valid now, refreshed when it is not; safe to call from several threads.
 
         Returns:
             The token; docker.pkg.dev takes it as the password of `oauth2accesstoken`.
 
         Raises:
             NotSignedIn: the credentials cannot be refreshed.
+            Temporary: the place that refreshes them does not answer.
         """
-        raise NotImplementedError
+        from google.auth.exceptions import GoogleAuthError  # noqa: PLC0415 - importing cgrunbook.cloud stays cheap
+        from google.auth.transport.requests import Request  # noqa: PLC0415 - the same
+
+        from cgrunbook.cloud.google_errors import explain  # noqa: PLC0415 - the same
+
+        with self._lock:
+            if not self.credentials.valid:
+                try:
+                    self.credentials.refresh(Request())
+                except GoogleAuthError as error:
+                    raise explain(error, self, "get an access token") from error
+            return Secret(self.credentials.token)
+
+    def lost(self, message: str) -> CgrunbookError:
+        """The error for a host that does not take or keep a connection.
+
+        Args:
+            message: what was tried and what came back.
+
+        Returns:
+            `SandboxUnavailable` when the sandbox's process is gone, so that nobody waits for it; else `Temporary`.
+        """
+        if self.target == "sandbox":
+            from cgrunbook.sandbox import process  # noqa: PLC0415 - only for this target
+
+            if process.status() is None:
+                return SandboxUnavailable(
+                    f"{message} The sandbox is not running any more.",
+                    "Start it with `cgrunbook sandbox start`, then run again: it goes on from what is there.",
+                )
+        return Temporary(
+            message, "Look at the network, and at HTTPS_PROXY and NO_PROXY where there is a proxy; then run again."
+        )
 
 
 def connect(
     target: Target, *, project_id: str = "", location: str = "us-central1", organization: str = ""
 ) -> Connection:
-    """Find a target's addresses and credentials."""
-    raise NotImplementedError
+    """Find a target's addresses and credentials; starts the sandbox where that is the target.
+
+    Proxies and certificate authorities come from the usual environment variables (HTTPS_PROXY, NO_PROXY,
+    REQUESTS_CA_BUNDLE), which the HTTP libraries read themselves.
+
+    Args:
+        target: "sandbox" or "google-cloud".
+        project_id: the project's id; "" for the sandbox's, or the one that gcloud or the credentials are set to.
+        location: Artifact Registry's location.
+        organization: the Chainguard organisation; "" for the sandbox's, or none.
+
+    Returns:
+        The connection; no Google service has been called yet.
+
+    Raises:
+        NotSignedIn: no Google credentials were found.
+        ParameterError: an unknown target or sandbox location, or no project is given or configured.
+        SandboxUnavailable: the sandbox does not start.
+    """
+    if target == "sandbox":
+        return _sandbox(project_id, location, organization)
+    if target == "google-cloud":
+        return _google_cloud(project_id, location, organization)
+    raise ParameterError(
+        f"target is {target!r}; it must be 'sandbox' or 'google-cloud'.", 'Example: target = "sandbox"'
+    )
+
+
+def _sandbox(project_id: str, location: str, organization: str) -> Connection:
+    """The local double, started when it is not running."""
+    from cgrunbook.cloud.credentials import TokenFile  # noqa: PLC0415 - google-auth
+    from cgrunbook.sandbox import process  # noqa: PLC0415 - only for this target
+
+    try:
+        running = process.start()
+    except process.SandboxFailure as error:
+        raise SandboxUnavailable(str(error)) from error
+    registry = f"{location}-docker.pkg.dev"
+    if registry not in running.hosts:
+        raise ParameterError(
+            f"location is {location!r}; the sandbox plays no {registry}.", 'Example: location = "us-central1"'
+        )
+    environment = process.environment(running)
+    account = environment.get("CLOUDSDK_CORE_ACCOUNT", "")
+
+    def base(service: str) -> str:
+        return f"http://{running.hosts[f'{service}.googleapis.com']}"
+
+    return Connection(
+        target="sandbox",
+        project_id=project_id or running.project_id,
+        location=location,
+        organization=organization or running.organization,
+        credentials=TokenFile(running.access_token_file),
+        artifact_registry=base("artifactregistry"),
+        secret_manager=base("secretmanager"),
+        service_usage=base("serviceusage"),
+        resource_manager=base("cloudresourcemanager"),
+        artifact_registry_host=RegistryHost(registry, running.hosts[registry], "http"),
+        cgr=RegistryHost("cgr.dev", running.hosts["cgr.dev"], "http"),
+        chainctl=str(running.bin / "chainctl"),
+        environment=environment,
+        docker_config=running.docker_config,
+        sign_in="Start the sandbox again: cgrunbook sandbox stop && cgrunbook sandbox start",
+        caller=f"user:{account}" if account else _GCLOUD_ACCOUNT,
+    )
+
+
+def _google_cloud(project_id: str, location: str, organization: str) -> Connection:
+    """The real services, with application default credentials or else gcloud's session."""
+    credentials, configured = _google_credentials()
+    project = project_id or configured or _gcloud_project()
+    if not project:
+        raise ParameterError(
+            "project_id is empty, and neither gcloud's configuration nor the credentials name a project.",
+            'Give the project\'s id (example: project_id = "my-project"), or run: gcloud config set project PROJECT_ID',
+        )
+    registry = f"{location}-docker.pkg.dev"
+    account = str(getattr(credentials, "service_account_email", "") or "")
+    # "default" is what the metadata server's credentials are called before their first refresh.
+    caller = f"serviceAccount:{account}" if "@" in account else _GCLOUD_ACCOUNT
+    return Connection(
+        target="google-cloud",
+        project_id=project,
+        location=location,
+        organization=organization,
+        credentials=credentials,
+        artifact_registry="https://artifactregistry.googleapis.com",
+        secret_manager="https://secretmanager.googleapis.com",  # noqa: S106 - an address
+        service_usage="https://serviceusage.googleapis.com",
+        resource_manager="https://cloudresourcemanager.googleapis.com",
+        artifact_registry_host=RegistryHost(registry, registry, "https"),
+        cgr=RegistryHost("cgr.dev", "cgr.dev", "https"),
+        chainctl="chainctl",
+        environment={},
+        docker_config=Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker"),
+        caller=caller,
+    )
+
+
+def _google_credentials() -> tuple[Any, str]:
+    """Credentials and the project that they or gcloud name, "" for none."""
+    import google.auth  # noqa: PLC0415 - importing cgrunbook.cloud stays cheap
+    from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError  # noqa: PLC0415 - the same
+
+    try:
+        credentials, project = google.auth.default(scopes=[_SCOPE])
+    except DefaultCredentialsError as error:
+        if os.environ.get("GOOGLE_APPLICATION_CREDENTIALS"):
+            # A file was named on purpose: using another identity in its place would surprise.
+            raise NotSignedIn(
+                f"GOOGLE_APPLICATION_CREDENTIALS names credentials that cannot be used: {error}",
+                f"Correct or unset GOOGLE_APPLICATION_CREDENTIALS, then sign in: {_SIGN_IN}",
+            ) from error
+    else:
+        return credentials, project or ""
+
+    from google.auth.transport.requests import Request  # noqa: PLC0415 - requests
+
+    from cgrunbook.cloud.credentials import GcloudSession  # noqa: PLC0415 - google-auth
+
+    session = GcloudSession()
+    try:
+        session.refresh(Request())
+    except GoogleAuthError as error:
+        raise NotSignedIn(
+            f"There are no application default credentials, and gcloud is of no help: {error}",
+            f"Sign in: {_SIGN_IN}",
+        ) from error
+    return session, ""
+
+
+def _gcloud_project() -> str:
+    """The project of gcloud's configuration, "" when there is none or no gcloud."""
+    try:
+        done = subprocess.run(
+            ["gcloud", "config", "get-value", "project", "--quiet"],
+            check=False,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=_GCLOUD_SECONDS,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

@@ -1,0 +1,496 @@
+"""What Google's services answer when they refuse, turned into the errors of `cgrunbook.errors`.
+
+It knows status names, ErrorInfo reasons, the services' sentences and who holds which permission. It retries nothing.
+Sources: facts/google.md 1.6, 2, 3 and 5; google.rpc.ErrorInfo of googleapis for the reasons.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import requests
+from google.api_core.exceptions import GoogleAPICallError
+from google.auth.exceptions import GoogleAuthError, TransportError
+
+from cgrunbook.errors import (
+    AlreadyExists,
+    ApiDisabled,
+    CgrunbookError,
+    Conflict,
+    InvalidRequest,
+    NotFound,
+    NotSignedIn,
+    PermissionMissing,
+    PrerequisiteMissing,
+    ServiceError,
+    Temporary,
+    UpstreamCredentialsRefused,
+    WrongState,
+)
+
+if TYPE_CHECKING:
+    from cgrunbook.cloud.connection import Connection
+
+# The narrowest predefined role that holds a permission. Artifact Registry offers nothing between reader and admin for
+# making repositories; Secret Manager's setIamPolicy and create are in admin only.
+ROLES: Mapping[str, str] = {
+    "artifactregistry.locations.list": "roles/artifactregistry.reader",
+    "artifactregistry.repositories.create": "roles/artifactregistry.admin",
+    "artifactregistry.repositories.delete": "roles/artifactregistry.admin",
+    "artifactregistry.repositories.downloadArtifacts": "roles/artifactregistry.reader",
+    "artifactregistry.repositories.get": "roles/artifactregistry.reader",
+    "artifactregistry.repositories.getIamPolicy": "roles/artifactregistry.admin",
+    "artifactregistry.repositories.list": "roles/artifactregistry.reader",
+    "artifactregistry.repositories.setIamPolicy": "roles/artifactregistry.admin",
+    "artifactregistry.repositories.update": "roles/artifactregistry.admin",
+    "artifactregistry.vpcscconfigs.get": "roles/artifactregistry.admin",
+    "artifactregistry.vpcscconfigs.update": "roles/artifactregistry.admin",
+    "cloudkms.cryptoKeyVersions.useToDecrypt": "roles/cloudkms.cryptoKeyEncrypterDecrypter",
+    "cloudkms.cryptoKeyVersions.useToEncrypt": "roles/cloudkms.cryptoKeyEncrypterDecrypter",
+    "resourcemanager.projects.get": "roles/browser",
+    "secretmanager.secrets.create": "roles/secretmanager.admin",
+    "secretmanager.secrets.delete": "roles/secretmanager.admin",
+    "secretmanager.secrets.get": "roles/secretmanager.viewer",
+    "secretmanager.secrets.getIamPolicy": "roles/secretmanager.viewer",
+    "secretmanager.secrets.list": "roles/secretmanager.viewer",
+    "secretmanager.secrets.setIamPolicy": "roles/secretmanager.admin",
+    "secretmanager.secrets.update": "roles/secretmanager.admin",
+    "secretmanager.versions.access": "roles/secretmanager.secretAccessor",
+    "secretmanager.versions.add": "roles/secretmanager.secretVersionAdder",
+    "secretmanager.versions.destroy": "roles/secretmanager.secretVersionManager",
+    "secretmanager.versions.disable": "roles/secretmanager.secretVersionManager",
+    "secretmanager.versions.enable": "roles/secretmanager.secretVersionManager",
+    "secretmanager.versions.get": "roles/secretmanager.viewer",
+    "secretmanager.versions.list": "roles/secretmanager.viewer",
+    "serviceusage.services.enable": "roles/serviceusage.serviceUsageAdmin",
+    "serviceusage.services.get": "roles/serviceusage.serviceUsageViewer",
+    "serviceusage.services.list": "roles/serviceusage.serviceUsageViewer",
+    "serviceusage.services.use": "roles/serviceusage.serviceUsageConsumer",
+}
+
+# google.rpc.Code by the HTTP status that stands for it, for answers that carry no status name (a load balancer's page).
+_STATUS_OF_HTTP = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    408: "UNAVAILABLE",
+    409: "ALREADY_EXISTS",
+    412: "FAILED_PRECONDITION",
+    429: "RESOURCE_EXHAUSTED",
+    499: "CANCELLED",
+    500: "INTERNAL",
+    501: "UNIMPLEMENTED",
+    502: "UNAVAILABLE",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+_TEMPORARY = {"UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "INTERNAL", "CANCELLED", "UNKNOWN"}
+
+_TEMPORARY_REMEDY = {
+    "RESOURCE_EXHAUSTED": (
+        "A quota is used up. Wait a minute, then run again; the limits are listed by: "
+        "gcloud alpha services quota list --service={service} --consumer=projects/{project}"
+    )
+}
+
+# Statuses that need no second look at the message.
+_PLAIN: Mapping[str, tuple[type[ServiceError], str]] = {
+    "ALREADY_EXISTS": (AlreadyExists, "Choose another name, or look whether what is there can be used."),
+    "ABORTED": (Conflict, "Somebody else changed it at the same moment. Run again: it is read anew."),
+    "NOT_FOUND": (NotFound, "Check the name, the location ({location}) and the project ({project})."),
+    "UNIMPLEMENTED": (ServiceError, "The service has no such method: look for a newer cgrunbook."),
+}
+
+_ERROR_INFO = "type.googleapis.com/google.rpc.ErrorInfo"
+_PERMISSION = re.compile(r"\b((?:[a-z]+\.){1,2}[A-Za-z]+\.[A-Za-z]+)['\"]? denied|[Pp]ermission ['\"]([\w.]+)['\"]")
+_SERVICE = re.compile(r"\b([a-z][a-z0-9-]*\.googleapis\.com)\b")
+_SECRET = re.compile(r"projects/[^/\s'\"]+/secrets/([A-Za-z0-9_-]+)(?:/versions/([A-Za-z0-9_-]+))?")
+_SECRET_STATE = re.compile(r"Secret Version \[(\S+)\] is in (\w+) state")
+_REPOSITORY = re.compile(r"projects/[^/\s'\"]+/locations/([a-z0-9-]+)/repositories/([a-z0-9.-]+)")
+_AGENT_UNKNOWN = re.compile(r"Service account (\S+) does not exist")
+_CONSTRAINT = re.compile(r"constraints/[\w.]+|customConstraints/[\w.]+", re.IGNORECASE)
+# A page of HTML or a stack of details says nothing more after this many characters.
+_LONGEST_MESSAGE = 600
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A service's refusal in one shape, whichever way it came.
+
+    Args:
+        code: the HTTP status; 0 when the refusal stood inside an operation.
+        status: the google.rpc.Code's name, such as "PERMISSION_DENIED".
+        message: the service's sentence.
+        reason: ErrorInfo.reason, "" when there is none.
+        metadata: ErrorInfo.metadata.
+    """
+
+    code: int
+    status: str
+    message: str
+    reason: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        number = f"{self.code} " if self.code else ""
+        return f"{number}{self.status}: {self.message}"
+
+
+def narrowest_role(permission: str) -> str:
+    """The narrowest predefined role that holds a permission, "" when it is not among those the runbook needs.
+
+    Args:
+        permission: such as "secretmanager.versions.add".
+    """
+    return ROLES.get(permission, "")
+
+
+@contextmanager
+def explained(connection: Connection, doing: str) -> Iterator[None]:
+    """Raise the errors of Google's clients as cgrunbook's.
+
+    Args:
+        connection: whose project, location and caller the remedies name.
+        doing: what is tried, a phrase after "to", such as "create the repository demo".
+
+    Raises:
+        CgrunbookError: see `explain`.
+    """
+    try:
+        yield
+    except (GoogleAPICallError, GoogleAuthError, requests.RequestException) as error:
+        raise explain(error, connection, doing) from error
+
+
+def explain(error: Exception, connection: Connection, doing: str) -> CgrunbookError:
+    """The error of cgrunbook that says the same, with a remedy.
+
+    Args:
+        error: what a client raised.
+        connection: whose project, location and caller the remedy names.
+        doing: what was tried, a phrase after "to".
+
+    Returns:
+        The error to raise; the caller chains the original.
+    """
+    if isinstance(error, GoogleAPICallError):
+        return explain_answer(_answer(error), connection, doing)
+    tried = f"Tried to {doing}"
+    if isinstance(error, TransportError):
+        return connection.lost(f"{tried}: no answer while getting an access token ({_short(error)}).")
+    if isinstance(error, GoogleAuthError) and error.retryable:
+        return Temporary(f"{tried}: no access token could be had just now ({_short(error)}).", "Run again.")
+    if isinstance(error, GoogleAuthError):
+        return NotSignedIn(f"{tried}: the Google credentials were not accepted ({_short(error)}).", connection.sign_in)
+    if isinstance(error, requests.exceptions.SSLError):
+        return ServiceError(
+            f"{tried}: the server's certificate was not accepted ({_short(error)}).",
+            "If a proxy opens TLS on the way, set REQUESTS_CA_BUNDLE to its certificate authority's file.",
+        )
+    if isinstance(error, requests.Timeout):
+        return Temporary(f"{tried}: no answer in time ({_short(error)}).", "Run again; it goes on from what is there.")
+    return connection.lost(f"{tried}: the connection failed ({_short(error)}).")
+
+
+def explain_response(response: requests.Response, connection: Connection, doing: str) -> CgrunbookError:
+    """The same for a plain HTTP answer, for the one method that no official client has.
+
+    Args:
+        response: an answer with a status of 400 or more.
+        connection: whose project the remedy names.
+        doing: what was tried, a phrase after "to".
+    """
+    try:
+        payload = response.json()
+    except ValueError:
+        payload = None
+    return explain_answer(_parse(response.status_code, payload, response.text), connection, doing)
+
+
+def explain_answer(answer: Answer, connection: Connection, doing: str) -> CgrunbookError:
+    """The error of cgrunbook for a refusal.
+
+    Args:
+        answer: the refusal.
+        connection: whose project, location and caller the remedy names.
+        doing: what was tried, a phrase after "to".
+    """
+    message = f"Tried to {doing}. The service answered {answer}"
+    if not message.endswith("."):
+        message += "."
+    text = answer.message
+    if answer.status == "UNAUTHENTICATED" and "remote upstream" not in text:
+        return NotSignedIn(message, connection.sign_in)
+    if answer.status == "PERMISSION_DENIED":
+        return _denied(answer, connection, message)
+    if "validate remote upstream" in text:
+        return _upstream(answer, connection, message)
+    if (agent := _AGENT_UNKNOWN.search(text)) is not None:
+        made = "was made only just now, or not at all"
+        return Temporary(message, f"{agent.group(1)} {made}. Make it, then run again: {_agent_command(connection)}")
+    if (constraint := _CONSTRAINT.search(text)) is not None:
+        return InvalidRequest(
+            message,
+            f"The organisation's policy {constraint.group(0)} forbids this. Choose what it allows (another location, "
+            f"replication or member), or ask its administrator; it can be read with: gcloud resource-manager "
+            f"org-policies describe {constraint.group(0)} --project={connection.project_id} --effective",
+        )
+    if answer.status in _TEMPORARY:
+        return Temporary(
+            message,
+            _TEMPORARY_REMEDY.get(answer.status, "Wait a minute, then run again.").format(
+                project=connection.project_id, service=answer.metadata.get("service") or "SERVICE"
+            ),
+        )
+    plain = _PLAIN.get(answer.status)
+    if plain is not None:
+        kind, remedy = plain
+        return kind(message, remedy.format(project=connection.project_id, location=connection.location))
+    return (
+        _precondition(text, connection, message)
+        if answer.status == "FAILED_PRECONDITION"
+        else _invalid(text, connection, message)
+    )
+
+
+def _denied(answer: Answer, connection: Connection, message: str) -> CgrunbookError:  # noqa: PLR0911 - one return a cause
+    """403: an API that is off, a perimeter, a scope, a quota project, billing, or a missing permission."""
+    project = connection.project_id
+    reason, text = answer.reason, answer.message
+    if reason == "SERVICE_DISABLED" or "has not been used in project" in text or "it is disabled" in text:
+        service = answer.metadata.get("service") or _first(_SERVICE, text) or "SERVICE"
+        return ApiDisabled(message, f"Enable it: gcloud services enable {service} --project={project}")
+    if reason == "SECURITY_POLICY_VIOLATED" or "Request is prohibited by organization's policy" in text:
+        return PrerequisiteMissing(
+            message,
+            "A VPC Service Controls perimeter is in the way. Call from inside it, or ask its administrator for an "
+            "ingress rule; the answer's identifier finds the denial in the audit log.",
+        )
+    if reason == "ACCESS_TOKEN_SCOPE_INSUFFICIENT" or "insufficient authentication scopes" in text:
+        return NotSignedIn(message, f"{connection.sign_in} --scopes=https://www.googleapis.com/auth/cloud-platform")
+    if reason == "BILLING_DISABLED" or "requires billing" in text:
+        return PrerequisiteMissing(
+            message, f"Link a billing account: gcloud billing projects link {project} --billing-account=ACCOUNT_ID"
+        )
+    if "requires a quota project" in text:
+        return NotSignedIn(message, f"Name one: gcloud auth application-default set-quota-project {project}")
+    permission = answer.metadata.get("permission") or _first(_PERMISSION, text)
+    if reason == "USER_PROJECT_DENIED":
+        permission = permission or "serviceusage.services.use"
+    if "cloudkms." in permission:
+        return _agent_lacks_key(connection, message)
+    return _missing(permission, f"{answer.metadata.get('resource', '')} {text}", connection, message)
+
+
+def _missing(permission: str, resource: str, connection: Connection, message: str) -> PermissionMissing:
+    """A permission that the caller has not, with the command that gives the narrowest role where it is needed."""
+    project, caller = connection.project_id, connection.caller
+    role = narrowest_role(permission)
+    if not permission:
+        return PermissionMissing(
+            message,
+            f"Ask an owner of {project} for the role that this needs; who holds what is listed by: "
+            f"gcloud projects get-iam-policy {project}",
+        )
+    needs = f"{caller} needs {permission}"
+    if not role:
+        return PermissionMissing(message, f"{needs} in project {project}; ask an owner for a role that holds it.")
+    secret = _SECRET.search(resource)
+    repository = _REPOSITORY.search(resource)
+    if secret is not None and permission.startswith("secretmanager."):
+        command = f"gcloud secrets add-iam-policy-binding {secret.group(1)} --project={project}"
+    elif repository is not None and permission.startswith("artifactregistry.repositories."):
+        command = (
+            f"gcloud artifacts repositories add-iam-policy-binding {repository.group(2)} "
+            f"--location={repository.group(1)} --project={project}"
+        )
+    else:
+        command = f"gcloud projects add-iam-policy-binding {project}"
+    return PermissionMissing(
+        message, f'{needs}; the narrowest role with it is {role}: {command} --member="{caller}" --role={role}'
+    )
+
+
+def _upstream(answer: Answer, connection: Connection, message: str) -> CgrunbookError:  # noqa: PLR0911 - one return a cause
+    """Artifact Registry tried the upstream with the credentials given, and it did not work (facts/google.md 1.6, 2)."""
+    text = answer.message.lower()
+    project = connection.project_id
+    # The exact text for a secret that the service agent cannot read is not known; it names the secret or the access.
+    if "secretmanager" in text or "secret manager" in text or "/secrets/" in text or "secret version" in text:
+        if "not found" in text and "permission" not in text:
+            return NotFound(
+                message, f"The secret or its version is not there; list them: gcloud secrets list --project={project}"
+            )
+        if "disabled" in text or "destroyed" in text:
+            return WrongState(message, _versions_command(answer.message, connection))
+        return agent_cannot_read(answer.message, connection, message)
+    if "unauthenticated" in text or "unauthorized" in text or "credentials are invalid" in text:
+        return UpstreamCredentialsRefused(
+            message,
+            "The upstream does not take this username with this secret version: the pull token is wrong, expired or "
+            "revoked, the username belongs to another token, or the secret's value ends with a newline. Try both "
+            "at the upstream itself, or store a new pull token, username and password together.",
+            debugging=3,
+        )
+    if "not supported as custom remote" in text or "invalid_argument" in text:
+        return InvalidRequest(
+            message, "The upstream must be exactly https://cgr.dev/, with no further parts.", debugging=2
+        )
+    if answer.status in _TEMPORARY or "unavailable" in text or "deadline" in text or "timeout" in text:
+        return Temporary(
+            message, "Artifact Registry did not reach cgr.dev. Wait a minute, then run again.", debugging=1
+        )
+    return InvalidRequest(
+        message,
+        "Artifact Registry could not use the upstream. It must be exactly https://cgr.dev/; with credentials, the "
+        f"service agent must be able to read the secret ({_grant_command('SECRET', connection)}).",
+        debugging=2,
+    )
+
+
+def agent_cannot_read(text: str, connection: Connection, message: str) -> PermissionMissing:
+    """The error for a secret that Artifact Registry's service agent may not read.
+
+    Args:
+        text: where the secret's name is looked for.
+        connection: whose project the remedy names.
+        message: the error's sentence.
+    """
+    found = _SECRET.search(text)
+    secret = found.group(1) if found else "SECRET"
+    return PermissionMissing(
+        message,
+        "Artifact Registry's service agent needs secretmanager.versions.access on the secret; the narrowest role with "
+        f"it is roles/secretmanager.secretAccessor: {_grant_command(secret, connection)}. A grant takes a moment, "
+        "sometimes minutes, to be seen.",
+    )
+
+
+def _agent_lacks_key(connection: Connection, message: str) -> PermissionMissing:
+    """The service agent may not use the encryption key."""
+    return PermissionMissing(
+        message,
+        "Artifact Registry's service agent must be able to use the key: gcloud kms keys add-iam-policy-binding KEY "
+        f"--keyring=KEYRING --location={connection.location} --project=KEY_PROJECT "
+        f'--member="serviceAccount:{_agent(connection)}" --role=roles/cloudkms.cryptoKeyEncrypterDecrypter',
+    )
+
+
+def _precondition(text: str, connection: Connection, message: str) -> CgrunbookError:
+    """FAILED_PRECONDITION: a version's state, a stale etag, or a repository that is not what the request needs."""
+    if "etag" in text.lower():
+        return Conflict(message, "Somebody else changed it in between. Run again: it is read anew.")
+    if _SECRET_STATE.search(text) is not None:
+        return WrongState(message, _versions_command(text, connection))
+    return WrongState(message, "Look at the state of the resource that the answer names; then run again.")
+
+
+def _versions_command(text: str, connection: Connection) -> str:
+    """What to do about a version that is disabled or destroyed."""
+    found = _SECRET.search(text)
+    secret, version = (found.group(1), found.group(2) or "VERSION") if found else ("SECRET", "VERSION")
+    if "destroyed" in text.lower():
+        return (
+            "A destroyed version cannot come back: store the value again as a new version. What is there is listed by: "
+            f"gcloud secrets versions list {secret} --project={connection.project_id}"
+        )
+    return f"Enable it: gcloud secrets versions enable {version} --secret={secret} --project={connection.project_id}"
+
+
+def _invalid(text: str, connection: Connection, message: str) -> CgrunbookError:
+    """INVALID_ARGUMENT and what resembles it."""
+    if "cloudkms" in text.lower() or "CryptoKey" in text:
+        return _agent_lacks_key(connection, message)
+    if text.startswith("Request contains an invalid argument"):
+        # Artifact Registry's bare answer to a location it does not have (facts/google.md 1.6).
+        return InvalidRequest(
+            message,
+            f"Often the location: {connection.location} must be one of those listed by: "
+            f"gcloud artifacts locations list --project={connection.project_id}",
+        )
+    return InvalidRequest(message, "Correct what the answer names, then run again.")
+
+
+def _agent(connection: Connection) -> str:
+    """The service agent's address, its number left to gcloud: an error never makes a call of its own."""
+    number = f"$(gcloud projects describe {connection.project_id} --format='value(projectNumber)')"
+    return f"service-{number}@gcp-sa-artifactregistry.iam.gserviceaccount.com"
+
+
+def _agent_command(connection: Connection) -> str:
+    return (
+        "gcloud beta services identity create --service=artifactregistry.googleapis.com "
+        f"--project={connection.project_id}"
+    )
+
+
+def _grant_command(secret: str, connection: Connection) -> str:
+    return (
+        f"gcloud secrets add-iam-policy-binding {secret} --project={connection.project_id} "
+        f'--member="serviceAccount:{_agent(connection)}" --role=roles/secretmanager.secretAccessor'
+    )
+
+
+def _answer(error: GoogleAPICallError) -> Answer:
+    """Read a client's exception: over REST the body says more than the exception's class does.
+
+    The class alone cannot tell 400 FAILED_PRECONDITION from INVALID_ARGUMENT, nor 409 ABORTED from ALREADY_EXISTS:
+    google.api_core picks one class for an HTTP status.
+    """
+    response = error.response
+    if isinstance(response, requests.Response):
+        try:
+            payload = response.json()
+        except ValueError:
+            payload = None
+        return _parse(response.status_code, payload, response.text)
+    # Inside an operation: a google.rpc.Status, whose details are packed messages.
+    reason, metadata = "", {}
+    for status in error.errors:
+        for detail in getattr(status, "details", ()):
+            if detail.type_url == _ERROR_INFO:
+                from google.rpc.error_details_pb2 import ErrorInfo  # noqa: PLC0415 - rare
+
+                info = ErrorInfo()
+                detail.Unpack(info)
+                reason, metadata = info.reason, dict(info.metadata)
+    status_name = getattr(error.grpc_status_code, "name", "") or _STATUS_OF_HTTP.get(error.code or 0, "UNKNOWN")
+    return Answer(0, status_name, _cut(str(error.message)), reason, metadata)
+
+
+def _parse(code: int, payload: Any, text: str) -> Answer:
+    """Read a JSON body of the form {"error": {"code", "message", "status", "details"}}, or make do without."""
+    fallback = _STATUS_OF_HTTP.get(code, "INTERNAL" if code >= 500 else "INVALID_ARGUMENT")
+    if isinstance(payload, list) and payload:
+        payload = payload[0]  # streaming methods wrap their error in a list
+    error = payload.get("error") if isinstance(payload, dict) else None
+    if not isinstance(error, dict):
+        return Answer(code, fallback, _cut(re.sub(r"<[^>]*>|\s+", " ", text)) or "no message")
+    reason, metadata = "", {}
+    for detail in error.get("details") or ():
+        if isinstance(detail, dict) and detail.get("@type") == _ERROR_INFO:
+            reason = str(detail.get("reason", ""))
+            metadata = {str(key): str(value) for key, value in (detail.get("metadata") or {}).items()}
+    status = str(error.get("status") or fallback)
+    return Answer(code, status, _cut(str(error.get("message") or "no message")), reason, metadata)
+
+
+def _first(pattern: re.Pattern[str], text: str) -> str:
+    """The first group that matched, "" for none."""
+    found = pattern.search(text)
+    return next((group for group in found.groups() if group), "") if found else ""
+
+
+def _cut(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= _LONGEST_MESSAGE else f"{text[:_LONGEST_MESSAGE]}..."
+
+
+def _short(error: BaseException) -> str:
+    """A client's error in one line, without the address of an object in memory."""
+    return _cut(re.sub(r"<[\w.]+ object at 0x[0-9a-f]+>:?\s*", "", str(error)))
