@@ -86,6 +86,7 @@ class Attempts:
         reason: str,
         temporary: tuple[type[BaseException], ...] | IsTemporary = (Temporary,),
         limit: float | None = None,
+        first: float | None = None,
     ) -> T:
         """Call until it succeeds, fails for good, or the limit is reached.
 
@@ -94,6 +95,7 @@ class Attempts:
             reason: what the waits are for, as `Wait.reason`.
             temporary: the exceptions worth another attempt, as types or as a function that decides.
             limit: seconds, in the place of the instance's own.
+            first: seconds, in the place of the instance's own.
 
         Returns:
             What the call returned.
@@ -102,16 +104,17 @@ class Attempts:
             Interrupted: cancelled, before an attempt or during a wait.
             BaseException: the call's own last error; after the limit it says how often and how long it was tried.
         """
-        from tenacity import Retrying, retry_if_exception, retry_if_exception_type  # noqa: PLC0415 - most calls of --help never retry
+        from tenacity import Retrying, retry_if_exception, retry_if_exception_type
 
         bound = self.limit if limit is None else limit
+        shortest = self.first if first is None else first
         begun = self._clock()
 
         def left() -> float:
             return bound - (self._clock() - begun)
 
         def seconds(state: RetryCallState) -> float:
-            return max(0.0, min(self._next(state.attempt_number), left()))
+            return max(0.0, min(self._next(state.attempt_number, shortest), left()))
 
         def attempt() -> T:
             self._stop_if_cancelled(reason)
@@ -145,12 +148,12 @@ class Attempts:
         self.on_wait(Wait(reason, 0, seconds, 0.0))
         self._rest(seconds, reason)
 
-    def _next(self, attempt: int) -> float:
+    def _next(self, attempt: int, first: float) -> float:
         """Seconds to wait after the attempt of this number, the first being 1."""
         if attempt <= 1:
-            return min(self.first, self.longest)
-        bound = min(self.longest, self.first * 2.0 ** min(attempt - 1, 60))
-        return random.uniform(min(self.first, bound), bound)  # noqa: S311 - spreads load, guards nothing
+            return min(first, self.longest)
+        bound = min(self.longest, first * 2.0 ** min(attempt - 1, 60))
+        return random.uniform(min(first, bound), bound)  # noqa: S311 - spreads load, guards nothing
 
     def _rest(self, seconds: float, reason: str) -> None:
         self._sleep(seconds)

@@ -167,7 +167,7 @@ def explained(connection: Connection, doing: str) -> Iterator[None]:
         raise explain(error, connection, doing) from error
 
 
-def explain(error: Exception, connection: Connection, doing: str) -> CgrunbookError:
+def explain(error: Exception, connection: Connection, doing: str) -> CgrunbookError:  # noqa: PLR0911 - one return a cause
     """The error of cgrunbook that says the same, with a remedy.
 
     Args:
@@ -212,7 +212,7 @@ def explain_response(response: requests.Response, connection: Connection, doing:
     return explain_answer(_parse(response.status_code, payload, response.text), connection, doing)
 
 
-def explain_answer(answer: Answer, connection: Connection, doing: str) -> CgrunbookError:
+def explain_answer(answer: Answer, connection: Connection, doing: str) -> CgrunbookError:  # noqa: PLR0911 - the same
     """The error of cgrunbook for a refusal.
 
     Args:
@@ -454,7 +454,7 @@ def _answer(error: GoogleAPICallError) -> Answer:
     for status in error.errors:
         for detail in getattr(status, "details", ()):
             if detail.type_url == _ERROR_INFO:
-                from google.rpc.error_details_pb2 import ErrorInfo  # noqa: PLC0415 - rare
+                from google.rpc.error_details_pb2 import ErrorInfo
 
                 info = ErrorInfo()
                 detail.Unpack(info)
