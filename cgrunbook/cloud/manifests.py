@@ -1,0 +1,255 @@
+"""What a registry's documents say: descriptors, indexes and image manifests, in OCI's and Docker's spelling.
+
+It knows the documents and trusts none of them: each field is checked before use. It calls nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from cgrunbook.cloud.image_reference import Platform, is_digest
+from cgrunbook.errors import DigestMismatch, ImageNotAvailable, ParameterError, RegistryError
+
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+
+# All four are always sent: Artifact Registry answers 404 for an index to a client that does not name OCI's index
+# type (concourse/docker-image-resource #369).
+ACCEPT = f"{OCI_INDEX}, {OCI_MANIFEST}, {DOCKER_INDEX}, {DOCKER_MANIFEST}"
+
+# The distribution specification asks registries to take manifests of at least 4 MiB; nothing larger is believed.
+LARGEST_MANIFEST = 4 * 1024 * 1024
+
+_INDEXES = (OCI_INDEX, DOCKER_INDEX)
+_MANIFESTS = (OCI_MANIFEST, DOCKER_MANIFEST)
+_SCHEMA_1 = "application/vnd.docker.distribution.manifest.v1"
+_LARGEST_BLOB = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class Descriptor:
+    """Which bytes are meant.
+
+    Args:
+        media_type: what they are.
+        digest: "sha256:..." of the bytes.
+        size: how many bytes.
+    """
+
+    media_type: str
+    digest: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Index:
+    """An image for several platforms: one manifest each.
+
+    Args:
+        manifests: platform and descriptor of each, in the document's order; None where no platform is given or
+            where it is "unknown/unknown", as build attestations have it.
+    """
+
+    manifests: tuple[tuple[Platform | None, Descriptor], ...]
+
+    def choose(self, wanted: Platform, subject: str) -> Descriptor:
+        """The manifest for a platform.
+
+        Args:
+            wanted: the platform; one without a variant takes any, the plain one first.
+            subject: the image, for the error's sentence.
+
+        Returns:
+            The descriptor.
+
+        Raises:
+            ImageNotAvailable: the platform is not among them; the message lists those that are.
+        """
+        fitting = [(there, found) for there, found in self.manifests if there is not None and _fits(there, wanted)]
+        if fitting:
+            return min(fitting, key=lambda entry: (entry[0].variant != wanted.variant, entry[0].variant != ""))[1]
+        there = ", ".join(dict.fromkeys(str(platform) for platform, _ in self.manifests if platform)) or "none"
+        raise ImageNotAvailable(
+            f"{subject} has no manifest for {wanted}; the platforms there: {there}.",
+            "Choose one of these platforms.",
+        )
+
+
+@dataclass(frozen=True)
+class ImageManifest:
+    """An image for one platform.
+
+    Args:
+        config: the config's descriptor.
+        layers: the layers' descriptors, lowest first; one that is used twice stands there twice.
+    """
+
+    config: Descriptor
+    layers: tuple[Descriptor, ...]
+
+
+def digest_of(body: bytes, like: str = "sha256:") -> str:
+    """The digest of some bytes.
+
+    Args:
+        body: the bytes.
+        like: a digest whose algorithm is to be used.
+
+    Returns:
+        "ALGORITHM:HEX".
+    """
+    algorithm = like.partition(":")[0]
+    return f"{algorithm}:{hashlib.new(algorithm, body).hexdigest()}"
+
+
+def check_document(body: bytes, digest: str, subject: str) -> None:
+    """Compare a document with the digest that it was asked, or announced, by.
+
+    Args:
+        body: the bytes that came.
+        digest: the digest that they should have.
+        subject: the document, for the error's sentence.
+
+    Raises:
+        DigestMismatch: they have another.
+    """
+    found = digest_of(body, digest)
+    if found != digest:
+        raise DigestMismatch(
+            f"{subject}: {len(body)} bytes came with the digest {found}, expected was {digest}.",
+            "Try again; if it stays, something between here and the registry changes content.",
+        )
+
+
+def parse_document(body: bytes, content_type: str, subject: str) -> Index | ImageManifest:
+    """Read an index or an image manifest.
+
+    Args:
+        body: the document, at most `LARGEST_MANIFEST` bytes, its digest already checked.
+        content_type: the answer's Content-Type, used where the document does not name its own type.
+        subject: the image, for the error's sentence.
+
+    Returns:
+        What the document is.
+
+    Raises:
+        RegistryError: it is no such document, an ambiguous one (CVE-2021-41190), or one of the retired schema 1.
+    """
+    document = _load(body, subject)
+    declared = document.get("mediaType")
+    sent = content_type.partition(";")[0].strip().lower()
+    known = (*_INDEXES, *_MANIFESTS)
+    kind = declared if isinstance(declared, str) and declared else sent
+    if str(kind).startswith(_SCHEMA_1) or document.get("schemaVersion") == 1:
+        raise _unusable(subject, "is stored in Docker's retired schema 1, which has no digest of its parts to check")
+    if kind != sent and kind in known and sent in known:
+        raise _unusable(subject, f"says that it is {kind}, but was sent as {sent}")
+    if "manifests" in document and "layers" in document:
+        raise _unusable(subject, "is an index and a manifest at once")
+    if kind not in known and declared is None:
+        # Registries of old send application/json, and OCI made the field optional: then the shape decides.
+        kind = OCI_INDEX if "manifests" in document else OCI_MANIFEST if "layers" in document else kind
+    if kind in _INDEXES:
+        return _index(document, subject)
+    if kind in _MANIFESTS:
+        return _manifest(document, subject)
+    raise _unusable(subject, f"is of the unknown type {str(kind)[:100]!r}")
+
+
+def platform_of_config(body: bytes) -> Platform | None:
+    """What an image's config says that it runs on.
+
+    Args:
+        body: the config, its digest already checked.
+
+    Returns:
+        The platform; None where the config names none, as with artifacts that are no images.
+    """
+    try:
+        config = json.loads(body)
+        return _platform(config) if isinstance(config, dict) else None
+    except ValueError:
+        return None
+
+
+def matches(found: Platform, wanted: Platform) -> bool:
+    """Whether an image of one platform serves where another is wanted; variants are not compared.
+
+    Args:
+        found: what is there.
+        wanted: what was asked for.
+
+    Returns:
+        True when operating system and architecture are the same.
+    """
+    return (found.os, found.architecture) == (wanted.os, wanted.architecture)
+
+
+def _fits(found: Platform, wanted: Platform) -> bool:
+    if not matches(found, wanted):
+        return False
+    # arm64 has one variant in use, v8, which some write and some do not.
+    plain = "v8" if wanted.architecture == "arm64" else ""
+    return not wanted.variant or (found.variant or plain) == wanted.variant
+
+
+def _load(body: bytes, subject: str) -> dict[str, Any]:
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise _unusable(subject, "is not JSON") from error
+    if not isinstance(document, dict):
+        raise _unusable(subject, "is not a JSON object")
+    return document
+
+
+def _index(document: dict[str, Any], subject: str) -> Index:
+    entries = document.get("manifests")
+    if not isinstance(entries, list):
+        raise _unusable(subject, "has no list of manifests")
+    found = []
+    for entry in entries:
+        descriptor = _descriptor(entry, subject)
+        platform = entry.get("platform")
+        found.append((_platform(platform) if isinstance(platform, dict) else None, descriptor))
+    return Index(tuple(found))
+
+
+def _manifest(document: dict[str, Any], subject: str) -> ImageManifest:
+    layers = document.get("layers")
+    if not isinstance(layers, list):
+        raise _unusable(subject, "has no list of layers")
+    return ImageManifest(
+        _descriptor(document.get("config"), subject), tuple(_descriptor(layer, subject) for layer in layers)
+    )
+
+
+def _descriptor(entry: Any, subject: str) -> Descriptor:
+    if not isinstance(entry, dict):
+        raise _unusable(subject, "has a descriptor that is not a JSON object")
+    media_type, digest, size = entry.get("mediaType"), entry.get("digest"), entry.get("size")
+    if not isinstance(digest, str) or not is_digest(digest):
+        raise _unusable(subject, f"has a descriptor whose digest cannot be checked: {str(digest)[:100]!r}")
+    if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= _LARGEST_BLOB:
+        raise _unusable(subject, f"has a descriptor without a usable size ({digest})")
+    return Descriptor(media_type if isinstance(media_type, str) else "", digest, size)
+
+
+def _platform(fields: dict[str, Any]) -> Platform | None:
+    parts = [fields.get("os"), fields.get("architecture"), fields.get("variant")]
+    text = "/".join(str(part) for part in parts if part)
+    if not (parts[0] and parts[1]) or parts[0] == "unknown":
+        return None
+    try:
+        return Platform(text)
+    except ParameterError:
+        return None
+
+
+def _unusable(subject: str, what: str) -> RegistryError:
+    return RegistryError(f"{subject} {what}.", "Ask for another tag, or report it to whoever publishes the image.")

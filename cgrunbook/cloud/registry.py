@@ -1,0 +1,170 @@
+"""A registry as the runbook uses it: what a tag stands for, whether a token is granted, and the verified pull.
+
+It knows the OCI distribution protocol's pull side. How a request travels is in registry_transport.py, what documents
+mean in manifests.py, what refusals mean in registry_errors.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cgrunbook.cloud import pull as verified
+from cgrunbook.cloud.attempts import Attempts
+from cgrunbook.cloud.connection import RegistryHost
+from cgrunbook.cloud.image_reference import ImageReference, Platform, is_digest
+from cgrunbook.cloud.manifests import ACCEPT, Descriptor
+from cgrunbook.cloud.pull import LayerProgress, PulledImage, PullProgress
+from cgrunbook.cloud.registry_transport import BasicCredentials, Credentials, Errand, RegistryTransport, Tally
+
+__all__ = [
+    "BasicCredentials",
+    "Credentials",
+    "Descriptor",
+    "ImageReference",
+    "LayerProgress",
+    "Platform",
+    "PullProgress",
+    "PulledImage",
+    "Registry",
+    "TokenProbe",
+]
+
+
+@dataclass(frozen=True)
+class TokenProbe:
+    """What a token endpoint said about one repository.
+
+    Args:
+        status: 200 granted; at cgr.dev 400 unknown organisation, 401 credentials wanted, 403 refused.
+        code: the error's code, "" where there is none.
+        message: the error's text, "" where there is none.
+    """
+
+    status: int
+    code: str
+    message: str
+
+    @property
+    def granted(self) -> bool:
+        """Whether a token was given out."""
+        return self.status == 200
+
+
+class Registry:
+    """One registry, called by one caller.
+
+    Args:
+        host: which registry, and where it answers.
+        credentials: a username and password; None for nobody; a function where a fresh pair is needed at each exchange.
+        attempts: how long to try what is temporary, who sees the waits, what stops them.
+        timeout: seconds that the registry may stay silent; Artifact Registry is silent while it fetches from upstream.
+    """
+
+    def __init__(
+        self,
+        host: RegistryHost,
+        credentials: Credentials = None,
+        attempts: Attempts | None = None,
+        *,
+        timeout: float = 60.0,
+    ) -> None:
+        self.host = host
+        self._attempts = attempts if attempts is not None else Attempts()
+        self._transport = RegistryTransport(host, credentials, timeout)
+
+    def resolve(self, repository: str, reference: str) -> Descriptor:
+        """Find out what a tag stands for now.
+
+        Args:
+            repository: the repository's path, such as "chainguard/go".
+            reference: a tag or a digest.
+
+        Returns:
+            Media type, digest and size of the index or manifest.
+
+        Raises:
+            ImageNotAvailable: no such image or tag.
+            DigestMismatch: the registry answers with another digest than was asked for.
+            RegistryError: refused, in one of its meanings; or PermissionMissing, ApiDisabled, NotSignedIn, NotFound.
+            Temporary: still failing when the attempts were used up.
+        """
+        found = self._attempts.run(
+            lambda: self._head(repository, reference), reason=f"{self.host.name} to answer for {repository}"
+        )
+        if found is not None:
+            return found
+        # A refusal of HEAD has no body, so that only GET can tell why; and some registries have no HEAD at all.
+        return self.document(repository, reference)[0]
+
+    def document(self, repository: str, reference: str) -> tuple[Descriptor, bytes]:
+        """Fetch an index or a manifest as it is.
+
+        Args:
+            repository: the repository's path.
+            reference: a tag or a digest.
+
+        Returns:
+            Its descriptor, and its bytes with the digest checked.
+
+        Raises:
+            As `resolve`.
+        """
+        return verified.fetch_document(self._transport, self._attempts, repository, reference, Tally())
+
+    def probe_token(self, repository: str, *, with_credentials: bool = True) -> TokenProbe:
+        """Ask the token endpoint whether a repository may be pulled; the cheapest check of a pull token.
+
+        Args:
+            repository: the repository's path.
+            with_credentials: False to ask as nobody, to compare.
+
+        Returns:
+            What it said; a refusal is an answer here, not an error.
+
+        Raises:
+            RegistryError: the host cannot be reached in a trusted way.
+            Temporary: it did not answer when the attempts were used up.
+        """
+        errand = Errand(repository, f"A token for {repository}", self._attempts, Tally())
+
+        def once() -> TokenProbe:
+            return TokenProbe(*self._transport.probe(errand, with_credentials=with_credentials))
+
+        return self._attempts.run(once, reason=f"{self.host.name}'s token endpoint to answer")
+
+    def pull(
+        self,
+        repository: str,
+        reference: str,
+        platform: Platform,
+        progress: Callable[[PullProgress], None] | None = None,
+    ) -> PulledImage:
+        """Fetch and verify every byte of an image; keep none. See `cgrunbook.cloud.pull.pull`.
+
+        Args:
+            repository: the repository's path.
+            reference: a tag or a digest.
+            platform: which of the image's platforms.
+            progress: told about ten times a second, in the calling thread.
+
+        Returns:
+            The proof of the pull.
+        """
+        return verified.pull(
+            self._transport, self._attempts, repository, reference, platform=platform, progress=progress
+        )
+
+    def _head(self, repository: str, reference: str) -> Descriptor | None:
+        """Ask without the body; None where that gives no digest."""
+        subject = f"{repository}{'@' if is_digest(reference) else ':'}{reference}"
+        path = f"/v2/{repository}/manifests/{reference}"
+        errand = Errand(repository, subject, self._attempts, Tally())
+        accepted = (200, 400, 401, 403, 404, 405, 406, 501)
+        with self._transport.open("HEAD", path, errand, headers={"Accept": ACCEPT}, accepted=accepted) as answer:
+            digest, size = answer.header("Docker-Content-Digest"), answer.header("Content-Length")
+            if answer.status != 200 or not is_digest(digest) or not size.isdecimal():
+                return None
+            if is_digest(reference) and digest != reference:
+                return None
+            return Descriptor(answer.header("Content-Type").partition(";")[0].strip(), digest, int(size))

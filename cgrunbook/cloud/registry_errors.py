@@ -1,0 +1,295 @@
+"""What a registry's refusal means: cgr.dev's and Artifact Registry's answers, turned into sentences and remedies.
+
+It knows statuses, codes and texts (the vendor's table of registry errors; Artifact Registry's troubleshooting page for
+remote repositories). It sends nothing, and decides by parts of a text only where the code alone does not tell.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import json
+import re
+import time
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from cgrunbook.errors import (
+    ApiDisabled,
+    CgrunbookError,
+    ImageNotAvailable,
+    NotFound,
+    NotSignedIn,
+    PermissionMissing,
+    RegistryError,
+    Temporary,
+    UpstreamCredentialsRefused,
+    WrongState,
+)
+
+# Where a registry refused: the exchange of credentials for a token, or the registry itself. The same status means
+# different things at the two, so every sentence names it.
+Step = Literal["token", "/v2/"]
+
+_PASSING = (408, 429, 500, 502, 503, 504)
+_LONGEST_MESSAGE = 400
+_UPSTREAM_STATUS = re.compile(r"status code\D{0,20}(\d{3})")
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """One answer that was not what was asked for.
+
+    Args:
+        host: the registry's name, such as "cgr.dev".
+        step: "token" or "/v2/".
+        subject: what was asked for, to begin a sentence with: "chainguard/go:latest".
+        repository: the repository's path in that registry.
+        status: the HTTP status.
+        code: the error's code, such as "MANIFEST_UNKNOWN"; "" when the answer had none.
+        message: the error's text; "" when the answer had none.
+        signed_in: whether credentials were sent.
+    """
+
+    host: str
+    step: Step
+    subject: str
+    repository: str
+    status: int
+    code: str
+    message: str
+    signed_in: bool
+
+    @property
+    def sentence(self) -> str:
+        """What was tried and what came back."""
+        where = f"{self.host}'s token endpoint" if self.step == "token" else f"{self.host}/v2/"
+        code = f" {self.code}" if self.code else ""
+        text = f": {self.message.rstrip('.')}" if self.message else ""
+        return f"{self.subject}: {where} answered {self.status}{code}{text}."
+
+
+def read_error(body: bytes) -> tuple[str, str]:
+    """Find code and message in an error's body.
+
+    Args:
+        body: the registry's `{"errors": [...]}`, Google's `{"error": {...}}`, a token endpoint's `{"details": ...}`,
+            or anything else.
+
+    Returns:
+        Code and message, each "" where there is none; the message is one line of at most 400 characters.
+    """
+    text = body.decode("utf-8", "replace")
+    try:
+        document: Any = json.loads(text)
+    except (ValueError, RecursionError):
+        # HTML is a proxy's error page: its title says more than its mark-up.
+        title = re.search(r"<title>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)
+        plain = title.group(1) if title else re.sub(r"<[^>]*>", " ", text)
+        return "", _one_line(plain)
+    if not isinstance(document, dict):
+        return "", ""
+    errors = document.get("errors")
+    first = errors[0] if isinstance(errors, list) and errors else document.get("error", document)
+    if isinstance(first, str):
+        return first, _one_line(document.get("error_description", ""))
+    if not isinstance(first, dict):
+        return "", ""
+    code = first.get("code") if isinstance(first.get("code"), str) else first.get("status")
+    message = next((first[key] for key in ("message", "details", "detail") if isinstance(first.get(key), str)), "")
+    return (code if isinstance(code, str) else "")[:100], _one_line(message)
+
+
+def retry_after(value: str | None) -> float | None:
+    """Read a Retry-After header.
+
+    Args:
+        value: seconds or an HTTP date; None when the header is absent.
+
+    Returns:
+        Seconds from now, at least 0; None where there is nothing usable.
+    """
+    if value is None:
+        return None
+    if value.strip().isdecimal():
+        return float(value)
+    try:
+        moment = email.utils.parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return max(0.0, moment.timestamp() - time.time())
+
+
+def refused(refusal: Refusal) -> CgrunbookError:
+    """Say what a refusal means.
+
+    Args:
+        refusal: the answer.
+
+    Returns:
+        The error to raise; `Temporary` exactly where another attempt may succeed.
+    """
+    if refusal.host.endswith("pkg.dev"):
+        return _artifact_registry(refusal)
+    return _chainguard(refusal)
+
+
+def _chainguard(refusal: Refusal) -> CgrunbookError:  # noqa: PLR0911 - one return a meaning
+    """cgr.dev, and any registry that follows the specification."""
+    said = refusal.sentence
+    organization = refusal.repository.partition("/")[0]
+    if refusal.status in _PASSING:
+        return Temporary(said, "Wait and try again; https://status.cgr.dev says whether cgr.dev is down.", debugging=1)
+    if refusal.step == "token" and refusal.status == 400:
+        return ImageNotAvailable(
+            f"{said} The organisation {organization!r} is not known there.",
+            "Check the organisation's name, the first part of the image: chainctl iam organizations list",
+            debugging=3,
+        )
+    if refusal.status == 401 or (refusal.status == 403 and refusal.step == "token"):
+        if refusal.signed_in:
+            return UpstreamCredentialsRefused(
+                f"{said} The registry does not say which it is: the pull token is wrong, expired or revoked, its "
+                f"username has the wrong form, or it may not pull from {organization!r}.",
+                f"See whether the token is still listed: chainctl auth pull-token list --parent {organization}; "
+                "if not, or if it expired, create a new one and store username and password together (notebook 03).",
+                debugging=3,
+            )
+        return ImageNotAvailable(
+            f"{said} It is not public, or it does not exist; without credentials the registry does not tell which.",
+            "Check the image's name; a production image needs a pull token (notebook 03).",
+            debugging=3,
+        )
+    if refusal.status == 403:
+        return ImageNotAvailable(
+            f"{said} The credentials are good, but the image is not in the catalogue of {organization!r}, or the pull "
+            "token's identity lacks the role registry.pull.",
+            f"See which images the organisation has: chainctl images repos list --parent {organization}",
+            debugging=3,
+        )
+    if refusal.status == 404:
+        return ImageNotAvailable(
+            f"{said} There is no such image or tag for this caller; the free images have only latest and latest-dev.",
+            "Check image and tag; version tags need a pull token of an organisation that has the image.",
+            debugging=3,
+        )
+    return RegistryError(
+        said, "Try the same image directly with docker pull, and report the answer above.", debugging=3
+    )
+
+
+def _artifact_registry(refusal: Refusal) -> CgrunbookError:  # noqa: PLR0911 - one return a meaning
+    """LOCATION-docker.pkg.dev: its own refusals, and those of the upstream that it passes on."""
+    said = refusal.sentence
+    text = refusal.message.lower()
+    if "service_disabled" in refusal.code.lower() or "has not been used in project" in text:
+        return ApiDisabled(
+            said, f"gcloud services enable artifactregistry.googleapis.com --project={_project(refusal)}"
+        )
+    of_upstream = _of_upstream(said, text)
+    if of_upstream is not None:
+        return of_upstream
+    if refusal.status in _PASSING:
+        hint = "Wait a minute and try again." if refusal.status == 429 else "Wait and try again."
+        return Temporary(said, hint, debugging=1 if refusal.status == 504 else 0)
+    if refusal.status == 401 or "unauthenticated request" in text:
+        return NotSignedIn(
+            f"{said} Artifact Registry does not take this caller's Google credentials.",
+            "Sign in again: gcloud auth application-default login",
+        )
+    if refusal.status == 403:
+        return _forbidden(refusal, said, text)
+    if refusal.status == 404 and refusal.code == "NAME_UNKNOWN" and "repositor" in text:
+        return NotFound(
+            f"{said} The repository does not exist in this project and location.",
+            "Create it with notebook 02 (public images) or 03 (production images), or check project, location, name.",
+        )
+    if refusal.status == 404:
+        return ImageNotAvailable(
+            f"{said} Artifact Registry's upstream has no such image or tag for the repository's credentials.",
+            "Try the same image directly at cgr.dev with the same credentials (notebook 04).",
+            debugging=3,
+        )
+    return RegistryError(said, "Try the same image directly at cgr.dev (notebook 04), and report the answer above.")
+
+
+def _of_upstream(said: str, text: str) -> CgrunbookError | None:
+    """What went wrong between Artifact Registry and the upstream; None where the answer speaks of neither."""
+    status = _UPSTREAM_STATUS.search(text)
+    upstream = int(status.group(1)) if status else 0
+    about_upstream = "external repository" in text or "upstream" in text
+    refused_there = upstream in (401, 403) or any(word in text for word in ("unauthorized", "forbidden", "credentials"))
+    if about_upstream and refused_there:
+        return UpstreamCredentialsRefused(
+            f"{said} The upstream refuses the username and password that the repository holds.",
+            "Try them at cgr.dev directly (notebook 04); then create a new pull token and set username and secret "
+            "version together (notebook 03).",
+            debugging=3,
+        )
+    if "secret" in text and any(word in text for word in ("disabled", "destroyed")):
+        return WrongState(
+            f"{said} The secret version that the repository names cannot be read any more.",
+            "Enable the version, or store a new pull token (notebook 03).",
+            debugging=3,
+        )
+    if "secret" in text:
+        return PermissionMissing(
+            f"{said} Artifact Registry's service agent cannot read the secret version that holds the password.",
+            "Grant it on the secret (notebook 03 does): gcloud secrets add-iam-policy-binding SECRET "
+            "--member=serviceAccount:service-PROJECT_NUMBER@gcp-sa-artifactregistry.iam.gserviceaccount.com "
+            "--role=roles/secretmanager.secretAccessor",
+            debugging=3,
+        )
+    if upstream == 404:
+        return ImageNotAvailable(
+            f"{said} The upstream has no such image or tag.", "Try it at cgr.dev directly (notebook 04).", debugging=3
+        )
+    if "redirect url" in text or "misconfigured" in text or "robots.txt" in text:
+        return RegistryError(
+            f"{said} The repository's upstream is not a registry's root.",
+            "The upstream has to be exactly https://cgr.dev/ with no path; it cannot be changed, so create the "
+            "repository anew (notebook 02).",
+            debugging=2,
+        )
+    return None
+
+
+def _forbidden(refusal: Refusal, said: str, text: str) -> PermissionMissing:
+    location = _location(refusal)
+    if "vpc service controls" in text or "service perimeter" in text or "organization's policy" in text:
+        return PermissionMissing(
+            f"{said} A service perimeter keeps Artifact Registry from the upstream.",
+            f"gcloud artifacts vpcsc-config allow --project={_project(refusal)} --location={location}",
+            debugging=1,
+        )
+    return PermissionMissing(
+        f"{said} Pulling needs the permission artifactregistry.repositories.downloadArtifacts, which the role "
+        "roles/artifactregistry.reader holds.",
+        f"gcloud artifacts repositories add-iam-policy-binding {_repository(refusal)} --project={_project(refusal)} "
+        f"--location={location} --member=user:YOUR_ACCOUNT --role=roles/artifactregistry.reader",
+    )
+
+
+def _location(refusal: Refusal) -> str:
+    return refusal.host.removesuffix("docker.pkg.dev").rstrip("-") or "LOCATION"
+
+
+def _path(refusal: Refusal) -> tuple[str, str]:
+    """Project and repository of a path; a project of a domain, example.com:p, is written example.com/p there."""
+    parts = [*refusal.repository.split("/"), "", "", ""]
+    if "." in parts[0]:
+        return f"{parts[0]}:{parts[1]}", parts[2]
+    return parts[0], parts[1]
+
+
+def _project(refusal: Refusal) -> str:
+    return _path(refusal)[0] or "PROJECT"
+
+
+def _repository(refusal: Refusal) -> str:
+    return _path(refusal)[1] or "REPOSITORY"
+
+
+def _one_line(text: Any) -> str:
+    line = " ".join(str(text).split()) if isinstance(text, str) else ""
+    line = "".join(character for character in line if character.isprintable())
+    return line if len(line) <= _LONGEST_MESSAGE else f"{line[:_LONGEST_MESSAGE]}..."

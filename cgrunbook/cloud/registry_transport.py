@@ -1,0 +1,532 @@
+"""How one request reaches a registry: connections, the challenge, tokens, redirects, and which failures pass.
+
+It knows HTTP as the OCI distribution specification uses it. It does not know manifests or layers, and never tries a
+request again by itself but for a token that was renewed.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import re
+import socket
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode, urljoin, urlsplit
+
+import urllib3
+from urllib3.exceptions import HTTPError, NewConnectionError, SSLError
+from urllib3.response import BaseHTTPResponse
+
+from cgrunbook.cloud.attempts import Attempts
+from cgrunbook.cloud.connection import RegistryHost
+from cgrunbook.cloud.registry_errors import Refusal, Step, read_error, refused, retry_after
+from cgrunbook.errors import CgrunbookError, ParameterError, RegistryError, Temporary
+from cgrunbook.redaction import Secret
+
+# A blob is one redirect away at cgr.dev; more than this many is a loop.
+_MOST_REDIRECTS = 5
+_LARGEST_ERROR = 64 * 1024
+_LARGEST_TOKEN = 1024 * 1024
+_CONNECT_SECONDS = 10.0
+_CHALLENGE_PART = re.compile(
+    r'([A-Za-z0-9_-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))|([A-Za-z][A-Za-z0-9_-]*)(?=\s|,|$)'
+)
+
+
+@dataclass(frozen=True)
+class BasicCredentials:
+    """A username and its password.
+
+    Args:
+        username: a pull token's "ORGANISATION_ID/TOKEN_ID", or "oauth2accesstoken".
+        password: the pull token, or the access token.
+
+    Raises:
+        ParameterError: the username cannot be sent in Basic authorisation, or one of the two is empty.
+    """
+
+    username: str
+    password: Secret
+
+    def __post_init__(self) -> None:
+        if not self.username or ":" in self.username or not self.username.isprintable():
+            raise ParameterError(
+                "A registry's username is empty, or has a colon or a control character in it.",
+                "A pull token's username is ORGANISATION_ID/TOKEN_ID, as chainctl prints it.",
+            )
+        if not self.password:
+            raise ParameterError("A registry's password is empty.", "Pass the pull token, or none at all.")
+
+    def header(self) -> str:
+        """The value of an Authorization header.
+
+        Returns:
+            "Basic ..."; a secret, to be sent and not shown.
+        """
+        pair = f"{self.username}:{self.password.reveal()}".encode()
+        return f"Basic {base64.b64encode(pair).decode()}"
+
+
+Credentials = BasicCredentials | Callable[[], BasicCredentials] | None
+
+
+class Tally:
+    """What one pull cost; filled by several threads.
+
+    Attributes:
+        requests: how many requests were sent, redirects and token exchanges included.
+        blob_hosts: the hosts that served layers and configs, in the order of first use.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.requests = 0
+        self.blob_hosts: tuple[str, ...] = ()
+
+    def count(self) -> None:
+        """One request more."""
+        with self._lock:
+            self.requests += 1
+
+    def served_by(self, host: str) -> None:
+        """A blob came from a host."""
+        with self._lock:
+            if host not in self.blob_hosts:
+                self.blob_hosts = (*self.blob_hosts, host)
+
+
+@dataclass(frozen=True)
+class Errand:
+    """What a request is for.
+
+    Args:
+        repository: the repository's path, whose token is used.
+        subject: what is asked for, to begin an error's sentence with: "chainguard/go:latest".
+        attempts: where a wait that the registry asks for is shown; its limit bounds that wait.
+        tally: what to count on.
+    """
+
+    repository: str
+    subject: str
+    attempts: Attempts
+    tally: Tally
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A response whose body is still to be read.
+
+    Args:
+        response: urllib3's response.
+        host: the name of the host that sent it; the registry's own name unless a redirect led elsewhere.
+        elsewhere: whether a redirect led to another host.
+    """
+
+    response: BaseHTTPResponse
+    host: str
+    elsewhere: bool
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return self.response.status
+
+    def header(self, name: str) -> str:
+        """A header's value, "" where it is absent."""
+        return self.response.headers.get(name, "")
+
+    def read(self, limit: int) -> bytes | None:
+        """Read a whole small body.
+
+        Args:
+            limit: bytes that it may have at most.
+
+        Returns:
+            The body; None when it is larger.
+        """
+        with contextlib.suppress(ValueError):
+            if int(self.header("Content-Length")) > limit:
+                return None
+        body = bytearray()
+        while chunk := self.response.read(min(65536, limit + 1 - len(body))):
+            body += chunk
+            if len(body) > limit:
+                return None
+        return bytes(body)
+
+
+@dataclass(frozen=True)
+class Challenge:
+    """How a registry wants to be signed in to.
+
+    Args:
+        scheme: "bearer" or "basic".
+        realm: the token endpoint.
+        service: the service's name; "" when the registry gives none, as docker.pkg.dev's /v2/ does.
+        scope: what the token is to be for; "" when the registry gives none.
+    """
+
+    scheme: str
+    realm: str
+    service: str
+    scope: str
+
+
+class RegistryTransport:
+    """Requests to one registry as one caller; safe for several threads.
+
+    A token is kept for each repository: cgr.dev answers 403 to a token of another scope. Credentials go to the
+    registry's own host only, and no Authorization header follows a redirect to another host.
+
+    Args:
+        host: the registry.
+        credentials: who calls; None for nobody, a function where a fresh pair is needed at each exchange.
+        timeout: seconds that the registry may stay silent.
+    """
+
+    def __init__(self, host: RegistryHost, credentials: Credentials, timeout: float) -> None:
+        self.host = host
+        self._credentials = credentials
+        self._timeout = urllib3.Timeout(connect=min(_CONNECT_SECONDS, timeout), read=timeout)
+        self._pools: dict[str, urllib3.PoolManager] = {}
+        self._lock = threading.Lock()
+        self._sign_ins: dict[str, threading.Lock] = {}
+        self._authorizations: dict[str, Secret] = {}
+
+    @property
+    def base(self) -> str:
+        """The registry's root, without a trailing slash."""
+        return f"{self.host.scheme}://{self.host.address}"
+
+    @contextlib.contextmanager
+    def open(
+        self,
+        method: str,
+        path: str,
+        errand: Errand,
+        *,
+        headers: Mapping[str, str],
+        accepted: tuple[int, ...] = (200,),
+    ) -> Iterator[Answer]:
+        """Send one request, signing in where the registry asks for it.
+
+        Args:
+            method: "GET" or "HEAD".
+            path: from the root, beginning with "/v2/".
+            errand: what for.
+            headers: in addition to the usual.
+            accepted: statuses that are no refusal.
+
+        Yields:
+            The answer; its connection is given back when the block ends.
+
+        Raises:
+            Temporary: worth another attempt.
+            RegistryError: refused, in one of its meanings; or PermissionMissing, ApiDisabled, NotSignedIn, NotFound.
+        """
+        with self._explained(errand.subject):
+            answer = self._send_signed(method, path, errand, headers)
+            try:
+                if answer.status not in accepted:
+                    raise self._refused(answer, "/v2/", errand)
+                yield answer
+            finally:
+                _finish(answer.response)
+
+    def probe(self, errand: Errand, *, with_credentials: bool) -> tuple[int, str, str]:
+        """Ask the token endpoint for a token, and only look at how it answers.
+
+        Args:
+            errand: which repository the token would be for.
+            with_credentials: False to ask as nobody.
+
+        Returns:
+            Status, the error's code and its message; the last two "" for 200.
+
+        Raises:
+            Temporary: worth another attempt.
+            RegistryError: the host cannot be reached in a trusted way.
+        """
+        with self._explained(errand.subject):
+            challenge = self._challenge(errand.tally)
+            answer = self._exchange(challenge, errand, with_credentials=with_credentials)
+            try:
+                if answer.status == 200:
+                    return 200, "", ""
+                code, message = read_error(answer.read(_LARGEST_ERROR) or b"")
+                error = self._meaning(answer, code, message, "token", errand)
+                if isinstance(error, Temporary):
+                    raise self._paused(error, answer, errand)
+                return answer.status, code, message
+            finally:
+                _finish(answer.response)
+
+    def _exchange(self, challenge: Challenge, errand: Errand, *, with_credentials: bool = True) -> Answer:
+        """Ask the token endpoint for a token to pull one repository."""
+        scope = challenge.scope or f"repository:{errand.repository}:pull"
+        query = urlencode([*([("service", challenge.service)] if challenge.service else []), ("scope", scope)])
+        realm = self._realm(challenge)
+        headers = {}
+        credentials = self._current() if with_credentials else None
+        if credentials is not None:
+            if _origin(realm) != _origin(self.base):
+                raise RegistryError(
+                    f"{self.host.name} wants the credentials sent to {urlsplit(realm).netloc}; they were not sent.",
+                    "Check that nothing between here and the registry rewrites its answers.",
+                    debugging=1,
+                )
+            headers["Authorization"] = credentials.header()
+        return self._send("GET", f"{realm}{'&' if '?' in realm else '?'}{query}", headers, errand.tally)
+
+    def _challenge(self, tally: Tally) -> Challenge:
+        """How the registry wants to be signed in to; cgr.dev's documented endpoint, /token, where it does not say."""
+        answer = self._send("GET", f"{self.base}/v2/", {}, tally)
+        try:
+            found = parse_challenge(answer.header("WWW-Authenticate"))
+        finally:
+            _finish(answer.response)
+        if found is None or found.scheme != "bearer":
+            return Challenge("bearer", f"{self.base}/token", self.host.name, "")
+        # The scope of /v2/ itself is not the repository's.
+        return Challenge("bearer", found.realm, found.service, "")
+
+    @contextlib.contextmanager
+    def _explained(self, subject: str) -> Iterator[None]:
+        """Turn urllib3's exceptions into ours: which passes, and which does not."""
+        try:
+            yield
+        except SSLError as error:
+            raise RegistryError(
+                f"{subject}: no trusted TLS connection to {self.host.name}: {error}.",
+                "If a proxy inspects TLS here, name its authority's file in REQUESTS_CA_BUNDLE, or exempt the host.",
+                debugging=1,
+            ) from error
+        except NewConnectionError as error:
+            cause = error.__cause__
+            if isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_NONAME:
+                raise RegistryError(
+                    f"{subject}: the name of {self.host.name}, or of the host that it redirects to, is not known here.",
+                    "Check DNS and the network requirements (notebook 04).",
+                    debugging=1,
+                ) from error
+            raise self._broken(subject, error) from error
+        except (HTTPError, OSError) as error:
+            raise self._broken(subject, error) from error
+
+    def _broken(self, subject: str, error: BaseException) -> Temporary:
+        return Temporary(
+            f"{subject}: the connection to {self.host.name} failed: {type(error).__name__}: {error}.",
+            "Check the network and proxy settings (notebook 04), then try again.",
+            debugging=1,
+        )
+
+    def _send_signed(self, method: str, path: str, errand: Errand, headers: Mapping[str, str]) -> Answer:
+        """Send with the repository's token; on a 401 get a new one and send once more."""
+        for last in (False, True):
+            used = self._authorizations.get(errand.repository)
+            authorization = {"Authorization": used.reveal()} if used is not None else {}
+            answer = self._send(method, f"{self.base}{path}", {**headers, **authorization}, errand.tally)
+            if answer.status != 401 or answer.elsewhere or last:
+                break
+            challenge = parse_challenge(answer.header("WWW-Authenticate"))
+            if challenge is None:
+                break
+            _finish(answer.response)
+            self._sign_in(challenge, used, errand)
+        return answer
+
+    def _sign_in(self, challenge: Challenge, used: Secret | None, errand: Errand) -> None:
+        """Replace a repository's authorisation, unless another thread did so since `used` was taken."""
+        with self._lock:
+            sign_in = self._sign_ins.setdefault(errand.repository, threading.Lock())
+        with sign_in:
+            if self._authorizations.get(errand.repository) is not used:
+                return
+            if challenge.scheme == "basic":
+                credentials = self._current()
+                if credentials is not None:
+                    self._authorizations[errand.repository] = Secret(credentials.header())
+                return
+            answer = self._exchange(challenge, errand)
+            try:
+                if answer.status != 200:
+                    raise self._refused(answer, "token", errand)
+                token = _token(answer.read(_LARGEST_TOKEN))
+            finally:
+                _finish(answer.response)
+            if token is None:
+                raise RegistryError(
+                    f"{errand.subject}: {self.host.name}'s token endpoint answered 200, but with no token in it.",
+                    "Check that nothing between here and the registry rewrites its answers.",
+                    debugging=1,
+                )
+            self._authorizations[errand.repository] = Secret(f"Bearer {token}")
+
+    def _current(self) -> BasicCredentials | None:
+        return self._credentials() if callable(self._credentials) else self._credentials
+
+    def _realm(self, challenge: Challenge) -> str:
+        """The token endpoint, at the address where the registry is played when the realm has its real name."""
+        realm = urljoin(f"{self.base}/", challenge.realm)
+        parts = urlsplit(realm)
+        if parts.netloc == self.host.name != self.host.address:
+            realm = parts._replace(scheme=self.host.scheme, netloc=self.host.address).geturl()
+        return realm
+
+    def _send(self, method: str, url: str, headers: Mapping[str, str], tally: Tally) -> Answer:
+        """Send and follow redirects; Authorization only ever goes to the host that it is for."""
+        home = _origin(url)
+        for _ in range(_MOST_REDIRECTS + 1):
+            own = _origin(url) == home
+            sent = {"Accept-Encoding": "identity", "User-Agent": "cgrunbook"}
+            sent |= {name: value for name, value in headers.items() if own or name != "Authorization"}
+            tally.count()
+            response = self._pool(url).request(
+                method, url, headers=sent, redirect=False, retries=False, preload_content=False, timeout=self._timeout
+            )
+            target = response.headers.get("Location")
+            if response.status not in (301, 302, 303, 307, 308) or not target:
+                netloc = urlsplit(url).netloc
+                return Answer(response, self.host.name if netloc == self.host.address else netloc, not own)
+            _finish(response)
+            here, url = url, urljoin(url, target)
+            if urlsplit(url).scheme not in ("http", "https") or (_secure(here) and not _secure(url)):
+                raise RegistryError(
+                    f"{self.host.name} redirects to {_shown(url)}, which is not https; it was not followed.",
+                    "Check that nothing between here and the registry rewrites its answers.",
+                    debugging=1,
+                )
+        raise RegistryError(
+            f"{self.host.name} redirects in a circle: more than {_MOST_REDIRECTS} redirects, the last to {_shown(url)}.",
+            "Check that nothing between here and the registry rewrites its answers.",
+            debugging=1,
+        )
+
+    def _pool(self, url: str) -> urllib3.PoolManager:
+        """The connections for a URL: through the environment's proxy where it names one for that host."""
+        parts = urlsplit(url)
+        proxies = urllib.request.getproxies()
+        bypassed = bool(urllib.request.proxy_bypass(parts.netloc))
+        proxy = "" if bypassed else proxies.get(parts.scheme) or proxies.get("all", "")
+        with self._lock:
+            if proxy not in self._pools:
+                self._pools[proxy] = _pool_manager(proxy)
+            return self._pools[proxy]
+
+    def _refused(self, answer: Answer, step: Step, errand: Errand) -> CgrunbookError:
+        """The error for an answer, after the pause that the answer asks for."""
+        code, message = read_error(answer.read(_LARGEST_ERROR) or b"")
+        return self._paused(self._meaning(answer, code, message, step, errand), answer, errand)
+
+    def _meaning(self, answer: Answer, code: str, message: str, step: Step, errand: Errand) -> CgrunbookError:
+        if answer.elsewhere and answer.status in (400, 401, 403):
+            # A blob's link is signed for a short time; the registry gives a fresh one at the next attempt.
+            return Temporary(
+                f"{errand.subject}: {answer.host}, to which {self.host.name} redirects, answered {answer.status} "
+                f"{code or message or 'without a reason'}.",
+                f"Check that this machine, and its proxy, may reach {answer.host} (notebook 04).",
+                debugging=1,
+            )
+        return refused(
+            Refusal(
+                host=answer.host if answer.elsewhere else self.host.name,
+                step=step,
+                subject=errand.subject,
+                repository=errand.repository,
+                status=answer.status,
+                code=code,
+                message=message,
+                signed_in=self._credentials is not None,
+            )
+        )
+
+    def _paused(self, error: CgrunbookError, answer: Answer, errand: Errand) -> CgrunbookError:
+        """Wait as long as the registry asks before the next attempt; give up where that is longer than the limit."""
+        seconds = retry_after(answer.header("Retry-After") or None)
+        if not isinstance(error, Temporary) or seconds is None:
+            return error
+        if seconds > errand.attempts.limit:
+            return RegistryError(
+                f"{error.message} It asks to wait {seconds:.0f} s before the next attempt.", error.remedy, debugging=1
+            )
+        _finish(answer.response)
+        errand.attempts.pause(seconds, f"{self.host.name}, which asks for a pause")
+        return error
+
+
+def parse_challenge(header: str) -> Challenge | None:
+    """Read a WWW-Authenticate header, Bearer before Basic where there are several.
+
+    Args:
+        header: the header's value.
+
+    Returns:
+        The challenge; None where there is none that can be met.
+    """
+    challenges: list[tuple[str, dict[str, str]]] = []
+    for name, quoted, plain, scheme in _CHALLENGE_PART.findall(header):
+        if scheme:
+            challenges.append((scheme.lower(), {}))
+        elif challenges:
+            challenges[-1][1].setdefault(name.lower(), re.sub(r"\\(.)", r"\1", quoted) or plain)
+    for scheme, fields in challenges:
+        if scheme == "bearer" and fields.get("realm"):
+            return Challenge("bearer", fields["realm"], fields.get("service", ""), fields.get("scope", ""))
+    return next((Challenge("basic", "", "", "") for scheme, _ in challenges if scheme == "basic"), None)
+
+
+def _token(body: bytes | None) -> str | None:
+    """The token of an exchange's answer: `token`, or OAuth's name for it; None where there is no usable one."""
+    try:
+        document: Any = json.loads(body or b"")
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(document, dict):
+        return None
+    token = document.get("token") or document.get("access_token")
+    return token if isinstance(token, str) and token.isascii() and token.isprintable() and " " not in token else None
+
+
+def _pool_manager(proxy: str) -> urllib3.PoolManager:
+    # The same variables that requests, and so Google's clients, read.
+    bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+    where: dict[str, Any] = {}
+    if bundle:
+        where["ca_cert_dir" if os.path.isdir(bundle) else "ca_certs"] = bundle  # noqa: PTH112 - text from the environment
+    if not proxy:
+        return urllib3.PoolManager(maxsize=8, **where)
+    parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    headers = None
+    if parts.username:
+        headers = urllib3.make_headers(proxy_basic_auth=f"{parts.username}:{parts.password or ''}")
+        parts = parts._replace(netloc=parts.netloc.rpartition("@")[2])
+    return urllib3.ProxyManager(parts.geturl(), maxsize=8, proxy_headers=headers, **where)
+
+
+def _finish(response: BaseHTTPResponse) -> None:
+    """Give a connection back when little of its body is left; close it otherwise."""
+    if response.length_remaining is not None and response.length_remaining <= _LARGEST_ERROR:
+        response.drain_conn()
+        response.release_conn()
+    else:
+        response.close()
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+
+
+def _secure(url: str) -> bool:
+    return urlsplit(url).scheme == "https"
+
+
+def _shown(url: str) -> str:
+    """A URL without its query: a signed link's signature is in there."""
+    return urlsplit(url)._replace(query="", fragment="").geturl()[:200]
