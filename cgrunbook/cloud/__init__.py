@@ -37,28 +37,28 @@ class Cloud:
     @cached_property
     def project(self) -> Project:
         """The project: its number, APIs, service agent and the caller's permissions."""
-        from cgrunbook.cloud.project import Project  # noqa: PLC0415 - Google's clients
+        from cgrunbook.cloud.project import Project
 
         return Project(self.connection, self.attempts)
 
     @cached_property
     def repositories(self) -> ArtifactRegistry:
         """Artifact Registry's repositories of the location."""
-        from cgrunbook.cloud.artifact_registry import ArtifactRegistry  # noqa: PLC0415 - Google's clients
+        from cgrunbook.cloud.artifact_registry import ArtifactRegistry
 
         return ArtifactRegistry(self.connection, self.attempts)
 
     @cached_property
     def secrets(self) -> SecretManager:
         """Secret Manager's secrets of the project."""
-        from cgrunbook.cloud.secret_manager import SecretManager  # noqa: PLC0415 - Google's clients
+        from cgrunbook.cloud.secret_manager import SecretManager
 
         return SecretManager(self.connection, self.attempts)
 
     @cached_property
     def artifact_registry_host(self) -> Registry:
         """The location's docker.pkg.dev, signed in with the caller's access token, fresh at each exchange."""
-        from cgrunbook.cloud.registry import BasicCredentials, Registry  # noqa: PLC0415 - urllib3
+        from cgrunbook.cloud.registry import BasicCredentials, Registry
 
         def credentials() -> BasicCredentials:
             return BasicCredentials("oauth2accesstoken", self.connection.access_token())
@@ -74,21 +74,21 @@ class Cloud:
         Returns:
             The registry; a new one at each call, since tokens are kept by credentials.
         """
-        from cgrunbook.cloud.registry import Registry  # noqa: PLC0415 - urllib3
+        from cgrunbook.cloud.registry import Registry
 
         return Registry(self.connection.cgr, credentials, self.attempts)
 
     @cached_property
     def chainctl(self) -> Chainctl:
         """Chainguard's command: login state and pull tokens."""
-        from cgrunbook.cloud.chainctl import Chainctl  # noqa: PLC0415 - only where it is used
+        from cgrunbook.cloud.chainctl import Chainctl
 
         return Chainctl(self.connection.chainctl, self.connection.environment, self.attempts)
 
     @cached_property
     def docker(self) -> Docker:
         """Docker's configuration file and, where one answers, its engine."""
-        from cgrunbook.cloud.docker import Docker  # noqa: PLC0415 - the docker SDK
+        from cgrunbook.cloud.docker import Docker
 
         return Docker(self.connection.docker_config, self.attempts)
 

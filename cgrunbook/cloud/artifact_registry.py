@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from google.cloud import artifactregistry_v1 as ar
 
-from cgrunbook.cloud.google_service import CALL, GoogleService, client_arguments
+from cgrunbook.cloud.google_service import CALL, GoogleService, client_arguments, moment
 from cgrunbook.errors import AlreadyExists, InvalidRequest, NotFound, PermissionMissing, ServiceError, Temporary
 
 if TYPE_CHECKING:
@@ -321,12 +322,9 @@ class ArtifactRegistry(GoogleService):
         if self._read(repository_id) is None:
             return False
         request = ar.DeleteRepositoryRequest(name=self.name(repository_id))
-        try:
-            operation = self._repeat(doing, lambda: self._client.delete_repository(request, **CALL))
-            self._finish(doing, operation)
-        except NotFound:
-            # Somebody else was quicker, or a first request worked and its answer was lost; gone is what was wanted.
-            pass
+        # Somebody else was quicker, or a first request worked and its answer was lost: gone is what was wanted.
+        with suppress(NotFound):
+            self._finish(doing, self._repeat(doing, lambda: self._client.delete_repository(request, **CALL)))
         if self._read(repository_id) is not None:
             raise ServiceError(
                 f"Tried to {doing}. The service said yes, but the repository is still there.", "Run again."
@@ -484,8 +482,8 @@ def _repository(raw: Any) -> RemoteRepository:
         mode=_word(raw.mode),
         format=_word(raw.format_),
         size_bytes=raw.size_bytes,
-        create_time=raw.create_time,
-        update_time=raw.update_time,
+        create_time=moment(raw.create_time),
+        update_time=moment(raw.update_time),
         registry_uri=raw.registry_uri,
         scanning_state=_word(scanning.enablement_state) if scanning.enablement_state else "",
         scanning_reason=scanning.enablement_state_reason,

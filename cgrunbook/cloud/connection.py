@@ -94,10 +94,10 @@ class Connection:
             NotSignedIn: the credentials cannot be refreshed.
             Temporary: the place that refreshes them does not answer.
         """
-        from google.auth.exceptions import GoogleAuthError  # noqa: PLC0415 - importing cgrunbook.cloud stays cheap
-        from google.auth.transport.requests import Request  # noqa: PLC0415 - the same
+        from google.auth.exceptions import GoogleAuthError
+        from google.auth.transport.requests import Request
 
-        from cgrunbook.cloud.google_errors import explain  # noqa: PLC0415 - the same
+        from cgrunbook.cloud.google_errors import explain
 
         with self._lock:
             if not self.credentials.valid:
@@ -117,7 +117,7 @@ class Connection:
             `SandboxUnavailable` when the sandbox's process is gone, so that nobody waits for it; else `Temporary`.
         """
         if self.target == "sandbox":
-            from cgrunbook.sandbox import process  # noqa: PLC0415 - only for this target
+            from cgrunbook.sandbox import process
 
             if process.status() is None:
                 return SandboxUnavailable(
@@ -162,8 +162,8 @@ def connect(
 
 def _sandbox(project_id: str, location: str, organization: str) -> Connection:
     """The local double, started when it is not running."""
-    from cgrunbook.cloud.credentials import TokenFile  # noqa: PLC0415 - google-auth
-    from cgrunbook.sandbox import process  # noqa: PLC0415 - only for this target
+    from cgrunbook.cloud.credentials import TokenFile
+    from cgrunbook.sandbox import process
 
     try:
         running = process.start()
@@ -234,8 +234,8 @@ def _google_cloud(project_id: str, location: str, organization: str) -> Connecti
 
 def _google_credentials() -> tuple[Any, str]:
     """Credentials and the project that they or gcloud name, "" for none."""
-    import google.auth  # noqa: PLC0415 - importing cgrunbook.cloud stays cheap
-    from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError  # noqa: PLC0415 - the same
+    import google.auth
+    from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
 
     try:
         credentials, project = google.auth.default(scopes=[_SCOPE])
@@ -249,9 +249,9 @@ def _google_credentials() -> tuple[Any, str]:
     else:
         return credentials, project or ""
 
-    from google.auth.transport.requests import Request  # noqa: PLC0415 - requests
+    from google.auth.transport.requests import Request
 
-    from cgrunbook.cloud.credentials import GcloudSession  # noqa: PLC0415 - google-auth
+    from cgrunbook.cloud.credentials import GcloudSession
 
     session = GcloudSession()
     try:

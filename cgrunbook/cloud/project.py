@@ -1,0 +1,257 @@
+"""The Google Cloud project: its number, its APIs, its service agent, and what the caller may do in it.
+
+It knows Service Usage and Resource Manager (facts/google.md 2, 5). It does not know what the APIs are wanted for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from google.auth.transport.requests import AuthorizedSession
+from google.cloud import resourcemanager_v3 as rm
+from google.cloud import service_usage_v1 as su
+from google.rpc.code_pb2 import Code
+
+from cgrunbook.cloud.google_errors import Answer, explain_answer, explain_response
+from cgrunbook.cloud.google_service import CALL, OPERATION_LIMIT, TIMEOUT, GoogleService, client_arguments
+from cgrunbook.errors import ApiDisabled, PermissionMissing, ServiceError, Temporary
+
+ARTIFACT_REGISTRY = "artifactregistry.googleapis.com"
+SECRET_MANAGER = "secretmanager.googleapis.com"  # noqa: S105 - a service's name
+
+# testIamPermissions takes at most so many at once.
+_PERMISSIONS_AT_ONCE = 100
+
+
+@dataclass(frozen=True)
+class ProjectDescription:
+    """A project as Resource Manager has it.
+
+    Args:
+        project_id: its id.
+        number: its number, digits.
+        display_name: what people call it.
+        state: "ACTIVE" or "DELETE_REQUESTED".
+    """
+
+    project_id: str
+    number: str
+    display_name: str
+    state: str
+
+
+class Project(GoogleService):
+    """The connection's project."""
+
+    @cached_property
+    def _projects(self) -> Any:
+        return rm.ProjectsClient(**client_arguments(self.connection, self.connection.resource_manager))
+
+    @cached_property
+    def _services(self) -> Any:
+        return su.ServiceUsageClient(**client_arguments(self.connection, self.connection.service_usage))
+
+    @cached_property
+    def _session(self) -> AuthorizedSession:
+        """For what no official client has."""
+        return AuthorizedSession(self.connection.credentials)  # type: ignore[no-untyped-call]
+
+    @property
+    def id(self) -> str:
+        """The project's id."""
+        return self.connection.project_id
+
+    def describe(self) -> ProjectDescription:
+        """Read the project.
+
+        Raises:
+            PermissionMissing: the caller lacks resourcemanager.projects.get, or there is no such project: Resource
+                Manager does not tell the two apart.
+        """
+        request = rm.GetProjectRequest(name=f"projects/{self.id}")
+        raw = self._repeat(f"read the project {self.id}", lambda: self._projects.get_project(request, **CALL))
+        return ProjectDescription(
+            raw.project_id, raw.name.rpartition("/")[2], raw.display_name, getattr(raw.state, "name", str(raw.state))
+        )
+
+    def number(self) -> str:
+        """The project's number, digits; read once.
+
+        Raises:
+            PermissionMissing: see `describe`.
+        """
+        return self._number
+
+    @cached_property
+    def _number(self) -> str:
+        return self.describe().number
+
+    def with_id(self, name: str) -> str:
+        """A resource's name with the project's id where the service wrote its number.
+
+        Args:
+            name: such as "projects/123456789012/secrets/S/versions/1", as Secret Manager gives it.
+
+        Returns:
+            "projects/my-project/secrets/S/versions/1"; a name in another project is returned as it is.
+        """
+        own = f"projects/{self.number()}/"
+        return f"projects/{self.id}/{name.removeprefix(own)}" if name.startswith(own) else name
+
+    def api_enabled(self, service: str) -> bool:
+        """Whether a Google API is on in the project.
+
+        Args:
+            service: such as "artifactregistry.googleapis.com".
+        """
+        request = su.GetServiceRequest(name=f"projects/{self.id}/services/{service}")
+        doing = f"see whether {service} is enabled in {self.id}"
+        state = self._repeat(doing, lambda: self._services.get_service(request, **CALL)).state
+        return bool(state == su.State.ENABLED)
+
+    def enable_api(self, service: str) -> bool:
+        """Turn a Google API on and wait until it answers.
+
+        Args:
+            service: such as "artifactregistry.googleapis.com".
+
+        Returns:
+            True when it was off before. An API that is on answers SERVICE_DISABLED for a while; that is waited for.
+        """
+        if self.api_enabled(service):
+            return False
+        doing = f"enable {service} in {self.id}"
+        request = su.EnableServiceRequest(name=f"projects/{self.id}/services/{service}")
+        self._finish(doing, self._repeat(doing, lambda: self._services.enable_service(request, **CALL)))
+
+        def answers() -> None:
+            if not self.api_enabled(service):
+                raise ApiDisabled(
+                    f"Tried to {doing}. The service said yes, but it is still off.",
+                    f"Enable it: gcloud services enable {service} --project={self.id}",
+                )
+            self._ask(service)
+
+        self.attempts.run(answers, reason=f"{service} to answer", temporary=(ApiDisabled, Temporary))
+        return True
+
+    def service_agent_email(self) -> str:
+        """Artifact Registry's service agent: the account that reads the upstream's password (facts/google.md 2)."""
+        return f"service-{self.number()}@gcp-sa-artifactregistry.iam.gserviceaccount.com"
+
+    def ensure_service_agent(self, service: str = ARTIFACT_REGISTRY) -> str:
+        """Make a service's agent exist; it does not before the project's first repository otherwise.
+
+        No official client has this method, so it is called as it stands: v1beta1 generateServiceIdentity, whose
+        operation is read at v1 as gcloud does. It may be repeated.
+
+        Args:
+            service: such as "artifactregistry.googleapis.com".
+
+        Returns:
+            The agent's e-mail address; IAM may need a moment more to know it.
+        """
+        doing = f"make the service agent of {service} in {self.id}"
+        base = self.connection.service_usage
+        path = f"v1beta1/projects/{self.id}/services/{service}:generateServiceIdentity"
+        begun = self._repeat(doing, lambda: self._request("POST", f"{base}/{path}", doing))
+
+        def finished() -> dict[str, Any]:
+            operation = begun
+            if not operation.get("done"):
+                operation = self._repeat(
+                    doing, lambda: self._request("GET", f"{base}/v1/{begun.get('name', '')}", doing)
+                )
+            if not operation.get("done"):
+                raise _StillMaking(f"The operation to {doing} is still running.", "Run again later.")
+            return operation
+
+        operation = self.attempts.run(
+            finished,
+            reason=f"the operation to {doing}",
+            temporary=(_StillMaking,),
+            limit=OPERATION_LIMIT,
+            first=0.2,
+        )
+        if isinstance(error := operation.get("error"), dict):
+            answer = Answer(0, _code_name(error.get("code")), str(error.get("message", "no message")))
+            raise explain_answer(answer, self.connection, doing)
+        email = str((operation.get("response") or {}).get("email") or "")
+        if not email:
+            raise ServiceError(f"Tried to {doing}. The service said yes, but named no account.", "Run again.")
+        return email
+
+    def held_permissions(self, permissions: Iterable[str]) -> frozenset[str]:
+        """Which of these permissions the caller has in the project.
+
+        Args:
+            permissions: such as "artifactregistry.repositories.create".
+
+        Returns:
+            Those that are held; the API itself warns that the answer may be too generous.
+        """
+        wanted = sorted(set(permissions))
+        held: set[str] = set()
+        doing = f"ask for the permissions in the project {self.id}"
+        for start in range(0, len(wanted), _PERMISSIONS_AT_ONCE):
+            request = {"resource": f"projects/{self.id}", "permissions": wanted[start : start + _PERMISSIONS_AT_ONCE]}
+            answer = self._repeat(doing, lambda request=request: self._projects.test_iam_permissions(request, **CALL))  # type: ignore[misc]
+            held.update(answer.permissions)
+        return frozenset(held)
+
+    def has_grant(self, member: str, role: str) -> bool:
+        """Whether a member has a role in the whole project, without condition.
+
+        Args:
+            member: such as "serviceAccount:NAME@PROJECT.iam.gserviceaccount.com".
+            role: such as "roles/secretmanager.secretAccessor".
+
+        Raises:
+            PermissionMissing: the caller lacks resourcemanager.projects.getIamPolicy.
+        """
+        request = {"resource": f"projects/{self.id}", "options": {"requested_policy_version": 3}}
+        doing = f"read the IAM policy of the project {self.id}"
+        policy = self._repeat(doing, lambda: self._projects.get_iam_policy(request, **CALL))
+        return any(
+            binding.role == role
+            and not binding.HasField("condition")
+            and member.lower() in {one.lower() for one in binding.members}
+            for binding in policy.bindings
+        )
+
+    def _ask(self, service: str) -> None:
+        """One cheap read of an API, where one is known; being refused for lack of permission is an answer too."""
+        addresses = {
+            ARTIFACT_REGISTRY: f"{self.connection.artifact_registry}/v1/projects/{self.id}/locations?pageSize=1",
+            SECRET_MANAGER: f"{self.connection.secret_manager}/v1/projects/{self.id}/secrets?pageSize=1",
+        }
+        if service not in addresses:
+            return
+        doing = f"see whether {service} answers"
+        try:
+            self._once(doing, lambda: self._request("GET", addresses[service], doing))
+        except PermissionMissing:
+            # It is on: one that is off says so before it looks at permissions.
+            return
+
+    def _request(self, method: str, address: str, doing: str) -> dict[str, Any]:
+        """One plain request; the answer is a JSON object."""
+        response = self._session.request(method, address, timeout=TIMEOUT)  # type: ignore[no-untyped-call]
+        if response.status_code >= 400:
+            raise explain_response(response, self.connection, doing)
+        body = response.json()
+        if not isinstance(body, dict):
+            raise ServiceError(f"Tried to {doing}. The service answered with something that is no JSON object.")
+        return body
+
+
+def _code_name(code: Any) -> str:
+    """The name of a google.rpc.Code's number."""
+    return str(Code.Name(code)) if code in Code.values() else "UNKNOWN"
+
+
+class _StillMaking(Temporary):
+    """The operation is not done yet; it leaves this module only at the limit, as a `Temporary`."""

@@ -1,0 +1,724 @@
+"""Secret Manager's secrets of one project: the secret, its versions, and who may read them.
+
+It knows the API's shapes, checksums, etags and states (facts/google.md 3). It does not know what a value means, and
+shows none.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import google_crc32c
+from google.cloud import secretmanager_v1 as sm
+
+from cgrunbook.cloud.google_service import CALL, GoogleService, client_arguments, moment
+from cgrunbook.errors import (
+    AlreadyExists,
+    Conflict,
+    InvalidRequest,
+    NotFound,
+    PermissionMissing,
+    ServiceError,
+    Temporary,
+    WrongState,
+)
+from cgrunbook.redaction import Secret
+
+# The service's limit for one version's payload, in bytes.
+_LARGEST_PAYLOAD = 64 * 1024
+
+# The version of a policy that can hold conditions.
+_POLICY_VERSION = 3
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """When Secret Manager reminds of a rotation; it sends a notice to the topics and rotates nothing.
+
+    Args:
+        next_time: when the next notice is sent; at least 5 minutes ahead.
+        period: time between notices, at least an hour; None for a single one.
+    """
+
+    next_time: dt.datetime
+    period: dt.timedelta | None = None
+
+
+@dataclass(frozen=True)
+class SecretResource:
+    """A secret without its values, as Secret Manager has it or as it is wanted.
+
+    Args:
+        name: projects/P/secrets/S; as it comes from the service, P is the project's number.
+        labels: at most 64.
+        annotations: at most 16 KiB.
+        replication: the locations that hold the values; empty for automatic. Cannot be changed later.
+        expire_time: when the service deletes the secret with all its versions; None for never.
+        topics: Pub/Sub topics that are told of events, as projects/P/topics/T; at least one with a rotation.
+        rotation: when to remind; None for never.
+        etag: changes with each change; a change made with an old one is refused.
+        create_time: read only.
+    """
+
+    name: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    replication: tuple[str, ...] = ()
+    expire_time: dt.datetime | None = None
+    topics: tuple[str, ...] = ()
+    rotation: Rotation | None = None
+    etag: str = ""
+    create_time: dt.datetime | None = None
+
+    @property
+    def id(self) -> str:
+        """The last part of the name."""
+        return self.name.rpartition("/")[2]
+
+
+@dataclass(frozen=True)
+class SecretVersion:
+    """One version of a secret, without its value.
+
+    Args:
+        name: projects/P/secrets/S/versions/N; as it comes from the service, P is the project's number.
+        number: N, from 1 up, never used twice.
+        state: "ENABLED", "DISABLED" or "DESTROYED".
+        create_time: when it was added.
+        destroy_time: when it was destroyed, or will be where the secret delays it; None for neither.
+    """
+
+    name: str
+    number: int
+    state: str
+    create_time: dt.datetime | None = None
+    destroy_time: dt.datetime | None = None
+
+    @property
+    def enabled(self) -> bool:
+        """Whether its value can be read."""
+        return self.state == "ENABLED"
+
+
+@dataclass(frozen=True)
+class Binding:
+    """Who has a role on a secret.
+
+    Args:
+        role: such as "roles/secretmanager.secretAccessor".
+        members: such as "serviceAccount:NAME@PROJECT.iam.gserviceaccount.com".
+        condition: the expression under which it holds, "" for always.
+    """
+
+    role: str
+    members: tuple[str, ...]
+    condition: str = ""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A secret's IAM policy.
+
+    Args:
+        bindings: in the service's order.
+        etag: changes with each change; base64, as gcloud shows it.
+    """
+
+    bindings: tuple[Binding, ...]
+    etag: str
+
+    def grants(self, member: str, role: str) -> bool:
+        """Whether a member has a role here without condition.
+
+        Args:
+            member: compared without case, as IAM compares e-mail addresses.
+            role: such as "roles/secretmanager.secretAccessor".
+        """
+        return any(
+            binding.role == role
+            and not binding.condition
+            and member.lower() in {one.lower() for one in binding.members}
+            for binding in self.bindings
+        )
+
+
+class SecretManager(GoogleService):
+    """The global secrets of the connection's project; Artifact Registry takes no regional ones (facts/google.md 2)."""
+
+    @cached_property
+    def _client(self) -> Any:
+        return sm.SecretManagerServiceClient(**client_arguments(self.connection, self.connection.secret_manager))
+
+    def name(self, secret_id: str) -> str:
+        """A secret's full name, with the project's id.
+
+        Args:
+            secret_id: such as "chainguard-pull-token".
+        """
+        return f"projects/{self.connection.project_id}/secrets/{secret_id}"
+
+    def version_name(self, secret_id: str, version: int | str) -> str:
+        """A version's full name, with the project's id.
+
+        Args:
+            secret_id: such as "chainguard-pull-token".
+            version: its number, or "latest".
+        """
+        return f"{self.name(secret_id)}/versions/{version}"
+
+    def get(self, secret_id: str) -> SecretResource | None:
+        """Read one secret, without its values.
+
+        Args:
+            secret_id: its id.
+
+        Returns:
+            The secret, or None when there is none of this name.
+        """
+        doing = f"read the secret {secret_id}"
+        request = sm.GetSecretRequest(name=self.name(secret_id))
+        try:
+            return _secret(self._repeat(doing, lambda: self._client.get_secret(request, **CALL)))
+        except NotFound:
+            return None
+
+    def list(self, matching: str = "") -> tuple[SecretResource, ...]:
+        """Read the project's secrets.
+
+        Args:
+            matching: the service's filter, such as "labels.made-by=cgrunbook"; "" for all.
+        """
+        request = sm.ListSecretsRequest(parent=f"projects/{self.connection.project_id}", page_size=250, filter=matching)
+        doing = f"list the secrets of {self.connection.project_id}"
+        found = self._repeat(doing, lambda: [*self._client.list_secrets(request, **CALL)])
+        return tuple(sorted((_secret(raw) for raw in found), key=lambda secret: secret.name))
+
+    def create(self, wanted: SecretResource) -> SecretResource:
+        """Create a secret with no version, and read it back.
+
+        A request whose answer was lost is sent again; when the service then says that the secret exists, what is there
+        is compared with what was wanted.
+
+        Args:
+            wanted: the secret; etag and create time are not looked at.
+
+        Returns:
+            The secret as it is read after.
+
+        Raises:
+            AlreadyExists: the name is taken.
+        """
+        doing = f"create the secret {wanted.id}"
+        request = sm.CreateSecretRequest(
+            parent=f"projects/{self.connection.project_id}", secret_id=wanted.id, secret=_message(wanted)
+        )
+        lost = False
+
+        def ask() -> bool:
+            nonlocal lost
+            try:
+                self._once(doing, lambda: self._client.create_secret(request, **CALL))
+            except Temporary:
+                lost = True
+                raise
+            except AlreadyExists:
+                if not lost:
+                    raise
+                return False
+            return True
+
+        made = self.attempts.run(ask, reason=f"another attempt to {doing}")
+        there = self._must_get(wanted.id, doing)
+        if not made and _settings(wanted) != _settings(there):
+            raise AlreadyExists(
+                f"Tried to {doing}. Somebody else made one of this name meanwhile, with other settings.",
+                f"Look at it: gcloud secrets describe {wanted.id} --project={self.connection.project_id}",
+            )
+        return there
+
+    def update(self, before: SecretResource, wanted: SecretResource) -> SecretResource:
+        """Change what may change, unless somebody changed the secret since it was read, and read it back.
+
+        Args:
+            before: the secret as it was read; its etag guards the change.
+            wanted: the same with changed labels, annotations, topics, rotation or expiry.
+
+        Returns:
+            The secret as it is read after.
+
+        Raises:
+            Conflict: it was changed in between; nothing was overwritten.
+            InvalidRequest: the replication differs, which cannot be changed; nothing was sent.
+        """
+        doing = f"change the secret {before.id}"
+        if before.replication != wanted.replication:
+            raise InvalidRequest(
+                f"Tried to {doing}. Its replication cannot be changed after it was created.",
+                "Use a secret with another name for another replication.",
+            )
+        mask = [
+            path
+            for path, old, new in (
+                ("labels", dict(before.labels), dict(wanted.labels)),
+                ("annotations", dict(before.annotations), dict(wanted.annotations)),
+                ("topics", before.topics, wanted.topics),
+                ("rotation", before.rotation, wanted.rotation),
+                ("expire_time", before.expire_time, wanted.expire_time),
+            )
+            if old != new
+        ]
+        if not mask:
+            return before
+        message = _message(wanted)
+        del message.replication
+        message.name = self.name(before.id)
+        message.etag = before.etag
+        request = sm.UpdateSecretRequest(secret=message, update_mask={"paths": mask})
+        lost = False
+
+        def attempt() -> None:
+            nonlocal lost
+            try:
+                self._once(doing, lambda: self._client.update_secret(request, **CALL))
+            except Temporary:
+                lost = True
+                raise
+            except Conflict:
+                # Either an earlier request, whose answer was lost, has done it, or somebody else did something.
+                if not lost or _settings(self._must_get(before.id, doing)) != _settings(wanted):
+                    raise
+
+        self.attempts.run(attempt, reason=f"another attempt to {doing}")
+        return self._must_get(before.id, doing)
+
+    def delete(self, secret_id: str) -> bool:
+        """Delete a secret with all its versions, at once and for good.
+
+        Args:
+            secret_id: its id.
+
+        Returns:
+            True once it is gone, False when it was not there to begin with.
+        """
+        if self.get(secret_id) is None:
+            return False
+        doing = f"delete the secret {secret_id}"
+        request = sm.DeleteSecretRequest(name=self.name(secret_id))
+        # Somebody else was quicker, or a first request worked and its answer was lost: gone is what was wanted.
+        with suppress(NotFound):
+            self._repeat(doing, lambda: self._client.delete_secret(request, **CALL))
+        if self.get(secret_id) is not None:
+            raise ServiceError(f"Tried to {doing}. The service said yes, but it is still there.", "Run again.")
+        return True
+
+    def versions(self, secret_id: str) -> tuple[SecretVersion, ...]:
+        """A secret's versions, the newest first, destroyed ones included.
+
+        Args:
+            secret_id: its id.
+
+        Raises:
+            NotFound: there is no such secret.
+        """
+        request = sm.ListSecretVersionsRequest(parent=self.name(secret_id), page_size=250)
+        doing = f"list the versions of the secret {secret_id}"
+        found = self._repeat(doing, lambda: [*self._client.list_secret_versions(request, **CALL)])
+        return tuple(sorted((_version(raw) for raw in found), key=lambda version: version.number, reverse=True))
+
+    def version(self, secret_id: str, version: int | str) -> SecretVersion | None:
+        """One version, without its value.
+
+        Args:
+            secret_id: its id.
+            version: its number or "latest".
+
+        Returns:
+            The version, or None when there is no such version or no such secret.
+        """
+        request = sm.GetSecretVersionRequest(name=self.version_name(secret_id, version))
+        doing = f"read version {version} of the secret {secret_id}"
+        try:
+            return _version(self._repeat(doing, lambda: self._client.get_secret_version(request, **CALL)))
+        except NotFound:
+            return None
+
+    def latest_version(self, secret_id: str) -> SecretVersion | None:
+        """The version added last, whatever its state; None when there is none.
+
+        Args:
+            secret_id: its id.
+        """
+        return self.version(secret_id, "latest")
+
+    def add_version(self, secret_id: str, payload: Secret) -> SecretVersion:
+        """Store a value as a new version; the service checks its checksum.
+
+        Adding is not idempotent, so an answer that was lost must not lead to a second version: before another attempt
+        the versions are listed, and one that appeared since is taken for ours only when its value is equal.
+
+        Args:
+            secret_id: its id.
+            payload: the value, 1 to 65,536 bytes of UTF-8, without white space around it.
+
+        Returns:
+            The new version.
+
+        Raises:
+            InvalidRequest: the value is empty, too long or has white space around it; nothing was sent.
+            NotFound: there is no such secret.
+            Conflict: an answer was lost, and whether the version that appeared is ours cannot be told.
+            ServiceError: the service could not confirm the checksum; the version has been destroyed again.
+        """
+        doing = f"add a version to the secret {secret_id}"
+        data = _checked_payload(payload, doing)
+        checksum = google_crc32c.value(data)
+        request = sm.AddSecretVersionRequest(
+            parent=self.name(secret_id), payload=sm.SecretPayload(data=data, data_crc32c=checksum)
+        )
+        known = max((version.number for version in self.versions(secret_id)), default=0)
+        lost = False
+
+        def attempt() -> SecretVersion:
+            nonlocal lost
+            if lost and (arrived := self._arrived(secret_id, known, payload, doing)) is not None:
+                return arrived
+            try:
+                raw = self._once(doing, lambda: self._client.add_secret_version(request, **CALL))
+            except Temporary:
+                lost = True
+                raise
+            added = _version(raw)
+            if not raw.client_specified_payload_checksum:
+                self.destroy(secret_id, added.number)
+                raise ServiceError(
+                    f"Tried to {doing}. The service did not confirm the checksum of version {added.number}, which may "
+                    "have been damaged on the way; it has been destroyed again.",
+                    "Run again.",
+                )
+            return added
+
+        return self.attempts.run(attempt, reason=f"another attempt to {doing}")
+
+    def access(self, secret_id: str, version: int | str = "latest") -> Secret:
+        """Read a version's value, its checksum compared.
+
+        Args:
+            secret_id: its id.
+            version: its number or "latest".
+
+        Returns:
+            The value, in memory only.
+
+        Raises:
+            NotFound: there is no such secret or version.
+            WrongState: the version is disabled or destroyed, or its value is no text.
+            PermissionMissing: the caller lacks secretmanager.versions.access.
+        """
+        doing = f"read the value of version {version} of the secret {secret_id}"
+        request = sm.AccessSecretVersionRequest(name=self.version_name(secret_id, version))
+
+        def attempt() -> bytes:
+            payload = self._once(doing, lambda: self._client.access_secret_version(request, **CALL)).payload
+            data = bytes(payload.data)
+            if "data_crc32c" in payload and payload.data_crc32c != google_crc32c.value(data):
+                raise Temporary(f"Tried to {doing}. The bytes that came do not match their checksum.", "Run again.")
+            return data
+
+        data = self.attempts.run(attempt, reason=f"another attempt to {doing}")
+        try:
+            return Secret(data.decode())
+        except UnicodeDecodeError:
+            # Not chained: the original error carries the bytes.
+            raise WrongState(
+                f"Tried to {doing}. It is no UTF-8 text, so it cannot be a password.",
+                "Store the right value as a new version.",
+            ) from None
+
+    def enable(self, secret_id: str, version: int) -> SecretVersion:
+        """Let a version's value be read again.
+
+        Args:
+            secret_id: its id.
+            version: its number.
+        """
+        request = sm.EnableSecretVersionRequest(name=self.version_name(secret_id, version))
+        return self._set_state(
+            "enable", secret_id, version, lambda: self._client.enable_secret_version(request, **CALL)
+        )
+
+    def disable(self, secret_id: str, version: int) -> SecretVersion:
+        """Keep a version's value from being read, until it is enabled again.
+
+        Args:
+            secret_id: its id.
+            version: its number.
+        """
+        request = sm.DisableSecretVersionRequest(name=self.version_name(secret_id, version))
+        return self._set_state(
+            "disable", secret_id, version, lambda: self._client.disable_secret_version(request, **CALL)
+        )
+
+    def destroy(self, secret_id: str, version: int) -> SecretVersion:
+        """Destroy a version's value for good; where the secret delays this, it is disabled until then.
+
+        Args:
+            secret_id: its id.
+            version: its number.
+
+        Returns:
+            The version as it is now; destroying one that is destroyed changes nothing.
+        """
+        there = self.version(secret_id, version)
+        if there is not None and there.state == "DESTROYED":
+            return there
+        request = sm.DestroySecretVersionRequest(name=self.version_name(secret_id, version))
+        return self._set_state(
+            "destroy", secret_id, version, lambda: self._client.destroy_secret_version(request, **CALL)
+        )
+
+    def get_policy(self, secret_id: str) -> Policy:
+        """Who has which role on a secret; what is inherited from the project is not part of it.
+
+        Args:
+            secret_id: its id.
+        """
+        return _policy(self._read_policy(secret_id))
+
+    def has_grant(self, secret_id: str, member: str, role: str) -> bool:
+        """Whether a member has a role on a secret itself, without condition.
+
+        Args:
+            secret_id: its id.
+            member: such as "serviceAccount:NAME@PROJECT.iam.gserviceaccount.com".
+            role: such as "roles/secretmanager.secretAccessor".
+        """
+        return self.get_policy(secret_id).grants(member, role)
+
+    def grant(self, secret_id: str, member: str, role: str) -> Policy:
+        """Give a member a role on a secret; other bindings and all conditions stay as they are.
+
+        A member that IAM does not know yet (a service agent made a moment ago) is waited for, visibly.
+
+        Args:
+            secret_id: its id.
+            member: see `has_grant`.
+            role: see `has_grant`.
+
+        Returns:
+            The policy as it is read after; the grant itself takes a moment more to take effect.
+        """
+
+        def edit(raw: Any) -> None:
+            if _policy(raw).grants(member, role):
+                return
+            for binding in raw.bindings:
+                if binding.role == role and not binding.HasField("condition"):
+                    binding.members.append(member)
+                    return
+            raw.bindings.add(role=role, members=[member])
+
+        doing = f"give {member} the role {role} on the secret {secret_id}"
+        return self._change_policy(secret_id, doing, edit, lambda policy: policy.grants(member, role))
+
+    def revoke_grant(self, secret_id: str, member: str, role: str) -> Policy:
+        """Take a role on a secret from a member; other bindings and all conditional ones stay as they are.
+
+        Args:
+            secret_id: its id.
+            member: see `has_grant`.
+            role: see `has_grant`.
+
+        Returns:
+            The policy as it is read after.
+        """
+
+        def edit(raw: Any) -> None:
+            for index in reversed(range(len(raw.bindings))):
+                binding = raw.bindings[index]
+                if binding.role != role or binding.HasField("condition"):
+                    continue
+                kept = [one for one in binding.members if one.lower() != member.lower()]
+                if kept:
+                    binding.members[:] = kept
+                else:
+                    del raw.bindings[index]
+
+        doing = f"take the role {role} on the secret {secret_id} from {member}"
+        return self._change_policy(secret_id, doing, edit, lambda policy: not policy.grants(member, role))
+
+    def test_permissions(self, secret_id: str, permissions: Iterable[str]) -> frozenset[str]:
+        """Which of these permissions the caller has on a secret.
+
+        Args:
+            secret_id: its id.
+            permissions: such as "secretmanager.versions.add".
+
+        Returns:
+            Those that are held; empty for a secret that does not exist, and possibly too many, as the API warns.
+        """
+        request = {"resource": self.name(secret_id), "permissions": sorted(permissions)}
+        doing = f"ask for the permissions on the secret {secret_id}"
+        answer = self._repeat(doing, lambda: self._client.test_iam_permissions(request, **CALL))
+        return frozenset(answer.permissions)
+
+    def _must_get(self, secret_id: str, doing: str) -> SecretResource:
+        """Read what was just written."""
+
+        def attempt() -> SecretResource:
+            there = self.get(secret_id)
+            if there is None:
+                raise Temporary(
+                    f"Tried to {doing}. The service said yes, but the secret is not there to be read.", "Run again."
+                )
+            return there
+
+        return self.attempts.run(attempt, reason=f"the secret {secret_id} to appear")
+
+    def _arrived(self, secret_id: str, known: int, payload: Secret, doing: str) -> SecretVersion | None:
+        """The version that an unanswered request has added; None when it has added none."""
+        for version in self.versions(secret_id):
+            if version.number <= known or not version.enabled:
+                continue
+            try:
+                equal = self.access(secret_id, version.number) == payload
+            except PermissionMissing as error:
+                raise Conflict(
+                    f"Tried to {doing}. The answer was lost; version {version.number} has appeared since, and whether "
+                    "it is the one cannot be told without reading it.",
+                    f"Destroy it, then run again: gcloud secrets versions destroy {version.number} "
+                    f"--secret={secret_id} --project={self.connection.project_id}",
+                ) from error
+            if equal:
+                return version
+        return None
+
+    def _set_state(self, verb: str, secret_id: str, version: int, call: Callable[[], Any]) -> SecretVersion:
+        """Enable, disable or destroy; each may be repeated."""
+        doing = f"{verb} version {version} of the secret {secret_id}"
+        return _version(self._repeat(doing, call))
+
+    def _read_policy(self, secret_id: str) -> Any:
+        request = {"resource": self.name(secret_id), "options": {"requested_policy_version": _POLICY_VERSION}}
+        doing = f"read the IAM policy of the secret {secret_id}"
+        return self._repeat(doing, lambda: self._client.get_iam_policy(request, **CALL))
+
+    def _change_policy(
+        self, secret_id: str, doing: str, edit: Callable[[Any], None], done: Callable[[Policy], bool]
+    ) -> Policy:
+        """Read, edit, write under the etag, and read again; on a conflict from the start."""
+
+        def attempt() -> None:
+            raw = self._read_policy(secret_id)
+            if done(_policy(raw)):
+                return
+            edit(raw)
+            # Written with a lower version, a policy with conditions is refused.
+            raw.version = _POLICY_VERSION
+            request = {"resource": self.name(secret_id), "policy": raw}
+            self._once(doing, lambda: self._client.set_iam_policy(request, **CALL))
+
+        self.attempts.run(attempt, reason=f"another attempt to {doing}", temporary=(Temporary, Conflict))
+        policy = self.get_policy(secret_id)
+        if not done(policy):
+            raise ServiceError(
+                f"Tried to {doing}. The service said yes, but the policy reads back without the change.",
+                "Somebody may have changed it at the same moment: run again.",
+            )
+        return policy
+
+
+def _checked_payload(payload: Secret, doing: str) -> bytes:
+    """The value's bytes, refused where the service would refuse them or the upstream would not take them."""
+    text = payload.reveal()
+    data = text.encode()
+    problem = ""
+    if not text.strip():
+        problem = "The value is empty."
+    elif text != text.strip():
+        problem = "The value begins or ends with white space or a newline, which would become part of the password."
+    elif len(data) > _LARGEST_PAYLOAD:
+        problem = f"The value has {len(data)} bytes; a version takes at most {_LARGEST_PAYLOAD}."
+    if problem:
+        raise InvalidRequest(
+            f"Tried to {doing}. {problem} Nothing was sent.",
+            "Give the value alone, as it was created, without a newline.",
+        )
+    return data
+
+
+def _settings(secret: SecretResource) -> tuple[object, ...]:
+    """All that a create or an update sends."""
+    return (
+        dict(secret.labels),
+        dict(secret.annotations),
+        secret.replication,
+        secret.expire_time,
+        secret.topics,
+        secret.rotation,
+    )
+
+
+def _secret(raw: Any) -> SecretResource:
+    """Read the client's message."""
+    rotation = None
+    if "rotation" in raw and raw.rotation.next_rotation_time is not None:
+        next_time = moment(raw.rotation.next_rotation_time)
+        assert next_time is not None  # noqa: S101 - the condition above, for the type checker
+        rotation = Rotation(next_time, raw.rotation.rotation_period or None)
+    return SecretResource(
+        name=raw.name,
+        labels=dict(raw.labels),
+        annotations=dict(raw.annotations),
+        replication=tuple(replica.location for replica in raw.replication.user_managed.replicas),
+        expire_time=moment(raw.expire_time),
+        topics=tuple(topic.name for topic in raw.topics),
+        rotation=rotation,
+        etag=raw.etag,
+        create_time=moment(raw.create_time),
+    )
+
+
+def _version(raw: Any) -> SecretVersion:
+    """Read the client's message."""
+    return SecretVersion(
+        name=raw.name,
+        number=int(raw.name.rpartition("/")[2]),
+        state=getattr(raw.state, "name", str(raw.state)),
+        create_time=moment(raw.create_time),
+        destroy_time=moment(raw.destroy_time) or moment(raw.scheduled_destroy_time),
+    )
+
+
+def _policy(raw: Any) -> Policy:
+    """Read the client's message."""
+    return Policy(
+        tuple(Binding(binding.role, tuple(binding.members), binding.condition.expression) for binding in raw.bindings),
+        base64.b64encode(raw.etag).decode(),
+    )
+
+
+def _message(wanted: SecretResource) -> Any:
+    """The client's message for a secret that is wanted."""
+    message = sm.Secret(
+        labels=dict(wanted.labels),
+        annotations=dict(wanted.annotations),
+        topics=[sm.Topic(name=topic) for topic in wanted.topics],
+    )
+    if wanted.replication:
+        replicas = [sm.Replication.UserManaged.Replica(location=location) for location in wanted.replication]
+        message.replication = sm.Replication(user_managed=sm.Replication.UserManaged(replicas=replicas))
+    else:
+        message.replication = sm.Replication(automatic=sm.Replication.Automatic())
+    if wanted.expire_time is not None:
+        message.expire_time = wanted.expire_time
+    if wanted.rotation is not None:
+        message.rotation = sm.Rotation(
+            next_rotation_time=wanted.rotation.next_time, rotation_period=wanted.rotation.period
+        )
+    return message
