@@ -1,0 +1,206 @@
+"""What Chainguard's registry holds: repositories, tags, manifests and blobs, filled with the samples when it is new.
+
+Knows what exists; does not know who may see it (cgr_dev.py) nor how it is asked for (distribution.py).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+
+from cgrunbook.sandbox.context import Sandbox
+from cgrunbook.sandbox.registry import distribution
+from cgrunbook.sandbox.registry.blobs import BlobStore
+from cgrunbook.sandbox.registry.images import Document, SampleRepository, sample_repositories
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS cgr_repository (
+    name TEXT PRIMARY KEY, public INTEGER NOT NULL, entitled INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS cgr_tag (
+    repository TEXT NOT NULL REFERENCES cgr_repository (name) ON DELETE CASCADE,
+    tag TEXT NOT NULL, digest TEXT NOT NULL,
+    PRIMARY KEY (repository, tag)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS cgr_manifest (
+    repository TEXT NOT NULL REFERENCES cgr_repository (name) ON DELETE CASCADE, digest TEXT NOT NULL,
+    media_type TEXT NOT NULL, content BLOB NOT NULL, subject TEXT,
+    PRIMARY KEY (repository, digest)
+);
+CREATE TABLE IF NOT EXISTS cgr_blob (
+    repository TEXT NOT NULL REFERENCES cgr_repository (name) ON DELETE CASCADE, digest TEXT NOT NULL,
+    PRIMARY KEY (repository, digest)
+) WITHOUT ROWID;
+"""
+
+#: What anybody sees of a free image since 2023-08-16; version tags of free images answer "Unknown manifest".
+PUBLIC_TAGS = frozenset(["latest", "latest-dev"])
+
+
+@dataclass(frozen=True)
+class Repository:
+    """One repository.
+
+    Attributes:
+        name: The path after the host, its first part the organisation.
+        public: Pulled without credentials.
+        entitled: In the organisation's catalogue.
+    """
+
+    name: str
+    public: bool
+    entitled: bool
+
+    @property
+    def organization(self) -> str:
+        """The organisation's name."""
+        return self.name.partition("/")[0]
+
+
+class Catalog:
+    """The registry's content."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        """Open the content, and fill it with the samples when the sandbox is new.
+
+        Args:
+            sandbox: Gives state, settings and the state folder.
+        """
+        self._state = sandbox.state
+        self._state.declare(SCHEMA)
+        self.store = BlobStore(sandbox.settings.home / "cgr.dev")
+        if self._state.setting("cgr.dev.filled") is None:
+            for sample in sample_repositories(sandbox.settings.organization).values():
+                self.publish(sample)
+            self._state.remember("cgr.dev.filled", "1")
+
+    def publish(self, content: SampleRepository) -> None:
+        """Put a repository, or more content for one, into the registry; its tags move to where `content` has them.
+
+        Args:
+            content: What to publish.
+        """
+        for digest, blob in content.blobs.items():
+            if self.store.size(digest) is None:
+                self.store.put(blob)
+        name = content.name
+        with self._state.transaction() as rows:
+            rows.execute(
+                "INSERT INTO cgr_repository VALUES (?, ?, ?) "
+                "ON CONFLICT (name) DO UPDATE SET public = excluded.public, entitled = excluded.entitled",
+                (name, content.public, content.entitled),
+            )
+            rows.executemany(
+                "INSERT OR IGNORE INTO cgr_blob VALUES (?, ?)", [(name, digest) for digest in content.blobs]
+            )
+            rows.executemany(
+                "INSERT OR IGNORE INTO cgr_manifest VALUES (?, ?, ?, ?, ?)",
+                [(name, m.digest, m.media_type, m.content, m.subject) for m in content.manifests.values()],
+            )
+            for tag, digest in content.tags.items():
+                self._point(rows, name, tag, digest)
+
+    def move_tag(self, repository: str, tag: str, digest: str) -> None:
+        """Let a tag name another manifest, as a new build does.
+
+        Args:
+            repository: The repository's name.
+            tag: The tag, made when absent.
+            digest: A manifest that the repository has.
+
+        Raises:
+            KeyError: The repository has no such manifest.
+        """
+        if self.manifest(repository, digest) is None:
+            raise KeyError(f"{repository} has no manifest {digest}")
+        with self._state.transaction() as rows:
+            self._point(rows, repository, tag, digest)
+
+    def _point(self, rows: sqlite3.Connection, repository: str, tag: str, digest: str) -> None:
+        rows.execute(
+            "INSERT INTO cgr_tag VALUES (?, ?, ?) ON CONFLICT (repository, tag) DO UPDATE SET digest = excluded.digest",
+            (repository, tag, digest),
+        )
+
+    def withdraw(self, repository: str) -> None:
+        """Take a repository out of the registry; a token that was given for it before then finds nothing.
+
+        Args:
+            repository: The repository's name.
+        """
+        with self._state.transaction() as rows:
+            rows.execute("DELETE FROM cgr_repository WHERE name = ?", (repository,))
+
+    def repositories(self) -> list[Repository]:
+        """Return all repositories by name."""
+        rows = self._state.read().execute("SELECT * FROM cgr_repository ORDER BY name")
+        return [Repository(row["name"], bool(row["public"]), bool(row["entitled"])) for row in rows]
+
+    def repository(self, name: str) -> Repository | None:
+        """Return one repository, or None.
+
+        Args:
+            name: Its name.
+        """
+        row = self._state.read().execute("SELECT * FROM cgr_repository WHERE name = ?", (name,)).fetchone()
+        return None if row is None else Repository(row["name"], bool(row["public"]), bool(row["entitled"]))
+
+    def tags(self, repository: Repository) -> dict[str, str]:
+        """Return the tags that a repository shows, sorted, with their digests.
+
+        Args:
+            repository: The repository.
+        """
+        rows = self._state.read().execute(
+            "SELECT tag, digest FROM cgr_tag WHERE repository = ? ORDER BY tag", (repository.name,)
+        )
+        return {row["tag"]: row["digest"] for row in rows if not repository.public or row["tag"] in PUBLIC_TAGS}
+
+    def resolve(self, repository: Repository, reference: str) -> Document | None:
+        """Return the manifest that a reference names, or None.
+
+        Args:
+            repository: The repository.
+            reference: A tag that the repository shows, or the digest of any manifest that it has; older digests of
+                free images stay pullable.
+        """
+        digest = reference if distribution.is_digest(reference) else self.tags(repository).get(reference)
+        return None if digest is None else self.manifest(repository.name, digest)
+
+    def manifest(self, repository: str, digest: str) -> Document | None:
+        """Return a manifest by digest, or None.
+
+        Args:
+            repository: The repository's name.
+            digest: The manifest's digest.
+        """
+        row = (
+            self._state.read()
+            .execute("SELECT * FROM cgr_manifest WHERE repository = ? AND digest = ?", (repository, digest))
+            .fetchone()
+        )
+        return None if row is None else Document(row["media_type"], row["content"], row["digest"], row["subject"])
+
+    def referrers(self, repository: str, digest: str) -> list[Document]:
+        """Return the manifests that refer to another.
+
+        Args:
+            repository: The repository's name.
+            digest: What they refer to; it need not exist.
+        """
+        rows = self._state.read().execute(
+            "SELECT * FROM cgr_manifest WHERE repository = ? AND subject = ? ORDER BY digest", (repository, digest)
+        )
+        return [Document(row["media_type"], row["content"], row["digest"], row["subject"]) for row in rows]
+
+    def has_blob(self, repository: str, digest: str) -> bool:
+        """Return whether a repository has a blob.
+
+        Args:
+            repository: The repository's name.
+            digest: The blob's digest.
+        """
+        row = self._state.read().execute(
+            "SELECT 1 FROM cgr_blob WHERE repository = ? AND digest = ?", (repository, digest)
+        )
+        return row.fetchone() is not None
