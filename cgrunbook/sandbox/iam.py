@@ -212,16 +212,21 @@ class Iam:
             resource: The resource's name; grants on its project count too.
         """
         now = self._clock.now()
-        for name in dict.fromkeys((resource, self._project)):
+        for name in _lineage(resource):
             policy = self._effective(name, now)
             for binding in policy.get("bindings", ()):
                 if (
                     permission in ROLES.get(binding["role"], ())
                     and any(self._is_member(principal, member, now) for member in binding.get("members", ()))
-                    and condition_holds(binding.get("condition"), resource, now)
+                    and self._condition_holds(binding.get("condition"), resource, now)
                 ):
                     return True
         return False
+
+    def _condition_holds(self, condition: Mapping[str, Any] | None, resource: str, now: datetime) -> bool:
+        """Ask with the project's id and with its number in the name: people write either."""
+        numbered = resource.replace(self._project, f"projects/{self._settings.project_number}", 1)
+        return condition_holds(condition, resource, now) or condition_holds(condition, numbered, now)
 
     def check(self, principal: str | None, permission: str, resource: str) -> None:
         """Refuse a principal that does not hold a permission.
@@ -453,6 +458,12 @@ class Iam:
                 "The policy has conditional role bindings that were read with a version below 3. Read it with "
                 "options.requestedPolicyVersion=3 and write it with version 3."
             )
+
+
+def _lineage(resource: str) -> list[str]:
+    """Return a resource and everything that it is in, the project last."""
+    parts = resource.split("/")
+    return ["/".join(parts[:length]) for length in range(len(parts) - len(parts) % 2, 0, -2)]
 
 
 def permission_denied(permission: str, resource: str) -> errors.PermissionDenied:

@@ -1,0 +1,804 @@
+"""Secret Manager v1, global secrets: what is kept, when it may be read, and what is said when it may not.
+
+Knows secrets, versions, aliases, checksums, expiry and delayed destruction. Knows nothing of who uses the payloads.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import json
+import os
+import re
+import sqlite3
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from cgrunbook.sandbox import context, errors
+from cgrunbook.sandbox.context import LOCATIONS, Sandbox
+from cgrunbook.sandbox.google import service_usage
+from cgrunbook.sandbox.google.filters import compile_filter
+from cgrunbook.sandbox.google.labels import check_annotations, check_labels
+from cgrunbook.sandbox.google.messages import (
+    Bool,
+    Bytes,
+    Duration,
+    Enum,
+    Integer,
+    ListOf,
+    MapOf,
+    Message,
+    String,
+    Timestamp,
+    at_path,
+    merge_path,
+    moment,
+    parse_mask,
+    span,
+)
+from cgrunbook.sandbox.google.resource_manager import checked_permissions
+from cgrunbook.sandbox.google.wire import (
+    IAM_POLICY,
+    PAGE,
+    SET_POLICY,
+    TEST_PERMISSIONS,
+    Answer,
+    Call,
+    Method,
+    Service,
+    page_key,
+    page_size,
+    page_token,
+)
+from cgrunbook.sandbox.server import ASGIApp
+from cgrunbook.sandbox.state import timestamp
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS secret (
+    id TEXT PRIMARY KEY, document TEXT NOT NULL, expires_at TEXT, last_version INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS secret_expiry ON secret (expires_at) WHERE expires_at IS NOT NULL;
+CREATE TABLE IF NOT EXISTS secret_version (
+    secret TEXT NOT NULL REFERENCES secret (id) ON DELETE CASCADE, number INTEGER NOT NULL, document TEXT NOT NULL,
+    sealed BLOB, destroy_at TEXT, PRIMARY KEY (secret, number)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS secret_version_destruction ON secret_version (destroy_at) WHERE destroy_at IS NOT NULL;
+"""
+
+_PACKAGE = "google.cloud.secretmanager.v1"
+_KMS = Message(f"{_PACKAGE}.CustomerManagedEncryption", {"kmsKeyName": String()})
+_KMS_STATUS = Message(f"{_PACKAGE}.CustomerManagedEncryptionStatus", {"kmsKeyVersionName": String()})
+_AUTOMATIC = Message(f"{_PACKAGE}.Replication.Automatic", {"customerManagedEncryption": _KMS})
+_REPLICA = Message(
+    f"{_PACKAGE}.Replication.UserManaged.Replica", {"location": String(), "customerManagedEncryption": _KMS}
+)
+_REPLICATION = Message(
+    f"{_PACKAGE}.Replication",
+    {
+        "automatic": _AUTOMATIC,
+        "userManaged": Message(f"{_PACKAGE}.Replication.UserManaged", {"replicas": ListOf(_REPLICA)}),
+    },
+    oneofs=[("automatic", "userManaged")],
+)
+SECRET = Message(
+    f"{_PACKAGE}.Secret",
+    {
+        "name": String(),
+        "replication": _REPLICATION,
+        "createTime": Timestamp(),
+        "labels": MapOf(String()),
+        "topics": ListOf(Message(f"{_PACKAGE}.Topic", {"name": String()})),
+        "expireTime": Timestamp(),
+        "ttl": Duration(),
+        "etag": String(),
+        "rotation": Message(f"{_PACKAGE}.Rotation", {"nextRotationTime": Timestamp(), "rotationPeriod": Duration()}),
+        "versionAliases": MapOf(Integer(64)),
+        "annotations": MapOf(String()),
+        "versionDestroyTtl": Duration(),
+        "customerManagedEncryption": _KMS,
+        "tags": MapOf(String()),
+    },
+    oneofs=[("expireTime", "ttl")],
+)
+_STATE = Enum(f"{_PACKAGE}.SecretVersion.State", {"STATE_UNSPECIFIED": 0, "ENABLED": 1, "DISABLED": 2, "DESTROYED": 3})
+_REPLICA_STATUS = Message(
+    f"{_PACKAGE}.ReplicationStatus.UserManagedStatus.ReplicaStatus",
+    {"location": String(), "customerManagedEncryption": _KMS_STATUS},
+)
+VERSION = Message(
+    f"{_PACKAGE}.SecretVersion",
+    {
+        "name": String(),
+        "createTime": Timestamp(),
+        "destroyTime": Timestamp(),
+        "state": _STATE,
+        "replicationStatus": Message(
+            f"{_PACKAGE}.ReplicationStatus",
+            {
+                "automatic": Message(
+                    f"{_PACKAGE}.ReplicationStatus.AutomaticStatus", {"customerManagedEncryption": _KMS_STATUS}
+                ),
+                "userManaged": Message(
+                    f"{_PACKAGE}.ReplicationStatus.UserManagedStatus", {"replicas": ListOf(_REPLICA_STATUS)}
+                ),
+            },
+        ),
+        "etag": String(),
+        "clientSpecifiedPayloadChecksum": Bool(),
+        "scheduledDestroyTime": Timestamp(),
+        "customerManagedEncryption": _KMS_STATUS,
+    },
+)
+_PAYLOAD = Message(f"{_PACKAGE}.SecretPayload", {"data": Bytes(), "dataCrc32c": Integer(64)})
+_ADD = Message(f"{_PACKAGE}.AddSecretVersionRequest", {"payload": _PAYLOAD, "parent": String()})
+_CHANGE = Message(f"{_PACKAGE}.ChangeSecretVersionRequest", {"etag": String(), "name": String()})
+_ACCESS = Message(f"{_PACKAGE}.AccessSecretVersionResponse", {"name": String(), "payload": _PAYLOAD})
+_SECRETS = Message(
+    f"{_PACKAGE}.ListSecretsResponse", {"secrets": ListOf(SECRET), "nextPageToken": String(), "totalSize": Integer()}
+)
+_VERSIONS = Message(
+    f"{_PACKAGE}.ListSecretVersionsResponse",
+    {"versions": ListOf(VERSION), "nextPageToken": String(), "totalSize": Integer()},
+)
+
+_SECRET_ID = re.compile(r"[A-Za-z0-9_-]{1,255}")
+_ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
+_TOPIC = re.compile(r"projects/[a-z0-9:.-]+/topics/[A-Za-z][A-Za-z0-9._~+%-]{2,254}")
+_KMS_KEY = re.compile(r"projects/[^/]+/locations/([^/]+)/keyRings/[^/]+/cryptoKeys/[^/]+")
+_MOST_PAYLOAD_BYTES = 64 * 1024
+_HUNDRED_YEARS = timedelta(days=36500)
+_UPDATABLE = {"labels", "topics", "expireTime", "ttl", "rotation", "versionAliases", "annotations", "versionDestroyTtl"}
+_KEY_FILE = "secret-manager.key"
+
+
+def prepare(sandbox: Sandbox) -> None:
+    """Make the tables.
+
+    Args:
+        sandbox: The sandbox.
+    """
+    service_usage.prepare(sandbox)
+    sandbox.state.declare(SCHEMA)
+
+
+def app(sandbox: Sandbox) -> ASGIApp:
+    """Return the service.
+
+    Args:
+        sandbox: The sandbox.
+    """
+    prepare(sandbox)
+    return Service(sandbox, context.SECRET_MANAGER, METHODS, service_usage.require_enabled)
+
+
+def access_as_agent(sandbox: Sandbox, name: str) -> bytes:
+    """Return the payload that Artifact Registry's service agent reads.
+
+    Args:
+        sandbox: The sandbox.
+        name: `projects/P/secrets/S/versions/V`.
+
+    Raises:
+        errors.GoogleError: What the agent is told instead, in Secret Manager's words.
+    """
+    prepare(sandbox)
+    match = re.fullmatch(r"projects/([^/]+)/secrets/([^/]+)/versions/([^/]+)", name)
+    settings = sandbox.settings
+    if match is None:
+        raise errors.InvalidArgument(f"Invalid secret version name: {name!r}.")
+    permission = "secretmanager.versions.access"
+    if match[1] not in {settings.project_id, settings.project_number}:
+        from cgrunbook.sandbox.iam import permission_denied
+
+        raise permission_denied(permission, name)
+    service_usage.require_enabled(sandbox, context.SECRET_MANAGER)
+    _settle(sandbox)
+    agent = f"serviceAccount:{sandbox.iam.agent_email(context.ARTIFACT_REGISTRY)}"
+    if sandbox.iam.agent(context.ARTIFACT_REGISTRY) is None:
+        agent = None  # type: ignore[assignment] # nobody there yet to whom anything could be granted
+    sandbox.iam.check(agent, permission, f"projects/{settings.project_id}/secrets/{match[2]}/versions/{match[3]}")
+    return _payload(sandbox, _version(sandbox, match[2], match[3], aliases=True))
+
+
+def _resource(call: Call) -> str:
+    """Return the secret's name with the project's id, under which its policy is kept."""
+    return f"{call.project}/secrets/{call.names['secret']}"
+
+
+def _answered(sandbox: Sandbox, secret: str, version: int | str | None = None) -> str:
+    """Return the name that answers carry: with the project's number, whatever was asked."""
+    name = f"projects/{sandbox.settings.project_number}/secrets/{secret}"
+    return name if version is None else f"{name}/versions/{version}"
+
+
+def _etag(sandbox: Sandbox) -> str:
+    return f'"{int(sandbox.clock.now().timestamp() * 1e6):x}{os.urandom(1).hex()}"'
+
+
+def _settle(sandbox: Sandbox) -> None:
+    """Let what time has brought happen: expired secrets go, scheduled destructions are done."""
+    now = timestamp(sandbox.clock.now())
+    read = sandbox.state.read()
+    expired = read.execute("SELECT id FROM secret WHERE expires_at <= ?", (now,)).fetchall()
+    due = read.execute("SELECT secret, number, destroy_at FROM secret_version WHERE destroy_at <= ?", (now,)).fetchall()
+    if not expired and not due:
+        return
+    with sandbox.state.transaction() as connection:
+        for row in expired:
+            _remove(sandbox, connection, row["id"])
+        for row in due:
+            found = _version_row(sandbox, row["secret"], row["number"])
+            if found is not None:
+                _destroy_now(sandbox, connection, row["secret"], json.loads(found["document"]), row["destroy_at"])
+
+
+def _remove(sandbox: Sandbox, connection: sqlite3.Connection, secret: str) -> None:
+    connection.execute("DELETE FROM secret WHERE id = ?", (secret,))
+    sandbox.iam.forget(f"projects/{sandbox.settings.project_id}/secrets/{secret}")
+
+
+def _secret(sandbox: Sandbox, secret: str) -> dict[str, Any]:
+    row = sandbox.state.read().execute("SELECT document FROM secret WHERE id = ?", (secret,)).fetchone()
+    if row is None:
+        raise errors.NotFound(f"Secret [{_answered(sandbox, secret)}] not found.")
+    document: dict[str, Any] = json.loads(row["document"])
+    return document
+
+
+def _shown(sandbox: Sandbox, document: dict[str, Any]) -> dict[str, Any]:
+    """Return a secret as it is answered: a rotation time that has passed has moved on by whole periods."""
+    following, period = at_path(document, ("rotation", "nextRotationTime")), at_path(document, ("rotation", "rotationPeriod"))
+    if following and period and moment(following) <= sandbox.clock.now():
+        periods = (sandbox.clock.now() - moment(following)) // span(period) + 1
+        document["rotation"]["nextRotationTime"] = timestamp(moment(following) + periods * span(period))
+    return document
+
+
+def _version_row(sandbox: Sandbox, secret: str, number: int) -> sqlite3.Row | None:
+    query = "SELECT * FROM secret_version WHERE secret = ? AND number = ?"
+    row: sqlite3.Row | None = sandbox.state.read().execute(query, (secret, number)).fetchone()
+    return row
+
+
+def _version(sandbox: Sandbox, secret: str, version: str, *, aliases: bool) -> sqlite3.Row:
+    """Return a version's row by number, "latest" (the most recently created, in whatever state) or alias."""
+    document = sandbox.state.read().execute("SELECT * FROM secret WHERE id = ?", (secret,)).fetchone()
+    missing = errors.NotFound(f"Secret [{_answered(sandbox, secret)}] not found or has no versions.")
+    if document is None or document["last_version"] == 0:
+        raise missing
+    number: int | None = None
+    if version == "latest" and aliases:
+        number = document["last_version"]
+    elif version.isascii() and version.isdigit():
+        number = int(version) if len(version) < 18 else None
+    elif aliases:
+        number = json.loads(document["document"]).get("versionAliases", {}).get(version)
+    else:
+        raise errors.InvalidArgument(f"Invalid resource field value in the request: version [{version}] must be a number.")
+    row = None if number is None else _version_row(sandbox, secret, number)
+    if row is None:
+        raise errors.NotFound(f"Secret Version [{_answered(sandbox, secret, version)}] not found.")
+    return row
+
+
+def _wrong_state(sandbox: Sandbox, row: sqlite3.Row, state: str) -> errors.FailedPrecondition:
+    name = _answered(sandbox, row["secret"], row["number"])
+    return errors.FailedPrecondition(f"Secret Version [{name}] is in {state} state.")
+
+
+def _payload(sandbox: Sandbox, row: sqlite3.Row) -> bytes:
+    state = json.loads(row["document"])["state"]
+    if state != "ENABLED":
+        raise _wrong_state(sandbox, row, state)
+    return _cipher(sandbox).decrypt(row["sealed"][:12], row["sealed"][12:], _label(row["secret"], row["number"]))
+
+
+def _label(secret: str, number: int) -> bytes:
+    return f"{secret}/{number}".encode()
+
+
+def _cipher(sandbox: Sandbox) -> Any:
+    """Return the cipher that payloads rest under: a copy of the database alone tells nothing, as with the real service."""
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    path = sandbox.settings.home / _KEY_FILE
+    try:
+        return AESGCM(path.read_bytes())
+    except FileNotFoundError:
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(AESGCM.generate_key(bit_length=256))
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+        return AESGCM(path.read_bytes())
+
+
+def _checksum(data: bytes) -> int:
+    import google_crc32c
+
+    return int(google_crc32c.value(data))
+
+
+# --- secrets -----------------------------------------------------------------------------------------------------------
+
+
+def _check_expiry(sandbox: Sandbox, secret: dict[str, Any], given: Mapping[str, Any]) -> None:
+    """Turn a ttl into an expiry time (the ttl is never answered) and refuse one that has passed."""
+    now = sandbox.clock.now()
+    ttl = secret.pop("ttl", None)
+    if ttl is not None:
+        if not timedelta(0) < span(ttl) <= _HUNDRED_YEARS:
+            raise errors.InvalidArgument.at("secret.ttl", "Secret.ttl must be positive and at most 100 years.")
+        secret["expireTime"] = timestamp(now + span(ttl))
+    elif "expireTime" in given:
+        when = moment(given["expireTime"])
+        if not now < when <= now + _HUNDRED_YEARS:
+            raise errors.InvalidArgument.at(
+                "secret.expire_time", "Secret.expire_time must be in the future, by at most 100 years."
+            )
+
+
+def _check_rotation(sandbox: Sandbox, secret: Mapping[str, Any], *, changed: bool) -> None:
+    topics = secret.get("topics", [])
+    if len(topics) > 10:
+        raise errors.InvalidArgument.at("secret.topics", "There can be at most 10 topics.")
+    for topic in topics:
+        if not _TOPIC.fullmatch(topic.get("name", "")):
+            raise errors.InvalidArgument.at(
+                "secret.topics", f"Invalid topic name {topic.get('name', '')!r}; the form is projects/*/topics/*."
+            )
+    rotation = secret.get("rotation")
+    if not rotation:
+        return
+    if not topics:
+        raise errors.InvalidArgument.at(
+            "secret.topics", "There must be at least one topic configured when a Rotation policy is set."
+        )
+    following, period = rotation.get("nextRotationTime"), rotation.get("rotationPeriod")
+    if period is not None and not timedelta(seconds=3600) <= span(period) <= _HUNDRED_YEARS:
+        raise errors.InvalidArgument.at(
+            "secret.rotation.rotation_period", "Rotation.rotation_period must be between 3600 seconds and 100 years."
+        )
+    if following is None:
+        raise errors.InvalidArgument.at(
+            "secret.rotation.next_rotation_time",
+            "Rotation.next_rotation_time must be set when Rotation.rotation_period is set.",
+        )
+    now = sandbox.clock.now()
+    if changed and not now + timedelta(minutes=5) <= moment(following) <= now + _HUNDRED_YEARS:
+        raise errors.InvalidArgument.at(
+            "secret.rotation.next_rotation_time",
+            "Rotation.next_rotation_time must be at least 5 minutes in the future, by at most 100 years.",
+        )
+
+
+def _check_aliases(sandbox: Sandbox, secret: str, aliases: Mapping[str, int]) -> None:
+    if len(aliases) > 50:
+        raise errors.InvalidArgument.at("secret.version_aliases", "There can be at most 50 version aliases.")
+    for alias, number in aliases.items():
+        if not _ALIAS.fullmatch(alias) or alias in {"latest", "NEW"}:
+            raise errors.InvalidArgument.at("secret.version_aliases", f"Invalid version alias {alias[:80]!r}.")
+        if _version_row(sandbox, secret, number) is None:
+            raise errors.InvalidArgument.at(
+                "secret.version_aliases",
+                f"Version alias [{alias}] refers to version [{number}], which does not exist.",
+            )
+
+
+def _check_common(sandbox: Sandbox, secret: Mapping[str, Any]) -> None:
+    check_labels(secret.get("labels", {}), "secret.labels")
+    check_annotations(secret.get("annotations", {}), "secret.annotations")
+    ttl = secret.get("versionDestroyTtl")
+    if ttl is not None and not timedelta(days=1) <= span(ttl) <= timedelta(days=1000):
+        raise errors.InvalidArgument.at(
+            "secret.version_destroy_ttl", "Secret.version_destroy_ttl must be between 24 hours and 1000 days."
+        )
+    if "customerManagedEncryption" in secret:
+        raise errors.InvalidArgument.at(
+            "secret.customer_managed_encryption", "Secret.customer_managed_encryption is for regional secrets only."
+        )
+
+
+def _check_replication(replication: Mapping[str, Any] | None) -> None:
+    if not replication:
+        raise errors.InvalidArgument.at("secret.replication", "Secret.replication must be specified.")
+    keys: list[tuple[str, str]] = []
+    automatic = at_path(replication, ("automatic", "customerManagedEncryption", "kmsKeyName"))
+    if automatic is not None:
+        keys.append((automatic, "global"))
+    if "userManaged" in replication:
+        replicas = replication["userManaged"].get("replicas", [])
+        places = [replica.get("location", "") for replica in replicas]
+        if not places:
+            raise errors.InvalidArgument.at(
+                "secret.replication.user_managed.replicas", "UserManaged.replicas must have at least one replica."
+            )
+        for place in places:
+            if place not in LOCATIONS or "-" not in place:
+                raise errors.InvalidArgument.at(
+                    "secret.replication.user_managed.replicas", f"Invalid replica location [{place}]."
+                )
+        if len(set(places)) != len(places):
+            raise errors.InvalidArgument.at(
+                "secret.replication.user_managed.replicas", "UserManaged.replicas must not name a location twice."
+            )
+        managed = [replica.get("customerManagedEncryption", {}).get("kmsKeyName") for replica in replicas]
+        if any(managed) and not all(managed):
+            raise errors.InvalidArgument.at(
+                "secret.replication.user_managed.replicas", "Either every replica has a customer-managed key or none has."
+            )
+        keys += [(key, place) for key, place in zip(managed, places, strict=True) if key]
+    for key, place in keys:
+        match = _KMS_KEY.fullmatch(key)
+        if match is None or match[1] != place:
+            raise errors.InvalidArgument.at(
+                "secret.replication", f"The KMS key [{key}] is no key in location [{place}], where the replica is."
+            )
+
+
+def _create(call: Call) -> Answer:
+    call.check("secretmanager.secrets.create")
+    _settle(call.sandbox)
+    identifier = call.query.get("secretId", "")
+    if not _SECRET_ID.fullmatch(identifier):
+        raise errors.InvalidArgument.at(
+            "secret_id",
+            f"The provided Secret ID [{identifier[:300]}] does not match the expected format [[a-zA-Z_0-9-]+] with at most 255 "
+            "characters.",
+        )
+    now = call.sandbox.clock.now()
+    secret = {key: value for key, value in call.body.items() if value not in ({}, []) or key == "replication"}
+    _check_replication(secret.get("replication"))
+    _check_common(call.sandbox, secret)
+    _check_expiry(call.sandbox, secret, secret)
+    _check_rotation(call.sandbox, secret, changed=True)
+    _check_aliases(call.sandbox, identifier, secret.get("versionAliases", {}))
+    secret |= {"name": _answered(call.sandbox, identifier), "createTime": timestamp(now), "etag": _etag(call.sandbox)}
+    secret.pop("tags", None)  # bindings of Resource Manager's tags, never answered with the secret
+    with call.sandbox.state.transaction() as connection:
+        try:
+            connection.execute(
+                "INSERT INTO secret VALUES (?, ?, ?, 0)", (identifier, json.dumps(secret), secret.get("expireTime"))
+            )
+        except sqlite3.IntegrityError:
+            raise errors.AlreadyExists(f"Secret [{_answered(call.sandbox, identifier)}] already exists.") from None
+    return secret
+
+
+def _get(call: Call) -> Answer:
+    call.check("secretmanager.secrets.get", _resource(call))
+    _settle(call.sandbox)
+    return _shown(call.sandbox, _secret(call.sandbox, call.names["secret"]))
+
+
+def _list(call: Call) -> Answer:
+    call.check("secretmanager.secrets.list")
+    _settle(call.sandbox)
+    passes = compile_filter(call.query.get("filter", ""))
+    size, after = page_size(call, 100, 25000), page_key(call.query.get("pageToken"))
+    everything = [
+        _shown(call.sandbox, json.loads(row["document"]))
+        for row in call.sandbox.state.read().execute("SELECT document FROM secret ORDER BY id")
+    ]
+    found = [secret for secret in everything if passes(secret)]
+    page = [secret for secret in found if secret["name"].rpartition("/")[2] > after][: size + 1]
+    answer: Answer = {"secrets": page[:size], "totalSize": len(found)} if found else {}
+    if len(page) > size:
+        answer["nextPageToken"] = page_token(page[size - 1]["name"].rpartition("/")[2])
+    return answer
+
+
+def _check_etag(given: str | None, current: str) -> None:
+    if given and not hmac.compare_digest(given.encode(), current.encode()):
+        raise errors.Aborted("The etag provided does not match the current etag. Read the resource again and retry.")
+
+
+def _update(call: Call) -> Answer:
+    resource = _resource(call)
+    call.check("secretmanager.secrets.update", resource)
+    _settle(call.sandbox)
+    identifier = call.names["secret"]
+    paths = parse_mask(call.query.get("updateMask", ""), SECRET)
+    if not paths:
+        raise errors.InvalidArgument.at("update_mask", "The update mask must name at least one field.")
+    everything = call.query["updateMask"].strip() == "*"
+    for path in paths:
+        if path[0] not in _UPDATABLE and not everything:
+            raise errors.InvalidArgument.at("update_mask", f"Field [{'.'.join(path)}] cannot be updated.")
+    body = dict(call.body)
+    with call.sandbox.state.transaction() as connection:
+        secret = _secret(call.sandbox, identifier)
+        _check_etag(body.get("etag"), secret["etag"])
+        named = {path[0] for path in paths}
+        if named & {"ttl", "expireTime"} and ("ttl" in body or "expireTime" in body or named >= {"expireTime"}):
+            secret.pop("expireTime", None)
+        for path in paths:
+            if path[0] in _UPDATABLE:
+                merge_path(secret, body, path)
+        secret = {key: value for key, value in secret.items() if value not in ({}, []) or key == "replication"}
+        _check_common(call.sandbox, secret)
+        if named & {"ttl", "expireTime"}:
+            _check_expiry(call.sandbox, secret, {key: body[key] for key in ("expireTime",) if key in body})
+        _check_rotation(call.sandbox, secret, changed="rotation" in named and at_path(body, ("rotation", "nextRotationTime")) is not None)
+        if "versionAliases" in named:
+            _check_aliases(call.sandbox, identifier, secret.get("versionAliases", {}))
+        secret["etag"] = _etag(call.sandbox)
+        connection.execute(
+            "UPDATE secret SET document = ?, expires_at = ? WHERE id = ?",
+            (json.dumps(secret), secret.get("expireTime"), identifier),
+        )
+    return _shown(call.sandbox, secret)
+
+
+def _delete(call: Call) -> Answer:
+    call.check("secretmanager.secrets.delete", _resource(call))
+    _settle(call.sandbox)
+    with call.sandbox.state.transaction() as connection:
+        _check_etag(call.query.get("etag"), _secret(call.sandbox, call.names["secret"])["etag"])
+        _remove(call.sandbox, connection, call.names["secret"])
+    return {}
+
+
+# --- versions ----------------------------------------------------------------------------------------------------------
+
+
+def _replication_status(replication: Mapping[str, Any]) -> dict[str, Any]:
+    def status(encryption: Mapping[str, Any] | None) -> dict[str, Any]:
+        if not encryption:
+            return {}
+        return {"customerManagedEncryption": {"kmsKeyVersionName": f"{encryption['kmsKeyName']}/cryptoKeyVersions/1"}}
+
+    if "automatic" in replication:
+        return {"automatic": status(replication["automatic"].get("customerManagedEncryption"))}
+    return {
+        "userManaged": {
+            "replicas": [
+                {"location": replica["location"]} | status(replica.get("customerManagedEncryption"))
+                for replica in replication["userManaged"]["replicas"]
+            ]
+        }
+    }
+
+
+def _add(call: Call) -> Answer:
+    resource = _resource(call)
+    call.check("secretmanager.versions.add", resource)
+    _settle(call.sandbox)
+    payload = call.body.get("payload", {})
+    data = base64.b64decode(payload.get("data", ""))
+    if not data:
+        raise errors.InvalidArgument("Secret Payload cannot be empty.")
+    if len(data) > _MOST_PAYLOAD_BYTES:
+        raise errors.InvalidArgument(
+            f"The provided Secret Payload has [{len(data)}] bytes, more than the limit of [{_MOST_PAYLOAD_BYTES}]."
+        )
+    checksum = payload.get("dataCrc32c")
+    if checksum is not None and checksum != _checksum(data):
+        raise errors.InvalidArgument(
+            "The checksum of the Secret Payload that the server received does not match the checksum in the request. "
+            "The payload was changed on its way."
+        )
+    identifier, nonce = call.names["secret"], os.urandom(12)
+    cipher = _cipher(call.sandbox)
+    with call.sandbox.state.transaction() as connection:
+        secret = _secret(call.sandbox, identifier)
+        number = (
+            connection.execute("SELECT last_version FROM secret WHERE id = ?", (identifier,)).fetchone()["last_version"] + 1
+        )
+        version = {
+            "name": _answered(call.sandbox, identifier, number),
+            "createTime": timestamp(call.sandbox.clock.now()),
+            "state": "ENABLED",
+            "replicationStatus": _replication_status(secret["replication"]),
+            "etag": _etag(call.sandbox),
+        }
+        if checksum is not None:
+            version["clientSpecifiedPayloadChecksum"] = True
+        connection.execute("UPDATE secret SET last_version = ? WHERE id = ?", (number, identifier))
+        connection.execute(
+            "INSERT INTO secret_version VALUES (?, ?, ?, ?, NULL)",
+            (identifier, number, json.dumps(version), nonce + cipher.encrypt(nonce, data, _label(identifier, number))),
+        )
+    return version
+
+
+def _named(call: Call) -> str:
+    return f"{_resource(call)}/versions/{call.names['version']}"
+
+
+def _get_version(call: Call) -> Answer:
+    call.check("secretmanager.versions.get", _named(call))
+    _settle(call.sandbox)
+    row = _version(call.sandbox, call.names["secret"], call.names["version"], aliases=True)
+    document: Answer = json.loads(row["document"])
+    return document
+
+
+def _access(call: Call) -> Answer:
+    call.check("secretmanager.versions.access", _named(call))
+    _settle(call.sandbox)
+    row = _version(call.sandbox, call.names["secret"], call.names["version"], aliases=True)
+    data = _payload(call.sandbox, row)
+    return {
+        "name": _answered(call.sandbox, row["secret"], row["number"]),
+        "payload": {"data": base64.b64encode(data).decode(), "dataCrc32c": _checksum(data)},
+    }
+
+
+def _list_versions(call: Call) -> Answer:
+    call.check("secretmanager.versions.list", _resource(call))
+    _settle(call.sandbox)
+    identifier = call.names["secret"]
+    _secret(call.sandbox, identifier)
+    passes = compile_filter(call.query.get("filter", ""))
+    size, before = page_size(call, 100, 25000), page_key(call.query.get("pageToken"))
+    if before and not before.isdigit():
+        raise errors.InvalidArgument("The provided page token is not valid.")
+    rows = call.sandbox.state.read().execute(
+        "SELECT number, document FROM secret_version WHERE secret = ? ORDER BY number DESC", (identifier,)
+    )
+    found = [(row["number"], version) for row in rows if passes(version := json.loads(row["document"]))]
+    page = [(number, version) for number, version in found if not before or number < int(before)]
+    answer: Answer = {"versions": [version for _, version in page[:size]], "totalSize": len(found)} if found else {}
+    if len(page) > size:
+        answer["nextPageToken"] = page_token(str(page[size - 1][0]))
+    return answer
+
+
+def _store_version(connection: sqlite3.Connection, secret: str, version: Mapping[str, Any]) -> None:
+    connection.execute(
+        "UPDATE secret_version SET document = ?, destroy_at = ? WHERE secret = ? AND number = ?",
+        (json.dumps(version), version.get("scheduledDestroyTime"), secret, int(version["name"].rpartition("/")[2])),
+    )
+
+
+def _destroy_now(
+    sandbox: Sandbox, connection: sqlite3.Connection, secret: str, version: dict[str, Any], when: str
+) -> dict[str, Any]:
+    version.pop("scheduledDestroyTime", None)
+    version |= {"state": "DESTROYED", "destroyTime": when, "etag": _etag(sandbox)}
+    _store_version(connection, secret, version)
+    connection.execute(
+        "UPDATE secret_version SET sealed = NULL WHERE secret = ? AND number = ?",
+        (secret, int(version["name"].rpartition("/")[2])),
+    )
+    return version
+
+
+def _changed_state(call: Call, permission: str, state: str) -> Answer:
+    call.check(permission, _named(call))
+    _settle(call.sandbox)
+    identifier = call.names["secret"]
+    with call.sandbox.state.transaction() as connection:
+        row = _version(call.sandbox, identifier, call.names["version"], aliases=False)
+        version: Answer = json.loads(row["document"])
+        _check_etag(call.body.get("etag"), version["etag"])
+        if version["state"] == "DESTROYED":
+            raise _wrong_state(call.sandbox, row, "DESTROYED")
+        if state == "DESTROYED":
+            ttl = _secret(call.sandbox, identifier).get("versionDestroyTtl")
+            now = call.sandbox.clock.now()
+            if ttl is None:
+                return _destroy_now(call.sandbox, connection, identifier, version, timestamp(now))
+            # Delayed destruction: disabled until the time is over, and enabling takes the destruction back.
+            version |= {"state": "DISABLED", "scheduledDestroyTime": timestamp(now + span(ttl))}
+        else:
+            if state == "ENABLED":
+                version.pop("scheduledDestroyTime", None)
+            version["state"] = state
+        version["etag"] = _etag(call.sandbox)
+        _store_version(connection, identifier, version)
+    return version
+
+
+def _enable(call: Call) -> Answer:
+    return _changed_state(call, "secretmanager.versions.enable", "ENABLED")
+
+
+def _disable(call: Call) -> Answer:
+    return _changed_state(call, "secretmanager.versions.disable", "DISABLED")
+
+
+def _destroy(call: Call) -> Answer:
+    return _changed_state(call, "secretmanager.versions.destroy", "DESTROYED")
+
+
+# --- IAM and locations -------------------------------------------------------------------------------------------------
+
+
+def _get_policy(call: Call) -> Answer:
+    resource = _resource(call)
+    call.check("secretmanager.secrets.getIamPolicy", resource)
+    _settle(call.sandbox)
+    _secret(call.sandbox, call.names["secret"])
+    return call.sandbox.iam.policy(resource, call.query.get("options.requestedPolicyVersion", 1))
+
+
+def _set_policy(call: Call) -> Answer:
+    resource = _resource(call)
+    call.check("secretmanager.secrets.setIamPolicy", resource)
+    _settle(call.sandbox)
+    _secret(call.sandbox, call.names["secret"])
+    if "policy" not in call.body:
+        raise errors.InvalidArgument.at("policy", "The request must have a policy.")
+    return call.sandbox.iam.set_policy(resource, call.body["policy"])
+
+
+def _test(call: Call) -> Answer:
+    _settle(call.sandbox)
+    asked = checked_permissions(call)
+    try:
+        _secret(call.sandbox, call.names["secret"])
+    except errors.NotFound:
+        return {}  # documented: an empty set for a secret that does not exist, not NOT_FOUND
+    held = call.sandbox.iam.held(call.principal, asked, _resource(call))
+    return {"permissions": held} if held else {}
+
+
+def _location(sandbox: Sandbox, location: str) -> dict[str, Any]:
+    return {"name": f"projects/{sandbox.settings.project_id}/locations/{location}", "locationId": location}
+
+
+def _list_locations(call: Call) -> Answer:
+    call.check("secretmanager.locations.list")
+    regions = [_location(call.sandbox, location) for location in LOCATIONS if "-" in location]
+    passes = compile_filter(call.query.get("filter", ""))
+    return {"locations": [region for region in regions if passes(region)]}
+
+
+def _get_location(call: Call) -> Answer:
+    call.check("secretmanager.locations.get")
+    if call.names["location"] not in LOCATIONS:
+        raise errors.NotFound(f"Location {call.names['location']} is not found or access is unauthorized.")
+    return _location(call.sandbox, call.names["location"])
+
+
+_PROJECT = "v1/projects/{project}"
+_ONE = _PROJECT + "/secrets/{secret}"
+_ONE_VERSION = _ONE + "/versions/{version}"
+_REGIONAL = _PROJECT + "/locations/{location}/secrets"
+METHODS = (
+    Method("CreateSecret", "POST", f"{_PROJECT}/secrets", _create, SECRET, "secret", {"secretId": String()}, SECRET),
+    Method("ListSecrets", "GET", f"{_PROJECT}/secrets", _list, query=PAGE | {"filter": String()}, response=_SECRETS),
+    Method("GetSecret", "GET", _ONE, _get, response=SECRET),
+    Method("UpdateSecret", "PATCH", _ONE, _update, SECRET, "secret", {"updateMask": String()}, SECRET),
+    Method("DeleteSecret", "DELETE", _ONE, _delete, query={"etag": String()}),
+    Method("AddSecretVersion", "POST", f"{_ONE}:addVersion", _add, _ADD, response=VERSION),
+    Method(
+        "ListSecretVersions", "GET", f"{_ONE}/versions", _list_versions, query=PAGE | {"filter": String()}, response=_VERSIONS
+    ),
+    Method("GetSecretVersion", "GET", _ONE_VERSION, _get_version, response=VERSION),
+    Method("AccessSecretVersion", "GET", f"{_ONE_VERSION}:access", _access, response=_ACCESS),
+    Method("EnableSecretVersion", "POST", f"{_ONE_VERSION}:enable", _enable, _CHANGE, response=VERSION),
+    Method("DisableSecretVersion", "POST", f"{_ONE_VERSION}:disable", _disable, _CHANGE, response=VERSION),
+    Method("DestroySecretVersion", "POST", f"{_ONE_VERSION}:destroy", _destroy, _CHANGE, response=VERSION),
+    Method(
+        "GetIamPolicy",
+        "GET",
+        f"{_ONE}:getIamPolicy",
+        _get_policy,
+        query={"options.requestedPolicyVersion": Integer()},
+        response=IAM_POLICY,
+    ),
+    Method("SetIamPolicy", "POST", f"{_ONE}:setIamPolicy", _set_policy, SET_POLICY, response=IAM_POLICY),
+    Method("TestIamPermissions", "POST", f"{_ONE}:testIamPermissions", _test, TEST_PERMISSIONS),
+    Method(
+        "ListLocations",
+        "GET",
+        f"{_PROJECT}/locations",
+        _list_locations,
+        query=PAGE | {"filter": String()},
+        partly="one page; regional secrets themselves are not played",
+    ),
+    Method("GetLocation", "GET", f"{_PROJECT}/locations/{{location}}", _get_location),
+    Method("CreateSecret (regional)", "POST", _REGIONAL, None),
+    Method("ListSecrets (regional)", "GET", _REGIONAL, None),
+    Method("GetSecret (regional)", "GET", f"{_REGIONAL}/{{secret}}", None),
+    Method("UpdateSecret (regional)", "PATCH", f"{_REGIONAL}/{{secret}}", None),
+    Method("DeleteSecret (regional)", "DELETE", f"{_REGIONAL}/{{secret}}", None),
+    Method("AddSecretVersion (regional)", "POST", f"{_REGIONAL}/{{secret}}:addVersion", None),
+    Method("AccessSecretVersion (regional)", "GET", f"{_REGIONAL}/{{secret}}/versions/{{version}}:access", None),
+)

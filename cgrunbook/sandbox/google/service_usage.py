@@ -1,0 +1,317 @@
+"""Service Usage: which APIs the project has enabled, and the service agents made on request.
+
+Knows v1 services and v1beta1 generateServiceIdentity. Knows nothing of what the APIs do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from cgrunbook.sandbox import context, errors
+from cgrunbook.sandbox.context import Sandbox
+from cgrunbook.sandbox.google import operations
+from cgrunbook.sandbox.google.filters import compile_filter
+from cgrunbook.sandbox.google.messages import Bool, Enum, ListOf, Message, String
+from cgrunbook.sandbox.google.wire import PAGE, Answer, Call, Method, Service, page_key, page_size, page_token
+from cgrunbook.sandbox.server import ASGIApp
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS enabled_service (name TEXT PRIMARY KEY) WITHOUT ROWID;
+"""
+
+_STATE = Enum("google.api.serviceusage.v1.State", {"STATE_UNSPECIFIED": 0, "DISABLED": 1, "ENABLED": 2})
+_CONFIG = Message("google.api.serviceusage.v1.ServiceConfig", {"name": String(), "title": String()})
+_SERVICE = Message(
+    "google.api.serviceusage.v1.Service", {"name": String(), "config": _CONFIG, "state": _STATE, "parent": String()}
+)
+_LIST = Message(
+    "google.api.serviceusage.v1.ListServicesResponse", {"services": ListOf(_SERVICE), "nextPageToken": String()}
+)
+_BATCH_GET = Message("google.api.serviceusage.v1.BatchGetServicesResponse", {"services": ListOf(_SERVICE)})
+_CHECK = Enum(
+    "google.api.serviceusage.v1.DisableServiceRequest.CheckIfServiceHasUsage",
+    {"CHECK_IF_SERVICE_HAS_USAGE_UNSPECIFIED": 0, "SKIP": 1, "CHECK": 2},
+)
+_DISABLE = Message(
+    "google.api.serviceusage.v1.DisableServiceRequest", {"disableDependentServices": Bool(), "checkIfServiceHasUsage": _CHECK}
+)
+_BATCH_ENABLE = Message("google.api.serviceusage.v1.BatchEnableServicesRequest", {"serviceIds": ListOf(String())})
+
+#: APIs that can be enabled here: those that the guide needs and those that a trainee meets beside them.
+TITLES = {
+    "accesscontextmanager.googleapis.com": "Access Context Manager API",
+    "artifactregistry.googleapis.com": "Artifact Registry API",
+    "cloudkms.googleapis.com": "Cloud Key Management Service (KMS) API",
+    "cloudresourcemanager.googleapis.com": "Cloud Resource Manager API",
+    "containerscanning.googleapis.com": "Container Scanning API",
+    "iam.googleapis.com": "Identity and Access Management (IAM) API",
+    "iamcredentials.googleapis.com": "IAM Service Account Credentials API",
+    "pubsub.googleapis.com": "Cloud Pub/Sub API",
+    "secretmanager.googleapis.com": "Secret Manager API",
+    "serviceusage.googleapis.com": "Service Usage API",
+}
+_FROM_THE_START = ("cloudresourcemanager.googleapis.com", "iam.googleapis.com", "serviceusage.googleapis.com")
+_DONE = "operations/noop.DONE_OPERATION"
+_FINISHED = "operations/finished.DONE_OPERATION"
+
+
+def prepare(sandbox: Sandbox) -> None:
+    """Make the tables, and on a fresh sandbox enable what every project has.
+
+    Args:
+        sandbox: The sandbox.
+    """
+    sandbox.state.declare(SCHEMA)
+    sandbox.state.declare(operations.SCHEMA)
+    with sandbox.state.transaction() as connection:
+        if sandbox.state.setting("services_prepared") is None:
+            connection.executemany("INSERT OR IGNORE INTO enabled_service VALUES (?)", [(name,) for name in _FROM_THE_START])
+            sandbox.state.remember("services_prepared", "1")
+
+
+def is_enabled(sandbox: Sandbox, service: str) -> bool:
+    """Tell whether the project has an API enabled.
+
+    Args:
+        sandbox: The sandbox.
+        service: For example "secretmanager.googleapis.com".
+    """
+    prepare(sandbox)
+    query = "SELECT 1 FROM enabled_service WHERE name = ?"
+    return sandbox.state.read().execute(query, (service,)).fetchone() is not None
+
+
+def require_enabled(sandbox: Sandbox, service: str) -> None:
+    """Refuse a call to an API that the project has not enabled.
+
+    Args:
+        sandbox: The sandbox.
+        service: For example "secretmanager.googleapis.com".
+
+    Raises:
+        errors.PermissionDenied: SERVICE_DISABLED, with where to enable it.
+    """
+    if is_enabled(sandbox, service):
+        return
+    number = sandbox.settings.project_number
+    title = TITLES.get(service, service)
+    url = f"https://console.developers.google.com/apis/api/{service}/overview?project={number}"
+    message = (
+        f"{title} has not been used in project {number} before or it is disabled. Enable it by visiting {url} then retry. If "
+        "you enabled this API recently, wait a few minutes for the action to propagate to our systems and retry."
+    )
+    raise errors.PermissionDenied(
+        message,
+        [
+            {
+                "@type": errors.ERROR_INFO,
+                "reason": "SERVICE_DISABLED",
+                "domain": "googleapis.com",
+                "metadata": {
+                    "service": service,
+                    "serviceTitle": title,
+                    "consumer": f"projects/{number}",
+                    "containerInfo": number,
+                    "activationUrl": url,
+                },
+            },
+            {"@type": "type.googleapis.com/google.rpc.LocalizedMessage", "locale": "en-US", "message": message},
+            {
+                "@type": errors.HELP,
+                "links": [{"description": "Google developers console API activation", "url": url}],
+            },
+        ],
+    )
+
+
+def app(sandbox: Sandbox) -> ASGIApp:
+    """Return the service.
+
+    Args:
+        sandbox: The sandbox.
+    """
+    prepare(sandbox)
+    return Service(sandbox, context.SERVICE_USAGE, METHODS, require_enabled)
+
+
+def _known(call: Call, service: str) -> str:
+    if service not in TITLES:
+        raise errors.NotFound(
+            f"Not found or permission denied for service(s): {service}.",
+            [
+                {
+                    "@type": errors.ERROR_INFO,
+                    "reason": "SERVICE_CONFIG_NOT_FOUND_OR_PERMISSION_DENIED",
+                    "domain": "serviceusage.googleapis.com",
+                    "metadata": {"services": service},
+                }
+            ],
+        )
+    return service
+
+
+def _service(sandbox: Sandbox, name: str, enabled: bool) -> dict[str, Any]:
+    parent = f"projects/{sandbox.settings.project_number}"
+    return {
+        "name": f"{parent}/services/{name}",
+        "config": {"name": name, "title": TITLES[name]},
+        "state": "ENABLED" if enabled else "DISABLED",
+        "parent": parent,
+    }
+
+
+def _get(call: Call) -> Answer:
+    call.check("serviceusage.services.get")
+    name = _known(call, call.names["service"])
+    return _service(call.sandbox, name, is_enabled(call.sandbox, name))
+
+
+def _batch_get(call: Call) -> Answer:
+    call.check("serviceusage.services.get")
+    names = [_known(call, name.rpartition("/")[2]) for name in call.query.get("names", [])]
+    if not 1 <= len(names) <= 30:
+        raise errors.InvalidArgument("Between 1 and 30 services can be got at once.")
+    return {"services": [_service(call.sandbox, name, is_enabled(call.sandbox, name)) for name in names]}
+
+
+def _list(call: Call) -> Answer:
+    call.check("serviceusage.services.list")
+    passes = compile_filter(call.query.get("filter", ""))
+    size, after = page_size(call, 50, 200), page_key(call.query.get("pageToken"))
+    everything = [_service(call.sandbox, name, is_enabled(call.sandbox, name)) for name in sorted(TITLES) if name > after]
+    found = [service for service in everything if passes(service)]
+    answer: Answer = {"services": found[:size]} if found else {}
+    if len(found) > size:
+        answer["nextPageToken"] = page_token(found[size - 1]["config"]["name"])
+    return answer
+
+
+def _set_enabled(sandbox: Sandbox, names: Iterable[str], *, enabled: bool) -> list[str]:
+    """Enable or disable; return those that changed."""
+    changed = []
+    with sandbox.state.transaction() as connection:
+        for name in names:
+            statement = (
+                "INSERT OR IGNORE INTO enabled_service VALUES (?)" if enabled else "DELETE FROM enabled_service WHERE name = ?"
+            )
+            if connection.execute(statement, (name,)).rowcount:
+                changed.append(name)
+    return changed
+
+
+def _operation(call: Call, deed: str, names: list[str], response: dict[str, Any], *, changed: bool) -> Answer:
+    if not changed:
+        return {"name": _DONE, "done": True, "response": response}
+    number = call.sandbox.settings.project_number
+    metadata = {
+        "@type": "type.googleapis.com/google.api.serviceusage.v1.OperationMetadata",
+        "resourceNames": [f"projects/{number}/services/{name}" for name in names],
+    }
+    return operations.begin(call.sandbox, f"operations/{deed}.p2-{number}-", metadata, response=response)
+
+
+def _enable(call: Call) -> Answer:
+    call.check("serviceusage.services.enable")
+    name = _known(call, call.names["service"])
+    changed = _set_enabled(call.sandbox, [name], enabled=True)
+    response = {
+        "@type": "type.googleapis.com/google.api.serviceusage.v1.EnableServiceResponse",
+        "service": _service(call.sandbox, name, enabled=True),
+    }
+    return _operation(call, "acf", [name], response, changed=bool(changed))
+
+
+def _batch_enable(call: Call) -> Answer:
+    call.check("serviceusage.services.enable")
+    names = [_known(call, name) for name in call.body.get("serviceIds", [])]
+    if not 1 <= len(names) <= 20:
+        raise errors.InvalidArgument("Between 1 and 20 services can be enabled at once.")
+    changed = _set_enabled(call.sandbox, names, enabled=True)
+    response = {
+        "@type": "type.googleapis.com/google.api.serviceusage.v1.BatchEnableServicesResponse",
+        "services": [_service(call.sandbox, name, enabled=True) for name in names],
+    }
+    return _operation(call, "acat", names, response, changed=bool(changed))
+
+
+def _disable(call: Call) -> Answer:
+    call.check("serviceusage.services.disable")
+    name = _known(call, call.names["service"])
+    if not is_enabled(call.sandbox, name):
+        raise errors.FailedPrecondition(
+            f"The service {name} is not enabled for project {call.sandbox.settings.project_number}, so it cannot be disabled."
+        )
+    _set_enabled(call.sandbox, [name], enabled=False)
+    response = {
+        "@type": "type.googleapis.com/google.api.serviceusage.v1.DisableServiceResponse",
+        "service": _service(call.sandbox, name, enabled=False),
+    }
+    return _operation(call, "dcf", [name], response, changed=True)
+
+
+def _operation_get(call: Call) -> Answer:
+    call.check("serviceusage.operations.get")
+    name = f"operations/{call.names['operation']}"
+    if name in {_DONE, _FINISHED}:
+        return {"name": name, "done": True}
+    found = operations.finished(call.sandbox, name)
+    if found is None:
+        raise errors.NotFound(f"Operation not found: {name}.")
+    return found
+
+
+def _generate_identity(call: Call) -> Answer:
+    call.check("serviceusage.services.enable")
+    name = _known(call, call.names["service"])
+    email, unique_id = call.sandbox.iam.make_agent(name)
+    return {
+        "name": _FINISHED,
+        "done": True,
+        "response": {
+            "@type": "type.googleapis.com/google.api.serviceusage.v1beta1.ServiceIdentity",
+            "email": email,
+            "uniqueId": unique_id,
+        },
+    }
+
+
+METHODS = (
+    Method("GetService", "GET", "v1/projects/{project}/services/{service}", _get, response=_SERVICE),
+    Method(
+        "ListServices",
+        "GET",
+        "v1/projects/{project}/services",
+        _list,
+        query=PAGE | {"filter": String()},
+        response=_LIST,
+        partly="knows the few services that the guide needs or stands beside",
+    ),
+    Method(
+        "BatchGetServices",
+        "GET",
+        "v1/projects/{project}/services:batchGet",
+        _batch_get,
+        query={"names": ListOf(String())},
+        response=_BATCH_GET,
+    ),
+    Method("EnableService", "POST", "v1/projects/{project}/services/{service}:enable", _enable),
+    Method("BatchEnableServices", "POST", "v1/projects/{project}/services:batchEnable", _batch_enable, body=_BATCH_ENABLE),
+    Method("DisableService", "POST", "v1/projects/{project}/services/{service}:disable", _disable, body=_DISABLE),
+    Method("GetOperation", "GET", "v1/operations/{operation}", _operation_get),
+    Method("ListOperations", "GET", "v1/operations", None),
+    Method("CancelOperation", "POST", "v1/operations/{operation}:cancel", None),
+    Method("DeleteOperation", "DELETE", "v1/operations/{operation}", None),
+    Method(
+        "GenerateServiceIdentity",
+        "POST",
+        "v1beta1/projects/{project}/services/{service}:generateServiceIdentity",
+        _generate_identity,
+    ),
+    Method("GetOperation", "GET", "v1beta1/operations/{operation}", _operation_get),
+    Method("GetService", "GET", "v1beta1/projects/{project}/services/{service}", _get, response=_SERVICE),
+    Method(
+        "ListServices", "GET", "v1beta1/projects/{project}/services", _list, query=PAGE | {"filter": String()}, response=_LIST
+    ),
+    Method("EnableService", "POST", "v1beta1/projects/{project}/services/{service}:enable", _enable),
+)
