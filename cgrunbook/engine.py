@@ -1,0 +1,299 @@
+"""One notebook through papermill: every output redacted, the saved file whole and honest after any end.
+
+It knows papermill, nbclient and nbformat. It does not know what a step is, what a run is, or where kernels come from.
+"""
+
+from __future__ import annotations
+
+import html
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import nbformat as nbformat_
+import papermill
+from nbclient.exceptions import CellExecutionError, DeadKernelError
+from papermill.clientwrap import PapermillNotebookClient
+from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
+from papermill.exceptions import PapermillExecutionError
+from papermill.execute import ERROR_MARKER_TAG
+
+from cgrunbook.journal import write_whole
+from cgrunbook.kernels import Kernel, Stop
+from cgrunbook.redaction import redact, redact_all
+
+_NAME = "cgrunbook"
+
+nbformat: Any = nbformat_  # says that it is typed, and its functions are not
+
+# papermill and nbclient report to a log what they also raise; nobody needs it twice on the terminal.
+_log = logging.getLogger("cgrunbook.engine")
+_log.addHandler(logging.NullHandler())
+
+
+class _Stopped(Exception):
+    """A wish to stop was heard between two cells."""
+
+
+@dataclass(frozen=True)
+class End:
+    """How a notebook ended.
+
+    Attributes:
+        kind: `done`, or what stopped it: an error in a cell, a wish to stop, or the kernel's death.
+        cell: the code cell that was at work, counted from 1 among the code cells; 0 for none.
+        name: the error's class, when a cell raised one.
+        text: the error's text.
+        kernel: how the kernel's process ended, when it died.
+    """
+
+    kind: Literal["done", "error", "stopped", "kernel-died"]
+    cell: int = 0
+    name: str = ""
+    text: str = ""
+    kernel: str = ""
+
+
+class Notebook:
+    """One notebook that is executed once, and the file that it becomes.
+
+    Args:
+        source: the notebook's JSON data; it is left as it is.
+        saved_as: where the executed notebook goes.
+        shown_as: what the executed notebook says of where it comes from.
+    """
+
+    def __init__(self, source: Mapping[str, Any], saved_as: Path, shown_as: str) -> None:
+        self._source = nbformat.from_dict(source)
+        self._saved_as = saved_as
+        self._shown_as = shown_as
+        self.node: Any = None
+
+    def execute(self, parameters: Mapping[str, Any], kernel: Kernel, stop: Stop, cell_limit: float) -> End:
+        """Run the cells in order until one fails, and keep the file up to date.
+
+        Args:
+            parameters: what papermill injects.
+            kernel: a fresh one.
+            stop: heard at any time.
+            cell_limit: seconds that a cell may take.
+
+        Returns:
+            How it ended. Of errors in cells none is raised.
+
+        Raises:
+            StepFailed: the file cannot be written.
+        """
+        sitting = _Sitting(self, kernel, stop, cell_limit)
+        try:
+            with stop.over(kernel):
+                papermill.execute_notebook(
+                    self._source,
+                    None,  # the file is written here: whole, redacted, and also after what papermill does not survive
+                    parameters=dict(parameters),
+                    engine_name=_NAME,
+                    kernel_name="python3",
+                    language="python",
+                    progress_bar=False,
+                    sitting=sitting,
+                )
+        except PapermillExecutionError:
+            pass  # known already from the cell itself
+        except _Stopped:
+            return End("stopped", sitting.cell)
+        except (DeadKernelError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and not (ended := kernel.how_it_ended()):
+                raise
+            if stop.reason is not None:
+                return End("stopped", sitting.cell)
+            return End("kernel-died", sitting.cell, text=str(error), kernel=ended)
+        if sitting.error is None:
+            return End("done")
+        if stop.reason is not None:
+            return End("stopped", sitting.cell, sitting.error[0], sitting.error[1])
+        return End("error", sitting.cell, sitting.error[0], sitting.error[1])
+
+    def save(self) -> None:
+        """Write the notebook as it is now, redacted."""
+        if self.node is not None:
+            self.node.metadata.papermill["input_path"] = self._shown_as
+            self.node.metadata.papermill["output_path"] = self._saved_as.name
+            write_whole(self._saved_as, nbformat.writes(nbformat.from_dict(redact_all(self.node))) + "\n")
+
+    def put_banner(self, sentence: str, remedy: str = "") -> None:
+        """Say at the top why the notebook did not come to its end, and mark the cell; then save.
+
+        Args:
+            sentence: what happened.
+            remedy: what to do next.
+        """
+        if self.node is None:
+            self.node = nbformat.v4.upgrade(nbformat.from_dict(self._source))
+            self.node.metadata.setdefault("papermill", nbformat.from_dict({}))
+        cells = [cell for cell in self.node.cells if ERROR_MARKER_TAG not in cell.metadata.get("tags", [])]
+        at = next((place for place, cell in enumerate(cells) if _status(cell) == "failed"), None)
+        where = ""
+        if at is not None:
+            cells.insert(
+                at, _marker('<p id="cgrunbook-stopped-here"><strong>The run stopped in the next cell.</strong></p>')
+            )
+            where = ' <a href="#cgrunbook-stopped-here">Go to the cell.</a>'
+        what_to_do = f"<br><strong>What to do:</strong> {_as_html(remedy)}" if remedy else ""
+        cells.insert(
+            0,
+            _marker(
+                '<div style="border-left: 6px solid #b3261e; padding: 4px 12px">'
+                f"<strong>This notebook did not run to its end.</strong> {_as_html(sentence)}{where}{what_to_do}</div>"
+            ),
+        )
+        self.node.cells = cells
+        self.save()
+
+
+def _as_html(text: str) -> str:
+    return html.escape(redact(text)).replace("\n", "<br>")
+
+
+def _marker(source: str) -> Any:
+    """A cell that papermill takes away again when the notebook is run once more."""
+    return nbformat.v4.new_markdown_cell(source, metadata={"tags": [ERROR_MARKER_TAG]})
+
+
+def _status(cell: Any) -> str:
+    return str(cell.metadata.get("papermill", {}).get("status", ""))
+
+
+@dataclass
+class _Sitting:
+    """What the engine's parts share while one notebook runs."""
+
+    notebook: Notebook
+    kernel: Kernel
+    stop: Stop
+    cell_limit: float
+    cell: int = 0
+    error: tuple[str, str] | None = None
+
+
+class _Keeper(NotebookExecutionManager):  # type: ignore[misc] # papermill is untyped
+    """Papermill's keeper of a notebook's state, saving through ours and calling nothing completed that was not."""
+
+    def __init__(self, nb: Any, sitting: _Sitting) -> None:
+        # No saving in the middle of a cell: half a line of output could be half a secret.
+        super().__init__(nb, output_path=None, progress_bar=False, autosave_cell_every=0)
+        self._sitting = sitting
+        self._reached = 0
+        sitting.notebook.node = nb
+
+    def save(self, **_: Any) -> None:
+        self._sitting.notebook.save()
+        self.last_save_time = self.now()
+
+    def cell_start(self, cell: Any, cell_index: int | None = None, **rest: Any) -> None:
+        self._reached = cell_index or 0
+        if cell.cell_type == "code":
+            if self._sitting.stop.reason is not None:
+                raise _Stopped
+            self._sitting.cell += 1
+            super().cell_start(cell, cell_index, **rest)
+
+    def cell_complete(self, cell: Any, cell_index: int | None = None, **rest: Any) -> None:
+        if cell.cell_type == "code" and _status(cell) == self.PENDING:
+            return  # a wish to stop came before it
+        self._reached = (cell_index or 0) + 1
+        if cell.cell_type == "code":
+            super().cell_complete(cell, cell_index, **rest)
+
+    def cell_exception(self, cell: Any, cell_index: int | None = None, exception: Any = None, **rest: Any) -> None:
+        super().cell_exception(cell, cell_index=cell_index, exception=exception, **rest)
+        if isinstance(exception, CellExecutionError):
+            self._sitting.error = (str(exception.ename), str(exception.evalue))
+
+    def notebook_complete(self, **_: Any) -> None:
+        """Write the end. papermill's own would call every cell completed that never began."""
+        self.end_time = datetime.now(UTC)
+        told = self.nb.metadata.papermill
+        told["end_time"], told["duration"] = (
+            self.end_time.isoformat(),
+            (self.end_time - self.start_time).total_seconds(),
+        )
+        for cell in self.nb.cells[: self._reached]:
+            if _status(cell) == self.PENDING:
+                cell.metadata.papermill["status"] = self.COMPLETED
+        self.save()
+
+
+class _Client(PapermillNotebookClient):  # type: ignore[misc] # papermill is untyped
+    """Papermill's client, hearing a wish to stop and redacting what a kernel says before it is kept."""
+
+    def __init__(self, keeper: _Keeper, sitting: _Sitting) -> None:
+        super().__init__(
+            keeper,
+            km=sitting.kernel.manager,
+            log=_log,
+            iopub_timeout=60,  # seconds that outputs may lag behind the reply; 4 is too few on a busy machine
+            timeout=None,  # `Stop` keeps the time: it lets the step end by itself first
+            store_widget_state=False,  # a Password widget's value would be in it
+            coalesce_streams=True,
+        )
+        self._sitting = sitting
+
+    def execute_cell(self, cell: Any, cell_index: int, *rest: Any, **more: Any) -> Any:
+        stop = self._sitting.stop
+        if cell.cell_type != "code":
+            return cell
+        stop.cell_sent(self._sitting.cell_limit)
+        try:
+            return super().execute_cell(cell, cell_index, *rest, **more)
+        except CellExecutionError:
+            raise
+        except Exception as error:
+            self.nb_man.cell_exception(cell, cell_index=cell_index, exception=error)
+            raise
+        finally:
+            stop.cell_ended()
+            cell.outputs = [nbformat.from_dict(redact_all(output)) for output in cell.get("outputs", [])]
+
+    def process_message(self, msg: dict[str, Any], cell: Any, cell_index: int) -> Any:
+        if msg["msg_type"] == "execute_input":
+            self._sitting.stop.cell_executes()
+        elif not msg["msg_type"].startswith("comm"):
+            msg["content"] = redact_all(msg["content"])
+        return super().process_message(msg, cell, cell_index)
+
+    def output(self, outs: list[Any], msg: dict[str, Any], display_id: str | None, cell_index: int) -> Any:
+        """Join what belongs to one stream, so that the redactor sees a secret whole that came in two parts."""
+        last = outs[-1] if outs else None
+        content = msg["content"]
+        joins = msg["msg_type"] == "stream" and last is not None and last.get("name") == content["name"]
+        if (
+            joins
+            and not self.clear_before_next_output
+            and not self.output_hook_stack[msg["parent_header"].get("msg_id")]
+        ):
+            outs[-1]["text"] += content["text"]
+            return outs[-1]
+        return super().output(outs, msg, display_id, cell_index)
+
+
+class _Engine(NBClientEngine):  # type: ignore[misc] # papermill is untyped
+    """What papermill calls with a notebook whose parameters are in place."""
+
+    @classmethod
+    def execute_notebook(cls, nb: Any, _: str, *, sitting: _Sitting, **__: Any) -> Any:
+        keeper = _Keeper(nb, sitting)
+        keeper.notebook_start()
+        client = _Client(keeper, sitting)
+        try:
+            client.execute()
+        finally:
+            if client.kc is not None:
+                client.kc.stop_channels()
+            keeper.notebook_complete()
+        return keeper.nb
+
+
+papermill_engines.register(_NAME, _Engine)

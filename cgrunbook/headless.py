@@ -1,0 +1,405 @@
+"""Notebooks without a person: which ones, with what parameters, in what order, and what is left behind after any end.
+
+It knows the run folder and the exit codes. How one notebook is executed is the engine's affair; what its steps do is theirs.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import ValidationError
+
+import cgrunbook
+from cgrunbook import errors, journal, parameters, report
+from cgrunbook.errors import CgrunbookError, Interrupted, KernelDied, ParameterError, StepFailed, UsageError
+from cgrunbook.journal import ErrorRecord, Journal, Line, Record
+from cgrunbook.redaction import redact
+
+if TYPE_CHECKING:
+    from cgrunbook.engine import End
+    from cgrunbook.kernels import Kernels, Stop
+
+# The guide itself; 00 is for people, 05 and 06 are asked for by name.
+_THE_GUIDE = ("01", "02", "03", "04")
+
+# How often the journal is looked at for somebody who watches.
+_LOOK_SECONDS = 0.1
+
+_INTERRUPTED = Interrupted.exit_code
+
+
+@dataclass(frozen=True)
+class Source:
+    """A notebook that can be run.
+
+    Attributes:
+        name: its file's name without the ending; the executed notebook and the journal bear it.
+        path: its file.
+        content: the file as JSON data.
+        declares: the parameters that its cell tagged `parameters` sets, in their order.
+    """
+
+    name: str
+    path: Path
+    content: dict[str, Any]
+    declares: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What came of a run.
+
+    Attributes:
+        folder: where its files are.
+        record: what `record.json` there says.
+        exit_code: 0 done, 1 a step failed, 2 bad parameters, 3 a prerequisite is missing, 4 a plan found something to
+            change, 130 interrupted, 138 a kernel died.
+        error: what ended the run early, if something did.
+        left_out: the notebooks that were not begun, by name.
+    """
+
+    folder: Path
+    record: Record
+    exit_code: int
+    error: ErrorRecord | None = None
+    left_out: tuple[str, ...] = ()
+
+
+def notebooks_folder() -> Path:
+    """Where the notebooks are: in the installed package, or beside it in a checkout.
+
+    Raises:
+        UsageError: the installation has none.
+    """
+    package = Path(str(resources.files(cgrunbook)))
+    for folder in (package / "notebooks", package.parent / "notebooks"):
+        if any(folder.glob("*.ipynb")):
+            return folder
+    raise UsageError(
+        "This installation of cgrunbook has no notebooks.", "Install it again: pip install --force-reinstall cgrunbook"
+    )
+
+
+def find(asked: Sequence[str]) -> list[Source]:
+    """Find notebooks by what a person calls them.
+
+    Args:
+        asked: names, unique beginnings of names (`02`), or paths; nothing asks for the guide, 01 to 04.
+
+    Returns:
+        The notebooks, in the order asked for.
+
+    Raises:
+        UsageError: there is no such notebook, several match, one is asked for twice, or a file is no notebook.
+    """
+    found = [_read(_path_of(name)) for name in asked or _THE_GUIDE]
+    names = [source.name for source in found]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UsageError(f"Asked for twice: {', '.join(twice)}. A run executes each notebook once.")
+    return found
+
+
+def _path_of(asked: str) -> Path:
+    given = Path(asked)
+    if len(given.parts) > 1 or (given.suffix == ".ipynb" and given.is_file()):
+        return given
+    folder = notebooks_folder()
+    shipped = sorted(folder.glob("*.ipynb"))
+    name = asked.removesuffix(".ipynb")
+    matching = [path for path in shipped if path.stem == name] or [
+        path for path in shipped if path.stem.startswith(name)
+    ]
+    if len(matching) == 1:
+        return matching[0]
+    known = ", ".join(path.stem for path in (matching or shipped))
+    if matching:
+        raise UsageError(f"{asked!r} could be several notebooks: {known}.")
+    raise UsageError(
+        f"There is no notebook {asked!r}. There are: {known}. A notebook of your own is given by its path."
+    )
+
+
+def _read(path: Path) -> Source:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        cells = content["cells"]
+        declaring = [cell for cell in cells if "parameters" in cell.get("metadata", {}).get("tags", [])]
+        declares = _names_set_in("".join(declaring[0]["source"])) if declaring else ()
+    except OSError as error:
+        raise UsageError(f"The notebook {path} cannot be read: {error.strerror or error}.") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"The file {path} is no notebook.", "Give the path of an .ipynb file.") from error
+    except SyntaxError as error:
+        raise UsageError(f"The parameters cell of {path} is not Python: {error.msg}, line {error.lineno}.") from error
+    return Source(path.stem, path.absolute(), content, declares)
+
+
+def _names_set_in(code: str) -> tuple[str, ...]:
+    names: list[str] = []
+    for statement in ast.parse(code).body:
+        targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+        names += [target.id for target in targets if isinstance(target, ast.Name)]
+    return tuple(names)
+
+
+def run(
+    notebooks: Sequence[str],
+    values: Mapping[str, Any],
+    *,
+    output: Path | None = None,
+    runs: Path = Path("runs"),
+    mode: Literal["apply", "plan"] = "apply",
+    on_event: Callable[[Line], None] | None = None,
+    cell_timeout: float | None = None,
+) -> RunResult:
+    """Execute notebooks in order, until one fails, and leave a run folder that is whole.
+
+    Args:
+        notebooks: what `find` takes.
+        values: parameters by name; each notebook gets those that it declares.
+        output: the run folder; None makes a new one in `runs`.
+        runs: holds one folder a run.
+        mode: `plan` changes nothing.
+        on_event: called with each line of the journal as it comes, in a thread of its own.
+        cell_timeout: seconds that one cell may take; None allows an hour, or four times `wait_limit` if that is more.
+
+    Returns:
+        What came of it. A step's failure, a kernel's death and Ctrl-C are results.
+
+    Raises:
+        UsageError: no such notebook, or the output folder cannot take a run.
+        ParameterError: a parameter breaks its rule or is none of these notebooks'. Nothing was written or called.
+        StepFailed: the run folder cannot be written.
+    """
+    sources = find(notebooks)
+    if "mode" in values:
+        if values["mode"] not in ("apply", "plan"):
+            parameters.check({"mode": values["mode"]})  # raises
+        mode = values["mode"]
+    given = {**values, "mode": mode} if mode == "plan" else dict(values)
+    _check(sources, given, mode)
+    limit = cell_timeout or max(3600.0, 4.0 * given.get("wait_limit", parameters.Parameters().wait_limit))
+    folder = _folder_for(sources, output, runs)
+    return _Run(sources, given, folder, mode, limit).perform(on_event)
+
+
+def _check(sources: Sequence[Source], given: Mapping[str, Any], mode: str) -> None:
+    declared = dict.fromkeys(name for source in sources for name in source.declares)
+    for source in sources:
+        if mode == "plan" and "mode" not in source.declares:
+            raise UsageError(
+                f"{source.name} cannot be planned: its parameters cell does not declare mode, so it would change things."
+            )
+    for name in given:
+        if name not in declared and name in parameters.NAMES:
+            raise ParameterError(f"{name} is no parameter of {', '.join(source.name for source in sources)}.")
+    parameters.check(given, among=[name for name in declared if name in parameters.NAMES])
+
+
+def _folder_for(sources: Sequence[Source], output: Path | None, runs: Path) -> Path:
+    if output is None:
+        return journal.new_run_folder(runs.absolute())
+    folder = output.expanduser().absolute()
+    names = [*(f"{source.name}.ipynb" for source in sources), journal.JOURNAL, journal.RECORD, journal.REPORT]
+    for name in names:
+        if (folder / name).exists():
+            raise UsageError(
+                f"{folder} has a {name} already, which this run would overwrite.",
+                "Give --output a new or an empty folder.",
+            )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"The output folder {folder} cannot be made: {error.strerror or error}.") from error
+    return folder
+
+
+class _Run:
+    """One run: its notebooks, its folder, and how far it has come."""
+
+    def __init__(self, sources: list[Source], given: Mapping[str, Any], folder: Path, mode: str, limit: float) -> None:
+        self._sources = sources
+        self._given = given
+        self._folder = folder
+        self._mode = mode
+        self._limit = limit
+        self._journal = Journal(folder)
+        self._error: ErrorRecord | None = None
+        self._begun = 0
+
+    def perform(self, on_event: Callable[[Line], None] | None) -> RunResult:
+        try:
+            with _told(self._journal.path, on_event):
+                self._journal.add(
+                    "run-started",
+                    version=cgrunbook.__version__,
+                    operator=journal.operator(),
+                    mode=self._mode,
+                    target={"target": self._given.get("target", parameters.Parameters().target)},
+                )
+                self._execute_all()
+                exit_code = self._exit_code()
+                record = self._close(exit_code)
+        except BaseException:
+            with contextlib.suppress(CgrunbookError):  # the disk is full, perhaps; the first error is the one to report
+                self._close(1)
+            raise
+        left_out = tuple(source.name for source in self._sources[self._begun :])
+        return RunResult(self._folder, record, exit_code, self._error, left_out)
+
+    def _exit_code(self) -> int:
+        if self._error is not None:
+            return self._error.exit_code
+        return 4 if self._mode == "plan" and journal.record_of(self._folder).changes else 0
+
+    def _close(self, exit_code: int) -> Record:
+        self._journal.add("run-ended", exit_code=exit_code)
+        record = journal.write_record(self._folder)
+        report.write_report(self._folder)
+        return record
+
+    def _execute_all(self) -> None:
+        """Execute one notebook after the other, until one fails."""
+        # Nothing of Jupyter is imported before the parameters are known to be good.
+        from cgrunbook.kernels import Kernels, Stop
+
+        # JPY_SESSION_NAME tells a notebook that a person looks at it. Here none does, even when a notebook started us.
+        environment = {journal.RUN_FOLDER_VARIABLE: str(self._folder), "JPY_SESSION_NAME": None}
+        stop = Stop()
+        with stop.on_signals(), Kernels(len(self._sources), environment) as kernels:
+            kernels.start_ahead()  # it starts while papermill is imported, which takes as long
+            for source in self._sources:
+                if stop.reason is not None:
+                    self._error = _interrupted(stop, f"before {source.name}")
+                    return
+                self._begun += 1
+                self._execute(source, kernels, stop)
+                if self._error is not None:
+                    return
+
+    def _execute(self, source: Source, kernels: Kernels, stop: Stop) -> None:
+        """Execute one notebook and note how it ended."""
+        from cgrunbook.engine import Notebook
+
+        before = len(list(self._journal.lines()))
+        given = {name: self._given[name] for name in source.declares if name in self._given}
+        notebook = Notebook(source.content, self._folder / f"{source.name}.ipynb", source.path.name)
+        kernel = kernels.take()
+        kernels.start_ahead()
+        try:
+            end = notebook.execute(given, kernel, stop, self._limit)
+        finally:
+            kernels.leave(kernel)
+        lines = list(self._journal.lines())[before:]
+        self._error = self._judge(source, end, stop, lines)
+        started = [line.notebook for line in lines if line.event == "notebook-started"]
+        if not started:  # it ended before it could say so itself
+            self._journal.add("notebook-started", notebook=source.name, parameters=given)
+        outcome = (
+            "done" if self._error is None else "interrupted" if self._error.exit_code == _INTERRUPTED else "failed"
+        )
+        error = self._error.model_dump() if self._error else None
+        if not any(line.event == "notebook-ended" for line in lines):  # with bad parameters a notebook ends itself
+            self._journal.add("notebook-ended", notebook=(started or [source.name])[0], outcome=outcome, error=error)
+        if self._error is not None:
+            notebook.put_banner(self._error.message, self._error.remedy)
+
+    def _judge(self, source: Source, end: End, stop: Stop, lines: Sequence[Line]) -> ErrorRecord | None:
+        """Say why a notebook failed, or that it did not; the journal's word goes before what papermill saw."""
+        errors_told = [line.data["error"] for line in lines if line.data.get("error")]
+        told = ErrorRecord.model_validate(errors_told[-1]) if errors_told else None
+        where = f"in code cell {end.cell} of {source.name}" if end.cell else f"before the first cell of {source.name}"
+        again = "Run it again: each step looks first at what is there, so nothing is done twice."
+        if end.kind == "stopped" and stop.reason == "timeout":
+            return _as_record(
+                StepFailed(f"Stopped after {self._limit:g} seconds {where}: a cell may take no longer.", again)
+            )
+        if end.kind == "stopped":
+            return told if told and told.exit_code == _INTERRUPTED else _interrupted(stop, where)
+        if end.kind == "kernel-died":
+            return _as_record(KernelDied(f"The kernel died {where}: {end.kernel}.", again))
+        if end.kind == "error":
+            return told if told and told.type == end.name else _from_cell(end, where)
+        return told or _without_outcome(lines)
+
+
+def _as_record(error: CgrunbookError) -> ErrorRecord:
+    return ErrorRecord(type=type(error).__name__, message=error.message, remedy=error.remedy, exit_code=error.exit_code)
+
+
+def _interrupted(stop: Stop, where: str) -> ErrorRecord:
+    by = "Ctrl-C" if stop.signal_name == "SIGINT" else stop.signal_name
+    return _as_record(
+        Interrupted(f"Interrupted by {by} {where}.", "Run it again when you like: it goes on where this run ended.")
+    )
+
+
+def _from_cell(end: End, where: str) -> ErrorRecord:
+    """An error that no step wrote down: from outside the steps, or from the parameters."""
+    kind = getattr(errors, end.name, None)
+    if isinstance(kind, type) and issubclass(kind, CgrunbookError):
+        message, _, remedy = end.text.partition("\nWhat to do: ")
+        return _as_record(kind(message, remedy))
+    text = f"{end.name}: {end.text}" if end.text else end.name
+    return ErrorRecord(
+        type=end.name,
+        message=redact(f"{text} ({where})"),
+        remedy="The executed notebook shows the cell and where the error came from.",
+    )
+
+
+def _without_outcome(lines: Sequence[Line]) -> ErrorRecord | None:
+    """A step that began and never said what came of it has failed, whatever papermill saw."""
+    ended = {line.step for line in lines if line.event == "outcome"}
+    for line in lines:
+        if line.event == "step-started" and line.step not in ended:
+            title = line.data.get("title", "")
+            return _as_record(StepFailed(f"Step {line.step} ({title}) began and did not say what came of it."))
+    return None
+
+
+@contextlib.contextmanager
+def _told(path: Path, on_event: Callable[[Line], None] | None) -> Iterator[None]:
+    """Tell somebody of each line of a journal while the context lasts."""
+    if on_event is None:
+        yield
+        return
+    over = threading.Event()
+    failures: list[Exception] = []
+
+    def follow() -> None:
+        known = 0
+        last = False
+        while not last:
+            last = over.wait(_LOOK_SECONDS)  # after the end one more look, for the last lines
+            try:
+                with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+                    file.seek(known)
+                    fresh = file.read()
+                    whole = fresh[: fresh.rfind(b"\n") + 1]
+                    known += len(whole)
+                    for text in whole.splitlines():
+                        with contextlib.suppress(ValidationError):  # torn by a kill
+                            on_event(Line.model_validate_json(text))
+            except Exception as error:  # noqa: BLE001 - it is raised where the run was asked for
+                failures.append(error)
+                return
+
+    thread = threading.Thread(target=follow, name="tells of the journal", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+    if failures:
+        raise failures[0]

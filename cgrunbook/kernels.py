@@ -1,0 +1,297 @@
+"""Kernels for a headless run: started ahead, spoken to over files that only the user can open, and never left behind.
+
+It knows processes, connection files and signals. It does not know notebooks, papermill, or what a kernel is for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, Literal, Self
+
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import AsyncKernelManager
+from jupyter_core.utils import run_sync
+
+from cgrunbook.errors import StepFailed
+from cgrunbook.redaction import redact
+
+# A socket's path may have 107 characters on Linux and 103 on macOS; the file's own name takes up to 20 of them.
+_LONGEST_FOLDER = 80
+
+# How much of what a kernel's process says outside its cells is kept for the case that it dies.
+_LAST_WORDS = 4000
+
+
+class _Manager(AsyncKernelManager):
+    """jupyter_client's manager, bound to this interpreter instead of a kernelspec found by name on the machine."""
+
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        # -P and ignore_cwd: a file of the caller's folder that is named like a module must not stand in for it.
+        return KernelSpec(
+            argv=[
+                sys.executable,
+                "-P",
+                "-m",
+                "ipykernel_launcher",
+                "-f",
+                "{connection_file}",
+                "--HistoryManager.hist_file=:memory:",
+                "--IPKernelApp.ignore_cwd=True",
+            ],
+            display_name="Python 3",
+            language="python",
+        )
+
+
+class Kernel:
+    """One kernel's process.
+
+    Args:
+        environment: the variables of its process, beside those of this one; a None takes one away.
+    """
+
+    def __init__(self, environment: dict[str, str | None]) -> None:
+        self._folder = _private_folder()
+        self.manager = _Manager(transport="ipc", connection_file=str(self._folder / "k.json"), kernel_name="python3")
+        self._last_words: deque[bytes] = deque()
+        reader, writer = os.pipe()
+        try:
+            # A profile of the user's (~/.ipython) has no say in a run that must come out the same on every machine.
+            changes = {"IPYTHONDIR": str(self._folder / "ipython")} | environment
+            variables = {key: value for key, value in (os.environ | changes).items() if value is not None}
+            run_sync(self.manager.start_kernel)(env=variables, stdout=writer, stderr=writer, cwd=str(Path.cwd()))
+        except BaseException:
+            os.close(reader)
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise
+        finally:
+            os.close(writer)
+        self._process: Any = self.manager.provisioner.process  # type: ignore[union-attr] # the local provisioner's Popen
+        self._listener = threading.Thread(target=self._listen, args=(reader,), name="kernel's last words", daemon=True)
+        self._listener.start()
+
+    @property
+    def pid(self) -> int:
+        """The kernel's process id, which is its process group's too."""
+        return int(self._process.pid)
+
+    def _listen(self, reader: int) -> None:
+        with os.fdopen(reader, "rb", buffering=0) as pipe:
+            while part := pipe.read(4096):
+                self._last_words.append(part)
+                while sum(map(len, self._last_words)) - len(self._last_words[0]) > _LAST_WORDS:
+                    self._last_words.popleft()
+
+    def interrupt(self) -> None:
+        """Send SIGINT to the kernel and what it started, as JupyterLab's stop button does."""
+        self._signal(signal.SIGINT)
+
+    def kill(self) -> None:
+        """End the kernel and what it started at once."""
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: int) -> None:
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):  # it has just ended by itself
+                os.killpg(self.pid, number)
+
+    def how_it_ended(self) -> str:
+        """Say how the process ended, for the person who wonders why; empty while it lives."""
+        code = self._process.poll()
+        if code is None:
+            return ""
+        if code == -signal.SIGKILL:
+            return "it was killed (SIGKILL), which is what the system does to a process that takes too much memory"
+        if code < 0:
+            return f"it was ended by {signal.Signals(-code).name}"
+        self._listener.join(timeout=1)
+        said = redact(b"".join(self._last_words).decode(errors="replace")).strip().splitlines()
+        return f"it ended with exit code {code}" + (f" and said last: {said[-1]}" if said else "")
+
+    def ask_to_end(self) -> None:
+        """Ask the kernel to shut down, without waiting."""
+        if self._process.poll() is None:
+            run_sync(self.manager._async_request_shutdown)()  # noqa: SLF001 - the public one is the same, for blocking use
+
+    def end(self, *, patience: float = 3.0) -> None:
+        """Make sure that the process is gone, and its files with it.
+
+        Args:
+            patience: seconds for one that was asked to end; 0 kills it.
+        """
+        try:
+            if patience:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(patience)
+            self.kill()
+            self._process.wait()
+        finally:
+            run_sync(self.manager.cleanup_resources)()
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+
+class Kernels:
+    """A pool of one: while one kernel works, the next one starts.
+
+    Used as a context manager; no kernel outlives it.
+
+    Args:
+        needed: how many kernels will be asked for.
+        environment: as for `Kernel`.
+    """
+
+    def __init__(self, needed: int, environment: dict[str, str | None]) -> None:
+        self._needed = needed
+        self._environment = environment
+        self._ahead: Kernel | None = None
+        self._leaving: list[Kernel] = []
+
+    def start_ahead(self) -> None:
+        """Start the next kernel, if one more is needed and none is there."""
+        if self._needed and self._ahead is None:
+            self._needed -= 1
+            self._ahead = Kernel(self._environment)
+
+    def take(self) -> Kernel:
+        """Hand out the next kernel. Whoever takes it gives it to `leave` when done."""
+        self.start_ahead()
+        if self._ahead is None:
+            raise RuntimeError("more kernels were taken than were announced")
+        kernel, self._ahead = self._ahead, None
+        return kernel
+
+    def leave(self, kernel: Kernel) -> None:
+        """Take a kernel back; it ends while others go on."""
+        self._leaving.append(kernel)
+        kernel.ask_to_end()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with contextlib.ExitStack() as stack:  # one that cannot be ended must not keep the others alive
+            for kernel in self._leaving:
+                stack.callback(kernel.end)
+            if self._ahead is not None:
+                stack.callback(self._ahead.end, patience=0)
+
+
+Reason = Literal["signal", "timeout"]
+
+
+class Stop:
+    """The wish that a notebook ends early: the first interrupts the running cell, the second kills the kernel.
+
+    A wish that comes before a cell's code runs is kept until it does: a kernel at rest would not hear an interrupt.
+
+    Args:
+        grace: seconds that a cell has to end by itself after its time was over; a step gives its own calls 30.
+    """
+
+    def __init__(self, grace: float = 40.0) -> None:
+        self.reason: Reason | None = None
+        self.signal_name = ""
+        self._grace = grace
+        self._kernel: Kernel | None = None
+        self._executing = False
+        # Popped by whoever delivers the interrupt: the only thing here that a signal handler and a timer could both do.
+        self._tickets = [1]
+        self._timer: threading.Timer | None = None
+
+    def wish(self, reason: Reason) -> None:
+        """Interrupt what runs; the second time kill it."""
+        if self.reason is None:
+            self.reason = reason
+            self._deliver()
+        elif self._kernel is not None:
+            self._kernel.kill()
+
+    def _deliver(self) -> None:
+        if self._executing and self._kernel is not None:
+            with contextlib.suppress(IndexError):
+                self._tickets.pop()
+                self._kernel.interrupt()
+
+    @contextlib.contextmanager
+    def over(self, kernel: Kernel) -> Iterator[None]:
+        """For as long as the context lasts, this is the kernel to stop."""
+        self._kernel = kernel
+        try:
+            yield
+        finally:
+            self._kernel = None
+
+    def cell_sent(self, limit: float) -> None:
+        """A cell is on its way to the kernel and may take so many seconds."""
+        self._start_timer(limit, self._time_is_over)
+
+    def _start_timer(self, seconds: float, then: Callable[[], None]) -> None:
+        self._timer = threading.Timer(seconds, then)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _time_is_over(self) -> None:
+        self.wish("timeout")
+        self._start_timer(self._grace, lambda: self.wish("timeout"))
+
+    def cell_executes(self) -> None:
+        """The kernel has begun with the cell's code, so it hears an interrupt from now on."""
+        self._executing = True
+        if self.reason is not None:
+            self._deliver()
+
+    def cell_ended(self) -> None:
+        """The cell is over."""
+        self._executing = False
+        if self._timer is not None:
+            self._timer.cancel()
+
+    @contextlib.contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """Let Ctrl-C, SIGTERM and a closed terminal be wishes; outside the main thread this changes nothing."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def heard(number: int, _: FrameType | None) -> None:
+            self.signal_name = self.signal_name or signal.Signals(number).name
+            self.wish("signal")
+
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup means it
+            numbers.append(signal.SIGHUP)
+        before = {number: signal.signal(number, heard) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _private_folder() -> Path:
+    """Make the folder of one kernel's connection file and sockets, which nobody else may open."""
+    cause: OSError | None = None
+    for place in (tempfile.gettempdir(), "/tmp"):  # noqa: S108 - mkdtemp makes a folder of its own there, mode 0700
+        if len(place) <= _LONGEST_FOLDER - 20:
+            try:
+                return Path(tempfile.mkdtemp(prefix="cgrunbook-", dir=place))
+            except OSError as error:
+                cause = error
+    raise StepFailed(
+        f"A kernel's connection file cannot be written in {tempfile.gettempdir()}: {cause or 'its path is too long'}.",
+        "Make room there, or set TMPDIR to a folder with a short path that you may write.",
+    ) from cause

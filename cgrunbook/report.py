@@ -1,0 +1,175 @@
+"""One HTML page that says what a run did, to be attached to a change ticket: complete in itself, for screen and paper.
+
+It knows the record and the page's look (`report.html.j2`), and not how a run is performed. It imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cgrunbook.journal import REPORT, NotebookRecord, Record, StepRecord, record_of, write_whole
+from cgrunbook.redaction import redact, redact_all
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+LARGEST = 500_000
+"""Bytes that a report may have; ticket systems refuse large attachments."""
+
+# A glyph and a word beside every colour; glyphs that every font has.
+_GLYPHS = {
+    "unchanged": "=",
+    "created": "+",
+    "updated": "~",
+    "deleted": "-",
+    "planned": "?",
+    "declined": "✗",
+    "failed": "✗",
+    "ok": "✓",
+    "warn": "!",
+    "fail": "✗",
+}
+
+_CHANGED = ("created", "updated", "deleted")
+
+
+def write_report(folder: Path) -> Path:
+    """Write `report.html` as the journal has it now.
+
+    Args:
+        folder: the run folder.
+
+    Returns:
+        Where it is.
+
+    Raises:
+        StepFailed: it cannot be written.
+    """
+    path = folder / REPORT
+    write_whole(path, render(record_of(folder)))
+    return path
+
+
+def render(record: Record) -> str:
+    """Draw the page.
+
+    Args:
+        record: of a run, ended or not.
+
+    Returns:
+        HTML that loads nothing from anywhere, redacted, of less than `LARGEST` bytes.
+    """
+    shown = Record.model_validate(redact_all(record.model_dump(mode="json")))
+    for rows, characters in ((400, 4000), (100, 1000), (20, 300), (5, 100)):
+        page = redact(_template().render(_view(shown, rows, characters)))
+        if len(page.encode()) < LARGEST:
+            return page
+    # So many steps that even their headings are too much: the verdict, and where all of it is.
+    return redact(_template().render(_view(shown.model_copy(update={"notebooks": []}), 1, 100)))
+
+
+@cache
+def _template() -> Template:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("cgrunbook", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["time"] = _time
+    environment.filters["seconds"] = _seconds
+    environment.filters["glyph"] = lambda word: _GLYPHS.get(word, "…")
+    return environment.get_template("report.html.j2")
+
+
+def _view(record: Record, rows: int, characters: int) -> dict[str, Any]:
+    def value(of: Any) -> str:
+        return _cut(as_text(of), characters)
+
+    def some(items: Iterable[Any]) -> list[Any]:
+        return list(items)[:rows]
+
+    return {
+        "record": record,
+        "verdict": verdict(record),
+        "tone": _tone(record),
+        "error": record.first_error,
+        "rows": rows,
+        "value": value,
+        "some": some,
+        "outcome": outcome_of,
+        "took": _between(record.started, record.ended),
+    }
+
+
+def verdict(record: Record) -> str:
+    """What came of the run, in a sentence that stands alone."""
+    steps = [step for notebook in record.notebooks for step in notebook.steps]
+    made = sum(len(step.changes) for step in steps if step.outcome in _CHANGED)
+    if record.exit_code is None:
+        return "This run has not ended, or was killed before it could say how."
+    if record.exit_code == 4:
+        return f"A plan: {_count(len(record.changes), 'change')} would be made. Nothing was changed."
+    if record.exit_code == 0 and record.mode == "plan":
+        return "A plan: nothing would be changed."
+    changed = f"{_count(made, 'change')} {'was' if made == 1 else 'were'} made" if made else "nothing was changed"
+    if record.exit_code == 0:
+        return f"Done: {changed}, and every step was proved."
+    how = {3: "Stopped: a prerequisite is missing", 130: "Interrupted", 138: "Failed: a kernel died"}
+    return f"{how.get(record.exit_code, 'Failed')}; before that {changed}."
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _tone(record: Record) -> str:
+    if record.exit_code is None:
+        return "open"
+    return {0: "good", 4: "planned"}.get(record.exit_code, "bad")
+
+
+def outcome_of(step: StepRecord | NotebookRecord) -> str:
+    """A step's or a notebook's outcome in words, also when there is none."""
+    return step.outcome or "did not end"
+
+
+def as_text(value: Any) -> str:
+    """Plain data as a person reads it."""
+    if value is None:
+        return "—"
+    if isinstance(value, str):
+        return value or "(empty)"
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return ", ".join(value) or "(none)"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _cut(text: str, characters: int) -> str:
+    return text if len(text) <= characters else f"{text[:characters]} … ({len(text)} characters, all in record.json)"
+
+
+def _time(moment: datetime | None) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if moment else "—"
+
+
+def _between(start: datetime | None, end: datetime | None) -> float | None:
+    return (end - start) / timedelta(seconds=1) if start and end else None
+
+
+def _seconds(seconds: float | None) -> str:
+    """A duration: `0.4 s`, `12 s`, `3 min 5 s`."""
+    if seconds is None:
+        return "—"
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
