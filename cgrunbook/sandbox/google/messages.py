@@ -404,12 +404,16 @@ class Message:
         return parsed
 
     def render(self, value: Any, *, int_enums: bool) -> dict[str, Any]:
-        """Return the object, with fields in the order of the declaration."""
-        return {
-            name: kind.render(value[name], int_enums=int_enums)
-            for name, kind in self.fields.items()
-            if name in value and value[name] is not None
-        }
+        """Return the object in the order of the declaration, without scalars at their default, as proto3 writes it."""
+        rendered = {}
+        for name, kind in self.fields.items():
+            item = value.get(name)
+            if item is None or (not item and not isinstance(kind, Message)):
+                continue
+            if isinstance(kind, Enum) and kind.values[item] == 0:
+                continue
+            rendered[name] = kind.render(item, int_enums=int_enums)
+        return rendered
 
 
 def parse_mask(text: str, message: Message) -> list[tuple[str, ...]]:

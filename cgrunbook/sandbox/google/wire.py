@@ -23,6 +23,8 @@ from cgrunbook.sandbox.server import Receive, Scope, Send, respond
 MAX_BODY_BYTES = 10 * 1024 * 1024
 _MAX_PATH_BYTES = 8192
 _MAX_JSON_DEPTH = 100
+#: Path variables that hold a digest.
+_MAY_HAVE_COLONS = frozenset({"image", "digest"})
 
 #: Parameters that every Google API takes (https://cloud.google.com/apis/docs/system-parameters).
 _SYSTEM_PARAMETERS = frozenset(
@@ -149,7 +151,10 @@ class Method:
     def pattern(self) -> re.Pattern[str]:
         """Return what the path must match; a variable is one segment."""
         parts = re.split(r"\{(\w+)\}", self.template)
-        text = "".join(f"(?P<{part}>[^/:]+)" if index % 2 else re.escape(part) for index, part in enumerate(parts))
+        text = "".join(
+            f"(?P<{part}>{'[^/]+' if part in _MAY_HAVE_COLONS else '[^/:]+'})" if index % 2 else re.escape(part)
+            for index, part in enumerate(parts)
+        )
         return re.compile(f"/{text}")
 
 
@@ -246,12 +251,14 @@ def _segments(scope: Scope) -> str:
     decoded = []
     for segment in raw.decode("latin-1").split("/"):
         try:
-            text = unquote(segment, errors="strict")
+            # Artifact Registry's package names keep their slashes encoded, so an encoded slash stays one: it separates
+            # nothing, and ids that may have none refuse it.
+            parts = [unquote(part, errors="strict") for part in re.split("%2[Ff]", segment)]
         except UnicodeDecodeError:
             raise errors.InvalidArgument("The request's path is not valid UTF-8.") from None
-        if "/" in text or text in {".", ".."} or any(ord(letter) < 32 for letter in text):
+        if any("/" in part or part in {".", ".."} or any(ord(letter) < 32 for letter in part) for part in parts):
             raise errors.NotFound("Method not found.")
-        decoded.append(text)
+        decoded.append("%2F".join(parts))
     return "/".join(decoded)
 
 
