@@ -32,7 +32,9 @@ def main(arguments: list[str] | None = None) -> int:
     import argparse
 
     parser = argparse.ArgumentParser(prog="python -m cgrunbook.sandbox", description="The cgrunbook sandbox's server.")
-    parser.add_argument("--home", required=True, type=Path, help="CGRUNBOOK_HOME; the state goes to its folder sandbox/")
+    parser.add_argument(
+        "--home", required=True, type=Path, help="CGRUNBOOK_HOME; the state goes to its folder sandbox/"
+    )
     parser.add_argument("--upstream", help="URL of a registry that stands in for cgr.dev")
     parser.add_argument("--iam-delay", type=float, help="seconds until an IAM policy takes effect")
     parser.add_argument("--agent-delay", type=float, help="seconds until a new service agent is visible")

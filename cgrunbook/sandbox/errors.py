@@ -202,7 +202,8 @@ def unauthenticated(reason: str | None, service: str | None = None) -> Unauthent
             "valid authentication credential. See https://developers.google.com/identity/sign-in/web/devconsole-project."
         )
         return Unauthenticated(
-            message, headers=[("WWW-Authenticate", 'Bearer realm="https://accounts.google.com/", error="invalid_token"')]
+            message,
+            headers=[("WWW-Authenticate", 'Bearer realm="https://accounts.google.com/", error="invalid_token"')],
         )
     message = (
         "Request is missing required authentication credential. Expected OAuth 2 access token, login cookie or other "

@@ -87,7 +87,12 @@ _SECRET_POLICY = frozenset({"secretmanager.secrets.setIamPolicy"})
 _PROJECT_GET = frozenset({"resourcemanager.projects.get", "resourcemanager.projects.list"})
 _PROJECT_POLICY = frozenset({"resourcemanager.projects.getIamPolicy", "resourcemanager.projects.setIamPolicy"})
 _USAGE_READ = frozenset(
-    {"serviceusage.services.get", "serviceusage.services.list", "serviceusage.operations.get", "serviceusage.quotas.get"}
+    {
+        "serviceusage.services.get",
+        "serviceusage.services.list",
+        "serviceusage.operations.get",
+        "serviceusage.quotas.get",
+    }
 )
 _USAGE_WRITE = frozenset(
     {
@@ -103,18 +108,31 @@ _USE = frozenset({"serviceusage.services.use"})
 _ACCESS_POLICY = frozenset({"accesscontextmanager.policies.get", "accesscontextmanager.policies.list"})
 
 _VIEWER = _ARTIFACT_READ | _SECRET_READ | _PROJECT_GET | {"resourcemanager.projects.getIamPolicy"} | _USAGE_READ
-_EDITOR = _VIEWER | _ARTIFACT_WRITE | _ARTIFACT_REPO_ADMIN | _SECRET_WRITE | _USAGE_WRITE | _USE | {
-    "artifactregistry.repositories.create",
-    "artifactregistry.repositories.createOnPush",
-    "artifactregistry.repositories.delete",
-    "artifactregistry.repositories.update",
-    "artifactregistry.projectsettings.update",
-    "artifactregistry.repositories.getIamPolicy",
-}
+_EDITOR = (
+    _VIEWER
+    | _ARTIFACT_WRITE
+    | _ARTIFACT_REPO_ADMIN
+    | _SECRET_WRITE
+    | _USAGE_WRITE
+    | _USE
+    | {
+        "artifactregistry.repositories.create",
+        "artifactregistry.repositories.createOnPush",
+        "artifactregistry.repositories.delete",
+        "artifactregistry.repositories.update",
+        "artifactregistry.projectsettings.update",
+        "artifactregistry.repositories.getIamPolicy",
+    }
+)
 
 #: Predefined role to the permissions that this sandbox's services ask for. Owner reads payloads, editor does not.
 ROLES: Mapping[str, frozenset[str]] = {
-    "roles/owner": _EDITOR | _ARTIFACT_ADMIN | _SECRET_ACCESS | _SECRET_POLICY | _PROJECT_POLICY | {
+    "roles/owner": _EDITOR
+    | _ARTIFACT_ADMIN
+    | _SECRET_ACCESS
+    | _SECRET_POLICY
+    | _PROJECT_POLICY
+    | {
         "resourcemanager.projects.update",
         "resourcemanager.projects.delete",
     },
@@ -122,14 +140,18 @@ ROLES: Mapping[str, frozenset[str]] = {
     "roles/viewer": _VIEWER,
     "roles/browser": _PROJECT_GET | {"resourcemanager.projects.getIamPolicy"},
     "roles/resourcemanager.projectIamAdmin": _PROJECT_GET | _PROJECT_POLICY,
-    "roles/iam.securityAdmin": _PROJECT_GET | _PROJECT_POLICY | _SECRET_POLICY | {
+    "roles/iam.securityAdmin": _PROJECT_GET
+    | _PROJECT_POLICY
+    | _SECRET_POLICY
+    | {
         "artifactregistry.repositories.getIamPolicy",
         "artifactregistry.repositories.setIamPolicy",
         "artifactregistry.repositories.list",
         "secretmanager.secrets.getIamPolicy",
         "secretmanager.secrets.list",
     },
-    "roles/iam.securityReviewer": _PROJECT_GET | {
+    "roles/iam.securityReviewer": _PROJECT_GET
+    | {
         "resourcemanager.projects.getIamPolicy",
         "artifactregistry.repositories.getIamPolicy",
         "artifactregistry.repositories.list",
@@ -428,7 +450,9 @@ class Iam:
             if condition is not None and not condition.get("expression"):
                 raise errors.InvalidArgument("The condition of a role binding must have an expression.")
             key = (role, json.dumps(condition, sort_keys=True))
-            members = merged.setdefault(key, {"role": role, "members": []} | ({"condition": condition} if condition else {}))
+            members = merged.setdefault(
+                key, {"role": role, "members": []} | ({"condition": condition} if condition else {})
+            )
             for member in binding.get("members", ()):
                 self._check_member(member)
                 if member not in members["members"]:
@@ -437,7 +461,9 @@ class Iam:
 
     def _check_member(self, member: str) -> None:
         if not _MEMBER.fullmatch(member):
-            raise errors.InvalidArgument(f"Invalid member: {member!r}. Is its type prefix (user:, serviceAccount:, ...) right?")
+            raise errors.InvalidArgument(
+                f"Invalid member: {member!r}. Is its type prefix (user:, serviceAccount:, ...) right?"
+            )
         agent = _AGENT_DOMAIN.fullmatch(member)
         if agent is None:
             return
@@ -519,7 +545,9 @@ def _without_condition(binding: Mapping[str, Any]) -> dict[str, Any]:
     return {"role": f"{binding['role']}_withcond_{digest}", "members": list(binding["members"])}
 
 
-_TIME_CONDITION = re.compile(r"""^request\.time\s*(?P<operator><=|>=|<|>)\s*timestamp\(\s*["'](?P<when>[^"']+)["']\s*\)$""")
+_TIME_CONDITION = re.compile(
+    r"""^request\.time\s*(?P<operator><=|>=|<|>)\s*timestamp\(\s*["'](?P<when>[^"']+)["']\s*\)$"""
+)
 _NAME_CONDITION = re.compile(r"""^resource\.name\.(?P<test>startsWith|endsWith)\(\s*["'](?P<text>[^"']+)["']\s*\)$""")
 _EQUAL_CONDITION = re.compile(r"""^resource\.name\s*(?P<operator>==|!=)\s*["'](?P<text>[^"']+)["']$""")
 

@@ -159,7 +159,9 @@ def _refuse_foreign(scope: Scope, host: str) -> None:
     own = {f"127.0.0.1:{port}", f"localhost:{port}"}
     asked = headers.get(b"host", b"").decode("latin-1").lower()
     if asked not in own:
-        raise _shaped(host, 403, "DENIED", f"The sandbox answers 127.0.0.1:{port} only, not the host name of this request.")
+        raise _shaped(
+            host, 403, "DENIED", f"The sandbox answers 127.0.0.1:{port} only, not the host name of this request."
+        )
     origin = headers.get(b"origin")
     if origin is not None and origin.decode("latin-1").lower() not in {f"http://{name}" for name in own}:
         raise _shaped(host, 403, "DENIED", "The sandbox takes no requests from web pages of another origin.")
@@ -172,7 +174,9 @@ def _refusal(problem: Exception, host: str, scope: Scope) -> errors.ServiceError
         return problem
     if isinstance(problem, sqlite3.OperationalError | OSError) and _means_disk_full(problem):
         log.error("%s %s: the state could not be written: %s", host, scope["path"], problem)
-        return _shaped(host, 503, "UNAVAILABLE", "The sandbox cannot write its state: the disk is full. Free some space.")
+        return _shaped(
+            host, 503, "UNAVAILABLE", "The sandbox cannot write its state: the disk is full. Free some space."
+        )
     log.error("%s %s %s failed", host, scope["method"], scope["path"], exc_info=problem)
     return _shaped(host, 500, "UNKNOWN", "Internal error encountered.")
 
@@ -246,7 +250,9 @@ class _Server(uvicorn.Server):
         yield
 
 
-def serve(sandbox: Sandbox, sockets: list[socket.socket], identity: Mapping[str, object], on_ready: Callable[[], None]) -> None:
+def serve(
+    sandbox: Sandbox, sockets: list[socket.socket], identity: Mapping[str, object], on_ready: Callable[[], None]
+) -> None:
     """Serve until SIGTERM.
 
     Args:
@@ -263,7 +269,7 @@ def serve(sandbox: Sandbox, sockets: list[socket.socket], identity: Mapping[str,
         parser = "h11"
     config = uvicorn.Config(
         Dispatcher(sandbox, identity),
-        http=parser,  # type: ignore[arg-type]
+        http=parser,
         loop="asyncio",
         lifespan="off",
         ws="none",

@@ -57,16 +57,10 @@ class State:
         """
         if schema in self._declared:
             return
-        connection = self._connection()
-        connection.execute("BEGIN IMMEDIATE")
-        try:
+        with self.transaction() as connection:
             for statement in schema.split(";"):
                 if statement.strip():
                     connection.execute(statement)
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
-        connection.execute("COMMIT")
         self._declared.add(schema)
 
     @contextlib.contextmanager
@@ -118,7 +112,8 @@ class State:
         """
         with self.transaction() as connection:
             connection.execute(
-                "INSERT INTO setting VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", (name, value)
+                "INSERT INTO setting VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                (name, value),
             )
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ import json
 import re
 import sqlite3
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -270,7 +270,9 @@ _MOST_CLEANUP_POLICIES = 10
 _MOST_DESCRIPTION = 1024
 #: Locations that Google opens to chosen customers only (facts, 1.6).
 _RESTRICTED = frozenset({"us-central2", "us-east7", "us-west8"})
-_OUTPUT_ONLY = frozenset({"createTime", "updateTime", "sizeBytes", "satisfiesPzs", "satisfiesPzi", "registryUri", "name"})
+_OUTPUT_ONLY = frozenset(
+    {"createTime", "updateTime", "sizeBytes", "satisfiesPzs", "satisfiesPzi", "registryUri", "name"}
+)
 _IMMUTABLE = frozenset({"format", "mode", "kmsKeyName"})
 _UPDATABLE = (
     "description",
@@ -421,7 +423,14 @@ def _check_uri(sandbox: Sandbox, remote: Mapping[str, Any], document: Mapping[st
     # Plain http is for registries on this machine, against which the sandbox is checked; Google takes https only.
     if parts.scheme != "https" and not (parts.scheme == "http" and host in {"127.0.0.1", "localhost"}):
         raise _invalid(field, f"The upstream {uri[:200]!r} must begin with https://.")
-    if not host or parts.username or parts.password or parts.query or parts.fragment or (port is not None and port == 0):
+    if (
+        not host
+        or parts.username
+        or parts.password
+        or parts.query
+        or parts.fragment
+        or (port is not None and port == 0)
+    ):
         raise _invalid(field, f"The upstream {uri[:200]!r} must be https:// and a host, and nothing else.")
     is_artifact_registry = host.endswith(".pkg.dev")
     if is_artifact_registry and "commonRepository" not in remote:
@@ -448,7 +457,8 @@ def _check_remote(sandbox: Sandbox, document: Mapping[str, Any]) -> None:
         raise _invalid("remote_repository_config", "A remote repository must have a remote source.")
     if source != "commonRepository" and source != _SOURCE_OF_FORMAT.get(form):
         raise _invalid(
-            f"remote_repository_config.{snake(source)}", f"The remote source does not fit a repository of format {form}."
+            f"remote_repository_config.{snake(source)}",
+            f"The remote source does not fit a repository of format {form}.",
         )
     settings = remote[source]
     preset = settings.get("publicRepository")
@@ -472,7 +482,9 @@ def _check_virtual(document: Mapping[str, Any]) -> None:
     if virtual is None:
         return
     if document["mode"] != "VIRTUAL_REPOSITORY":
-        raise _invalid("virtual_repository_config", "Only a repository of mode VIRTUAL_REPOSITORY has upstream policies.")
+        raise _invalid(
+            "virtual_repository_config", "Only a repository of mode VIRTUAL_REPOSITORY has upstream policies."
+        )
     policies = virtual.get("upstreamPolicies", [])
     names = [policy.get("id", "") for policy in policies]
     if len(policies) > 30 or len(set(names)) != len(names) or not all(names):
@@ -512,12 +524,12 @@ async def _validate_upstream(sandbox: Sandbox, document: Mapping[str, Any]) -> N
     if uri is None or document["format"] != "DOCKER" or not uri.startswith("http"):
         return
     username: str | None = None
-    password: bytes | None = None
+    password: str | None = None
     pair = credentials(document)
     if pair is not None:
         username = pair[0]
         try:
-            password = sandbox.agent_may_access(pair[1])
+            password = sandbox.agent_may_access(pair[1]).decode("utf-8", "replace")  # what is no text cannot be right
         except errors.GoogleError as refusal:
             agent = sandbox.iam.agent_email(context.ARTIFACT_REGISTRY)
             raise errors.InvalidArgument(
@@ -616,7 +628,9 @@ async def _create(call: Call) -> Answer:
                 raise
             return operations.begin(sandbox, prefix, _METADATA, error=refusal)
     now = timestamp(sandbox.clock.now())
-    document = {"name": f"{_parent(call)}/repositories/{identifier}"} | document | {"createTime": now, "updateTime": now}
+    document = (
+        {"name": f"{_parent(call)}/repositories/{identifier}"} | document | {"createTime": now, "updateTime": now}
+    )
     with sandbox.state.transaction() as connection:
         try:
             connection.execute("INSERT INTO repository VALUES (?, ?, ?)", (location, identifier, json.dumps(document)))
@@ -689,9 +703,7 @@ async def _update(call: Call) -> Answer:
     sandbox, location = call.sandbox, call.names["location"]
     current = _found(call)
     body: dict[str, Any] = dict(call.body)
-    paths = parse_mask(call.query.get("updateMask", ""), REPOSITORY) or [
-        (name,) for name in _UPDATABLE if name in body
-    ]
+    paths = parse_mask(call.query.get("updateMask", ""), REPOSITORY) or [(name,) for name in _UPDATABLE if name in body]
     skip_validation = bool(at_path(body, ("remoteRepositoryConfig", "disableUpstreamValidation")))
     document = _patched(current, body, paths)
     _check(sandbox, document, location)
@@ -725,7 +737,10 @@ def _patched(current: Mapping[str, Any], body: Mapping[str, Any], paths: list[tu
         wanted = at_path(body, path)
         if path[0] in _IMMUTABLE:
             if wanted is not None and wanted != at_path(current, path):
-                raise _invalid(".".join(map(snake, path)), f"Field {'.'.join(map(snake, path))} is immutable and cannot be changed.")
+                raise _invalid(
+                    ".".join(map(snake, path)),
+                    f"Field {'.'.join(map(snake, path))} is immutable and cannot be changed.",
+                )
             continue
         merge_path(document, json.loads(json.dumps(body)), path)
     remote, before = document.get("remoteRepositoryConfig"), current.get("remoteRepositoryConfig")
@@ -748,15 +763,12 @@ def _patched(current: Mapping[str, Any], body: Mapping[str, Any], paths: list[tu
 def _delete(call: Call) -> Answer:
     call.check("artifactregistry.repositories.delete", _name(call))
     location, identifier = call.names["location"], call.names["repository"]
+    from cgrunbook.sandbox.registry import cache  # noqa: PLC0415 - with an HTTP client; not needed before
+
     with call.sandbox.state.transaction() as connection:
         _found(call)
         connection.execute("DELETE FROM repository WHERE location = ? AND id = ?", (location, identifier))
-        for table in ("cached_tag", "cached_manifest"):
-            if _has_table(call.sandbox, table):
-                connection.execute(
-                    f"DELETE FROM {table} WHERE project = ? AND location = ? AND repository = ?",  # noqa: S608 - two names
-                    (call.sandbox.settings.project_id, location, identifier),
-                )
+        cache.forget(call.sandbox, call.sandbox.settings.project_id, location, identifier)
         call.sandbox.iam.forget(_name(call))
         response = {"@type": "type.googleapis.com/google.protobuf.Empty"}
         return operations.begin(call.sandbox, f"{_parent(call)}/operations/", _METADATA, response=response)
@@ -858,28 +870,34 @@ def _has_table(sandbox: Sandbox, table: str) -> bool:
 
 
 def _cached_bytes(sandbox: Sandbox, location: str, identifier: str) -> int:
-    if not _has_table(sandbox, "cached_manifest"):
+    if not _has_table(sandbox, "cached_blob"):
         return 0
-    query = "SELECT coalesce(sum(size), 0) AS total FROM cached_manifest WHERE project = ? AND location = ? AND repository = ?"
-    return int(sandbox.state.read().execute(query, (sandbox.settings.project_id, location, identifier)).fetchone()["total"])
+    query = (
+        "SELECT coalesce(sum(size), 0) AS total FROM cached_blob WHERE project = ? AND location = ? AND repository = ?"
+    )
+    return int(
+        sandbox.state.read().execute(query, (sandbox.settings.project_id, location, identifier)).fetchone()["total"]
+    )
+
+
+_COLUMNS = {
+    "cached_manifest": "image, digest, media_type, size, cached_at",
+    "cached_tag": "image, tag, digest, checked_at",
+}
 
 
 def _cached(call: Call, table: str) -> list[dict[str, Any]]:
     """Return what is cached of a repository, as dicts of the data plane's columns."""
     if not _has_table(call.sandbox, table):
         return []
-    query = f"SELECT * FROM {table} WHERE project = ? AND location = ? AND repository = ?"  # noqa: S608 - two names
+    query = f"SELECT {_COLUMNS[table]} FROM {table} WHERE project = ? AND location = ? AND repository = ?"  # noqa: S608 - two names
     key = (call.sandbox.settings.project_id, call.names["location"], call.names["repository"])
     return [dict(row) for row in call.sandbox.state.read().execute(query, key)]
 
 
-def _time(value: Any) -> str:
-    """Return a cached row's time, kept as a number of seconds or as text, as an answer has it."""
-    if isinstance(value, int | float):
-        from datetime import UTC, datetime
-
-        return timestamp(datetime.fromtimestamp(value, UTC))
-    return str(value)
+def _time(text: str) -> str:
+    """Return a cached row's time as an answer has it."""
+    return timestamp(datetime.fromisoformat(text))
 
 
 def _encoded(image: str) -> str:
@@ -1025,7 +1043,13 @@ _MASK = {"updateMask": String()}
 METHODS = (
     Method("CreateRepository", "POST", _ALL, _create, REPOSITORY, "repository", {"repositoryId": String()}),
     Method(
-        "ListRepositories", "GET", _ALL, _list, query=_LISTED, response=_REPOSITORIES, partly="orderBy is taken and not used"
+        "ListRepositories",
+        "GET",
+        _ALL,
+        _list,
+        query=_LISTED,
+        response=_REPOSITORIES,
+        partly="orderBy is taken and not used",
     ),
     Method("GetRepository", "GET", _ONE, _get, response=REPOSITORY),
     Method("UpdateRepository", "PATCH", _ONE, _update, REPOSITORY, "repository", _MASK, REPOSITORY),
@@ -1041,7 +1065,9 @@ METHODS = (
     ),
     Method("SetIamPolicy", "POST", f"{_ONE}:setIamPolicy", _set_policy, SET_POLICY, response=IAM_POLICY),
     Method("TestIamPermissions", "POST", f"{_ONE}:testIamPermissions", _test, TEST_PERMISSIONS),
-    Method("ListLocations", "GET", "v1/projects/{project}/locations", _list_locations, query=PAGE | {"filter": String()}),
+    Method(
+        "ListLocations", "GET", "v1/projects/{project}/locations", _list_locations, query=PAGE | {"filter": String()}
+    ),
     Method("GetLocation", "GET", _LOCATION, _get_location),
     Method("GetProjectSettings", "GET", "v1/projects/{project}/projectSettings", _project_settings, response=_SETTINGS),
     Method("UpdateProjectSettings", "PATCH", "v1/projects/{project}/projectSettings", None),

@@ -58,9 +58,13 @@ class Kind(Protocol):
 
 
 def _shown(value: Any) -> str:
-    text = f'"{value}"' if isinstance(value, str) else {True: "true", False: "false"}.get(value, str(value)) if isinstance(
-        value, bool
-    ) else str(value)
+    text = (
+        f'"{value}"'
+        if isinstance(value, str)
+        else {True: "true", False: "false"}.get(value, str(value))
+        if isinstance(value, bool)
+        else str(value)
+    )
     return text if len(text) <= 200 else text[:200] + "..."
 
 
@@ -75,7 +79,11 @@ def _not_single(value: Any, path: str, violations: Violations) -> bool:
     parent, _, name = path.rpartition(".")
     start = "list" if isinstance(value, list) else "map"
     where = f" at '{parent}'" if parent else ""
-    reason = "Proto field is not repeating, cannot start list." if start == "list" else "Starting an object on a scalar field."
+    reason = (
+        "Proto field is not repeating, cannot start list."
+        if start == "list"
+        else "Starting an object on a scalar field."
+    )
     violations.add(parent, f'Invalid JSON payload received. Unknown name "{name}"{where}: {reason}')
     return True
 
@@ -389,16 +397,20 @@ class Message:
             if name is None:
                 where = f" at '{path}'" if path else ""
                 shown = key.encode("utf-8", "replace").decode()[:100]
-                violations.add(path, f'Invalid JSON payload received. Unknown name "{shown}"{where}: Cannot find field.')
+                violations.add(
+                    path, f'Invalid JSON payload received. Unknown name "{shown}"{where}: Cannot find field.'
+                )
             elif item is not None:
-                parsed[name] = self.fields[name].parse(item, f"{path}.{snake(name)}" if path else snake(name), violations)
+                parsed[name] = self.fields[name].parse(
+                    item, f"{path}.{snake(name)}" if path else snake(name), violations
+                )
         for group in self.oneofs:
             given = [name for name in group if name in parsed]
             if len(given) > 1:
                 where = f" at '{path}'" if path else ""
                 violations.add(
                     path,
-                    f"Invalid JSON payload received. Unknown name \"{given[1]}\"{where}: Proto field is part of a oneof that "
+                    f'Invalid JSON payload received. Unknown name "{given[1]}"{where}: Proto field is part of a oneof that '
                     f'already has a value ("{given[0]}").',
                 )
         return parsed
@@ -438,7 +450,8 @@ def parse_mask(text: str, message: Message) -> list[tuple[str, ...]]:
             name = kind.json_name(part) if isinstance(kind, Message) else None
             if name is None or not isinstance(kind, Message):
                 raise errors.InvalidArgument.at(
-                    "update_mask", f"Invalid value at 'update_mask' (type.googleapis.com/google.protobuf.FieldMask), {_shown(given)}"
+                    "update_mask",
+                    f"Invalid value at 'update_mask' (type.googleapis.com/google.protobuf.FieldMask), {_shown(given)}",
                 )
             names.append(name)
             kind = kind.fields[name]

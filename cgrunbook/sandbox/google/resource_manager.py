@@ -185,20 +185,46 @@ def checked_permissions(call: Call) -> list[str]:
 METHODS = (
     Method("GetProject", "GET", "v3/projects/{resource}", _get_v3, response=_PROJECT),
     Method(
-        "SearchProjects", "GET", "v3/projects:search", _search_v3, query=_ANY_QUERY, response=_SEARCH, partly="one project"
+        "SearchProjects",
+        "GET",
+        "v3/projects:search",
+        _search_v3,
+        query=_ANY_QUERY,
+        response=_SEARCH,
+        partly="one project",
     ),
     Method("ListProjects", "GET", "v3/projects", _search_v3, query=_ANY_QUERY, response=_SEARCH, partly="one project"),
-    Method("GetIamPolicy", "POST", "v3/projects/{resource}:getIamPolicy", _get_policy, body=GET_POLICY, response=IAM_POLICY),
-    Method("SetIamPolicy", "POST", "v3/projects/{resource}:setIamPolicy", _set_policy, body=SET_POLICY, response=IAM_POLICY),
+    Method(
+        "GetIamPolicy", "POST", "v3/projects/{resource}:getIamPolicy", _get_policy, body=GET_POLICY, response=IAM_POLICY
+    ),
+    Method(
+        "SetIamPolicy", "POST", "v3/projects/{resource}:setIamPolicy", _set_policy, body=SET_POLICY, response=IAM_POLICY
+    ),
     Method("TestIamPermissions", "POST", "v3/projects/{resource}:testIamPermissions", _test, body=TEST_PERMISSIONS),
     Method("CreateProject", "POST", "v3/projects", None),
     Method("UpdateProject", "PATCH", "v3/projects/{resource}", None),
     Method("DeleteProject", "DELETE", "v3/projects/{resource}", None),
     Method("projects.get", "GET", "v1/projects/{resource}", _get_v1),
     Method("projects.list", "GET", "v1/projects", _list_v1, query=_ANY_QUERY, partly="one project"),
-    Method("projects.getIamPolicy", "POST", "v1/projects/{resource}:getIamPolicy", _get_policy, body=GET_POLICY, response=IAM_POLICY),
-    Method("projects.setIamPolicy", "POST", "v1/projects/{resource}:setIamPolicy", _set_policy, body=SET_POLICY, response=IAM_POLICY),
-    Method("projects.testIamPermissions", "POST", "v1/projects/{resource}:testIamPermissions", _test, body=TEST_PERMISSIONS),
+    Method(
+        "projects.getIamPolicy",
+        "POST",
+        "v1/projects/{resource}:getIamPolicy",
+        _get_policy,
+        body=GET_POLICY,
+        response=IAM_POLICY,
+    ),
+    Method(
+        "projects.setIamPolicy",
+        "POST",
+        "v1/projects/{resource}:setIamPolicy",
+        _set_policy,
+        body=SET_POLICY,
+        response=IAM_POLICY,
+    ),
+    Method(
+        "projects.testIamPermissions", "POST", "v1/projects/{resource}:testIamPermissions", _test, body=TEST_PERMISSIONS
+    ),
     Method("projects.getAncestry", "POST", "v1/projects/{resource}:getAncestry", None),
     Method("projects.create", "POST", "v1/projects", None),
     Method("projects.update", "PUT", "v1/projects/{resource}", None),

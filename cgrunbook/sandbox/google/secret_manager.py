@@ -248,7 +248,10 @@ def _secret(sandbox: Sandbox, secret: str) -> dict[str, Any]:
 
 def _shown(sandbox: Sandbox, document: dict[str, Any]) -> dict[str, Any]:
     """Return a secret as it is answered: a rotation time that has passed has moved on by whole periods."""
-    following, period = at_path(document, ("rotation", "nextRotationTime")), at_path(document, ("rotation", "rotationPeriod"))
+    following, period = (
+        at_path(document, ("rotation", "nextRotationTime")),
+        at_path(document, ("rotation", "rotationPeriod")),
+    )
     if following and period and moment(following) <= sandbox.clock.now():
         periods = (sandbox.clock.now() - moment(following)) // span(period) + 1
         document["rotation"]["nextRotationTime"] = timestamp(moment(following) + periods * span(period))
@@ -275,7 +278,9 @@ def _version(sandbox: Sandbox, secret: str, version: str, *, aliases: bool) -> s
     elif aliases:
         number = json.loads(document["document"]).get("versionAliases", {}).get(version)
     else:
-        raise errors.InvalidArgument(f"Invalid resource field value in the request: version [{version}] must be a number.")
+        raise errors.InvalidArgument(
+            f"Invalid resource field value in the request: version [{version}] must be a number."
+        )
     row = None if number is None else _version_row(sandbox, secret, number)
     if row is None:
         raise errors.NotFound(f"Secret Version [{_answered(sandbox, secret, version)}] not found.")
@@ -291,7 +296,9 @@ def _payload(sandbox: Sandbox, row: sqlite3.Row) -> bytes:
     state = json.loads(row["document"])["state"]
     if state != "ENABLED":
         raise _wrong_state(sandbox, row, state)
-    return _cipher(sandbox).decrypt(row["sealed"][:12], row["sealed"][12:], _label(row["secret"], row["number"]))
+    sealed = row["sealed"]
+    payload: bytes = _cipher(sandbox).decrypt(sealed[:12], sealed[12:], _label(row["secret"], row["number"]))
+    return payload
 
 
 def _label(secret: str, number: int) -> bytes:
@@ -428,7 +435,8 @@ def _check_replication(replication: Mapping[str, Any] | None) -> None:
         managed = [replica.get("customerManagedEncryption", {}).get("kmsKeyName") for replica in replicas]
         if any(managed) and not all(managed):
             raise errors.InvalidArgument.at(
-                "secret.replication.user_managed.replicas", "Either every replica has a customer-managed key or none has."
+                "secret.replication.user_managed.replicas",
+                "Either every replica has a customer-managed key or none has.",
             )
         keys += [(key, place) for key, place in zip(managed, places, strict=True) if key]
     for key, place in keys:
@@ -522,7 +530,11 @@ def _update(call: Call) -> Answer:
         _check_common(call.sandbox, secret)
         if named & {"ttl", "expireTime"}:
             _check_expiry(call.sandbox, secret, {key: body[key] for key in ("expireTime",) if key in body})
-        _check_rotation(call.sandbox, secret, changed="rotation" in named and at_path(body, ("rotation", "nextRotationTime")) is not None)
+        _check_rotation(
+            call.sandbox,
+            secret,
+            changed="rotation" in named and at_path(body, ("rotation", "nextRotationTime")) is not None,
+        )
         if "versionAliases" in named:
             _check_aliases(call.sandbox, identifier, secret.get("versionAliases", {}))
         secret["etag"] = _etag(call.sandbox)
@@ -586,9 +598,10 @@ def _add(call: Call) -> Answer:
     with call.sandbox.state.transaction() as connection:
         secret = _secret(call.sandbox, identifier)
         number = (
-            connection.execute("SELECT last_version FROM secret WHERE id = ?", (identifier,)).fetchone()["last_version"] + 1
+            connection.execute("SELECT last_version FROM secret WHERE id = ?", (identifier,)).fetchone()["last_version"]
+            + 1
         )
-        version = {
+        version: dict[str, Any] = {
             "name": _answered(call.sandbox, identifier, number),
             "createTime": timestamp(call.sandbox.clock.now()),
             "state": "ENABLED",
@@ -768,7 +781,12 @@ METHODS = (
     Method("DeleteSecret", "DELETE", _ONE, _delete, query={"etag": String()}),
     Method("AddSecretVersion", "POST", f"{_ONE}:addVersion", _add, _ADD, response=VERSION),
     Method(
-        "ListSecretVersions", "GET", f"{_ONE}/versions", _list_versions, query=PAGE | {"filter": String()}, response=_VERSIONS
+        "ListSecretVersions",
+        "GET",
+        f"{_ONE}/versions",
+        _list_versions,
+        query=PAGE | {"filter": String()},
+        response=_VERSIONS,
     ),
     Method("GetSecretVersion", "GET", _ONE_VERSION, _get_version, response=VERSION),
     Method("AccessSecretVersion", "GET", f"{_ONE_VERSION}:access", _access, response=_ACCESS),

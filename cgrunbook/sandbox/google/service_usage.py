@@ -34,7 +34,8 @@ _CHECK = Enum(
     {"CHECK_IF_SERVICE_HAS_USAGE_UNSPECIFIED": 0, "SKIP": 1, "CHECK": 2},
 )
 _DISABLE = Message(
-    "google.api.serviceusage.v1.DisableServiceRequest", {"disableDependentServices": Bool(), "checkIfServiceHasUsage": _CHECK}
+    "google.api.serviceusage.v1.DisableServiceRequest",
+    {"disableDependentServices": Bool(), "checkIfServiceHasUsage": _CHECK},
 )
 _BATCH_ENABLE = Message("google.api.serviceusage.v1.BatchEnableServicesRequest", {"serviceIds": ListOf(String())})
 
@@ -66,7 +67,9 @@ def prepare(sandbox: Sandbox) -> None:
     sandbox.state.declare(operations.SCHEMA)
     with sandbox.state.transaction() as connection:
         if sandbox.state.setting("services_prepared") is None:
-            connection.executemany("INSERT OR IGNORE INTO enabled_service VALUES (?)", [(name,) for name in _FROM_THE_START])
+            connection.executemany(
+                "INSERT OR IGNORE INTO enabled_service VALUES (?)", [(name,) for name in _FROM_THE_START]
+            )
             sandbox.state.remember("services_prepared", "1")
 
 
@@ -179,7 +182,9 @@ def _list(call: Call) -> Answer:
     call.check("serviceusage.services.list")
     passes = compile_filter(call.query.get("filter", ""))
     size, after = page_size(call, 50, 200), page_key(call.query.get("pageToken"))
-    everything = [_service(call.sandbox, name, is_enabled(call.sandbox, name)) for name in sorted(TITLES) if name > after]
+    everything = [
+        _service(call.sandbox, name, is_enabled(call.sandbox, name)) for name in sorted(TITLES) if name > after
+    ]
     found = [service for service in everything if passes(service)]
     answer: Answer = {"services": found[:size]} if found else {}
     if len(found) > size:
@@ -193,7 +198,9 @@ def _set_enabled(sandbox: Sandbox, names: Iterable[str], *, enabled: bool) -> li
     with sandbox.state.transaction() as connection:
         for name in names:
             statement = (
-                "INSERT OR IGNORE INTO enabled_service VALUES (?)" if enabled else "DELETE FROM enabled_service WHERE name = ?"
+                "INSERT OR IGNORE INTO enabled_service VALUES (?)"
+                if enabled
+                else "DELETE FROM enabled_service WHERE name = ?"
             )
             if connection.execute(statement, (name,)).rowcount:
                 changed.append(name)
@@ -296,7 +303,9 @@ METHODS = (
         response=_BATCH_GET,
     ),
     Method("EnableService", "POST", "v1/projects/{project}/services/{service}:enable", _enable),
-    Method("BatchEnableServices", "POST", "v1/projects/{project}/services:batchEnable", _batch_enable, body=_BATCH_ENABLE),
+    Method(
+        "BatchEnableServices", "POST", "v1/projects/{project}/services:batchEnable", _batch_enable, body=_BATCH_ENABLE
+    ),
     Method("DisableService", "POST", "v1/projects/{project}/services/{service}:disable", _disable, body=_DISABLE),
     Method("GetOperation", "GET", "v1/operations/{operation}", _operation_get),
     Method("ListOperations", "GET", "v1/operations", None),
@@ -311,7 +320,12 @@ METHODS = (
     Method("GetOperation", "GET", "v1beta1/operations/{operation}", _operation_get),
     Method("GetService", "GET", "v1beta1/projects/{project}/services/{service}", _get, response=_SERVICE),
     Method(
-        "ListServices", "GET", "v1beta1/projects/{project}/services", _list, query=PAGE | {"filter": String()}, response=_LIST
+        "ListServices",
+        "GET",
+        "v1beta1/projects/{project}/services",
+        _list,
+        query=PAGE | {"filter": String()},
+        response=_LIST,
     ),
     Method("EnableService", "POST", "v1beta1/projects/{project}/services/{service}:enable", _enable),
 )

@@ -58,14 +58,18 @@ IAM_POLICY = Message(
                 {
                     "service": String(),
                     "auditLogConfigs": ListOf(
-                        Message("google.iam.v1.AuditLogConfig", {"logType": String(), "exemptedMembers": ListOf(String())})
+                        Message(
+                            "google.iam.v1.AuditLogConfig", {"logType": String(), "exemptedMembers": ListOf(String())}
+                        )
                     ),
                 },
             )
         ),
     },
 )
-SET_POLICY = Message("google.iam.v1.SetIamPolicyRequest", {"policy": IAM_POLICY, "updateMask": String(), "resource": String()})
+SET_POLICY = Message(
+    "google.iam.v1.SetIamPolicyRequest", {"policy": IAM_POLICY, "updateMask": String(), "resource": String()}
+)
 TEST_PERMISSIONS = Message(
     "google.iam.v1.TestIamPermissionsRequest", {"permissions": ListOf(String()), "resource": String()}
 )
@@ -74,7 +78,7 @@ GET_POLICY = Message(
     {"options": Message("google.iam.v1.GetPolicyOptions", {"requestedPolicyVersion": Integer()}), "resource": String()},
 )
 EMPTY = Message("google.protobuf.Empty", {})
-PAGE = {"pageSize": Integer(), "pageToken": String()}
+PAGE: dict[str, Kind] = {"pageSize": Integer(), "pageToken": String()}
 
 
 @dataclass(frozen=True)
@@ -268,7 +272,9 @@ def _query(scope: Scope, method: Method) -> tuple[dict[str, Any], bool]:
     found: dict[str, Any] = {}
     int_enums = False
     try:
-        pairs = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True, errors="strict", max_num_fields=200)
+        pairs = parse_qsl(
+            scope["query_string"].decode("latin-1"), keep_blank_values=True, errors="strict", max_num_fields=200
+        )
     except (UnicodeDecodeError, ValueError):
         raise errors.InvalidArgument("Invalid query string.") from None
     for key, value in pairs:
@@ -287,7 +293,7 @@ def _query(scope: Scope, method: Method) -> tuple[dict[str, Any], bool]:
             shown = key[:100]
             violations.add(
                 "",
-                f'Invalid JSON payload received. Unknown name "{shown}": Cannot bind query parameter. Field \'{shown}\' could '
+                f"Invalid JSON payload received. Unknown name \"{shown}\": Cannot bind query parameter. Field '{shown}' could "
                 "not be found in request message.",
             )
     violations.refuse()
@@ -330,14 +336,20 @@ def _json(raw: bytes) -> Any:
     try:
         document = json.loads(text, parse_constant=no_constant)
     except RecursionError:
-        raise errors.InvalidArgument.at("", "Invalid JSON payload received. Message too deep. Max recursion depth reached.") from None
+        raise errors.InvalidArgument.at(
+            "", "Invalid JSON payload received. Message too deep. Max recursion depth reached."
+        ) from None
     except ValueError as problem:
         # The payload itself may hold a secret: only the place of the mistake is told.
-        place = f" at line {problem.lineno}, column {problem.colno}" if isinstance(problem, json.JSONDecodeError) else ""
+        place = (
+            f" at line {problem.lineno}, column {problem.colno}" if isinstance(problem, json.JSONDecodeError) else ""
+        )
         reason = problem.msg if isinstance(problem, json.JSONDecodeError) else "Invalid value"
         raise errors.InvalidArgument.at("", f"Invalid JSON payload received. {reason}{place}.") from None
     if _deeper_than(document, _MAX_JSON_DEPTH):
-        raise errors.InvalidArgument.at("", "Invalid JSON payload received. Message too deep. Max recursion depth reached.")
+        raise errors.InvalidArgument.at(
+            "", "Invalid JSON payload received. Message too deep. Max recursion depth reached."
+        )
     return document
 
 
