@@ -1,6 +1,6 @@
 """Notebooks without a person: which ones, with what parameters, in what order, and what is left behind after any end.
 
-It knows the run folder and the exit codes. How one notebook is executed is the engine's affair; what its steps do is theirs.
+It knows the run folder and the exit codes. How a notebook is executed is the engine's affair; what steps do is theirs.
 """
 
 from __future__ import annotations
@@ -197,7 +197,7 @@ def _check(sources: Sequence[Source], given: Mapping[str, Any], mode: str) -> No
     for source in sources:
         if mode == "plan" and "mode" not in source.declares:
             raise UsageError(
-                f"{source.name} cannot be planned: its parameters cell does not declare mode, so it would change things."
+                f"{source.name} cannot be planned: its parameters cell declares no mode, so it would change things."
             )
     for name in given:
         if name not in declared and name in parameters.NAMES:
