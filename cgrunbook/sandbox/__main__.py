@@ -59,6 +59,10 @@ def main(arguments: list[str] | None = None) -> int:
     (folder / process.SANDBOX_FILE).unlink(missing_ok=True)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
 
+    for chatty in ("httpx", "httpcore"):
+        # A line for each request, with its query: signed URLs of blobs would end up in the log.
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+
     from cgrunbook.sandbox import server
 
     settings = Settings(

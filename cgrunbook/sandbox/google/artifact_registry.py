@@ -1040,6 +1040,7 @@ _ONE = f"{_ALL}/{{repository}}"
 _ONE_PACKAGE = f"{_ONE}/packages/{{package}}"
 _LISTED = PAGE | {"filter": String(), "orderBy": String(), "view": String()}
 _MASK = {"updateMask": String()}
+_LOCATIONS_QUERY = PAGE | {"filter": String(), "extraLocationTypes": String()}
 METHODS = (
     Method("CreateRepository", "POST", _ALL, _create, REPOSITORY, "repository", {"repositoryId": String()}),
     Method(
@@ -1066,9 +1067,12 @@ METHODS = (
     Method("SetIamPolicy", "POST", f"{_ONE}:setIamPolicy", _set_policy, SET_POLICY, response=IAM_POLICY),
     Method("TestIamPermissions", "POST", f"{_ONE}:testIamPermissions", _test, TEST_PERMISSIONS),
     Method(
-        "ListLocations", "GET", "v1/projects/{project}/locations", _list_locations, query=PAGE | {"filter": String()}
+        "ListLocations", "GET", "v1/projects/{project}/locations", _list_locations, query=_LOCATIONS_QUERY
     ),
     Method("GetLocation", "GET", _LOCATION, _get_location),
+    # gcloud lists locations in v1beta2, for `artifacts locations list` and before `repositories list` without one.
+    Method("ListLocations", "GET", "v1beta2/projects/{project}/locations", _list_locations, query=_LOCATIONS_QUERY),
+    Method("GetLocation", "GET", "v1beta2/projects/{project}/locations/{location}", _get_location),
     Method("GetProjectSettings", "GET", "v1/projects/{project}/projectSettings", _project_settings, response=_SETTINGS),
     Method("UpdateProjectSettings", "PATCH", "v1/projects/{project}/projectSettings", None),
     Method("GetVPCSCConfig", "GET", f"{_LOCATION}/vpcscConfig", _get_vpcsc, response=_VPCSC),

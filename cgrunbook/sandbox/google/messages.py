@@ -279,11 +279,11 @@ class Enum:
     values: Mapping[str, int]
 
     def parse(self, value: Any, path: str, violations: Violations) -> str:
-        """Accept a value's name or number: gcloud sends names, the Python clients numbers."""
+        """Accept a value's name in any case, as gcloud sends it, or its number, as the Python clients do."""
         if _not_single(value, path, violations):
             return ""
-        if isinstance(value, str) and value in self.values:
-            return value
+        if isinstance(value, str) and (name := value.upper().replace("-", "_")) in self.values:
+            return name
         number = value if isinstance(value, int) and not isinstance(value, bool) else None
         if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
             number = int(value)

@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, unquote
 
 from cgrunbook.sandbox import errors
 from cgrunbook.sandbox.context import Sandbox
-from cgrunbook.sandbox.google.messages import Bool, Integer, Kind, ListOf, Message, String, Violations, snake
+from cgrunbook.sandbox.google.messages import Bool, Bytes, Integer, Kind, ListOf, Message, String, Violations, snake
 from cgrunbook.sandbox.server import Receive, Scope, Send, respond
 
 MAX_BODY_BYTES = 10 * 1024 * 1024
@@ -37,7 +37,7 @@ IAM_POLICY = Message(
     "google.iam.v1.Policy",
     {
         "version": Integer(),
-        "etag": String(),
+        "etag": Bytes(),
         "bindings": ListOf(
             Message(
                 "google.iam.v1.Binding",
