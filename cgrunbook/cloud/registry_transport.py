@@ -276,11 +276,7 @@ class RegistryTransport:
         credentials = self._current() if with_credentials else None
         if credentials is not None:
             if _origin(realm) != _origin(self.base):
-                raise RegistryError(
-                    f"{self.host.name} wants the credentials sent to {urlsplit(realm).netloc}; they were not sent.",
-                    "Check that nothing between here and the registry rewrites its answers.",
-                    debugging=1,
-                )
+                raise self._rewritten(f"wants the credentials sent to {_shown(realm)}; they were not sent")
             headers["Authorization"] = credentials.header()
         return self._send("GET", f"{realm}{'&' if '?' in realm else '?'}{query}", headers, errand.tally)
 
@@ -361,11 +357,7 @@ class RegistryTransport:
             finally:
                 _finish(answer.response)
             if token is None:
-                raise RegistryError(
-                    f"{errand.subject}: {self.host.name}'s token endpoint answered 200, but with no token in it.",
-                    "Check that nothing between here and the registry rewrites its answers.",
-                    debugging=1,
-                )
+                raise self._rewritten("answered 200 at its token endpoint, but with no token in it")
             self._authorizations[errand.repository] = Secret(f"Bearer {token}")
 
     def _current(self) -> BasicCredentials | None:
@@ -373,7 +365,7 @@ class RegistryTransport:
 
     def _realm(self, challenge: Challenge) -> str:
         """The token endpoint, at the address where the registry is played when the realm has its real name."""
-        realm = urljoin(f"{self.base}/", challenge.realm)
+        realm = self._followed(f"{self.base}/", challenge.realm)
         parts = urlsplit(realm)
         if parts.netloc == self.host.name != self.host.address:
             realm = parts._replace(scheme=self.host.scheme, netloc=self.host.address).geturl()
@@ -395,16 +387,24 @@ class RegistryTransport:
                 netloc = urlsplit(url).netloc
                 return Answer(response, self.host.name if netloc == self.host.address else netloc, not own)
             _finish(response)
-            here, url = url, urljoin(url, target)
-            if urlsplit(url).scheme not in ("http", "https") or (_secure(here) and not _secure(url)):
-                raise RegistryError(
-                    f"{self.host.name} redirects to {_shown(url)}, which is not https; it was not followed.",
-                    "Check that nothing between here and the registry rewrites its answers.",
-                    debugging=1,
-                )
-        raise RegistryError(
-            f"{self.host.name} redirects in a circle: more than {_MOST_REDIRECTS} redirects, the last to {_shown(url)}.",
-            "Check that nothing between here and the registry rewrites its answers.",
+            url = self._followed(url, target)
+        raise self._rewritten(f"redirects more than {_MOST_REDIRECTS} times, the last to {_shown(url)}")
+
+    def _followed(self, url: str, target: str) -> str:
+        """Where a redirect leads; never from https to http, and nowhere that is no web address."""
+        try:
+            found = urljoin(url, target)
+            scheme, host, _ = _origin(found)
+        except ValueError as error:
+            raise self._rewritten("redirects to what is no address") from error
+        if not host or scheme not in ("http", "https") or (scheme == "http" and _origin(url)[0] == "https"):
+            raise self._rewritten(f"redirects to {_shown(found)}, which is not https; it was not followed")
+        return found
+
+    def _rewritten(self, what: str) -> RegistryError:
+        return RegistryError(
+            f"{self.host.name} {what}.",
+            "Check that nothing between here and the registry rewrites its answers (notebook 04).",
             debugging=1,
         )
 
@@ -412,7 +412,9 @@ class RegistryTransport:
         """The connections for a URL: through the environment's proxy where it names one for that host."""
         parts = urlsplit(url)
         proxies = urllib.request.getproxies()
-        bypassed = bool(urllib.request.proxy_bypass(parts.netloc))
+        # No proxy can reach this machine's loopback, where the sandbox is.
+        loopback = parts.hostname in ("127.0.0.1", "localhost", "::1")
+        bypassed = loopback or bool(urllib.request.proxy_bypass(parts.netloc))
         proxy = "" if bypassed else proxies.get(parts.scheme) or proxies.get("all", "")
         with self._lock:
             if proxy not in self._pools:
@@ -521,10 +523,6 @@ def _finish(response: BaseHTTPResponse) -> None:
 def _origin(url: str) -> tuple[str, str | None, int | None]:
     parts = urlsplit(url)
     return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-
-
-def _secure(url: str) -> bool:
-    return urlsplit(url).scheme == "https"
 
 
 def _shown(url: str) -> str:

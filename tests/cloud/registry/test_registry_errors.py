@@ -1,0 +1,243 @@
+"""What each refusal means, by the vendor's table and Artifact Registry's troubleshooting page."""
+
+from __future__ import annotations
+
+import email.utils
+import json
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cgrunbook.cloud.registry_errors import Refusal, read_error, refused, retry_after
+from cgrunbook.errors import (
+    ApiDisabled,
+    CgrunbookError,
+    ImageNotAvailable,
+    NotFound,
+    NotSignedIn,
+    PermissionMissing,
+    RegistryError,
+    Temporary,
+    UpstreamCredentialsRefused,
+    WrongState,
+)
+
+GOOGLE = "us-central1-docker.pkg.dev"
+
+
+def refusal(
+    host="cgr.dev", step="/v2/", status=403, code="", message="", signed_in=True, repository="example.com/base"
+):
+    return Refusal(host, step, f"{repository}:latest", repository, status, code, message, signed_in)
+
+
+@pytest.mark.parametrize(
+    ("step", "status", "code", "message", "signed_in", "kind", "said"),
+    [
+        ("token", 401, "UNAUTHORIZED", "Authentication required", False, ImageNotAvailable, "not public"),
+        (
+            "token",
+            401,
+            "UNAUTHORIZED",
+            "Authentication required",
+            True,
+            UpstreamCredentialsRefused,
+            "expired or revoked",
+        ),
+        ("token", 403, "FORBIDDEN", "Forbidden", True, UpstreamCredentialsRefused, "expired or revoked"),
+        ("token", 403, "FORBIDDEN", "Forbidden", False, ImageNotAvailable, "does not exist"),
+        ("token", 400, "BAD_REQUEST", "unable to resolve x", True, ImageNotAvailable, "organisation 'example.com'"),
+        (
+            "/v2/",
+            403,
+            "FORBIDDEN",
+            'caller does not have the required capabilities at "x"',
+            True,
+            ImageNotAvailable,
+            "catalogue",
+        ),
+        ("/v2/", 404, "NAME_UNKNOWN", 'repository does not exist "x"', True, ImageNotAvailable, "no such image"),
+        ("/v2/", 404, "MANIFEST_UNKNOWN", "Unknown manifest", False, ImageNotAvailable, "latest and latest-dev"),
+        ("/v2/", 429, "TOOMANYREQUESTS", "", True, Temporary, "429"),
+        ("token", 503, "", "", True, Temporary, "token endpoint answered 503"),
+        ("/v2/", 418, "", "", True, RegistryError, "418"),
+    ],
+)
+def test_what_chainguards_registry_says_is_explained(*, step, status, code, message, signed_in, kind, said):
+    found = refused(refusal(step=step, status=status, code=code, message=message, signed_in=signed_in))
+    assert type(found) is kind
+    assert said in found.message
+    assert str(status) in found.message
+    assert code in found.message
+    assert message in found.message
+    assert found.remedy
+
+
+READER = (
+    'Permission "artifactregistry.repositories.downloadArtifacts" denied on resource '
+    '"projects/p/locations/us-central1/repositories/r" (or it may not exist)'
+)
+VALIDATION = (
+    "failed to fetch bearer token; generic::unauthenticated: Unauthorized error returned by the external repository... "
+    "this typically means your upstream credentials are invalid"
+)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "message", "kind", "said"),
+    [
+        (403, "DENIED", READER, PermissionMissing, "roles/artifactregistry.reader"),
+        (
+            403,
+            "DENIED",
+            "Unauthenticated request. Unauthenticated requests do not have permission",
+            NotSignedIn,
+            "Google",
+        ),
+        (401, "UNAUTHORIZED", "", NotSignedIn, "Google"),
+        (
+            403,
+            "DENIED",
+            "Artifact Registry API has not been used in project p before or it is disabled",
+            ApiDisabled,
+            "",
+        ),
+        (403, "SERVICE_DISABLED", "", ApiDisabled, ""),
+        (404, "NAME_UNKNOWN", 'Repository "r" not found', NotFound, "does not exist"),
+        (
+            404,
+            "MANIFEST_UNKNOWN",
+            "Received invalid response from external repository; url=U.",
+            ImageNotAvailable,
+            "no such",
+        ),
+        (400, "", VALIDATION, UpstreamCredentialsRefused, "username and password"),
+        (
+            502,
+            "",
+            "Received invalid http status code 403 from external repository; url=U.",
+            UpstreamCredentialsRefused,
+            "403",
+        ),
+        (
+            502,
+            "",
+            "Received invalid http status code 404 from external repository; url=U.",
+            ImageNotAvailable,
+            "upstream",
+        ),
+        (502, "", "Received invalid http status code 500 from external repository; url=U.", Temporary, "500"),
+        (502, "", "Received invalid redirect URL from external repository; url=U.", RegistryError, "root"),
+        (502, "", "External repository returned unexpected EOF for url=U.", Temporary, "EOF"),
+        (504, "", "Timeout while calling external repository; url=U.", Temporary, "Timeout"),
+        (429, "", "Resource has been exhausted (e.g. check quota).", Temporary, "exhausted"),
+        (
+            403,
+            "DENIED",
+            "Permission to access secret projects/1/secrets/s/versions/1 denied",
+            PermissionMissing,
+            "service agent",
+        ),
+        (
+            400,
+            "",
+            "Secret Version [projects/1/secrets/s/versions/1] is in DISABLED state.",
+            WrongState,
+            "secret version",
+        ),
+        (
+            403,
+            "DENIED",
+            "Request is prohibited by organization's policy. VPC Service Controls",
+            PermissionMissing,
+            "perimeter",
+        ),
+        (418, "", "", RegistryError, "418"),
+    ],
+)
+def test_what_artifact_registry_says_is_explained(status, code, message, kind, said):
+    found = refused(refusal(GOOGLE, status=status, code=code, message=message, repository="p/r/example.com/base"))
+    assert type(found) is kind
+    assert said in found.message
+    assert message.rstrip(".") in found.message
+    assert found.remedy
+
+
+def test_the_missing_permissions_remedy_is_a_whole_command():
+    found = refused(refusal(GOOGLE, message=READER, repository="my-project/my-repo/chainguard/go"))
+    assert found.remedy == (
+        "gcloud artifacts repositories add-iam-policy-binding my-repo --project=my-project --location=us-central1 "
+        "--member=user:YOUR_ACCOUNT --role=roles/artifactregistry.reader"
+    )
+
+
+def test_a_project_of_a_domain_is_written_as_gcloud_wants_it():
+    found = refused(refusal(GOOGLE, message=READER, repository="example.com/p/my-repo/chainguard/go"))
+    assert "add-iam-policy-binding my-repo --project=example.com:p " in found.remedy
+
+
+def test_the_points_of_the_guides_debugging_section_are_named():
+    upstream = "Received invalid redirect URL from external repository; url=U."
+    assert refused(refusal(step="token")).debugging == 3
+    assert refused(refusal(GOOGLE, status=502, message=upstream)).debugging == 2
+    assert refused(refusal(GOOGLE, status=504, message="Timeout before connecting")).debugging == 1
+
+
+@given(
+    host=st.sampled_from(["cgr.dev", GOOGLE]),
+    step=st.sampled_from(["token", "/v2/"]),
+    status=st.integers(300, 599),
+    code=st.text(max_size=30),
+    message=st.text(max_size=200),
+    signed_in=st.booleans(),
+    repository=st.text(max_size=30),
+)
+def test_every_refusal_has_a_meaning_that_names_step_status_code_and_text(
+    *, host, step, status, code, message, signed_in, repository
+):
+    found = refused(Refusal(host, step, "an image", repository, status, code, message, signed_in))
+    assert isinstance(found, CgrunbookError)
+    assert f"{host}{'/v2/' if step == '/v2/' else chr(39) + 's token endpoint'} answered {status}" in found.message
+    assert found.remedy
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"errors":[{"code":"DENIED","message":"no"}]}', ("DENIED", "no")),
+        (b'{"errors":[]}', ("", "")),
+        (b'{"error":{"code":403,"status":"PERMISSION_DENIED","message":"no"}}', ("PERMISSION_DENIED", "no")),
+        (b'{"details":"incorrect username"}', ("", "incorrect username")),
+        (b'{"error":"invalid_grant","error_description":"gone"}', ("invalid_grant", "gone")),
+        (b"<html><title>502 Bad\nGateway</title><body>x</body></html>", ("", "502 Bad Gateway")),
+        (b"<html><body>Proxy <b>says no</b></body></html>", ("", "Proxy says no")),
+        (b"plain words", ("", "plain words")),
+        (b"", ("", "")),
+        (b"[1]", ("", "")),
+        (b'{"errors":["x"]}', ("x", "")),
+        (b'{"errors":[{"code":7,"message":{}}]}', ("", "")),
+    ],
+)
+def test_code_and_message_are_found_in_any_body(body, expected):
+    assert read_error(body) == expected
+
+
+@given(
+    st.binary(max_size=300)
+    | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(lambda x: json.dumps(x).encode())
+)
+def test_any_body_is_read_as_one_short_printable_line(body):
+    code, message = read_error(body)
+    assert len(message) <= 403
+    assert message.isprintable()
+    assert isinstance(code, str)
+
+
+def test_retry_after_is_seconds_or_a_date():
+    assert retry_after("17") == 17.0
+    assert retry_after(None) is None
+    assert retry_after("soon") is None
+    assert retry_after("Mon, 01 Jan 2001 00:00:00 GMT") == 0.0
+    assert 3000 < (retry_after(email.utils.formatdate(time.time() + 3600, usegmt=True)) or 0) <= 3600
