@@ -1,0 +1,390 @@
+"""A remote repository's way to its upstream registry: challenge, token, manifests, blobs, and how failures are worded.
+
+Knows the distribution protocol as a client speaks it and the texts that Artifact Registry has for failures. Knows
+neither repositories nor caches; credentials are given to it.
+
+In the sandbox `https://cgr.dev` is the sandbox's own cgr.dev, or the registry given as `--upstream`. Registries on
+loopback are reached as they are. Anything else would leave the machine and is answered as a timeout.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from dataclasses import dataclass
+from urllib.parse import urljoin, urlsplit
+from weakref import WeakKeyDictionary
+
+import httpx
+
+from cgrunbook.sandbox.context import CGR_DEV, Sandbox
+from cgrunbook.sandbox.errors import RegistryError
+from cgrunbook.sandbox.registry.images import INDEX_TYPE, MANIFEST_TYPE, digest_of
+
+#: What is asked for: a client that does not name the index type gets none (concourse/docker-image-resource #369).
+MANIFEST_TYPES = (
+    INDEX_TYPE,
+    MANIFEST_TYPE,
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+)
+
+_DOCKER_HUB = "registry-1.docker.io"
+_LOOPBACK = frozenset(["127.0.0.1", "localhost", "::1"])
+_TIMEOUT = httpx.Timeout(30.0, connect=5.0)
+_REDIRECTS = 5
+_PAGES = 100
+_MANIFEST_LIMIT = 4 << 20  # bytes, as distribution's own registry limits them
+_PARAMETER = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+_INVALID_CREDENTIALS = (
+    "Unauthorized error returned by the external repository... "
+    "this typically means your upstream credentials are invalid"
+)
+
+_clients: WeakKeyDictionary[Sandbox, httpx.AsyncClient] = WeakKeyDictionary()
+
+
+class ValidationFailed(Exception):
+    """The upstream, or the credentials for it, did not pass the check of create and update; the text is the API's."""
+
+
+class UpstreamFailure(RegistryError):
+    """An upstream's failure as a client of the remote repository sees it.
+
+    Attributes:
+        outage: Whether the upstream did not answer as a registry: what is cached may be served instead.
+        rpc_status: Name of the status in lower case, as validation quotes it.
+    """
+
+    def __init__(self, http_status: int, code: str, message: str, rpc_status: str, *, outage: bool = False) -> None:
+        """Keep one failure.
+
+        Args:
+            http_status: The HTTP status for the client.
+            code: The distribution error code for the client.
+            message: Artifact Registry's words.
+            rpc_status: For example "unauthenticated".
+            outage: See the class.
+        """
+        super().__init__(http_status, code, message)
+        self.rpc_status = rpc_status
+        self.outage = outage
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What the repository has for its upstream.
+
+    Attributes:
+        username: A pull token's user name.
+        password: Its password; not shown by repr.
+    """
+
+    username: str
+    password: str
+
+    def __repr__(self) -> str:
+        """Return the user name only."""
+        return f"Credentials({self.username!r})"
+
+    @property
+    def basic(self) -> str:
+        """The Authorization header's value."""
+        return "Basic " + base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
+
+
+@dataclass(frozen=True)
+class FetchedManifest:
+    """A manifest that came from the upstream.
+
+    Attributes:
+        media_type: Its Content-Type.
+        content: The bytes.
+        digest: Computed from the bytes.
+    """
+
+    media_type: str
+    content: bytes
+    digest: str
+
+
+class Upstream:
+    """One upstream, asked with one pair of credentials or anonymously."""
+
+    def __init__(self, sandbox: Sandbox, uri: str, credentials: Credentials | None = None) -> None:
+        """Name the upstream.
+
+        Args:
+            sandbox: Knows where cgr.dev is played.
+            uri: The repository's upstream, for example "https://cgr.dev".
+            credentials: None to ask anonymously.
+        """
+        self._sandbox = sandbox
+        self._shown = uri.rstrip("/")
+        self._credentials = credentials
+
+    async def manifest(self, image: str, reference: str) -> FetchedManifest:
+        """Fetch a manifest.
+
+        Args:
+            image: The image's name at the upstream.
+            reference: Tag or digest.
+
+        Raises:
+            UpstreamFailure: There is none, or the upstream refuses or fails.
+        """
+        path = f"/v2/{image}/manifests/{reference}"
+        async with self._get(path, image, {"Accept": ", ".join(MANIFEST_TYPES)}) as answer:
+            content = b""
+            async for piece in self._body(answer, path):
+                content += piece
+                if len(content) > _MANIFEST_LIMIT:
+                    raise self._unexpected_end(path)
+            media_type = answer.headers.get("content-type", "").partition(";")[0].strip()
+        digest = digest_of(content)
+        if reference.startswith("sha256:") and digest != reference:
+            raise self._unexpected_end(path)
+        return FetchedManifest(media_type, content, digest)
+
+    @contextlib.asynccontextmanager
+    async def blob(self, image: str, digest: str) -> AsyncIterator[tuple[int | None, AsyncGenerator[bytes, None]]]:
+        """Open a blob.
+
+        Args:
+            image: The image's name at the upstream.
+            digest: The blob's digest; whoever reads has to verify it.
+
+        Yields:
+            The size in bytes where the upstream tells it, and the content in pieces.
+
+        Raises:
+            UpstreamFailure: There is none, or the upstream refuses or fails, at the start or between two pieces.
+        """
+        path = f"/v2/{image}/blobs/{digest}"
+        async with self._get(path, image, {"Accept-Encoding": "identity"}) as answer:
+            length = answer.headers.get("content-length", "")
+            yield (int(length) if length.isdigit() else None), self._body(answer, path)
+
+    async def tags(self, image: str) -> list[str]:
+        """Return all tags of an image, page by page.
+
+        Args:
+            image: The image's name at the upstream.
+
+        Raises:
+            UpstreamFailure: There is no such image, or the upstream refuses or fails.
+        """
+        path = f"/v2/{image}/tags/list"
+        found: list[str] = []
+        for _ in range(_PAGES):
+            async with self._get(path, image, {}) as answer:
+                await answer.aread()
+                try:
+                    found += [str(name) for name in answer.json()["tags"] or ()]
+                except (ValueError, KeyError, TypeError) as problem:
+                    raise self._unexpected_end(path) from problem
+                following = urlsplit(answer.links.get("next", {}).get("url", ""))
+            if not following.query:
+                break
+            path = f"{path.partition('?')[0]}?{following.query}"
+        return found
+
+    async def referrers(self, image: str, digest: str, query: str) -> FetchedManifest:
+        """Return the index of what refers to a manifest.
+
+        Args:
+            image: The image's name at the upstream.
+            digest: The digest referred to.
+            query: The client's query string, which may filter.
+
+        Raises:
+            UpstreamFailure: The upstream has no referrers API, refuses or fails.
+        """
+        path = f"/v2/{image}/referrers/{digest}" + (f"?{query}" if query else "")
+        async with self._get(path, image, {"Accept": INDEX_TYPE}) as answer:
+            content = await answer.aread()
+        return FetchedManifest(INDEX_TYPE, content, digest_of(content))
+
+    async def validate(self) -> None:
+        """Ask the upstream's root, and for a token with the credentials, as creating and updating a repository does.
+
+        Raises:
+            UpstreamFailure: It is no registry, does not answer, or refuses the credentials.
+        """
+        async with self._ask("/v2/", {}) as answer:
+            if answer.status_code == 200:
+                return
+            if answer.status_code != 401:
+                raise self._refused(answer.status_code, "/v2/")
+            challenge = _challenge(answer)
+        if challenge.get("scheme") == "bearer":
+            if self._credentials is not None:
+                await self._token(challenge)
+            return  # anonymous tokens are for one repository each, so there is nothing to ask for yet
+        if self._credentials is None:
+            raise self._unauthorized("")
+        async with self._ask("/v2/", {"Authorization": self._credentials.basic}) as answer:
+            if answer.status_code != 200:
+                raise self._unauthorized("")
+
+    @contextlib.asynccontextmanager
+    async def _get(self, path: str, image: str, headers: Mapping[str, str]) -> AsyncIterator[httpx.Response]:
+        """Get with what the challenge asks for, and follow redirects without taking the credentials along."""
+        async with contextlib.AsyncExitStack() as stack:
+            answer = await stack.enter_async_context(self._ask(path, headers))
+            if answer.status_code == 401:
+                authorization = await self._authorization(_challenge(answer), image)
+                answer = await stack.enter_async_context(self._ask(path, {**headers, "Authorization": authorization}))
+            for _ in range(_REDIRECTS):
+                if answer.status_code not in (301, 302, 303, 307, 308):
+                    break
+                target = urljoin(str(answer.url), answer.headers.get("location", ""))
+                answer = await stack.enter_async_context(self._send(target, headers, path))
+            if answer.status_code == 401:
+                raise self._unauthorized("")
+            if answer.status_code not in (200, 206):
+                raise self._refused(answer.status_code, path)
+            yield answer
+
+    def _ask(self, path: str, headers: Mapping[str, str]) -> contextlib.AbstractAsyncContextManager[httpx.Response]:
+        return self._send(self._root(path) + path, headers, path)
+
+    @contextlib.asynccontextmanager
+    async def _send(
+        self, url: str, headers: Mapping[str, str], path: str, query: Mapping[str, str] | None = None
+    ) -> AsyncIterator[httpx.Response]:
+        client = _client(self._sandbox)
+        try:
+            request = client.build_request("GET", url, headers=dict(headers), params=query)
+            if self._sandbox.settings.upstream is None and request.url.host not in _LOOPBACK:
+                raise self._no_connection(path)
+            answer = await client.send(request, stream=True)
+        except (httpx.ConnectTimeout, httpx.ConnectError, httpx.PoolTimeout) as problem:
+            raise self._no_connection(path) from problem
+        except httpx.TimeoutException as problem:
+            message = f"Timeout while calling external repository; url={self._shown}{path}."
+            raise UpstreamFailure(504, "UNAVAILABLE", message, "deadline_exceeded", outage=True) from problem
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as problem:
+            message = (
+                f"Received invalid redirect URL from external repository; url={self._shown}{path}. If the failures "
+                "persist, your remote repository upstream URI may be misconfigured."
+            )
+            raise UpstreamFailure(502, "UNAVAILABLE", message, "unavailable") from problem
+        except httpx.TransportError as problem:
+            raise self._unexpected_end(path) from problem
+        try:
+            yield answer
+        finally:
+            await answer.aclose()
+
+    def _root(self, path: str) -> str:
+        """Return where the upstream really is."""
+        parts = urlsplit(self._shown)
+        if parts.hostname == CGR_DEV:
+            real = self._sandbox.settings.upstream or f"http://{self._sandbox.hosts[CGR_DEV]}"
+            return real.rstrip("/") + parts.path
+        if parts.hostname in _LOOPBACK:
+            return self._shown
+        self._sandbox.hint(f"{self._shown} is not played by the sandbox, which calls nothing outside this machine")
+        raise self._no_connection(path)
+
+    async def _authorization(self, challenge: Mapping[str, str], image: str) -> str:
+        if challenge.get("scheme") == "basic":
+            if self._credentials is None:
+                raise self._unauthorized("")
+            return self._credentials.basic
+        if challenge.get("scheme") != "bearer":
+            raise self._unauthorized("")
+        return f"Bearer {await self._token({'scope': f'repository:{image}:pull', **challenge})}"
+
+    async def _token(self, challenge: Mapping[str, str]) -> str:
+        query = {name: challenge[name] for name in ("service", "scope") if name in challenge}
+        headers = {} if self._credentials is None else {"Authorization": self._credentials.basic}
+        async with self._send(challenge.get("realm", ""), headers, "/token", query) as answer:
+            await answer.aread()
+            if answer.status_code in (401, 403):
+                raise self._unauthorized("failed to fetch bearer token; generic::unauthenticated: ")
+            if answer.status_code != 200:
+                raise self._refused(answer.status_code, "/token")
+            try:
+                document = answer.json()
+                return str(document.get("token") or document["access_token"])
+            except (ValueError, KeyError, AttributeError) as problem:
+                raise self._unexpected_end("/token") from problem
+
+    async def _body(self, answer: httpx.Response, path: str) -> AsyncGenerator[bytes, None]:
+        try:
+            async for piece in answer.aiter_raw(1 << 20):
+                yield piece
+        except httpx.TimeoutException as problem:
+            message = f"Timeout while calling external repository; url={self._shown}{path}."
+            raise UpstreamFailure(504, "UNAVAILABLE", message, "deadline_exceeded", outage=True) from problem
+        except httpx.TransportError as problem:
+            raise self._unexpected_end(path) from problem
+
+    def _refused(self, status: int, path: str) -> UpstreamFailure:
+        url = f"{self._shown}{path}"
+        if status == 404:
+            code = "BLOB_UNKNOWN" if "/blobs/" in path else "MANIFEST_UNKNOWN"
+            message = f"Received invalid response from external repository; url={url}."
+            return UpstreamFailure(404, code, message, "not_found")
+        if status == 429:
+            message = "Resource has been exhausted (e.g. check quota)."
+            return UpstreamFailure(429, "TOOMANYREQUESTS", message, "resource_exhausted")
+        message = f"Received invalid http status code {status} from external repository; url={url}."
+        return UpstreamFailure(502, "UNAVAILABLE", message, "unavailable", outage=status >= 500)
+
+    def _unauthorized(self, prefix: str) -> UpstreamFailure:
+        # What a pull is told is not documented; the words are those of the validation.
+        return UpstreamFailure(403, "DENIED", f"{prefix}{_INVALID_CREDENTIALS}", "unauthenticated")
+
+    def _no_connection(self, path: str) -> UpstreamFailure:
+        message = f"Timeout before connecting to external repository; url={self._shown}{path}"
+        return UpstreamFailure(504, "UNAVAILABLE", message, "deadline_exceeded", outage=True)
+
+    def _unexpected_end(self, path: str) -> UpstreamFailure:
+        message = f"External repository returned unexpected EOF for url={self._shown}{path}."
+        return UpstreamFailure(502, "UNAVAILABLE", message, "unavailable", outage=True)
+
+
+def _challenge(answer: httpx.Response) -> dict[str, str]:
+    """Return the first challenge's parameters with its scheme in lower case."""
+    scheme, _, parameters = answer.headers.get("www-authenticate", "").partition(" ")
+    return {"scheme": scheme.lower(), **{name.lower(): value for name, value in _PARAMETER.findall(parameters)}}
+
+
+def _client(sandbox: Sandbox) -> httpx.AsyncClient:
+    client = _clients.get(sandbox)
+    if client is None:
+        # trust_env=False: a proxy of the environment must not see what goes over loopback.
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=32)
+        client = httpx.AsyncClient(timeout=_TIMEOUT, trust_env=False, limits=limits, follow_redirects=False)
+        _clients[sandbox] = client
+    return client
+
+
+async def validate(sandbox: Sandbox, uri: str, username: str | None = None, password: str | None = None) -> None:
+    """Check an upstream and credentials for it, as creating or updating a remote repository does.
+
+    Args:
+        sandbox: Knows where cgr.dev is played.
+        uri: The upstream.
+        username: None for an unauthenticated repository.
+        password: The secret version's payload; None for an unauthenticated repository.
+
+    Raises:
+        ValidationFailed: With the API's text (terraform-provider-google #17589 quotes the one for bad credentials).
+    """
+    if urlsplit(uri).hostname == _DOCKER_HUB and username is None:
+        sandbox.hint("Docker Hub is taken as valid without being asked: the sandbox calls nothing outside this machine")
+        return
+    credentials = None if username is None or password is None else Credentials(username, password)
+    try:
+        await Upstream(sandbox, uri, credentials).validate()
+    except UpstreamFailure as failure:
+        message = failure.message
+        if "generic::" not in message:
+            message = f"generic::{failure.rpc_status}: {message}"
+        raise ValidationFailed(f"Failed to validate remote upstream: {message}") from failure
