@@ -1,6 +1,25 @@
 """cgrunbook: pulling Chainguard's images through Google Artifact Registry, as notebooks that do each step and prove it.
 
-What a notebook imports is here and nowhere else.
+What a notebook imports is here: `open_notebook` to begin with, and `steps` to perform.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 __version__ = "0.1.0"
+
+__all__ = ["__version__", "open_notebook", "steps"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for when it is asked for: the command line starts without Google's clients and IPython."""
+    if name == "open_notebook":
+        from cgrunbook.ui.notebook import open_notebook
+
+        return open_notebook
+    if name == "steps":
+        import importlib
+
+        return importlib.import_module("cgrunbook.steps")
+    raise AttributeError(f"module 'cgrunbook' has no attribute {name!r}")

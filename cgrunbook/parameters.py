@@ -18,7 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from cgrunbook import durations
 from cgrunbook.errors import ParameterError
-from cgrunbook.image_reference import ImageReference
+from cgrunbook.cloud.image_reference import ImageReference
 from cgrunbook.redaction import redact
 
 UPSTREAM = "https://cgr.dev/"
@@ -97,7 +97,7 @@ def _image(text: str) -> str:
     try:
         reference = ImageReference.parse(text)
     except ParameterError as error:
-        raise ValueError(error.message) from None
+        raise ValueError(error.message.removesuffix(".")) from None
     return str(reference)
 
 
@@ -112,7 +112,7 @@ def _production_image(text: str) -> str:
         raise ValueError(
             f"{text!r} must be the image alone, such as chainguard-base:latest; `organization` says whose it is"
         )
-    return _image(text)
+    return _image(f"organization/{text}").removeprefix("organization/")
 
 
 def _not_empty(items: list[str]) -> list[str]:

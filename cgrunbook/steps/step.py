@@ -188,6 +188,9 @@ class Step(ABC):
     why: ClassVar[str]
     """Why the guide asks for it, in a sentence."""
 
+    held_back: str = ""
+    """Why the plan is only shown and not applied, as a sentence; empty when nothing holds it back."""
+
     @property
     @abstractmethod
     def title(self) -> str:

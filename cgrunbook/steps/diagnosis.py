@@ -1,0 +1,416 @@
+"""The guide's debugging section as checks that run: who must reach what, the upstream, the credential by itself, a fresh repository.
+
+It knows what each answer of cgr.dev and of Artifact Registry means for the operator. It changes nothing, but for the fresh repository that
+it makes and takes away again when asked to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+from cgrunbook import durations
+from cgrunbook.cloud.artifact_registry import RemoteRepository
+from cgrunbook.cloud.chainctl import PullToken
+from cgrunbook.cloud.image_reference import ImageReference, Platform
+from cgrunbook.cloud.registry import BasicCredentials, TokenProbe
+from cgrunbook.errors import CgrunbookError, PermissionMissing, PrerequisiteMissing, StepFailed
+from cgrunbook.parameters import UPSTREAM
+from cgrunbook.steps.apis import ARTIFACT_REGISTRY, require_api
+from cgrunbook.steps.pull_token import organization_of, pairs, split_version
+from cgrunbook.steps.pulling import path_through, upstream_login
+from cgrunbook.steps.repository import expected_repository, made_by_cgrunbook
+from cgrunbook.steps.secret import ACCESSOR
+from cgrunbook.steps.step import (
+    MANAGED_BY,
+    Change,
+    Evidence,
+    Finding,
+    Mark,
+    Outcome,
+    Plan,
+    Progress,
+    Proof,
+    Section,
+    Step,
+    World,
+)
+
+
+class CheckUpstream(Proof):
+    """The guide's second hint: the upstream is `https://cgr.dev/` and nothing behind it.
+
+    Args:
+        repositories: the remote repositories to look at; those that do not exist are named.
+    """
+
+    section: ClassVar = Section.DEBUGGING
+    why: ClassVar = "With a path behind it, or another host, every image is asked for under a name that cgr.dev does not know."
+    title = "Check the repositories' upstream"
+
+    def __init__(self, repositories: Sequence[str]) -> None:
+        self.repositories = tuple(dict.fromkeys(repositories))
+
+    def verify(self, world: World) -> Evidence:
+        """Read each repository."""
+        there = read_repositories(world, self.repositories)
+        findings = []
+        for name in self.repositories:
+            repository = there.get(name)
+            if repository is None:
+                findings.append(_not_there(world, name))
+            elif repository.format != "DOCKER" or repository.mode != "REMOTE_REPOSITORY":
+                findings.append(
+                    Finding(
+                        Mark.FAIL,
+                        name,
+                        f"is {repository.format}, {repository.mode}: it fetches nothing from anywhere",
+                        "Make a Docker remote repository under another name: format and mode cannot be changed.",
+                    )
+                )
+            elif repository.upstream.rstrip("/") != UPSTREAM.rstrip("/"):
+                findings.append(
+                    Finding(
+                        Mark.FAIL,
+                        name,
+                        f"its upstream is {repository.upstream!r}",
+                        f"Make it anew with {UPSTREAM}, with nothing behind it: the upstream cannot be changed.",
+                    )
+                )
+            else:
+                signed = "signs in there" if repository.username else "does not sign in there"
+                findings.append(Finding(Mark.OK, name, f"its upstream is {repository.upstream}; it {signed}"))
+        return Evidence(findings=tuple(findings))
+
+
+class CheckCredential(Proof):
+    """What the guide leaves out: whether Artifact Registry can get at the password, and whether it is one.
+
+    Args:
+        repository: the repository that signs in at cgr.dev.
+    """
+
+    section: ClassVar = Section.DEBUGGING
+    why: ClassVar = "Three things have to fit: the username in the repository, the password in the secret, the agent's right to it."
+
+    def __init__(self, repository: str) -> None:
+        self.repository = repository
+
+    @property
+    def title(self) -> str:
+        """What the step does."""
+        return f"Check what {self.repository} signs in with"
+
+    def verify(self, world: World) -> Evidence:
+        """Follow the password from the repository to its value, as Artifact Registry does."""
+        there = read_repositories(world, (self.repository,)).get(self.repository)
+        if there is None:
+            return Evidence(findings=(_not_there(world, self.repository),))
+        if not there.username:
+            return Evidence(findings=(Finding(Mark.OK, self.repository, "does not sign in: there is nothing to check"),))
+        _, secret_id, version = split_version(there.password_secret_version)
+        return Evidence(
+            findings=(
+                self._grant(world, secret_id),
+                self._version(world, secret_id, version),
+                self._value(world, there, secret_id, version),
+            )
+        )
+
+    def _grant(self, world: World, secret_id: str) -> Finding:
+        check = "the service agent may read the secret"
+        member = f"serviceAccount:{world.cloud.project.service_agent_email()}"
+        try:
+            if world.cloud.secrets.has_grant(secret_id, member, ACCESSOR):
+                return Finding(Mark.OK, check, f"{ACCESSOR} on {secret_id}")
+            if world.cloud.project.has_grant(member, ACCESSOR):
+                return Finding(Mark.WARN, check, f"{ACCESSOR} on the whole project", "Grant it on the secret alone.")
+        except CgrunbookError as error:
+            return _unknown(check, error)
+        return Finding(
+            Mark.FAIL,
+            check,
+            f"{member} has no {ACCESSOR} on {secret_id}: images that are not cached cannot be pulled",
+            f"gcloud secrets add-iam-policy-binding {secret_id} --project={world.cloud.connection.project_id} "
+            f"--member={member} --role={ACCESSOR}, or run 03_production_images again.",
+        )
+
+    def _version(self, world: World, secret_id: str, version: str) -> Finding:
+        check = "the secret version is enabled"
+        try:
+            there = world.cloud.secrets.version(secret_id, version)
+        except CgrunbookError as error:
+            return _unknown(check, error)
+        name = f"{secret_id}/versions/{version}"
+        if there is None:
+            return Finding(Mark.FAIL, check, f"{name} does not exist", "Run 03_production_images again.")
+        if there.enabled:
+            return Finding(Mark.OK, check, name)
+        enable = f"gcloud secrets versions enable {there.number} --secret={secret_id}"
+        remedy = enable if there.state == "DISABLED" else "Run 03_production_images again: it makes a new pull token."
+        return Finding(Mark.FAIL, check, f"{name} is {there.state}", remedy)
+
+    def _value(self, world: World, repository: RemoteRepository, secret_id: str, version: str) -> Finding:
+        check = "the value is a pull token in its time"
+        try:
+            token = PullToken.from_parts(repository.username, world.cloud.secrets.access(secret_id, version))
+        except PermissionMissing as error:
+            return _unknown(check, error)
+        except CgrunbookError as error:
+            return Finding(Mark.FAIL, check, error.message, error.remedy or "Store the right value as a new version.")
+        left = token.expires - datetime.now(UTC)
+        if left.total_seconds() <= 0:
+            return Finding(
+                Mark.FAIL,
+                check,
+                f"it ended {durations.in_words(left)} ago, at {token.expires:%Y-%m-%d %H:%M} UTC",
+                "Run 03_production_images again: it makes a new pull token and sets username and password together.",
+            )
+        mark = Mark.WARN if left.days < 7 else Mark.OK
+        remedy = "Plan its renewal." if mark is Mark.WARN else ""
+        return Finding(mark, check, f"good until {token.expires:%Y-%m-%d %H:%M} UTC", remedy)
+
+
+class TryDirectly(Proof):
+    """The guide's third hint: the same credential and the same image, at cgr.dev itself.
+
+    Args:
+        image: with its namespace; without one it is your organisation's.
+        repository: whose credential is tried.
+        organization: for an image without namespace.
+    """
+
+    section: ClassVar = Section.DEBUGGING
+    why: ClassVar = "If cgr.dev refuses the same request without Artifact Registry, the cause is at Chainguard's side of it."
+
+    def __init__(self, image: str, repository: str, *, organization: str = "") -> None:
+        self.image = image
+        self.repository = repository
+        self.organization = organization
+
+    @property
+    def title(self) -> str:
+        """What the step does."""
+        return f"Try {self.image} at cgr.dev, as {self.repository} would"
+
+    def verify(self, world: World) -> Evidence:
+        """Ask cgr.dev for a token without the credential, with it, and then for the image."""
+        there = read_repositories(world, (self.repository,)).get(self.repository)
+        if there is None:
+            return Evidence(findings=(_not_there(world, self.repository),))
+        image = ImageReference.parse(
+            self.image if "/" in self.image else f"{organization_of(world, self.organization)}/{self.image}"
+        )
+        anonymous = world.cloud.cgr().probe_token(image.repository)
+        findings = [_without(image, anonymous, signs_in=bool(there.username))]
+        credentials = None
+        if there.username:
+            try:
+                credentials = upstream_login(world, self.repository)
+            except CgrunbookError as error:
+                findings.append(_unknown("token with the credential", error))
+                return Evidence(findings=tuple(findings))
+            findings.append(_with(image, world.cloud.cgr(credentials).probe_token(image.repository)))
+        if findings[-1].mark is not Mark.FAIL:
+            findings.append(self._resolve(world, image, credentials))
+        return Evidence(findings=tuple(findings), commands=self._commands(world, image, there))
+
+    def _resolve(self, world: World, image: ImageReference, credentials: BasicCredentials | None) -> Finding:
+        check = f"{image} at cgr.dev"
+        try:
+            found = world.cloud.cgr(credentials).resolve(image.repository, image.reference)
+        except CgrunbookError as error:
+            return Finding(Mark.FAIL, check, error.message, error.remedy)
+        return Finding(Mark.OK, check, f"is there, {found.digest}")
+
+    def _commands(self, world: World, image: ImageReference, there: RemoteRepository) -> tuple[str, ...]:
+        cgr = world.cloud.connection.cgr.address
+        pull = f"docker pull {cgr}/{image}"
+        if not there.username:
+            return (pull,)
+        _, secret_id, version = split_version(there.password_secret_version)
+        project = world.cloud.connection.project_id
+        return (
+            f"gcloud secrets versions access {version} --secret={secret_id} --project={project} |\n"
+            f"  docker login {cgr} --username={there.username} --password-stdin",
+            pull,
+        )
+
+
+class TryFreshRepository(Step):
+    """The guide's fourth hint: a second repository with the same settings, made, tried and taken away again.
+
+    Args:
+        repository: whose settings are tried.
+        image: what to pull through it; without a namespace it is your organisation's.
+        platform: whose layers are fetched.
+        organization: for an image without namespace.
+        wanted: whether to do it at all; otherwise the step has nothing to do.
+    """
+
+    section: ClassVar = Section.DEBUGGING
+    why: ClassVar = "If a fresh repository works, the old one is misconfigured; if it does not, the cause is elsewhere."
+
+    def __init__(
+        self, repository: str, image: str, platform: str = "linux/amd64", *, organization: str = "", wanted: bool = False
+    ) -> None:
+        self.repository = repository
+        self.image = image
+        self.platform = Platform(platform)
+        self.organization = organization
+        self.wanted = wanted
+        self._seen: dict[str, Any] = {}
+
+    @property
+    def title(self) -> str:
+        """What the step does."""
+        return f"Try a fresh repository with the settings of {self.repository}"
+
+    @property
+    def fresh(self) -> str:
+        """The name of the one that is made and taken away; the same each time, so that what a killed run left is found."""
+        return f"{self.repository[:48].rstrip('-')}-cgrunbook-try"
+
+    def plan(self, world: World) -> Plan:
+        """Nothing, unless it is wanted."""
+        there = read_repositories(world, (self.repository,)).get(self.repository)
+        if not self.wanted or there is None:
+            return Plan()
+        return Plan(
+            Outcome.DELETED,
+            (Change(f"repository {self.fresh}", "", None, f"made like {self.repository}, tried with {self.image}, deleted"),),
+            (
+                *self._commands(world, there),
+                f"gcloud artifacts repositories delete {self.fresh} --quiet "
+                f"--project={world.cloud.connection.project_id} --location={world.cloud.connection.location}",
+            ),
+        )
+
+    def apply(self, world: World, plan: Plan) -> None:
+        """Make it, pull through it, delete it whatever came of the pull."""
+        repositories = world.cloud.repositories
+        there = repositories.get(self.repository)
+        if there is None:
+            raise PrerequisiteMissing(f"The repository {self.repository} is gone.", "Run 04_debugging from its beginning.")
+        left_over = repositories.get(self.fresh)
+        if left_over is not None:
+            if not made_by_cgrunbook(left_over):
+                raise StepFailed(
+                    f"There is a repository {self.fresh} that cgrunbook did not make.", "Rename or delete it, then run again."
+                )
+            repositories.delete(self.fresh)
+        world.progress(Progress(f"making {self.fresh}"))
+        labels = dict(there.labels) | dict([MANAGED_BY])
+        try:
+            repositories.create(replace(there, name=repositories.name(self.fresh), labels=labels))
+            self._pull(world)
+        except CgrunbookError as error:
+            raise StepFailed(
+                f"A fresh repository with the settings of {self.repository} does not work either: {error.message}",
+                f"So {self.repository} is not what is wrong. {error.remedy}",
+                debugging=4,
+            ) from error
+        finally:
+            world.progress(Progress(f"deleting {self.fresh}"))
+            repositories.delete(self.fresh)
+
+    def verify(self, world: World) -> Evidence:
+        """Say what was seen, and that nothing is left."""
+        if not self.wanted:
+            return Evidence({"not tried": "set try_fresh_repository to have it made, tried and taken away"})
+        if not self._seen:
+            return Evidence(findings=(_not_there(world, self.repository),))
+        if world.cloud.repositories.get(self.fresh) is not None:
+            raise StepFailed(f"The repository {self.fresh} is still there.", "Delete it by hand.")
+        return Evidence(self._seen)
+
+    def _pull(self, world: World) -> None:
+        image = ImageReference.parse(
+            self.image if "/" in self.image else f"{organization_of(world, self.organization)}/{self.image}"
+        )
+        pulled = world.cloud.artifact_registry_host.pull(
+            path_through(world, self.fresh, image), image.reference, self.platform
+        )
+        self._seen = {
+            "a fresh repository": f"works: if {self.repository} does not, it is misconfigured; make it anew",
+            "pulled": f"{image}, {pulled.digest}",
+            "bytes hashed": pulled.bytes,
+        }
+
+    def _commands(self, world: World, there: RemoteRepository) -> tuple[str, ...]:
+        connection = world.cloud.connection
+        login = (
+            f" --remote-username={there.username} --remote-password-secret-version={there.password_secret_version}"
+            if there.username
+            else ""
+        )
+        return (
+            f"gcloud artifacts repositories create {self.fresh} --project={connection.project_id} "
+            f"--location={connection.location} --repository-format=docker --mode=remote-repository "
+            f"--remote-docker-repo={there.upstream}{login}",
+        )
+
+
+def read_repositories(world: World, names: Sequence[str]) -> dict[str, RemoteRepository]:
+    """Those of the named repositories that exist.
+
+    Raises:
+        PrerequisiteMissing: none does, and none is expected either.
+    """
+    found: dict[str, RemoteRepository] = {}
+    if require_api(world, ARTIFACT_REGISTRY):
+        for name in names:
+            there = world.cloud.repositories.get(name)
+            if there is not None:
+                found[name] = there
+    return found
+
+
+def _not_there(world: World, name: str) -> Finding:
+    if world.expects(expected_repository(name)):
+        return Finding(Mark.OK, name, "not there yet; this plan would make it")
+    return Finding(
+        Mark.WARN, name, "does not exist", "Make it with 02_developer_images or 03_production_images, if it is wanted."
+    )
+
+
+def _without(image: ImageReference, probe: TokenProbe, *, signs_in: bool) -> Finding:
+    check = "token without a credential"
+    if probe.granted:
+        return Finding(Mark.OK, check, f"given: {image.repository} is public")
+    said = f"{probe.status} {probe.code} {probe.message}".strip()
+    if probe.status == 401:
+        seen = f"{said}: the name is right, and a credential is wanted"
+        if signs_in:
+            return Finding(Mark.OK, check, seen)
+        return Finding(Mark.FAIL, check, seen, "Pull it through a repository that signs in (03_production_images).")
+    if probe.status == 400:
+        return Finding(
+            Mark.FAIL, check, f"{said}: there is no such organisation", f"Correct {image.organization!r} in the image's name."
+        )
+    return Finding(
+        Mark.WARN if signs_in else Mark.FAIL,
+        check,
+        f"{said}: nobody is given this without a credential",
+        "" if signs_in else "Look whether the image is one of the free ones, and how its name is written.",
+    )
+
+
+def _with(image: ImageReference, probe: TokenProbe) -> Finding:
+    check = "token with the credential"
+    if probe.granted:
+        return Finding(Mark.OK, check, "given")
+    return Finding(
+        Mark.FAIL,
+        check,
+        f"{probe.status} {probe.code} {probe.message}".strip()
+        + ": cgr.dev says the same for a wrong username, an ended or revoked token and an image it will not give",
+        f"If the token has ended or was revoked: destroy its secret version and run 03_production_images. Otherwise see "
+        f"whether {image.repository} is in your catalogue: chainctl images repos list --parent={image.organization}",
+    )
+
+
+def _unknown(check: str, error: CgrunbookError) -> Finding:
+    return Finding(Mark.WARN, check, f"cannot be seen: {error.message}", error.remedy)

@@ -1,0 +1,81 @@
+"""The guide's second half: a remote repository that signs in at cgr.dev, for the organisation's own images."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from cgrunbook.cloud.artifact_registry import RemoteRepository
+from cgrunbook.errors import PrerequisiteMissing
+from cgrunbook.parameters import UPSTREAM
+from cgrunbook.steps.pull_token import expected_pair, pair_in_use
+from cgrunbook.steps.repository import (
+    RemoteRepositoryStep,
+    RepositorySettings,
+    UpstreamCredentials,
+    unknown_credentials,
+)
+from cgrunbook.steps.step import Section, World
+
+
+class CreatePrivateRepository(RemoteRepositoryStep):
+    """Create the remote repository for production images, or let an existing one sign in at cgr.dev.
+
+    Username and password are set in one request: they change together or not at all.
+
+    Args:
+        repository: its name.
+        secret_id: the secret that holds the pull token's password.
+        upstream: the registry behind it, always `https://cgr.dev/`.
+        settings: the options that the guide names.
+        public_repository: the name of the one for public images; the same name puts both into one.
+    """
+
+    section: ClassVar = Section.PRODUCTION_IMAGES
+    why: ClassVar = "With a login at cgr.dev the repository fetches your organisation's images, not only the public ones."
+
+    def __init__(
+        self,
+        repository: str,
+        secret_id: str,
+        upstream: str = UPSTREAM,
+        settings: RepositorySettings | None = None,
+        *,
+        public_repository: str = "",
+    ) -> None:
+        super().__init__(
+            repository, upstream, settings or RepositorySettings(), "Production images, pulled through from cgr.dev"
+        )
+        self.secret_id = secret_id
+        self.shared = repository == public_repository
+
+    @property
+    def title(self) -> str:
+        """What the step does."""
+        return (
+            f"Let {self.repository} sign in at cgr.dev"
+            if self.shared
+            else f"Create the private repository {self.repository}"
+        )
+
+    def credentials(self, world: World) -> UpstreamCredentials:
+        """The pair that is current."""
+        if world.expects(expected_pair(self.secret_id)):
+            return unknown_credentials()
+        pair = pair_in_use(world, self.secret_id, self.repository)
+        if pair is None:
+            raise PrerequisiteMissing(
+                f"There is no good pull token in the secret {self.secret_id} yet.",
+                "Run 03_production_images from its beginning: it makes one.",
+            )
+        return UpstreamCredentials(
+            pair.username, f"{world.cloud.secrets.name(self.secret_id)}/versions/{pair.version}"
+        )
+
+    def notes(self, existing: RemoteRepository | None) -> tuple[str, ...]:
+        """The warning that sharing one repository deserves."""
+        if not self.shared and not (existing and not existing.username):
+            return ()
+        return (
+            "Everybody who may read this repository may read your organisation's images from now on, and when the pull token "
+            "ends, public images stop too. A repository of its own for production images avoids both.",
+        )

@@ -1,0 +1,156 @@
+"""Proving that an image comes through Artifact Registry whole and unchanged.
+
+It knows what counts as proof: digests compared with cgr.dev's, every layer hashed and counted. How bytes travel is the registry's affair.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from cgrunbook.cloud.image_reference import ImageReference, Platform
+from cgrunbook.cloud.manifests import Descriptor
+from cgrunbook.cloud.pull import PulledImage, PullProgress
+from cgrunbook.cloud.registry import BasicCredentials
+from cgrunbook.errors import DigestMismatch, ImageNotAvailable, PermissionMissing, PrerequisiteMissing, RegistryError
+from cgrunbook.steps.apis import ARTIFACT_REGISTRY, require_api
+from cgrunbook.steps.pull_token import organization_of, split_version
+from cgrunbook.steps.step import Evidence, Progress, Proof, Section, World
+
+
+def path_through(world: World, repository: str, image: ImageReference) -> str:
+    """The path of an image at docker.pkg.dev: project, repository, then the path it has at cgr.dev.
+
+    A domain-scoped project, `example.com:project`, is `example.com/project` there.
+    """
+    return f"{world.cloud.connection.project_id.replace(':', '/')}/{repository}/{image.repository}"
+
+
+def upstream_login(world: World, repository: str) -> BasicCredentials | None:
+    """With what a repository signs in at its upstream, read from where Artifact Registry reads it.
+
+    Args:
+        world: what is worked on.
+        repository: the remote repository's name.
+
+    Returns:
+        The username and, from Secret Manager, the password; None for an unauthenticated repository.
+
+    Raises:
+        PrerequisiteMissing: there is no such repository.
+        PermissionMissing: the caller may not read the secret's value.
+        WrongState: the secret version is disabled or destroyed.
+    """
+    there = world.cloud.repositories.get(repository)
+    if there is None:
+        raise PrerequisiteMissing(
+            f"There is no repository {repository} in {world.cloud.connection.location}.",
+            "Run 02_developer_images or 03_production_images first, whichever makes it.",
+        )
+    if not there.username:
+        return None
+    project, secret_id, version = split_version(there.password_secret_version)
+    connection = world.cloud.connection
+    if project not in {connection.project_id, world.cloud.project.number()}:
+        raise PermissionMissing(
+            f"The password is in another project, {project}.", f"Compare by hand with the secret {secret_id} there."
+        )
+    return BasicCredentials(there.username, world.cloud.secrets.access(secret_id, version))
+
+
+class PullImage(Proof):
+    """Pull an image through a remote repository and prove that it is what cgr.dev has.
+
+    The tag is resolved on both sides and the digests compared; the manifests, the config and every layer of one platform are
+    fetched and hashed, twice, so that the first and the second time can be told apart. Nothing is kept, and no docker is needed.
+
+    Args:
+        image: with its namespace, such as `chainguard/go:latest`; without one it is your organisation's.
+        repository: the remote repository to pull through.
+        platform: whose layers are fetched.
+        organization: for an image without namespace; empty takes the only organisation there is.
+    """
+
+    waits_for_apply: ClassVar = True
+    why: ClassVar = "That a repository exists proves little; that the image comes through it unchanged proves all of it."
+
+    def __init__(
+        self, image: str, repository: str, platform: str = "linux/amd64", *, organization: str = ""
+    ) -> None:
+        self.image = image
+        self.organization = organization
+        self.repository = repository
+        self.platform = Platform(platform)
+
+    @property
+    def section(self) -> Section:  # type: ignore[override]  # which half of the guide depends on the image
+        """Where the guide asks for it."""
+        return Section.TESTING_DEVELOPER if "/" in self.image else Section.TESTING_PRODUCTION
+
+    @property
+    def title(self) -> str:
+        """What the step does."""
+        return f"Pull {self.image} through {self.repository}"
+
+    def verify(self, world: World) -> Evidence:
+        """Resolve, fetch, hash, compare."""
+        require_api(world, ARTIFACT_REGISTRY)
+        image = self._reference(world)
+        path = path_through(world, self.repository, image)
+        registry = world.cloud.artifact_registry_host
+        at_cgr, why_not = self._resolve_at_cgr(world, image)
+        first = registry.pull(path, image.reference, self.platform, _report(world, f"pulling {image}"))
+        again = registry.pull(path, image.reference, self.platform, _report(world, f"pulling {image} again"))
+        comparison = why_not or self._compare(world, image, at_cgr, first)
+        facts: dict[str, Any] = {
+            "digest": first.digest,
+            "compared with cgr.dev": comparison,
+            "image": f"{registry.host.name}/{path}:{image.tag}",
+            "platform": f"{self.platform}, manifest {first.manifest_digest}",
+            "config": first.config_digest,
+            "bytes hashed": first.bytes,
+            "first pull": f"{first.seconds:.2f} s",
+            "second pull": f"{again.seconds:.2f} s",
+            "layers": [{"layer": layer.digest, "bytes": layer.size} for layer in first.layers],
+        }
+        return Evidence(facts, commands=(f"docker pull {registry.host.address}/{path}:{image.reference}",))
+
+    def _reference(self, world: World) -> ImageReference:
+        if "/" in self.image:
+            return ImageReference.parse(self.image)
+        return ImageReference.parse(f"{organization_of(world, self.organization)}/{self.image}")
+
+    def _resolve_at_cgr(self, world: World, image: ImageReference) -> tuple[Descriptor | None, str]:
+        """What the tag stands for at cgr.dev, or why that cannot be asked."""
+        try:
+            credentials = upstream_login(world, self.repository)
+        except PermissionMissing as error:
+            return None, f"not compared: {error.message}"
+        return world.cloud.cgr(credentials).resolve(image.repository, image.reference), ""
+
+    def _compare(self, world: World, image: ImageReference, at_cgr: Descriptor | None, pulled: PulledImage) -> str:
+        """Say how the two digests relate; a tag may lag behind, content may not differ.
+
+        Raises:
+            DigestMismatch: what came is nothing that cgr.dev has or ever had.
+        """
+        if at_cgr is None or at_cgr.digest == pulled.digest:
+            return "the same digest"
+        try:
+            world.cloud.cgr(upstream_login(world, self.repository)).resolve(image.repository, pulled.digest)
+        except (ImageNotAvailable, RegistryError) as error:
+            raise DigestMismatch(
+                f"{image} is {pulled.digest} through {self.repository} and {at_cgr.digest} at cgr.dev, and cgr.dev "
+                "does not know the former.",
+                "Delete the repository and make it anew; if it happens again, tell Google's support.",
+            ) from error
+        return (
+            f"an older digest: cgr.dev has {at_cgr.digest} now. Artifact Registry asks for a tag at most once an hour, so "
+            "this passes by itself; pull by digest where it must not lag."
+        )
+
+
+def _report(world: World, text: str) -> Any:
+    def report(progress: PullProgress) -> None:
+        world.progress(Progress(text, progress.done, progress.size))
+
+    return report

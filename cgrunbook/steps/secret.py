@@ -1,0 +1,317 @@
+"""The secret that holds the pull token's password, and who may read it.
+
+It knows the options that the guide names, what of a secret can be changed afterwards, and the grant that the guide leaves out.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+from cgrunbook import durations
+from cgrunbook.cloud.secret_manager import Rotation, SecretResource
+from cgrunbook.errors import InvalidRequest, PrerequisiteMissing, StepFailed
+from cgrunbook.steps.apis import ARTIFACT_REGISTRY, SECRET_MANAGER, require_api
+from cgrunbook.steps.step import MANAGED_BY, Change, Evidence, Outcome, Plan, Progress, Section, Step, World
+
+ACCESSOR = "roles/secretmanager.secretAccessor"
+
+# Beside the label, which people edit: by it a secret is known again as cgrunbook's.
+MADE_BY_ANNOTATION = "cgrunbook.made-by"
+
+
+@dataclass(frozen=True)
+class SecretSettings:
+    """The options that the guide names for the secret.
+
+    Args:
+        labels: `key=value`, in addition to the one that marks what cgrunbook made.
+        locations: where the value is kept; empty lets Google choose. Fixed at creation.
+        expires_after: a Go duration after which Secret Manager deletes the secret; empty never.
+        rotation_topic: the Pub/Sub topic that is told when the token is due.
+        rotation_period: a Go duration, how often it is told.
+    """
+
+    labels: Sequence[str] = ()
+    locations: Sequence[str] = ()
+    expires_after: str = ""
+    rotation_topic: str = ""
+    rotation_period: str = ""
+
+    @property
+    def label_map(self) -> dict[str, str]:
+        """The labels, without the mark."""
+        return dict(label.split("=", 1) for label in self.labels)
+
+
+def expected_secret(secret_id: str) -> str:
+    """How a plan names a secret that a step before would have made."""
+    return f"secret {secret_id}"
+
+
+def made_by_cgrunbook(secret: SecretResource) -> bool:
+    """Whether cgrunbook made it; only then is it ever deleted."""
+    return MADE_BY_ANNOTATION in secret.annotations or secret.labels.get(MANAGED_BY[0]) == MANAGED_BY[1]
+
+
+def require_secret(world: World, secret_id: str) -> SecretResource | None:
+    """The secret; None when only a step before this one of the same plan would make it.
+
+    Raises:
+        PrerequisiteMissing: there is none.
+    """
+    there = world.cloud.secrets.get(secret_id) if require_api(world, SECRET_MANAGER) else None
+    if there is None and not world.expects(expected_secret(secret_id)):
+        raise PrerequisiteMissing(
+            f"There is no secret {secret_id} in project {world.cloud.connection.project_id}.",
+            "Run 03_production_images from its beginning: it makes the secret.",
+        )
+    return there
+
+
+class CreateSecret(Step):
+    """Create the secret that will hold the pull token's password, or bring an existing one to what was asked for.
+
+    Args:
+        secret_id: its id.
+        settings: the options that the guide names.
+    """
+
+    section: ClassVar = Section.PRODUCTION_IMAGES
+    why: ClassVar = "Artifact Registry keeps no passwords: it reads them from Secret Manager each time it needs them."
+
+    def __init__(self, secret_id: str, settings: SecretSettings | None = None) -> None:
+        self.secret_id = secret_id
+        self.settings = settings or SecretSettings()
+        # One moment for all plans of this step: what was approved must be what is done.
+        self._begun = datetime.now(UTC).replace(microsecond=0)
+
+    @property
+    def title(self) -> str:
+        """What the step does."""
+        return f"Create the secret {self.secret_id}"
+
+    def plan(self, world: World) -> Plan:
+        """Compare what is there with what was asked for."""
+        there = world.cloud.secrets.get(self.secret_id) if require_api(world, SECRET_MANAGER) else None
+        resource = f"secret {self.secret_id}"
+        wanted = self._wanted(world, there)
+        if there is None:
+            changes = [Change(resource, "", None, "without a version")]
+            changes += [Change(resource, name, None, value) for name, value in _fields(wanted).items() if value]
+            return Plan(
+                Outcome.CREATED,
+                tuple(changes),
+                (self._create_command(world, wanted),),
+                makes=(expected_secret(self.secret_id),),
+                notes=self._notes(),
+            )
+        if self.settings.locations and set(there.replication) != set(self.settings.locations):
+            raise InvalidRequest(
+                f"The secret {self.secret_id} is there already and is kept in {_places(there)}, "
+                f"not in {', '.join(self.settings.locations)}. Secret Manager cannot change that.",
+                "Choose another secret_id, or leave secret_locations empty.",
+            )
+        before, after = _fields(there), _fields(wanted)
+        changes = []
+        for name, value in after.items():
+            if isinstance(value, dict):
+                changes += [
+                    Change(resource, f"{name}.{key}", before[name].get(key), value[key])
+                    for key in sorted(value)
+                    if before[name].get(key) != value[key]
+                ]
+            elif before[name] != value:
+                changes.append(Change(resource, name, before[name] or None, value))
+        if not changes:
+            return Plan()
+        return Plan(
+            Outcome.UPDATED, tuple(changes), (self._update_command(world, there, wanted),), notes=self._notes()
+        )
+
+    def apply(self, world: World, plan: Plan) -> None:
+        """Create it, or change what differs."""
+        world.progress(Progress(f"writing the secret {self.secret_id}"))
+        there = world.cloud.secrets.get(self.secret_id)
+        wanted = self._wanted(world, there)
+        if there is None:
+            world.cloud.secrets.create(wanted)
+        else:
+            world.cloud.secrets.update(there, wanted)
+
+    def verify(self, world: World) -> Evidence:
+        """Read it back."""
+        there = require_secret(world, self.secret_id)
+        if there is None:
+            return Evidence()
+        facts: dict[str, Any] = {
+            "secret": world.cloud.project.with_id(there.name),
+            "replication": _places(there),
+            "labels": dict(there.labels),
+            "expires": there.expire_time or "never",
+            "rotation notice": _rotation_in_words(there),
+        }
+        return Evidence(facts)
+
+    def _wanted(self, world: World, there: SecretResource | None) -> SecretResource:
+        settings = self.settings
+        expires = self._begun + durations.parse(settings.expires_after) if settings.expires_after else None
+        rotation = None
+        if settings.rotation_period:
+            period = durations.parse(settings.rotation_period)
+            rotation = Rotation(self._begun + period, period)
+        topics = (settings.rotation_topic,) if settings.rotation_topic else ()
+        mark = dict([MANAGED_BY])
+        if there is None:
+            return SecretResource(
+                name=world.cloud.secrets.name(self.secret_id),
+                labels=settings.label_map | mark,
+                annotations={MADE_BY_ANNOTATION: "cgrunbook"},
+                replication=tuple(settings.locations),
+                expire_time=expires,
+                topics=topics,
+                rotation=rotation,
+            )
+        ours = mark if MADE_BY_ANNOTATION in there.annotations else {}
+        same_period = there.rotation and rotation and there.rotation.period == rotation.period
+        return replace(
+            there,
+            labels=dict(there.labels) | settings.label_map | ours,
+            # An expiry once set is left to run: moved at each run it would never come.
+            expire_time=there.expire_time or expires,
+            topics=tuple(dict.fromkeys((*there.topics, *topics))),
+            rotation=there.rotation if same_period else (rotation or there.rotation),
+        )
+
+    def _notes(self) -> tuple[str, ...]:
+        if not self.settings.expires_after:
+            return ()
+        return (
+            f"In {durations.in_words(durations.parse(self.settings.expires_after))} Secret Manager deletes this secret with "
+            "its versions; from then on Artifact Registry cannot fetch anything that it has not cached.",
+        )
+
+    def _create_command(self, world: World, wanted: SecretResource) -> str:
+        flags = [
+            f"--replication-policy={'user-managed' if wanted.replication else 'automatic'}",
+            f"--locations={','.join(wanted.replication)}" if wanted.replication else "",
+            "--labels=" + ",".join(f"{key}={value}" for key, value in sorted(wanted.labels.items())),
+            f"--set-annotations={MADE_BY_ANNOTATION}=cgrunbook",
+            f"--expire-time={wanted.expire_time:%Y-%m-%dT%H:%M:%SZ}" if wanted.expire_time else "",
+            *_rotation_flags(wanted),
+        ]
+        return _gcloud(f"create {self.secret_id}", world, flags)
+
+    def _update_command(self, world: World, there: SecretResource, wanted: SecretResource) -> str:
+        labels = {key: value for key, value in wanted.labels.items() if there.labels.get(key) != value}
+        flags = [
+            "--update-labels=" + ",".join(f"{k}={v}" for k, v in sorted(labels.items())) if labels else "",
+            f"--expire-time={wanted.expire_time:%Y-%m-%dT%H:%M:%SZ}"
+            if wanted.expire_time and wanted.expire_time != there.expire_time
+            else "",
+            *(_rotation_flags(wanted, verb="add-") if wanted.rotation != there.rotation else ()),
+        ]
+        return _gcloud(f"update {self.secret_id}", world, flags)
+
+
+class GrantSecretAccess(Step):
+    """Let Artifact Registry's service agent read the secret: the step that the guide leaves out.
+
+    Args:
+        secret_id: the secret; the role is granted on it alone, never on the project.
+    """
+
+    section: ClassVar = Section.PRODUCTION_IMAGES
+    why: ClassVar = (
+        "Artifact Registry reads the password as its own service agent. The guide does not say so, but without this grant "
+        "the repository cannot be created, or its pulls fail."
+    )
+
+    def __init__(self, secret_id: str) -> None:
+        self.secret_id = secret_id
+
+    @property
+    def title(self) -> str:
+        """What the step does."""
+        return f"Let Artifact Registry's service agent read the secret {self.secret_id}"
+
+    def plan(self, world: World) -> Plan:
+        """Whether the grant is on the secret."""
+        require_api(world, ARTIFACT_REGISTRY)
+        member = self._member(world)
+        there = require_secret(world, self.secret_id)
+        if there is not None and world.cloud.secrets.has_grant(self.secret_id, member, ACCESSOR):
+            return Plan()
+        project = world.cloud.connection.project_id
+        return Plan(
+            Outcome.CREATED,
+            (Change(f"secret {self.secret_id}", f"IAM: {ACCESSOR}", None, member),),
+            (
+                f"gcloud beta services identity create --service={ARTIFACT_REGISTRY} --project={project}",
+                f"gcloud secrets add-iam-policy-binding {self.secret_id} \\\n  --project={project} \\\n"
+                f"  --member={member} \\\n  --role={ACCESSOR}",
+            ),
+        )
+
+    def apply(self, world: World, plan: Plan) -> None:
+        """Make the agent exist, then grant; a new agent is not known everywhere at once."""
+        world.progress(Progress("making sure that Artifact Registry's service agent exists"))
+        world.cloud.project.ensure_service_agent(ARTIFACT_REGISTRY)
+        world.progress(Progress("granting it the role"))
+        world.cloud.secrets.grant(self.secret_id, self._member(world), ACCESSOR)
+
+    def verify(self, world: World) -> Evidence:
+        """Read the policy back."""
+        if require_secret(world, self.secret_id) is None:
+            return Evidence()
+        member = self._member(world)
+        if not world.cloud.secrets.has_grant(self.secret_id, member, ACCESSOR):
+            raise StepFailed(
+                f"The grant of {ACCESSOR} to {member} on the secret {self.secret_id} is gone again.",
+                "Somebody or something removes it (a policy controller?); find out who, then run again.",
+            )
+        return Evidence({"member": member, "role": ACCESSOR, "on": f"the secret {self.secret_id} alone"})
+
+    def _member(self, world: World) -> str:
+        return f"serviceAccount:{world.cloud.project.service_agent_email()}"
+
+
+def _fields(secret: SecretResource) -> dict[str, Any]:
+    return {
+        "replication": _places(secret),
+        "labels": dict(secret.labels),
+        "expires": secret.expire_time,
+        "topics": ", ".join(secret.topics),
+        "rotation notice": _rotation_in_words(secret) if secret.rotation else "",
+    }
+
+
+def _places(secret: SecretResource) -> str:
+    return ", ".join(secret.replication) or "automatic (Google chooses where)"
+
+
+def _rotation_in_words(secret: SecretResource) -> str:
+    if secret.rotation is None:
+        return "none"
+    period = f" every {durations.in_words(secret.rotation.period)}" if secret.rotation.period else " once"
+    return f"to {', '.join(secret.topics)}{period}"
+
+
+def _rotation_flags(secret: SecretResource, verb: str = "") -> list[str]:
+    if secret.rotation is None:
+        return []
+    flags = [
+        f"--{verb}topics={','.join(secret.topics)}",
+        f"--next-rotation-time={secret.rotation.next_time:%Y-%m-%dT%H:%M:%SZ}",
+    ]
+    if secret.rotation.period:
+        flags.append(f"--rotation-period={secret.rotation.period.total_seconds():.0f}s")
+    return flags
+
+
+def _gcloud(words: str, world: World, flags: Sequence[str]) -> str:
+    parts = [f"gcloud secrets {words}", f"--project={world.cloud.connection.project_id}", *flags]
+    return " \\\n  ".join(shlex.quote(part) if part.startswith("--") else part for part in parts if part)

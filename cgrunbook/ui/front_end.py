@@ -1,0 +1,28 @@
+"""Is somebody in front of this notebook who can click? The one place that decides it (DESIGN, rule 5.7).
+
+It knows how the programs that execute notebooks differ, and nothing of what is shown.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def somebody_can_click(shell: Any) -> bool:
+    """Whether the cell that runs now was sent by a front end with a person at it.
+
+    A front end allows the kernel to ask for input; papermill, `jupyter execute`, nbval, nbconvert and jupyter-scheduler all
+    send `allow_stdin: false` with every cell, also when they were started from inside a notebook, whose environment they
+    inherit (so no environment variable can tell).
+
+    Args:
+        shell: IPython's shell, or None outside IPython.
+
+    Returns:
+        False when in doubt: then nobody is asked, and nothing waits.
+    """
+    kernel = getattr(shell, "kernel", None)
+    if kernel is None:
+        return False
+    request = kernel.get_parent("shell")
+    return bool(request.get("content", {}).get("allow_stdin", False))
