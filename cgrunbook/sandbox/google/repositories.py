@@ -1,0 +1,581 @@
+"""Artifact Registry's Repository: the message, what it may hold, what a patch may change, and where it is kept.
+
+Knows a repository's rules as the facts state them. Knows no permissions and asks no upstream.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+from cgrunbook.sandbox import errors
+from cgrunbook.sandbox.context import Sandbox
+from cgrunbook.sandbox.google.labels import check_labels
+from cgrunbook.sandbox.google.messages import (
+    Bool,
+    Duration,
+    Enum,
+    Integer,
+    ListOf,
+    MapOf,
+    Message,
+    String,
+    Timestamp,
+    at_path,
+    merge_path,
+    parse_mask,
+    snake,
+    span,
+)
+from cgrunbook.sandbox.google.wire import (
+    Call,
+)
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS repository (
+    location TEXT NOT NULL, id TEXT NOT NULL, document TEXT NOT NULL, PRIMARY KEY (location, id)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS vpcsc_config (location TEXT PRIMARY KEY, policy TEXT NOT NULL) WITHOUT ROWID;
+"""
+PACKAGE = "google.devtools.artifactregistry.v1"
+_REPOSITORY = f"{PACKAGE}.Repository"
+_REMOTE = f"{PACKAGE}.RemoteRepositoryConfig"
+_FORMAT = Enum(
+    f"{_REPOSITORY}.Format",
+    {
+        "FORMAT_UNSPECIFIED": 0,
+        "DOCKER": 1,
+        "MAVEN": 2,
+        "NPM": 3,
+        "APT": 5,
+        "YUM": 6,
+        "PYTHON": 8,
+        "KFP": 9,
+        "GO": 10,
+        "GENERIC": 11,
+        "RUBY": 12,
+    },
+)
+_MODE = Enum(
+    f"{_REPOSITORY}.Mode",
+    {"MODE_UNSPECIFIED": 0, "STANDARD_REPOSITORY": 1, "VIRTUAL_REPOSITORY": 2, "REMOTE_REPOSITORY": 3},
+)
+
+
+def _custom(kind: str) -> Message:
+    return Message(f"{_REMOTE}.{kind}.CustomRepository", {"uri": String()})
+
+
+def _preset(kind: str, **values: int) -> Message:
+    presets = Enum(f"{_REMOTE}.{kind}.PublicRepository", {"PUBLIC_REPOSITORY_UNSPECIFIED": 0} | values)
+    return Message(
+        f"{_REMOTE}.{kind}",
+        {"publicRepository": presets, "customRepository": _custom(kind)},
+        oneofs=[("publicRepository", "customRepository")],
+    )
+
+
+def _based(kind: str, **values: int) -> Message:
+    base = Enum(f"{_REMOTE}.{kind}.PublicRepository.RepositoryBase", {"REPOSITORY_BASE_UNSPECIFIED": 0} | values)
+    public = Message(f"{_REMOTE}.{kind}.PublicRepository", {"repositoryBase": base, "repositoryPath": String()})
+    return Message(
+        f"{_REMOTE}.{kind}",
+        {"publicRepository": public, "customRepository": _custom(kind)},
+        oneofs=[("publicRepository", "customRepository")],
+    )
+
+
+_SOURCES: dict[str, Message] = {
+    "dockerRepository": _preset("DockerRepository", DOCKER_HUB=1),
+    "mavenRepository": _preset("MavenRepository", MAVEN_CENTRAL=1),
+    "npmRepository": _preset("NpmRepository", NPMJS=1),
+    "pythonRepository": _preset("PythonRepository", PYPI=1),
+    "aptRepository": _based("AptRepository", DEBIAN=1, UBUNTU=2, DEBIAN_SNAPSHOT=3),
+    "yumRepository": _based(
+        "YumRepository", CENTOS=1, CENTOS_DEBUG=2, CENTOS_VAULT=3, CENTOS_STREAM=4, ROCKY=5, EPEL=6
+    ),
+    "commonRepository": Message(f"{_REMOTE}.CommonRemoteRepository", {"uri": String()}),
+}
+_SOURCE_OF_FORMAT = {
+    "DOCKER": "dockerRepository",
+    "MAVEN": "mavenRepository",
+    "NPM": "npmRepository",
+    "PYTHON": "pythonRepository",
+    "APT": "aptRepository",
+    "YUM": "yumRepository",
+}
+REMOTE_CONFIG = Message(
+    _REMOTE,
+    _SOURCES
+    | {
+        "description": String(),
+        "upstreamCredentials": Message(
+            f"{_REMOTE}.UpstreamCredentials",
+            {
+                "usernamePasswordCredentials": Message(
+                    f"{_REMOTE}.UpstreamCredentials.UsernamePasswordCredentials",
+                    {"username": String(), "passwordSecretVersion": String()},
+                )
+            },
+        ),
+        "disableUpstreamValidation": Bool(),
+    },
+    oneofs=[tuple(_SOURCES)],
+)
+_CLEANUP = Message(
+    f"{PACKAGE}.CleanupPolicy",
+    {
+        "id": String(),
+        "action": Enum(f"{PACKAGE}.CleanupPolicy.Action", {"ACTION_UNSPECIFIED": 0, "DELETE": 1, "KEEP": 2}),
+        "condition": Message(
+            f"{PACKAGE}.CleanupPolicyCondition",
+            {
+                "tagState": Enum(
+                    f"{PACKAGE}.CleanupPolicyCondition.TagState",
+                    {"TAG_STATE_UNSPECIFIED": 0, "TAGGED": 1, "UNTAGGED": 2, "ANY": 3},
+                ),
+                "tagPrefixes": ListOf(String()),
+                "versionNamePrefixes": ListOf(String()),
+                "packageNamePrefixes": ListOf(String()),
+                "olderThan": Duration(),
+                "newerThan": Duration(),
+            },
+        ),
+        "mostRecentVersions": Message(
+            f"{PACKAGE}.CleanupPolicyMostRecentVersions",
+            {"keepCount": Integer(), "packageNamePrefixes": ListOf(String())},
+        ),
+    },
+    oneofs=[("condition", "mostRecentVersions")],
+)
+_SCANNING = f"{_REPOSITORY}.VulnerabilityScanningConfig"
+REPOSITORY = Message(
+    _REPOSITORY,
+    {
+        "name": String(),
+        "format": _FORMAT,
+        "description": String(),
+        "labels": MapOf(String()),
+        "createTime": Timestamp(),
+        "updateTime": Timestamp(),
+        "kmsKeyName": String(),
+        "mavenConfig": Message(
+            f"{_REPOSITORY}.MavenRepositoryConfig",
+            {
+                "allowSnapshotOverwrites": Bool(),
+                "versionPolicy": Enum(
+                    f"{_REPOSITORY}.MavenRepositoryConfig.VersionPolicy",
+                    {"VERSION_POLICY_UNSPECIFIED": 0, "RELEASE": 1, "SNAPSHOT": 2},
+                ),
+            },
+        ),
+        "dockerConfig": Message(f"{_REPOSITORY}.DockerRepositoryConfig", {"immutableTags": Bool()}),
+        "mode": _MODE,
+        "cleanupPolicies": MapOf(_CLEANUP),
+        "sizeBytes": Integer(64),
+        "virtualRepositoryConfig": Message(
+            f"{PACKAGE}.VirtualRepositoryConfig",
+            {
+                "upstreamPolicies": ListOf(
+                    Message(
+                        f"{PACKAGE}.UpstreamPolicy", {"id": String(), "repository": String(), "priority": Integer()}
+                    )
+                )
+            },
+        ),
+        "remoteRepositoryConfig": REMOTE_CONFIG,
+        "satisfiesPzs": Bool(),
+        "satisfiesPzi": Bool(),
+        "cleanupPolicyDryRun": Bool(),
+        "vulnerabilityScanningConfig": Message(
+            _SCANNING,
+            {
+                "enablementConfig": Enum(
+                    f"{_SCANNING}.EnablementConfig", {"ENABLEMENT_CONFIG_UNSPECIFIED": 0, "INHERITED": 1, "DISABLED": 2}
+                ),
+                "lastEnableTime": Timestamp(),
+                "enablementState": Enum(
+                    f"{_SCANNING}.EnablementState",
+                    {
+                        "ENABLEMENT_STATE_UNSPECIFIED": 0,
+                        "SCANNING_UNSUPPORTED": 1,
+                        "SCANNING_DISABLED": 2,
+                        "SCANNING_ACTIVE": 3,
+                    },
+                ),
+                "enablementStateReason": String(),
+            },
+        ),
+        "disallowUnspecifiedMode": Bool(),
+        "registryUri": String(),
+    },
+    oneofs=[("mavenConfig", "dockerConfig"), ("virtualRepositoryConfig", "remoteRepositoryConfig")],
+)
+_ID = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_GCR_IDS = frozenset({"gcr.io", "us.gcr.io", "eu.gcr.io", "asia.gcr.io"})
+_SECRET_VERSION = re.compile(r"projects/[a-z0-9:.-]+/secrets/[A-Za-z0-9_-]{1,255}/versions/[A-Za-z0-9_-]{1,63}")
+_KMS_KEY = re.compile(r"projects/[^/]+/locations/(?P<location>[^/]+)/keyRings/[^/]+/cryptoKeys/[^/]+")
+NAME = re.compile(r"projects/[^/]+/locations/(?P<location>[^/]+)/repositories/(?P<id>[^/]+)")
+#: What Artifact Registry says of what is wrong or not there, without saying more.
+INVALID = "Request contains an invalid argument."
+MISSING = "Requested entity was not found."
+_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
+_MOST_CLEANUP_POLICIES = 10
+_MOST_DESCRIPTION = 1024
+_OUTPUT_ONLY = frozenset(
+    {"createTime", "updateTime", "sizeBytes", "satisfiesPzs", "satisfiesPzi", "registryUri", "name"}
+)
+_IMMUTABLE = frozenset({"format", "mode", "kmsKeyName"})
+_UPDATABLE = (
+    "description",
+    "labels",
+    "mavenConfig",
+    "dockerConfig",
+    "cleanupPolicies",
+    "cleanupPolicyDryRun",
+    "virtualRepositoryConfig",
+    "remoteRepositoryConfig",
+    "vulnerabilityScanningConfig",
+    "disallowUnspecifiedMode",
+)
+_CREDENTIALS = ("remoteRepositoryConfig", "upstreamCredentials", "usernamePasswordCredentials")
+
+
+def repository(sandbox: Sandbox, location: str, identifier: str) -> dict[str, Any] | None:
+    """Return a repository as it is configured, or None; what the data plane asks.
+
+    Args:
+        sandbox: The sandbox.
+        location: For example "us-central1".
+        identifier: The repository's id.
+
+    Returns:
+        The Repository message in JSON with enum names: `format`, `mode`, `remoteRepositoryConfig` with its
+        `upstreamCredentials`, and so on. `disableUpstreamValidation` is never kept.
+    """
+    sandbox.state.declare(SCHEMA)
+    query = "SELECT document FROM repository WHERE location = ? AND id = ?"
+    row = sandbox.state.read().execute(query, (location, identifier)).fetchone()
+    if row is None:
+        return None
+    document: dict[str, Any] = json.loads(row["document"])
+    return document
+
+
+def upstream_uri(document: Mapping[str, Any]) -> str | None:
+    """Return the URI that a remote repository pulls from, whichever of the shapes names it; None for other modes.
+
+    Args:
+        document: A repository from `repository`.
+    """
+    remote = document.get("remoteRepositoryConfig")
+    if not remote:
+        return None
+    for path in (("commonRepository", "uri"), ("dockerRepository", "customRepository", "uri")):
+        uri = at_path(remote, path)
+        if uri:
+            return str(uri)
+    if at_path(remote, ("dockerRepository", "publicRepository")) == "DOCKER_HUB":
+        return "https://registry-1.docker.io"
+    return None
+
+
+def credentials(document: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return a remote repository's upstream username and the name of its password's secret version, or None.
+
+    Args:
+        document: A repository from `repository`.
+    """
+    pair = at_path(document, _CREDENTIALS)
+    return None if not pair else (pair["username"], pair["passwordSecretVersion"])
+
+
+def _invalid(field: str, description: str) -> errors.InvalidArgument:
+    return errors.InvalidArgument.at(f"repository.{field}" if field else "", description)
+
+
+def _check_cleanup(policies: Mapping[str, Mapping[str, Any]]) -> None:
+    if len(policies) > _MOST_CLEANUP_POLICIES:
+        raise _invalid("cleanup_policies", f"A repository has at most {_MOST_CLEANUP_POLICIES} cleanup policies.")
+    for identifier, policy in policies.items():
+        where = f"cleanup_policies[{identifier[:128]}]"
+        if not 1 <= len(identifier) < 128:
+            raise _invalid("cleanup_policies", "The id of a cleanup policy has 1 to 127 characters.")
+        if policy.get("id", identifier) != identifier:
+            raise _invalid(where, "The id of a cleanup policy must be its key in the map.")
+        if policy.get("action", "ACTION_UNSPECIFIED") == "ACTION_UNSPECIFIED":
+            raise _invalid(where, "A cleanup policy must have an action.")
+        _check_cleanup_rule(policy, where)
+
+
+def _check_cleanup_rule(policy: Mapping[str, Any], where: str) -> None:
+    """Check what a cleanup policy, whose id and action are right, is about."""
+    recent, condition = policy.get("mostRecentVersions"), policy.get("condition")
+    if recent is not None:
+        if policy["action"] != "KEEP":
+            raise _invalid(where, "The most recent versions can be kept, not deleted.")
+        if recent.get("keepCount", 0) < 1:
+            raise _invalid(where, "The count of versions to keep must be positive.")
+        return
+    if condition is None:
+        raise _invalid(where, "A cleanup policy must have a condition or the most recent versions to keep.")
+    for name in ("olderThan", "newerThan"):
+        if name in condition and span(condition[name]) <= timedelta(0):
+            raise _invalid(f"{where}.condition.{snake(name)}", "The age in a cleanup policy must be positive.")
+    if condition.get("tagPrefixes") and condition.get("tagState") == "UNTAGGED":
+        raise _invalid(f"{where}.condition", "Versions without tags have no tag prefixes.")
+
+
+def _check_uri(sandbox: Sandbox, remote: Mapping[str, Any], *, docker: bool) -> None:
+    common = "commonRepository" in remote
+    field = "common_repository.uri" if common else "docker_repository.custom_repository.uri"
+    field = f"remote_repository_config.{field}"
+    uri = upstream_uri({"remoteRepositoryConfig": remote})
+    if not uri:
+        raise _invalid(field, "The URI of the upstream must be given.")
+    if common and (match := NAME.fullmatch(uri)) is not None:
+        if repository(sandbox, match["location"], match["id"]) is None:
+            raise _invalid(field, f"The upstream repository {uri} does not exist.")
+        return
+    host, path = _host_and_path(uri, field)
+    is_artifact_registry = host.endswith(".pkg.dev")
+    if is_artifact_registry and not common:
+        raise errors.InvalidArgument(
+            "Failed to validate remote upstream: generic::invalid_argument: Artifact Registry repositories not supported "
+            "as custom remote repository URI"
+        )
+    if path and docker and not is_artifact_registry:
+        raise _invalid(
+            field, f"The upstream {uri[:200]!r} must be the root of a registry: a path after the host is not supported."
+        )
+
+
+def _host_and_path(uri: str, field: str) -> tuple[str, str]:
+    """Return the host and the path (without slashes around it) of an upstream's URL."""
+    shown = repr(uri[:200])
+    try:
+        parts = urlsplit(uri)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        raise _invalid(field, f"The upstream {shown} is no URL.") from None
+    # Plain http is for registries on this machine, against which the sandbox is checked; Google takes https only.
+    if parts.scheme != "https" and not (parts.scheme == "http" and host in {"127.0.0.1", "localhost"}):
+        raise _invalid(field, f"The upstream {shown} must begin with https://.")
+    if not _HOST.fullmatch(host) or port == 0 or any((parts.username, parts.password, parts.query, parts.fragment)):
+        raise _invalid(field, f"The upstream {shown} must be https:// and a host, and nothing else.")
+    return host, parts.path.strip("/")
+
+
+def _check_remote(sandbox: Sandbox, document: Mapping[str, Any]) -> None:
+    remote, mode, form = document.get("remoteRepositoryConfig"), document["mode"], document["format"]
+    if mode != "REMOTE_REPOSITORY":
+        if remote is not None:
+            raise _invalid("remote_repository_config", "Only a repository of mode REMOTE_REPOSITORY has an upstream.")
+        return
+    if not remote:
+        raise _invalid("remote_repository_config", "A remote repository must have a remote repository config.")
+    source = next((name for name in _SOURCES if name in remote), None)
+    if source is None:
+        raise _invalid("remote_repository_config", "A remote repository must have a remote source.")
+    if source not in {"commonRepository", _SOURCE_OF_FORMAT.get(form)}:
+        raise _invalid(
+            f"remote_repository_config.{snake(source)}",
+            f"The remote source does not fit a repository of format {form}.",
+        )
+    preset = remote[source].get("publicRepository", "PUBLIC_REPOSITORY_UNSPECIFIED")
+    if preset == "PUBLIC_REPOSITORY_UNSPECIFIED" and source in {"commonRepository", "dockerRepository"}:
+        _check_uri(sandbox, remote, docker=form == "DOCKER")
+    if "upstreamCredentials" in remote:
+        _check_credentials(remote)
+
+
+def _check_credentials(remote: Mapping[str, Any]) -> None:
+    pair = at_path(remote, ("upstreamCredentials", "usernamePasswordCredentials")) or {}
+    where = "remote_repository_config.upstream_credentials.username_password_credentials"
+    if not pair.get("username") or not pair.get("passwordSecretVersion"):
+        raise _invalid(where, "Upstream credentials need a username and the secret version of its password, both.")
+    if not _SECRET_VERSION.fullmatch(pair["passwordSecretVersion"]):
+        raise _invalid(
+            f"{where}.password_secret_version",
+            "The password's secret version must have the form projects/{project}/secrets/{secret}/versions/{version}.",
+        )
+
+
+def _check_virtual(document: Mapping[str, Any]) -> None:
+    virtual = document.get("virtualRepositoryConfig")
+    if virtual is None:
+        return
+    if document["mode"] != "VIRTUAL_REPOSITORY":
+        raise _invalid(
+            "virtual_repository_config", "Only a repository of mode VIRTUAL_REPOSITORY has upstream policies."
+        )
+    policies = virtual.get("upstreamPolicies", [])
+    names = [policy.get("id", "") for policy in policies]
+    if len(policies) > 30 or len(set(names)) != len(names) or not all(names):
+        raise _invalid("virtual_repository_config", "At most 30 upstream policies, each with an id of its own.")
+    if not all(NAME.fullmatch(policy.get("repository", "")) for policy in policies):
+        raise _invalid("virtual_repository_config", "Each upstream policy names a repository.")
+
+
+def check(sandbox: Sandbox, document: Mapping[str, Any], location: str) -> None:
+    """Refuse a repository that the service would not take, whatever the world looks like."""
+    if len(document.get("description", "")) > _MOST_DESCRIPTION:
+        raise _invalid("description", f"A description has at most {_MOST_DESCRIPTION} characters.")
+    check_labels(document.get("labels", {}), "repository.labels")
+    _check_cleanup(document.get("cleanupPolicies", {}))
+    if "dockerConfig" in document and document["format"] != "DOCKER":
+        raise _invalid("docker_config", "Only a repository of format DOCKER has a docker config.")
+    if "mavenConfig" in document and document["format"] != "MAVEN":
+        raise _invalid("maven_config", "Only a repository of format MAVEN has a maven config.")
+    if document.get("dockerConfig", {}).get("immutableTags") and document["mode"] != "STANDARD_REPOSITORY":
+        raise _invalid("docker_config.immutable_tags", "Only a standard repository can have immutable tags.")
+    key = document.get("kmsKeyName")
+    if key:
+        match = _KMS_KEY.fullmatch(key)
+        if match is None or match["location"] != location:
+            raise _invalid("kms_key_name", f"The KMS key {key[:300]!r} must be a key in location {location}.")
+    _check_virtual(document)
+    _check_remote(sandbox, document)
+
+
+def check_id(identifier: str) -> None:
+    """Refuse an id that no repository can have.
+
+    Args:
+        identifier: What the caller gave, "" for nothing.
+
+    Raises:
+        errors.InvalidArgument: A bare one for a missing id, as the service answers; one that names the rule else.
+    """
+    if not identifier:
+        raise errors.InvalidArgument(INVALID)
+    if not _ID.fullmatch(identifier) and identifier not in _GCR_IDS:
+        raise errors.InvalidArgument.at(
+            "repository_id",
+            f"Invalid repository id {identifier[:100]!r}: ids have 1 to 63 lower-case letters, digits and hyphens, begin "
+            "with a letter and end with a letter or digit.",
+        )
+
+
+def drafted(body: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
+    """Return the repository that a create call asks for, and whether it wants the upstream not validated.
+
+    Args:
+        body: The call's Repository.
+
+    Raises:
+        errors.InvalidArgument: There is no format.
+    """
+    document = {key: value for key, value in body.items() if key not in _OUTPUT_ONLY and value not in ("", {}, [])}
+    if document.get("format", "FORMAT_UNSPECIFIED") == "FORMAT_UNSPECIFIED":
+        raise _invalid("format", "The format of the repository must be given.")
+    if document.get("mode", "MODE_UNSPECIFIED") == "MODE_UNSPECIFIED":
+        document["mode"] = "STANDARD_REPOSITORY"
+    skip_validation = _take_inputs(document)
+    return document, skip_validation
+
+
+def mask_of(text: str, body: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Return the paths that a patch is about: its mask's, or without one every field that it could change.
+
+    Args:
+        text: The update mask.
+        body: The call's Repository.
+    """
+    return parse_mask(text, REPOSITORY) or [(name,) for name in _UPDATABLE if name in body]
+
+
+def _take_inputs(document: dict[str, Any]) -> bool:
+    """Take out what is input only or output only inside messages; return whether upstream validation is disabled."""
+    disabled = False
+    remote = document.get("remoteRepositoryConfig")
+    if remote is not None:
+        document["remoteRepositoryConfig"] = remote = dict(remote)
+        disabled = bool(remote.pop("disableUpstreamValidation", False))
+        if remote.get("upstreamCredentials") is not None and not any(
+            (at_path(remote, ("upstreamCredentials", "usernamePasswordCredentials")) or {}).values()
+        ):
+            del remote["upstreamCredentials"]
+    scanning = document.get("vulnerabilityScanningConfig")
+    if scanning is not None:
+        kept = {key: value for key, value in scanning.items() if key == "enablementConfig"}
+        document.pop("vulnerabilityScanningConfig")
+        if kept.get("enablementConfig", "ENABLEMENT_CONFIG_UNSPECIFIED") != "ENABLEMENT_CONFIG_UNSPECIFIED":
+            document["vulnerabilityScanningConfig"] = kept
+    for identifier, policy in document.get("cleanupPolicies", {}).items():
+        policy.setdefault("id", identifier)
+    return disabled
+
+
+def patched(current: Mapping[str, Any], body: Mapping[str, Any], paths: list[tuple[str, ...]]) -> dict[str, Any]:
+    """Return a repository with the fields of a mask replaced.
+
+    Args:
+        current: The repository as it is kept.
+        body: The call's Repository.
+        paths: From `mask_of`.
+
+    Raises:
+        errors.InvalidArgument: The mask names a field that cannot be changed, and the body changes it.
+    """
+    document: dict[str, Any] = copy.deepcopy(dict(current))
+    source = copy.deepcopy(dict(body))
+    for path in paths:
+        if path[0] in _OUTPUT_ONLY:
+            continue
+        if path[0] in _IMMUTABLE:
+            wanted = at_path(source, path)
+            if wanted is not None and wanted != at_path(current, path):
+                raise _immutable(snake(path[0]))
+            continue
+        merge_path(document, source, path)
+    if "remoteRepositoryConfig" in current:
+        document["remoteRepositoryConfig"] = _same_source(
+            current["remoteRepositoryConfig"], document.get("remoteRepositoryConfig", {})
+        )
+    _take_inputs(document)
+    return {key: value for key, value in document.items() if value not in ("", {}, [], False) or key == "dockerConfig"}
+
+
+def _same_source(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a remote config whose source and description are as before; a patch need not repeat them."""
+    merged = dict(after)
+    for name in (*_SOURCES, "description"):
+        if not merged.get(name):
+            merged.pop(name, None)
+            if name in before:
+                merged[name] = before[name]
+        elif merged[name] != before.get(name):
+            raise _immutable(f"remote_repository_config.{snake(name)}")
+    return merged
+
+
+def _immutable(field: str) -> errors.InvalidArgument:
+    return _invalid(field, f"Field {field} is immutable and cannot be changed.")
+
+
+def parent_of(call: Call) -> str:
+    """Return the resource name of the location that a call is about."""
+    return f"{call.project}/locations/{call.names['location']}"
+
+
+def name_of(call: Call) -> str:
+    """Return the resource name of the repository that a call is about, with the project's id."""
+    return f"{parent_of(call)}/repositories/{call.names['repository']}"
+
+
+def found(call: Call) -> dict[str, Any]:
+    """Return the repository that a call is about.
+
+    Raises:
+        errors.NotFound: There is none.
+    """
+    document = repository(call.sandbox, call.names["location"], call.names["repository"])
+    if document is None:
+        raise errors.NotFound(MISSING)
+    return document
