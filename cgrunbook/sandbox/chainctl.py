@@ -5,7 +5,7 @@ who may do what are the platform's (chainguard.py), asked over its API as the re
 
 Established by documentation or public source: the commands, flags and aliases; the outputs of `pull-token create`;
 `items` with `id` and `name` in every `-o json` list; `activeTags` of `images repos list`; `identity`, `email` and
-`capabilities` (organisation to role) of `auth status -o json`, its exit status 1 when logged out, and "Valid" and "Email"
+`capabilities` (organisation to role) of `auth status -o json`, its exit status 1 when logged out, "Valid" and "Email"
 in its table; the "No folder found" error. Inferred: the other keys, which are those of the API's messages in JSON (an
 empty list is left out, as protobuf's JSON leaves it out), the wording of the remaining messages, and the suffixes of
 names other than " - registry".

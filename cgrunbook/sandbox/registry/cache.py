@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 
 from cgrunbook.sandbox.context import Sandbox, log
 from cgrunbook.sandbox.errors import GoogleError, RegistryError
-from cgrunbook.sandbox.google import artifact_registry
+from cgrunbook.sandbox.google import repositories
 from cgrunbook.sandbox.registry import blobs, distribution
 from cgrunbook.sandbox.registry.upstream import Credentials, FetchedManifest, Upstream, UpstreamFailure
 from cgrunbook.sandbox.state import timestamp
@@ -333,7 +333,7 @@ class Cache:
 
     def _still_there(self, repository: RemoteRepository) -> bool:
         """Tell whether it was not deleted while something was fetched for it: its successor begins empty."""
-        document = artifact_registry.repository(self._sandbox, repository.location, repository.name)
+        document = repositories.repository(self._sandbox, repository.location, repository.name)
         return document is not None and document.get("createTime", "") == repository.created
 
     def _has_blob(self, repository: RemoteRepository, image: str, digest: str) -> bool:

@@ -1,7 +1,7 @@
 """LOCATION-docker.pkg.dev: the challenge and the token, who may pull, and remote repositories served from their cache.
 
 Knows Artifact Registry's data plane for Docker: its user names, refusals and paths. What is fetched and kept is
-cache.py's, the protocol's grammar distribution.py's, the repositories' configuration google/artifact_registry.py's.
+cache.py's, the protocol's grammar distribution.py's, the repositories' configuration google/repositories.py's.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cgrunbook.sandbox.context import ARTIFACT_REGISTRY, Sandbox, docker_host_name
 from cgrunbook.sandbox.errors import PermissionDenied, RegistryError
-from cgrunbook.sandbox.google import artifact_registry, service_usage
+from cgrunbook.sandbox.google import repositories, service_usage
 from cgrunbook.sandbox.registry import distribution
 from cgrunbook.sandbox.registry.cache import Cache, RemoteRepository, cache_of
 from cgrunbook.sandbox.registry.upstream import FetchedManifest
@@ -188,7 +188,7 @@ class _DataPlane:
             raise RegistryError(403, "DENIED", refusal.message) from refusal
         pulls = request.method in ("GET", "HEAD") and asked.route.kind != "uploads"
         self._demand(principal, _DOWNLOAD if pulls else _UPLOAD, asked)
-        document = artifact_registry.repository(self._sandbox, self._location, asked.repository)
+        document = repositories.repository(self._sandbox, self._location, asked.repository)
         if document is None or document.get("format") != "DOCKER":
             raise RegistryError(404, "NAME_UNKNOWN", f'Repository "{asked.repository}" not found')
         if not pulls:
@@ -222,10 +222,10 @@ class _DataPlane:
 
     def _behind(self, name: str, document: Mapping[str, Any]) -> list[RemoteRepository]:
         if document.get("mode") == "REMOTE_REPOSITORY":
-            uri = artifact_registry.upstream_uri(document)
+            uri = repositories.upstream_uri(document)
             if uri is None:
                 return []
-            username, secret_version = artifact_registry.credentials(document) or (None, None)
+            username, secret_version = repositories.credentials(document) or (None, None)
             project = self._sandbox.settings.project_id
             created = str(document.get("createTime", ""))
             return [RemoteRepository(project, self._location, name, uri, username, secret_version, created)]
@@ -235,7 +235,7 @@ class _DataPlane:
         found = []
         for policy in sorted(policies, key=lambda one: -int(one.get("priority", 0))):  # the higher priority wins
             below = str(policy["repository"]).rpartition("/")[2]
-            upstream = artifact_registry.repository(self._sandbox, self._location, below)
+            upstream = repositories.repository(self._sandbox, self._location, below)
             if upstream is not None and upstream.get("mode") == "REMOTE_REPOSITORY":
                 found += self._behind(below, upstream)
         return found
