@@ -5,17 +5,21 @@ Knows the order in which the process comes up: lock, log, state, ports, ready. K
 
 from __future__ import annotations
 
+import argparse
 import json
 import logging
 import os
 import shlex
 import signal
+import socket
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 import cgrunbook
-from cgrunbook.sandbox import process
+from cgrunbook.sandbox import process, server
 from cgrunbook.sandbox.context import Sandbox, Settings, Tokens, log
 from cgrunbook.sandbox.state import Clock, State
 
@@ -29,8 +33,6 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         0 after an orderly end, 1 when the home is served by another process.
     """
-    import argparse
-
     parser = argparse.ArgumentParser(prog="python -m cgrunbook.sandbox", description="The cgrunbook sandbox's server.")
     parser.add_argument(
         "--home", required=True, type=Path, help="CGRUNBOOK_HOME; the state goes to its folder sandbox/"
@@ -47,8 +49,6 @@ def main(arguments: list[str] | None = None) -> int:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
 
-    from filelock import FileLock, Timeout
-
     life = FileLock(process.life_lock_of(home))
     try:
         life.acquire(timeout=10)
@@ -63,45 +63,15 @@ def main(arguments: list[str] | None = None) -> int:
         # A line for each request, with its query: signed URLs of blobs would end up in the log.
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
-    from cgrunbook.sandbox import server
-
-    settings = Settings(
-        home=folder,
-        upstream=given.upstream,
-        iam_delay=_seconds(given.iam_delay, "CGRUNBOOK_SANDBOX_IAM_DELAY", Settings.iam_delay),
-        agent_delay=_seconds(given.agent_delay, "CGRUNBOOK_SANDBOX_AGENT_DELAY", Settings.agent_delay),
-        validation_in_operation=os.environ.get("CGRUNBOOK_SANDBOX_VALIDATION_IN_OPERATION", "") == "1",
-    )
+    settings = _settings(given, folder)
     state = State(folder / "state.db")
-    remembered = {row["host"]: row["port"] for row in state.read().execute("SELECT host, port FROM port")}
-    ports, sockets = server.open_sockets(remembered)
-    if ports != remembered:
-        with state.transaction() as connection:
-            connection.execute("DELETE FROM port")
-            connection.executemany("INSERT INTO port VALUES (?, ?)", ports.items())
-    hosts = {host: f"127.0.0.1:{port}" for host, port in sorted(ports.items())}
+    hosts, sockets = _open_hosts(state)
     _give_operator_a_token(folder, settings, Tokens(state, Clock(state)))
     process.write_client_files(home, hosts)
     _install_commands(home, folder)
-    sandbox = Sandbox(settings, state, hosts)
-    identity = server.process_identity()
 
     def ready() -> None:
-        process.write_atomically(
-            folder / process.SANDBOX_FILE,
-            json.dumps(
-                {
-                    "pid": os.getpid(),
-                    "started": datetime.now(UTC).isoformat(timespec="seconds"),
-                    "version": cgrunbook.__version__,
-                    "hosts": hosts,
-                    "project_id": settings.project_id,
-                    "project_number": settings.project_number,
-                    "organization": settings.organization,
-                },
-                indent=2,
-            ),
-        )
+        _tell(folder, settings, hosts)
         log.info("serving %s", home)
         if given.ready_fd is not None:
             try:
@@ -110,11 +80,46 @@ def main(arguments: list[str] | None = None) -> int:
                 log.info("whoever started this process has gone; serving all the same")
             os.close(given.ready_fd)
 
-    server.serve(sandbox, sockets, identity, ready)
+    server.serve(Sandbox(settings, state, hosts), sockets, server.process_identity(), ready)
     (folder / process.SANDBOX_FILE).unlink(missing_ok=True)
     state.close()
     log.info("ended")
     return 0
+
+
+def _settings(given: argparse.Namespace, folder: Path) -> Settings:
+    return Settings(
+        home=folder,
+        upstream=given.upstream,
+        iam_delay=_seconds(given.iam_delay, "CGRUNBOOK_SANDBOX_IAM_DELAY", Settings.iam_delay),
+        agent_delay=_seconds(given.agent_delay, "CGRUNBOOK_SANDBOX_AGENT_DELAY", Settings.agent_delay),
+        validation_in_operation=os.environ.get("CGRUNBOOK_SANDBOX_VALIDATION_IN_OPERATION", "") == "1",
+    )
+
+
+def _open_hosts(state: State) -> tuple[dict[str, str], list[socket.socket]]:
+    """Bind the ports that were told before, as far as they are free; return each host's address, and the sockets."""
+    remembered = {row["host"]: row["port"] for row in state.read().execute("SELECT host, port FROM port")}
+    ports, sockets = server.open_sockets(remembered)
+    if ports != remembered:
+        with state.transaction() as connection:
+            connection.execute("DELETE FROM port")
+            connection.executemany("INSERT INTO port VALUES (?, ?)", ports.items())
+    return {host: f"127.0.0.1:{port}" for host, port in sorted(ports.items())}, sockets
+
+
+def _tell(folder: Path, settings: Settings, hosts: dict[str, str]) -> None:
+    """Write what starters and clients read, when it is true."""
+    told = {
+        "pid": os.getpid(),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "version": cgrunbook.__version__,
+        "hosts": hosts,
+        "project_id": settings.project_id,
+        "project_number": settings.project_number,
+        "organization": settings.organization,
+    }
+    process.write_atomically(folder / process.SANDBOX_FILE, json.dumps(told, indent=2))
 
 
 def _seconds(argument: float | None, variable: str, default: float) -> float:

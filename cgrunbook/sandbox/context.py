@@ -29,7 +29,7 @@ OPERATOR = "user:trainee@example.com"
 
 #: The hosts that are played once; `LOCATION-docker.pkg.dev` is played for every location besides.
 ARTIFACT_REGISTRY = "artifactregistry.googleapis.com"
-SECRET_MANAGER = "secretmanager.googleapis.com"
+SECRET_MANAGER = "secretmanager.googleapis.com"  # noqa: S105 - a host
 SERVICE_USAGE = "serviceusage.googleapis.com"
 RESOURCE_MANAGER = "cloudresourcemanager.googleapis.com"
 CGR_DEV = "cgr.dev"
@@ -38,16 +38,15 @@ BLOB_HOST = "9236a389bd48b984df91adc1bc924620.r2.cloudflarestorage.com"
 SINGLE_HOSTS = (ARTIFACT_REGISTRY, SECRET_MANAGER, SERVICE_USAGE, RESOURCE_MANAGER, CGR_DEV, CONSOLE_API, BLOB_HOST)
 
 #: Locations that have a docker host (gcloud 528). A few of them Google opens to chosen customers only.
-LOCATIONS: tuple[str, ...] = tuple(
-    """
+_LOCATION_NAMES = """
     africa-south1 asia asia-east1 asia-east2 asia-northeast1 asia-northeast2 asia-northeast3 asia-south1 asia-south2
     asia-southeast1 asia-southeast2 australia-southeast1 australia-southeast2 europe europe-central2 europe-north1
     europe-north2 europe-southwest1 europe-west1 europe-west10 europe-west12 europe-west2 europe-west3 europe-west4
     europe-west6 europe-west8 europe-west9 me-central1 me-central2 me-west1 northamerica-northeast1
-    northamerica-northeast2 northamerica-south1 southamerica-east1 southamerica-west1 us us-central1 us-central2 us-east1
-    us-east4 us-east5 us-east7 us-south1 us-west1 us-west2 us-west3 us-west4 us-west8
-    """.split()
-)
+    northamerica-northeast2 northamerica-south1 southamerica-east1 southamerica-west1 us us-central1 us-central2
+    us-east1 us-east4 us-east5 us-east7 us-south1 us-west1 us-west2 us-west3 us-west4 us-west8
+    """
+LOCATIONS: tuple[str, ...] = tuple(_LOCATION_NAMES.split())
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS access_token (
@@ -249,8 +248,8 @@ class Sandbox:
             secret_version_name: `projects/P/secrets/S/versions/V`, V a number, an alias or "latest".
 
         Raises:
-            errors.GoogleError: The agent does not exist or has no effective access, or the version is missing, disabled,
-                destroyed or expired; the message is Secret Manager's.
+            errors.GoogleError: The agent does not exist or has no effective access, or the version is missing,
+                disabled, destroyed or expired; the message is Secret Manager's.
         """
         from cgrunbook.sandbox.google import secret_manager
 

@@ -1,4 +1,4 @@
-"""Who may do what: roles, policies on project, secret and repository, conditions, etags, delays, service agents.
+"""Who may do what: policies on project, secret and repository, their etags and delays, and service agents.
 
 Knows principals, permissions and resource names with the project's id. Knows no service's wire format.
 """
@@ -10,184 +10,27 @@ import json
 import re
 import secrets
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cgrunbook.sandbox import errors
+from cgrunbook.sandbox.conditions import condition_holds
+from cgrunbook.sandbox.context import Settings
+from cgrunbook.sandbox.roles import ROLES
 from cgrunbook.sandbox.state import Clock, State, timestamp
-
-if TYPE_CHECKING:
-    from cgrunbook.sandbox.context import Settings
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS policy (
-    resource TEXT NOT NULL, sequence INTEGER NOT NULL, body TEXT NOT NULL, etag TEXT NOT NULL, effective_at TEXT NOT NULL,
-    PRIMARY KEY (resource, sequence)
+    resource TEXT NOT NULL, sequence INTEGER NOT NULL, body TEXT NOT NULL, etag TEXT NOT NULL,
+    effective_at TEXT NOT NULL, PRIMARY KEY (resource, sequence)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS service_agent (
     service TEXT PRIMARY KEY, email TEXT NOT NULL UNIQUE, unique_id TEXT NOT NULL, visible_at TEXT NOT NULL
 ) WITHOUT ROWID;
 """
-
 #: Etag that Google answers for a resource that never had a policy (base64 of one field: ACAB).
 NO_POLICY_ETAG = "ACAB"
-
-_ARTIFACT_READ = frozenset(
-    f"artifactregistry.{name}"
-    for name in (
-        "attachments.get attachments.list dockerimages.get dockerimages.list files.download files.get files.list "
-        "locations.get locations.list mavenartifacts.get mavenartifacts.list npmpackages.get npmpackages.list packages.get "
-        "packages.list projectsettings.get pythonpackages.get pythonpackages.list repositories.downloadArtifacts "
-        "repositories.get repositories.list repositories.listEffectiveTags repositories.listTagBindings "
-        "repositories.readViaVirtualRepository rules.get rules.list tags.get tags.list versions.get versions.list"
-    ).split()
-)
-_ARTIFACT_WRITE = frozenset(
-    f"artifactregistry.{name}"
-    for name in (
-        "aptartifacts.create attachments.create files.update files.upload kfpartifacts.create repositories.uploadArtifacts "
-        "tags.create tags.update versions.update yumartifacts.create"
-    ).split()
-)
-_ARTIFACT_REPO_ADMIN = frozenset(
-    f"artifactregistry.{name}"
-    for name in (
-        "attachments.delete files.delete packages.delete packages.update repositories.deleteArtifacts tags.delete "
-        "versions.delete"
-    ).split()
-)
-_ARTIFACT_ADMIN = frozenset(
-    f"artifactregistry.{name}"
-    for name in (
-        "projectsettings.update repositories.create repositories.createOnPush repositories.createTagBinding "
-        "repositories.delete repositories.deleteTagBinding repositories.getIamPolicy repositories.setIamPolicy "
-        "repositories.update rules.create rules.delete rules.update vpcscconfigs.get vpcscconfigs.update"
-    ).split()
-)
-_SECRET_READ = frozenset(
-    f"secretmanager.{name}"
-    for name in (
-        "locations.get locations.list secrets.get secrets.getIamPolicy secrets.list secrets.listEffectiveTags "
-        "secrets.listTagBindings versions.get versions.list"
-    ).split()
-)
-_SECRET_ACCESS = frozenset({"secretmanager.versions.access"})
-_SECRET_VERSION_MANAGE = frozenset(
-    f"secretmanager.versions.{name}" for name in ("add", "destroy", "disable", "enable", "get", "list")
-)
-_SECRET_WRITE = frozenset(
-    f"secretmanager.{name}"
-    for name in (
-        "secrets.create secrets.createTagBinding secrets.delete secrets.deleteTagBinding secrets.update versions.add "
-        "versions.destroy versions.disable versions.enable"
-    ).split()
-)
-_SECRET_POLICY = frozenset({"secretmanager.secrets.setIamPolicy"})
-_PROJECT_GET = frozenset({"resourcemanager.projects.get", "resourcemanager.projects.list"})
-_PROJECT_POLICY = frozenset({"resourcemanager.projects.getIamPolicy", "resourcemanager.projects.setIamPolicy"})
-_USAGE_READ = frozenset(
-    {
-        "serviceusage.services.get",
-        "serviceusage.services.list",
-        "serviceusage.operations.get",
-        "serviceusage.quotas.get",
-    }
-)
-_USAGE_WRITE = frozenset(
-    {
-        "serviceusage.services.enable",
-        "serviceusage.services.disable",
-        "serviceusage.operations.cancel",
-        "serviceusage.operations.delete",
-        "serviceusage.operations.list",
-        "serviceusage.quotas.update",
-    }
-)
-_USE = frozenset({"serviceusage.services.use"})
-_ACCESS_POLICY = frozenset({"accesscontextmanager.policies.get", "accesscontextmanager.policies.list"})
-
-_VIEWER = _ARTIFACT_READ | _SECRET_READ | _PROJECT_GET | {"resourcemanager.projects.getIamPolicy"} | _USAGE_READ
-_EDITOR = (
-    _VIEWER
-    | _ARTIFACT_WRITE
-    | _ARTIFACT_REPO_ADMIN
-    | _SECRET_WRITE
-    | _USAGE_WRITE
-    | _USE
-    | {
-        "artifactregistry.repositories.create",
-        "artifactregistry.repositories.createOnPush",
-        "artifactregistry.repositories.delete",
-        "artifactregistry.repositories.update",
-        "artifactregistry.projectsettings.update",
-        "artifactregistry.repositories.getIamPolicy",
-    }
-)
-
-#: Predefined role to the permissions that this sandbox's services ask for. Owner reads payloads, editor does not.
-ROLES: Mapping[str, frozenset[str]] = {
-    "roles/owner": _EDITOR
-    | _ARTIFACT_ADMIN
-    | _SECRET_ACCESS
-    | _SECRET_POLICY
-    | _PROJECT_POLICY
-    | {
-        "resourcemanager.projects.update",
-        "resourcemanager.projects.delete",
-    },
-    "roles/editor": _EDITOR,
-    "roles/viewer": _VIEWER,
-    "roles/browser": _PROJECT_GET | {"resourcemanager.projects.getIamPolicy"},
-    "roles/resourcemanager.projectIamAdmin": _PROJECT_GET | _PROJECT_POLICY,
-    "roles/iam.securityAdmin": _PROJECT_GET
-    | _PROJECT_POLICY
-    | _SECRET_POLICY
-    | {
-        "artifactregistry.repositories.getIamPolicy",
-        "artifactregistry.repositories.setIamPolicy",
-        "artifactregistry.repositories.list",
-        "secretmanager.secrets.getIamPolicy",
-        "secretmanager.secrets.list",
-    },
-    "roles/iam.securityReviewer": _PROJECT_GET
-    | {
-        "resourcemanager.projects.getIamPolicy",
-        "artifactregistry.repositories.getIamPolicy",
-        "artifactregistry.repositories.list",
-        "secretmanager.secrets.getIamPolicy",
-        "secretmanager.secrets.list",
-    },
-    "roles/artifactregistry.admin": _ARTIFACT_READ | _ARTIFACT_WRITE | _ARTIFACT_REPO_ADMIN | _ARTIFACT_ADMIN,
-    "roles/artifactregistry.repoAdmin": _ARTIFACT_READ | _ARTIFACT_WRITE | _ARTIFACT_REPO_ADMIN,
-    "roles/artifactregistry.writer": _ARTIFACT_READ | _ARTIFACT_WRITE,
-    "roles/artifactregistry.reader": _ARTIFACT_READ,
-    # Documented, and nothing of Secret Manager among it: that is the trap the guide falls into.
-    "roles/artifactregistry.serviceAgent": frozenset(
-        {
-            "pubsub.topics.publish",
-            "artifactregistry.repositories.downloadArtifacts",
-            "artifactregistry.repositories.get",
-            "artifactregistry.repositories.readViaVirtualRepository",
-            "artifactregistry.versions.delete",
-        }
-    ),
-    "roles/secretmanager.admin": _SECRET_READ | _SECRET_WRITE | _SECRET_ACCESS | _SECRET_POLICY | _PROJECT_GET,
-    "roles/secretmanager.secretAccessor": _SECRET_ACCESS | _PROJECT_GET,
-    "roles/secretmanager.secretVersionAdder": frozenset({"secretmanager.versions.add"}) | _PROJECT_GET,
-    "roles/secretmanager.secretVersionManager": _SECRET_VERSION_MANAGE | _PROJECT_GET,
-    "roles/secretmanager.viewer": _SECRET_READ | _PROJECT_GET,
-    "roles/serviceusage.serviceUsageAdmin": _USAGE_READ | _USAGE_WRITE | _USE,
-    "roles/serviceusage.serviceUsageConsumer": _USAGE_READ | _USE,
-    "roles/serviceusage.serviceUsageViewer": _USAGE_READ,
-    "roles/accesscontextmanager.policyEditor": _ACCESS_POLICY | {"accesscontextmanager.policies.update"},
-    "roles/iam.serviceAccountUser": frozenset({"iam.serviceAccounts.actAs", "iam.serviceAccounts.get"}),
-    "roles/iam.serviceAccountTokenCreator": frozenset({"iam.serviceAccounts.getAccessToken"}),
-}
-
-#: Every permission that some role of the sandbox holds.
-PERMISSIONS: frozenset[str] = frozenset().union(*ROLES.values())
-
 _MEMBER = re.compile(
     r"^(?:allUsers|allAuthenticatedUsers"
     r"|(?:user|group|serviceAccount):[^\s:@]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,}"
@@ -424,7 +267,7 @@ class Iam:
             return True
         if principal is None:
             return False
-        if member == principal or member == "allAuthenticatedUsers":
+        if member in {principal, "allAuthenticatedUsers"}:
             return True
         if member.startswith("domain:"):
             return principal.startswith("user:") and principal.endswith("@" + member.removeprefix("domain:"))
@@ -445,7 +288,8 @@ class Iam:
                 raise errors.InvalidArgument(f"Role {role} is not supported for this resource.")
             if condition is not None and int(policy.get("version", 0)) < 3:
                 raise errors.InvalidArgument(
-                    "Conditional role bindings are only supported in policies of version 3; set the policy's version to 3."
+                    "Conditional role bindings are only supported in policies of version 3; set the policy's "
+                    "version to 3."
                 )
             if condition is not None and not condition.get("expression"):
                 raise errors.InvalidArgument("The condition of a role binding must have an expression.")
@@ -543,45 +387,3 @@ def _without_condition(binding: Mapping[str, Any]) -> dict[str, Any]:
 
     digest = hashlib.sha256(json.dumps(binding["condition"], sort_keys=True).encode()).hexdigest()[:20]
     return {"role": f"{binding['role']}_withcond_{digest}", "members": list(binding["members"])}
-
-
-_TIME_CONDITION = re.compile(
-    r"""^request\.time\s*(?P<operator><=|>=|<|>)\s*timestamp\(\s*["'](?P<when>[^"']+)["']\s*\)$"""
-)
-_NAME_CONDITION = re.compile(r"""^resource\.name\.(?P<test>startsWith|endsWith)\(\s*["'](?P<text>[^"']+)["']\s*\)$""")
-_EQUAL_CONDITION = re.compile(r"""^resource\.name\s*(?P<operator>==|!=)\s*["'](?P<text>[^"']+)["']$""")
-
-
-def condition_holds(condition: Mapping[str, Any] | None, resource: str, now: datetime) -> bool:
-    """Evaluate the conditions that people write in practice; what is not understood does not grant.
-
-    Args:
-        condition: google.type.Expr in JSON, or None. Comparisons of request.time, tests of resource.name, joined by &&
-            or by ||, are understood.
-        resource: The resource asked about.
-        now: The sandbox's time.
-    """
-    if condition is None:
-        return True
-    expression = str(condition.get("expression", "")).strip()
-    alternatives: Sequence[str] = expression.split("||")
-    return any(all(_term_holds(term.strip(), resource, now) for term in part.split("&&")) for part in alternatives)
-
-
-def _term_holds(term: str, resource: str, now: datetime) -> bool:
-    if term in {"true", "false"}:
-        return term == "true"
-    if (match := _TIME_CONDITION.fullmatch(term)) is not None:
-        try:
-            when = datetime.fromisoformat(match["when"].replace("Z", "+00:00"))
-        except ValueError:
-            return False
-        if when.tzinfo is None:
-            return False
-        return {"<": now < when, "<=": now <= when, ">": now > when, ">=": now >= when}[match["operator"]]
-    if (match := _NAME_CONDITION.fullmatch(term)) is not None:
-        test = resource.startswith if match["test"] == "startsWith" else resource.endswith
-        return bool(test(match["text"]))
-    if (match := _EQUAL_CONDITION.fullmatch(term)) is not None:
-        return (resource == match["text"]) is (match["operator"] == "==")
-    return False

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 SANDBOX_FILE = "sandbox.json"
 PID_FILE = "server.pid"
-TOKEN_FILE = "access-token"
+TOKEN_FILE = "access-token"  # noqa: S105 - a file's name
 SERVER_LOG = "log/server.log"
 
 _READY_SECONDS = 30.0

@@ -33,10 +33,11 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 IDENTITY_PATH = "/.well-known/cgrunbook-sandbox"
 
 #: Query parameters whose values the request log may show; of all others it shows the name only.
-_SHOWN_PARAMETERS = frozenset(
-    "$alt alt pageSize pageToken filter orderBy updateMask repositoryId repository_id secretId view scope service n last "
-    "digest artifactType options.requestedPolicyVersion validateOnly force".split()
+_SHOWN_NAMES = (
+    "$alt alt pageSize pageToken filter orderBy updateMask repositoryId repository_id secretId view scope service n "
+    "last digest artifactType options.requestedPolicyVersion validateOnly force"
 )
+_SHOWN_PARAMETERS = frozenset(_SHOWN_NAMES.split())
 
 _FACTORIES: Mapping[str, tuple[str, str]] = {
     context.ARTIFACT_REGISTRY: ("cgrunbook.sandbox.google.artifact_registry", "app"),
@@ -87,7 +88,7 @@ class Dispatcher:
                 return
             _refuse_foreign(scope, host)
             await self._app(host)(scope, receive, noting_send)
-        except Exception as problem:  # noqa: BLE001 - the wire must never show a traceback, whatever a service raises
+        except Exception as problem:  # the wire must never show a traceback, whatever a service raises
             refusal = _refusal(problem, host, scope)
             if status == 0:
                 await respond(noting_send, refusal.http_status, refusal.body(), refusal.headers)

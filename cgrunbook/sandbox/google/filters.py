@@ -151,14 +151,20 @@ def _compare(found: Any, operator: str, wanted: str) -> bool:
         return any(_compare(item, operator, wanted) for item in found)
     if found is None:
         return operator == "!="
-    text = {True: "true", False: "false"}.get(found, "") if isinstance(found, bool) else str(found)
+    return _compare_text(str(found).lower() if isinstance(found, bool) else str(found), operator, wanted)
+
+
+def _compare_text(text: str, operator: str, wanted: str) -> bool:
     if operator == ":":
-        return _like(text.lower(), wanted.lower()) if "*" in wanted else wanted.lower() in text.lower()
-    if operator == "=":
-        return _like(text, wanted)
-    if operator == "!=":
-        return not _like(text, wanted)
-    return {"<": text < wanted, "<=": text <= wanted, ">": text > wanted, ">=": text >= wanted}[operator]
+        return _like(text.lower(), wanted.lower() if "*" in wanted else f"*{wanted.lower()}*")
+    return {
+        "=": _like(text, wanted),
+        "!=": not _like(text, wanted),
+        "<": text < wanted,
+        "<=": text <= wanted,
+        ">": text > wanted,
+        ">=": text >= wanted,
+    }[operator]
 
 
 def _like(text: str, wanted: str) -> bool:

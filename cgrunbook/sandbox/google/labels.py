@@ -38,14 +38,14 @@ def check_labels(labels: Mapping[str, str], field: str) -> None:
         if not 1 <= len(key) <= _LENGTH or not _allowed(key) or unicodedata.category(key[0]) not in {"Ll", "Lo"}:
             raise errors.InvalidArgument.at(
                 field,
-                f"Invalid label key {key[:80]!r}: keys have 1 to {_LENGTH} characters, begin with a lower-case letter and hold "
-                "lower-case letters, digits, underscores and dashes only.",
+                f"Invalid label key {key[:80]!r}: keys have 1 to {_LENGTH} characters, begin with a lower-case letter and "
+                "hold lower-case letters, digits, underscores and dashes only.",
             )
         if len(value) > _LENGTH or not _allowed(value):
             raise errors.InvalidArgument.at(
                 field,
-                f"Invalid value {value[:80]!r} of label {key!r}: values have at most {_LENGTH} characters and hold lower-case "
-                "letters, digits, underscores and dashes only.",
+                f"Invalid value {value[:80]!r} of label {key!r}: values have at most {_LENGTH} characters and hold "
+                "lower-case letters, digits, underscores and dashes only.",
             )
 
 

@@ -146,13 +146,10 @@ class Integer:
         if _not_single(value, path, violations):
             return 0
         number: int | None = None
-        if isinstance(value, bool):
-            number = None
-        elif isinstance(value, int):
-            number = value
-        elif isinstance(value, float) and value.is_integer():
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if whole or (isinstance(value, float) and value.is_integer()):
             number = int(value)
-        elif isinstance(value, str) and re.fullmatch(r"-?\d{1,20}", value):
+        elif isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,20}", value):
             number = int(value)
         if number is None or not -(2 ** (self.bits - 1)) <= number < 2 ** (self.bits - 1):
             violations.add(*_bad(path, f"TYPE_INT{self.bits}", value))
@@ -209,8 +206,8 @@ class Timestamp:
         name = path.rpartition(".")[2]
         violations.add(
             path,
-            f"Invalid value at '{path}' (type.googleapis.com/google.protobuf.Timestamp), Field '{name}', Illegal timestamp "
-            "format; timestamps must end with 'Z' or have a valid timezone offset.",
+            f"Invalid value at '{path}' (type.googleapis.com/google.protobuf.Timestamp), Field '{name}', Illegal "
+            "timestamp format; timestamps must end with 'Z' or have a valid timezone offset.",
         )
         return ""
 
@@ -225,7 +222,7 @@ def moment(text: str) -> datetime:
     Args:
         text: What `Timestamp.parse` made.
     """
-    return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone(UTC)
+    return datetime.fromisoformat(text).astimezone(UTC)
 
 
 _DURATION = re.compile(r"^-?\d{1,12}(?:\.\d{1,9})?s$")
@@ -247,8 +244,8 @@ class Duration:
         name = path.rpartition(".")[2]
         violations.add(
             path,
-            f"Invalid value at '{path}' (type.googleapis.com/google.protobuf.Duration), Field '{name}', Illegal duration "
-            "format; duration must end with 's'",
+            f"Invalid value at '{path}' (type.googleapis.com/google.protobuf.Duration), Field '{name}', Illegal "
+            "duration format; duration must end with 's'",
         )
         return "0s"
 
@@ -410,8 +407,8 @@ class Message:
                 where = f" at '{path}'" if path else ""
                 violations.add(
                     path,
-                    f'Invalid JSON payload received. Unknown name "{given[1]}"{where}: Proto field is part of a oneof that '
-                    f'already has a value ("{given[0]}").',
+                    f'Invalid JSON payload received. Unknown name "{given[1]}"{where}: Proto field is part of a oneof '
+                    f'that already has a value ("{given[0]}").',
                 )
         return parsed
 

@@ -346,8 +346,8 @@ def _check_uri(sandbox: Sandbox, remote: Mapping[str, Any], *, docker: bool) -> 
     is_artifact_registry = host.endswith(".pkg.dev")
     if is_artifact_registry and not common:
         raise errors.InvalidArgument(
-            "Failed to validate remote upstream: generic::invalid_argument: Artifact Registry repositories not supported "
-            "as custom remote repository URI"
+            "Failed to validate remote upstream: generic::invalid_argument: Artifact Registry repositories not "
+            "supported as custom remote repository URI"
         )
     if path and docker and not is_artifact_registry:
         raise _invalid(
@@ -457,8 +457,8 @@ def check_id(identifier: str) -> None:
     if not _ID.fullmatch(identifier) and identifier not in _GCR_IDS:
         raise errors.InvalidArgument.at(
             "repository_id",
-            f"Invalid repository id {identifier[:100]!r}: ids have 1 to 63 lower-case letters, digits and hyphens, begin "
-            "with a letter and end with a letter or digit.",
+            f"Invalid repository id {identifier[:100]!r}: ids have 1 to 63 lower-case letters, digits and hyphens, "
+            "begin with a letter and end with a letter or digit.",
         )
 
 

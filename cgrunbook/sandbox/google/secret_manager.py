@@ -12,22 +12,18 @@ import os
 import re
 import sqlite3
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any
 
 from cgrunbook.sandbox import context, errors
 from cgrunbook.sandbox.context import LOCATIONS, Sandbox
 from cgrunbook.sandbox.google import service_usage
 from cgrunbook.sandbox.google.filters import compile_filter
-from cgrunbook.sandbox.google.labels import check_annotations, check_labels
 from cgrunbook.sandbox.google.messages import (
     Bool,
     Bytes,
-    Duration,
     Enum,
     Integer,
     ListOf,
-    MapOf,
     Message,
     String,
     Timestamp,
@@ -38,6 +34,16 @@ from cgrunbook.sandbox.google.messages import (
     span,
 )
 from cgrunbook.sandbox.google.resource_manager import checked_permissions
+from cgrunbook.sandbox.google.secrets import (
+    PACKAGE,
+    SECRET,
+    check_aliases,
+    check_common,
+    check_expiry,
+    check_id,
+    check_replication,
+    check_rotation,
+)
 from cgrunbook.sandbox.google.wire import (
     IAM_POLICY,
     PAGE,
@@ -65,62 +71,27 @@ CREATE TABLE IF NOT EXISTS secret_version (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS secret_version_destruction ON secret_version (destroy_at) WHERE destroy_at IS NOT NULL;
 """
-
-_PACKAGE = "google.cloud.secretmanager.v1"
-_KMS = Message(f"{_PACKAGE}.CustomerManagedEncryption", {"kmsKeyName": String()})
-_KMS_STATUS = Message(f"{_PACKAGE}.CustomerManagedEncryptionStatus", {"kmsKeyVersionName": String()})
-_AUTOMATIC = Message(f"{_PACKAGE}.Replication.Automatic", {"customerManagedEncryption": _KMS})
-_REPLICA = Message(
-    f"{_PACKAGE}.Replication.UserManaged.Replica", {"location": String(), "customerManagedEncryption": _KMS}
-)
-_REPLICATION = Message(
-    f"{_PACKAGE}.Replication",
-    {
-        "automatic": _AUTOMATIC,
-        "userManaged": Message(f"{_PACKAGE}.Replication.UserManaged", {"replicas": ListOf(_REPLICA)}),
-    },
-    oneofs=[("automatic", "userManaged")],
-)
-SECRET = Message(
-    f"{_PACKAGE}.Secret",
-    {
-        "name": String(),
-        "replication": _REPLICATION,
-        "createTime": Timestamp(),
-        "labels": MapOf(String()),
-        "topics": ListOf(Message(f"{_PACKAGE}.Topic", {"name": String()})),
-        "expireTime": Timestamp(),
-        "ttl": Duration(),
-        "etag": String(),
-        "rotation": Message(f"{_PACKAGE}.Rotation", {"nextRotationTime": Timestamp(), "rotationPeriod": Duration()}),
-        "versionAliases": MapOf(Integer(64)),
-        "annotations": MapOf(String()),
-        "versionDestroyTtl": Duration(),
-        "customerManagedEncryption": _KMS,
-        "tags": MapOf(String()),
-    },
-    oneofs=[("expireTime", "ttl")],
-)
-_STATE = Enum(f"{_PACKAGE}.SecretVersion.State", {"STATE_UNSPECIFIED": 0, "ENABLED": 1, "DISABLED": 2, "DESTROYED": 3})
+_KMS_STATUS = Message(f"{PACKAGE}.CustomerManagedEncryptionStatus", {"kmsKeyVersionName": String()})
+_STATE = Enum(f"{PACKAGE}.SecretVersion.State", {"STATE_UNSPECIFIED": 0, "ENABLED": 1, "DISABLED": 2, "DESTROYED": 3})
 _REPLICA_STATUS = Message(
-    f"{_PACKAGE}.ReplicationStatus.UserManagedStatus.ReplicaStatus",
+    f"{PACKAGE}.ReplicationStatus.UserManagedStatus.ReplicaStatus",
     {"location": String(), "customerManagedEncryption": _KMS_STATUS},
 )
 VERSION = Message(
-    f"{_PACKAGE}.SecretVersion",
+    f"{PACKAGE}.SecretVersion",
     {
         "name": String(),
         "createTime": Timestamp(),
         "destroyTime": Timestamp(),
         "state": _STATE,
         "replicationStatus": Message(
-            f"{_PACKAGE}.ReplicationStatus",
+            f"{PACKAGE}.ReplicationStatus",
             {
                 "automatic": Message(
-                    f"{_PACKAGE}.ReplicationStatus.AutomaticStatus", {"customerManagedEncryption": _KMS_STATUS}
+                    f"{PACKAGE}.ReplicationStatus.AutomaticStatus", {"customerManagedEncryption": _KMS_STATUS}
                 ),
                 "userManaged": Message(
-                    f"{_PACKAGE}.ReplicationStatus.UserManagedStatus", {"replicas": ListOf(_REPLICA_STATUS)}
+                    f"{PACKAGE}.ReplicationStatus.UserManagedStatus", {"replicas": ListOf(_REPLICA_STATUS)}
                 ),
             },
         ),
@@ -130,24 +101,18 @@ VERSION = Message(
         "customerManagedEncryption": _KMS_STATUS,
     },
 )
-_PAYLOAD = Message(f"{_PACKAGE}.SecretPayload", {"data": Bytes(), "dataCrc32c": Integer(64)})
-_ADD = Message(f"{_PACKAGE}.AddSecretVersionRequest", {"payload": _PAYLOAD, "parent": String()})
-_CHANGE = Message(f"{_PACKAGE}.ChangeSecretVersionRequest", {"etag": String(), "name": String()})
-_ACCESS = Message(f"{_PACKAGE}.AccessSecretVersionResponse", {"name": String(), "payload": _PAYLOAD})
+_PAYLOAD = Message(f"{PACKAGE}.SecretPayload", {"data": Bytes(), "dataCrc32c": Integer(64)})
+_ADD = Message(f"{PACKAGE}.AddSecretVersionRequest", {"payload": _PAYLOAD, "parent": String()})
+_CHANGE = Message(f"{PACKAGE}.ChangeSecretVersionRequest", {"etag": String(), "name": String()})
+_ACCESS = Message(f"{PACKAGE}.AccessSecretVersionResponse", {"name": String(), "payload": _PAYLOAD})
 _SECRETS = Message(
-    f"{_PACKAGE}.ListSecretsResponse", {"secrets": ListOf(SECRET), "nextPageToken": String(), "totalSize": Integer()}
+    f"{PACKAGE}.ListSecretsResponse", {"secrets": ListOf(SECRET), "nextPageToken": String(), "totalSize": Integer()}
 )
 _VERSIONS = Message(
-    f"{_PACKAGE}.ListSecretVersionsResponse",
+    f"{PACKAGE}.ListSecretVersionsResponse",
     {"versions": ListOf(VERSION), "nextPageToken": String(), "totalSize": Integer()},
 )
-
-_SECRET_ID = re.compile(r"[A-Za-z0-9_-]{1,255}")
-_ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
-_TOPIC = re.compile(r"projects/[a-z0-9:.-]+/topics/[A-Za-z][A-Za-z0-9._~+%-]{2,254}")
-_KMS_KEY = re.compile(r"projects/[^/]+/locations/([^/]+)/keyRings/[^/]+/cryptoKeys/[^/]+")
 _MOST_PAYLOAD_BYTES = 64 * 1024
-_HUNDRED_YEARS = timedelta(days=36500)
 _UPDATABLE = {"labels", "topics", "expireTime", "ttl", "rotation", "versionAliases", "annotations", "versionDestroyTtl"}
 _KEY_FILE = "secret-manager.key"
 
@@ -306,7 +271,7 @@ def _label(secret: str, number: int) -> bytes:
 
 
 def _cipher(sandbox: Sandbox) -> Any:
-    """Return the cipher that payloads rest under: a copy of the database alone tells nothing, as with the real service."""
+    """Return the cipher that payloads rest under: a copy of the database alone tells nothing."""
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     path = sandbox.settings.home / _KEY_FILE
@@ -329,141 +294,18 @@ def _checksum(data: bytes) -> int:
     return int(google_crc32c.value(data))
 
 
-# --- secrets -----------------------------------------------------------------------------------------------------------
-
-
-def _check_expiry(sandbox: Sandbox, secret: dict[str, Any], given: Mapping[str, Any]) -> None:
-    """Turn a ttl into an expiry time (the ttl is never answered) and refuse one that has passed."""
-    now = sandbox.clock.now()
-    ttl = secret.pop("ttl", None)
-    if ttl is not None:
-        if not timedelta(0) < span(ttl) <= _HUNDRED_YEARS:
-            raise errors.InvalidArgument.at("secret.ttl", "Secret.ttl must be positive and at most 100 years.")
-        secret["expireTime"] = timestamp(now + span(ttl))
-    elif "expireTime" in given:
-        when = moment(given["expireTime"])
-        if not now < when <= now + _HUNDRED_YEARS:
-            raise errors.InvalidArgument.at(
-                "secret.expire_time", "Secret.expire_time must be in the future, by at most 100 years."
-            )
-
-
-def _check_rotation(sandbox: Sandbox, secret: Mapping[str, Any], *, changed: bool) -> None:
-    topics = secret.get("topics", [])
-    if len(topics) > 10:
-        raise errors.InvalidArgument.at("secret.topics", "There can be at most 10 topics.")
-    for topic in topics:
-        if not _TOPIC.fullmatch(topic.get("name", "")):
-            raise errors.InvalidArgument.at(
-                "secret.topics", f"Invalid topic name {topic.get('name', '')!r}; the form is projects/*/topics/*."
-            )
-    rotation = secret.get("rotation")
-    if not rotation:
-        return
-    if not topics:
-        raise errors.InvalidArgument.at(
-            "secret.topics", "There must be at least one topic configured when a Rotation policy is set."
-        )
-    following, period = rotation.get("nextRotationTime"), rotation.get("rotationPeriod")
-    if period is not None and not timedelta(seconds=3600) <= span(period) <= _HUNDRED_YEARS:
-        raise errors.InvalidArgument.at(
-            "secret.rotation.rotation_period", "Rotation.rotation_period must be between 3600 seconds and 100 years."
-        )
-    if following is None:
-        raise errors.InvalidArgument.at(
-            "secret.rotation.next_rotation_time",
-            "Rotation.next_rotation_time must be set when Rotation.rotation_period is set.",
-        )
-    now = sandbox.clock.now()
-    if changed and not now + timedelta(minutes=5) <= moment(following) <= now + _HUNDRED_YEARS:
-        raise errors.InvalidArgument.at(
-            "secret.rotation.next_rotation_time",
-            "Rotation.next_rotation_time must be at least 5 minutes in the future, by at most 100 years.",
-        )
-
-
-def _check_aliases(sandbox: Sandbox, secret: str, aliases: Mapping[str, int]) -> None:
-    if len(aliases) > 50:
-        raise errors.InvalidArgument.at("secret.version_aliases", "There can be at most 50 version aliases.")
-    for alias, number in aliases.items():
-        if not _ALIAS.fullmatch(alias) or alias in {"latest", "NEW"}:
-            raise errors.InvalidArgument.at("secret.version_aliases", f"Invalid version alias {alias[:80]!r}.")
-        if _version_row(sandbox, secret, number) is None:
-            raise errors.InvalidArgument.at(
-                "secret.version_aliases",
-                f"Version alias [{alias}] refers to version [{number}], which does not exist.",
-            )
-
-
-def _check_common(sandbox: Sandbox, secret: Mapping[str, Any]) -> None:
-    check_labels(secret.get("labels", {}), "secret.labels")
-    check_annotations(secret.get("annotations", {}), "secret.annotations")
-    ttl = secret.get("versionDestroyTtl")
-    if ttl is not None and not timedelta(days=1) <= span(ttl) <= timedelta(days=1000):
-        raise errors.InvalidArgument.at(
-            "secret.version_destroy_ttl", "Secret.version_destroy_ttl must be between 24 hours and 1000 days."
-        )
-    if "customerManagedEncryption" in secret:
-        raise errors.InvalidArgument.at(
-            "secret.customer_managed_encryption", "Secret.customer_managed_encryption is for regional secrets only."
-        )
-
-
-def _check_replication(replication: Mapping[str, Any] | None) -> None:
-    if not replication:
-        raise errors.InvalidArgument.at("secret.replication", "Secret.replication must be specified.")
-    keys: list[tuple[str, str]] = []
-    automatic = at_path(replication, ("automatic", "customerManagedEncryption", "kmsKeyName"))
-    if automatic is not None:
-        keys.append((automatic, "global"))
-    if "userManaged" in replication:
-        replicas = replication["userManaged"].get("replicas", [])
-        places = [replica.get("location", "") for replica in replicas]
-        if not places:
-            raise errors.InvalidArgument.at(
-                "secret.replication.user_managed.replicas", "UserManaged.replicas must have at least one replica."
-            )
-        for place in places:
-            if place not in LOCATIONS or "-" not in place:
-                raise errors.InvalidArgument.at(
-                    "secret.replication.user_managed.replicas", f"Invalid replica location [{place}]."
-                )
-        if len(set(places)) != len(places):
-            raise errors.InvalidArgument.at(
-                "secret.replication.user_managed.replicas", "UserManaged.replicas must not name a location twice."
-            )
-        managed = [replica.get("customerManagedEncryption", {}).get("kmsKeyName") for replica in replicas]
-        if any(managed) and not all(managed):
-            raise errors.InvalidArgument.at(
-                "secret.replication.user_managed.replicas",
-                "Either every replica has a customer-managed key or none has.",
-            )
-        keys += [(key, place) for key, place in zip(managed, places, strict=True) if key]
-    for key, place in keys:
-        match = _KMS_KEY.fullmatch(key)
-        if match is None or match[1] != place:
-            raise errors.InvalidArgument.at(
-                "secret.replication", f"The KMS key [{key}] is no key in location [{place}], where the replica is."
-            )
-
-
 def _create(call: Call) -> Answer:
     call.check("secretmanager.secrets.create")
     _settle(call.sandbox)
     identifier = call.query.get("secretId", "")
-    if not _SECRET_ID.fullmatch(identifier):
-        raise errors.InvalidArgument.at(
-            "secret_id",
-            f"The provided Secret ID [{identifier[:300]}] does not match the expected format [[a-zA-Z_0-9-]+] with at most 255 "
-            "characters.",
-        )
+    check_id(identifier)
     now = call.sandbox.clock.now()
     secret = {key: value for key, value in call.body.items() if value not in ({}, []) or key == "replication"}
-    _check_replication(secret.get("replication"))
-    _check_common(call.sandbox, secret)
-    _check_expiry(call.sandbox, secret, secret)
-    _check_rotation(call.sandbox, secret, changed=True)
-    _check_aliases(call.sandbox, identifier, secret.get("versionAliases", {}))
+    check_replication(secret.get("replication"))
+    check_common(secret)
+    check_expiry(now, secret, secret)
+    check_rotation(now, secret, changed=True)
+    check_aliases(secret.get("versionAliases", {}), lambda _: False)  # there are no versions yet
     secret |= {"name": _answered(call.sandbox, identifier), "createTime": timestamp(now), "etag": _etag(call.sandbox)}
     secret.pop("tags", None)  # bindings of Resource Manager's tags, never answered with the secret
     with call.sandbox.state.transaction() as connection:
@@ -516,7 +358,7 @@ def _update(call: Call) -> Answer:
     for path in paths:
         if path[0] not in _UPDATABLE and not everything:
             raise errors.InvalidArgument.at("update_mask", f"Field [{'.'.join(path)}] cannot be updated.")
-    body = dict(call.body)
+    body, now = dict(call.body), call.sandbox.clock.now()
     with call.sandbox.state.transaction() as connection:
         secret = _secret(call.sandbox, identifier)
         _check_etag(body.get("etag"), secret["etag"])
@@ -527,16 +369,19 @@ def _update(call: Call) -> Answer:
             if path[0] in _UPDATABLE:
                 merge_path(secret, body, path)
         secret = {key: value for key, value in secret.items() if value not in ({}, []) or key == "replication"}
-        _check_common(call.sandbox, secret)
+        check_common(secret)
         if named & {"ttl", "expireTime"}:
-            _check_expiry(call.sandbox, secret, {key: body[key] for key in ("expireTime",) if key in body})
-        _check_rotation(
-            call.sandbox,
+            check_expiry(now, secret, {key: body[key] for key in ("expireTime",) if key in body})
+        check_rotation(
+            now,
             secret,
             changed="rotation" in named and at_path(body, ("rotation", "nextRotationTime")) is not None,
         )
         if "versionAliases" in named:
-            _check_aliases(call.sandbox, identifier, secret.get("versionAliases", {}))
+            check_aliases(
+                secret.get("versionAliases", {}),
+                lambda number: _version_row(call.sandbox, identifier, number) is not None,
+            )
         secret["etag"] = _etag(call.sandbox)
         connection.execute(
             "UPDATE secret SET document = ?, expires_at = ? WHERE id = ?",
@@ -552,9 +397,6 @@ def _delete(call: Call) -> Answer:
         _check_etag(call.query.get("etag"), _secret(call.sandbox, call.names["secret"])["etag"])
         _remove(call.sandbox, connection, call.names["secret"])
     return {}
-
-
-# --- versions ----------------------------------------------------------------------------------------------------------
 
 
 def _replication_status(replication: Mapping[str, Any]) -> dict[str, Any]:
@@ -717,9 +559,6 @@ def _disable(call: Call) -> Answer:
 
 def _destroy(call: Call) -> Answer:
     return _changed_state(call, "secretmanager.versions.destroy", "DESTROYED")
-
-
-# --- IAM and locations -------------------------------------------------------------------------------------------------
 
 
 def _get_policy(call: Call) -> Answer:

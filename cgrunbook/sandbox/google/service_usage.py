@@ -101,8 +101,8 @@ def require_enabled(sandbox: Sandbox, service: str) -> None:
     title = TITLES.get(service, service)
     url = f"https://console.developers.google.com/apis/api/{service}/overview?project={number}"
     message = (
-        f"{title} has not been used in project {number} before or it is disabled. Enable it by visiting {url} then retry. If "
-        "you enabled this API recently, wait a few minutes for the action to propagate to our systems and retry."
+        f"{title} has not been used in project {number} before or it is disabled. Enable it by visiting {url} then retry. "
+        "If you enabled this API recently, wait a few minutes for the action to propagate to our systems and retry."
     )
     raise errors.PermissionDenied(
         message,
@@ -138,7 +138,7 @@ def app(sandbox: Sandbox) -> ASGIApp:
     return Service(sandbox, context.SERVICE_USAGE, METHODS, require_enabled)
 
 
-def _known(call: Call, service: str) -> str:
+def _known(service: str) -> str:
     if service not in TITLES:
         raise errors.NotFound(
             f"Not found or permission denied for service(s): {service}.",
@@ -166,13 +166,13 @@ def _service(sandbox: Sandbox, name: str, enabled: bool) -> dict[str, Any]:
 
 def _get(call: Call) -> Answer:
     call.check("serviceusage.services.get")
-    name = _known(call, call.names["service"])
+    name = _known(call.names["service"])
     return _service(call.sandbox, name, is_enabled(call.sandbox, name))
 
 
 def _batch_get(call: Call) -> Answer:
     call.check("serviceusage.services.get")
-    names = [_known(call, name.rpartition("/")[2]) for name in call.query.get("names", [])]
+    names = [_known(name.rpartition("/")[2]) for name in call.query.get("names", [])]
     if not 1 <= len(names) <= 30:
         raise errors.InvalidArgument("Between 1 and 30 services can be got at once.")
     return {"services": [_service(call.sandbox, name, is_enabled(call.sandbox, name)) for name in names]}
@@ -220,7 +220,7 @@ def _operation(call: Call, deed: str, names: list[str], response: dict[str, Any]
 
 def _enable(call: Call) -> Answer:
     call.check("serviceusage.services.enable")
-    name = _known(call, call.names["service"])
+    name = _known(call.names["service"])
     changed = _set_enabled(call.sandbox, [name], enabled=True)
     response = {
         "@type": "type.googleapis.com/google.api.serviceusage.v1.EnableServiceResponse",
@@ -231,7 +231,7 @@ def _enable(call: Call) -> Answer:
 
 def _batch_enable(call: Call) -> Answer:
     call.check("serviceusage.services.enable")
-    names = [_known(call, name) for name in call.body.get("serviceIds", [])]
+    names = [_known(name) for name in call.body.get("serviceIds", [])]
     if not 1 <= len(names) <= 20:
         raise errors.InvalidArgument("Between 1 and 20 services can be enabled at once.")
     changed = _set_enabled(call.sandbox, names, enabled=True)
@@ -244,10 +244,11 @@ def _batch_enable(call: Call) -> Answer:
 
 def _disable(call: Call) -> Answer:
     call.check("serviceusage.services.disable")
-    name = _known(call, call.names["service"])
+    name = _known(call.names["service"])
     if not is_enabled(call.sandbox, name):
         raise errors.FailedPrecondition(
-            f"The service {name} is not enabled for project {call.sandbox.settings.project_number}, so it cannot be disabled."
+            f"The service {name} is not enabled for project {call.sandbox.settings.project_number}, so it cannot be "
+            "disabled."
         )
     _set_enabled(call.sandbox, [name], enabled=False)
     response = {
@@ -270,7 +271,7 @@ def _operation_get(call: Call) -> Answer:
 
 def _generate_identity(call: Call) -> Answer:
     call.check("serviceusage.services.enable")
-    name = _known(call, call.names["service"])
+    name = _known(call.names["service"])
     email, unique_id = call.sandbox.iam.make_agent(name)
     return {
         "name": _FINISHED,

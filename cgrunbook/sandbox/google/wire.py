@@ -27,11 +27,12 @@ _MAX_JSON_DEPTH = 100
 _MAY_HAVE_COLONS = frozenset({"image", "digest"})
 
 #: Parameters that every Google API takes (https://cloud.google.com/apis/docs/system-parameters).
-_SYSTEM_PARAMETERS = frozenset(
+_SYSTEM_NAMES = (
     "alt $alt key $key fields $fields prettyPrint $prettyPrint pp $pp quotaUser $quotaUser userProject $userProject "
-    "access_token oauth_token callback $callback $.xgafv $xgafv uploadType upload_protocol $httpHeaders $outputDefaults "
-    "$unique $userIp trace $ct bearer_token".split()
+    "access_token oauth_token callback $callback $.xgafv $xgafv uploadType upload_protocol $httpHeaders "
+    "$outputDefaults $unique $userIp trace $ct bearer_token"
 )
+_SYSTEM_PARAMETERS = frozenset(_SYSTEM_NAMES.split())
 
 IAM_POLICY = Message(
     "google.iam.v1.Policy",
@@ -293,8 +294,8 @@ def _query(scope: Scope, method: Method) -> tuple[dict[str, Any], bool]:
             shown = key[:100]
             violations.add(
                 "",
-                f"Invalid JSON payload received. Unknown name \"{shown}\": Cannot bind query parameter. Field '{shown}' could "
-                "not be found in request message.",
+                f"Invalid JSON payload received. Unknown name \"{shown}\": Cannot bind query parameter. Field '{shown}' "
+                "could not be found in request message.",
             )
     violations.refuse()
     return found, int_enums
