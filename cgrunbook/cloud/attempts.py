@@ -22,6 +22,10 @@ T = TypeVar("T")
 IsTemporary = Callable[[BaseException], bool]
 
 
+# Seconds too short to wait for: a remainder of rounding must not become another attempt.
+_SHORTEST = 0.001
+
+
 @dataclass(frozen=True)
 class Wait:
     """One wait that a person can be shown, announced before it begins.
@@ -125,7 +129,7 @@ class Attempts:
 
         tries = Retrying(
             retry=retry_if_exception_type(temporary) if isinstance(temporary, tuple) else retry_if_exception(temporary),
-            stop=lambda _state: left() <= 0,
+            stop=lambda _state: left() < _SHORTEST,
             wait=seconds,
             before_sleep=announce,
             sleep=lambda length: self._rest(length, reason),

@@ -174,6 +174,7 @@ def _sandbox(project_id: str, location: str, organization: str) -> Connection:
         raise ParameterError(
             f"location is {location!r}; the sandbox plays no {registry}.", 'Example: location = "us-central1"'
         )
+    _keep_loopback_off_proxies()
     environment = process.environment(running)
     account = environment.get("CLOUDSDK_CORE_ACCOUNT", "")
 
@@ -198,6 +199,14 @@ def _sandbox(project_id: str, location: str, organization: str) -> Connection:
         sign_in="Start the sandbox again: cgrunbook sandbox stop && cgrunbook sandbox start",
         caller=f"user:{account}" if account else _GCLOUD_ACCOUNT,
     )
+
+
+def _keep_loopback_off_proxies() -> None:
+    """Let the HTTP libraries go straight to the sandbox where a proxy is configured; they would ask it for 127.0.0.1."""
+    for name in ("no_proxy", "NO_PROXY"):
+        hosts = [host.strip() for host in os.environ.get(name, "").split(",") if host.strip()]
+        if not {"*", "127.0.0.1"} & set(hosts):
+            os.environ[name] = ",".join([*hosts, "127.0.0.1"])
 
 
 def _google_cloud(project_id: str, location: str, organization: str) -> Connection:
