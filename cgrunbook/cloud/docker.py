@@ -1,0 +1,276 @@
+"""Docker on this machine: its configuration and, where one answers, its engine.
+
+It knows the engine's API through the docker SDK, which is imported only when the engine is asked for. Everything else
+of the runbook works without docker.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from cgrunbook.cloud.attempts import Attempts
+from cgrunbook.cloud.docker_config import DockerConfig, Login
+from cgrunbook.cloud.image_reference import Platform, is_digest
+from cgrunbook.errors import (
+    CgrunbookError,
+    DigestMismatch,
+    ImageNotAvailable,
+    Interrupted,
+    NotSignedIn,
+    PermissionMissing,
+    RegistryError,
+    StepFailed,
+    Temporary,
+)
+
+__all__ = ["Docker", "DockerConfig", "Engine", "EngineLayer", "EngineProgress", "Login"]
+
+_ENGINE_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Whether a docker engine answers.
+
+    Args:
+        reachable: whether it does.
+        version: its version, "" when it does not answer.
+        address: where it was looked for, "" for docker's default.
+        problem: why it does not answer, "" when it does.
+    """
+
+    reachable: bool
+    version: str = ""
+    address: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class EngineLayer:
+    """What the engine says about one layer.
+
+    Args:
+        layer: the short id that docker shows.
+        status: docker's words, such as "Downloading" or "Pull complete".
+        done: bytes of the present status, 0 where none are given.
+        size: bytes of the layer, 0 where it is not known yet.
+    """
+
+    layer: str
+    status: str
+    done: int = 0
+    size: int = 0
+
+
+@dataclass(frozen=True)
+class EngineProgress:
+    """What the engine says about a pull.
+
+    Args:
+        layers: in the order in which the engine named them.
+    """
+
+    layers: tuple[EngineLayer, ...]
+
+
+class Docker:
+    """Docker's configuration and engine.
+
+    Args:
+        config_folder: docker's configuration folder.
+        attempts: its `cancelled` stops a pull.
+        environment: what counts in addition to this process's environment: PATH for helpers, DOCKER_HOST.
+    """
+
+    def __init__(
+        self, config_folder: Path, attempts: Attempts | None = None, environment: Mapping[str, str] | None = None
+    ) -> None:
+        self.config = DockerConfig(config_folder, environment)
+        self._folder = config_folder
+        self._attempts = attempts if attempts is not None else Attempts()
+        self._environment = {**os.environ, **(environment or {})}
+
+    def engine(self) -> Engine:
+        """Ask whether an engine answers; never raises for one that does not.
+
+        Returns:
+            The engine's version, or what keeps it from answering.
+        """
+        address = self._address()
+        try:
+            with self._client() as client:
+                return Engine(True, str(client.version().get("Version", "")), address)
+        except StepFailed as error:
+            return Engine(False, "", address, error.message)
+
+    def pull(
+        self,
+        reference: str,
+        progress: Callable[[EngineProgress], None] | None = None,
+        *,
+        platform: Platform | None = None,
+    ) -> str:
+        """Let the engine pull an image.
+
+        Args:
+            reference: with the registry: "HOST/PATH:TAG" or "HOST/PATH@DIGEST".
+            progress: told of each change, in the calling thread.
+            platform: which platform; None for the engine's own.
+
+        Returns:
+            The digest that the engine pulled, of the index where there is one.
+
+        Raises:
+            ImageNotAvailable: no such image, tag or platform.
+            PermissionMissing: the registry denied it.
+            NotSignedIn: the registry wants credentials, or other ones.
+            DigestMismatch: the engine holds another digest than it pulled.
+            StepFailed: no engine answers, or it fails for another reason.
+            Interrupted: `attempts.cancelled` was set.
+        """
+        name, tag = _split(reference)
+        host = name.partition("/")[0]
+        credentials = self.config.credentials(host)
+        auth = {"username": credentials.username, "password": credentials.password.reveal()} if credentials else {}
+        with self._client() as client, _explained(reference):
+            events = client.pull(
+                name, tag=tag, stream=True, decode=True, auth_config=auth, platform=str(platform) if platform else None
+            )
+            announced = self._follow(events, reference, progress)
+            kept = [str(entry).partition("@")[2] for entry in client.inspect_image(reference).get("RepoDigests") or []]
+        if announced and kept and announced not in kept:
+            raise DigestMismatch(
+                f"docker pull {reference}: the engine pulled {announced}, but keeps {', '.join(kept)}.",
+                f"Remove it with docker image rm {reference}, then pull again.",
+            )
+        digest = announced or next((found for found in kept if is_digest(found)), "")
+        if not digest:
+            raise StepFailed(
+                f"docker pull {reference} ended, but the engine names no digest for it.",
+                f"See what it has: docker image inspect {reference}",
+            )
+        return digest
+
+    def _follow(
+        self, events: Iterator[dict[str, Any]], reference: str, progress: Callable[[EngineProgress], None] | None
+    ) -> str:
+        """Read the engine's events to their end; the digest that they announce, "" for none."""
+        layers: dict[str, EngineLayer] = {}
+        digest = ""
+        for event in events:
+            if self._attempts.cancelled.is_set():
+                raise Interrupted(
+                    f"docker pull {reference} was stopped.", "Run it again: the engine keeps whole layers."
+                )
+            if "error" in event:
+                raise _refused(reference, str(event["error"]))
+            status = str(event.get("status", ""))
+            if status.startswith("Digest: "):
+                digest = status.removeprefix("Digest: ").strip()
+            layer = event.get("id")
+            # The first event's id is the tag.
+            if isinstance(layer, str) and not status.startswith("Pulling from"):
+                detail = event.get("progressDetail") or {}
+                known = layers.get(layer, EngineLayer(layer, ""))
+                size = int(detail.get("total") or known.size)
+                layers[layer] = replace(known, status=status, done=int(detail.get("current") or 0), size=size)
+                if progress is not None:
+                    progress(EngineProgress(tuple(layers.values())))
+        return digest
+
+    @contextmanager
+    def _client(self) -> Iterator[Any]:
+        """The SDK's low-level client, of an engine that answered."""
+        import docker
+        from docker.errors import DockerException
+        from docker.utils import kwargs_from_env
+        from requests.exceptions import RequestException
+
+        try:
+            settings = kwargs_from_env(environment=self._environment)
+            if address := self._address():
+                settings["base_url"] = address
+            client = docker.APIClient(version="auto", timeout=_ENGINE_SECONDS, **settings)
+        except (DockerException, RequestException, OSError, ValueError) as error:
+            raise StepFailed(
+                f"No docker engine answers at {self._address() or 'its usual socket'}: {_cause(error)}.",
+                "Start docker, or go on without: the verified pull needs none.",
+            ) from error
+        try:
+            yield client
+        finally:
+            client.close()
+
+    def _address(self) -> str:
+        """The engine's address: DOCKER_HOST, else the current context's, "" for docker's default."""
+        if host := self._environment.get("DOCKER_HOST", ""):
+            return host
+        # The SDK does not look at contexts, by which Docker Desktop, Colima and others say where their engine is.
+        name = self._environment.get("DOCKER_CONTEXT") or self.config.read().get("currentContext")
+        if not isinstance(name, str) or name in ("", "default"):
+            return ""
+        folder = hashlib.sha256(name.encode()).hexdigest()
+        try:
+            meta = json.loads((self._folder / "contexts" / "meta" / folder / "meta.json").read_bytes())
+            return str(meta["Endpoints"]["docker"]["Host"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise StepFailed(
+                f"Docker's context {name!r} cannot be read: {type(error).__name__}.",
+                "Choose another: docker context use default",
+            ) from error
+
+
+@contextmanager
+def _explained(reference: str) -> Iterator[None]:
+    from docker.errors import APIError, DockerException
+    from requests.exceptions import RequestException
+
+    try:
+        yield
+    except APIError as error:
+        raise _refused(reference, str(error.explanation or error)) from error
+    except (DockerException, RequestException, OSError) as error:
+        raise Temporary(
+            f"docker pull {reference}: the engine stopped answering: {_cause(error)}.",
+            "Start docker, then run this again.",
+        ) from error
+
+
+def _refused(reference: str, text: str) -> CgrunbookError:
+    """The error for what the engine says; it passes the registry's words on, without a status."""
+    said = f"docker pull {reference}: the engine answered: {' '.join(text.split())[:400]}"
+    low = text.lower()
+    if "unauthorized" in low or "unauthenticated" in low or "no basic auth credentials" in low:
+        return NotSignedIn(said, "Sign docker in to the registry (notebook 02), then pull again.", debugging=3)
+    if "manifest unknown" in low or "not found" in low or "no matching manifest" in low:
+        return ImageNotAvailable(
+            said, "Check image, tag and platform; try it at cgr.dev directly (notebook 04).", debugging=3
+        )
+    if "denied" in low or "forbidden" in low:
+        return PermissionMissing(
+            said, "The caller needs roles/artifactregistry.reader on the repository (notebook 04).", debugging=3
+        )
+    return RegistryError(said, "Try the verified pull, which needs no engine; if that works, look at the engine's log.")
+
+
+def _split(reference: str) -> tuple[str, str]:
+    """Name and tag, or digest, as the engine's API wants them apart."""
+    name, at, digest = reference.partition("@")
+    path, colon, tag = name.rpartition(":")
+    if not colon or "/" in tag:
+        path, tag = name, ""
+    return path, digest if at else tag or "latest"
+
+
+def _cause(error: BaseException) -> str:
+    """The innermost reason; the SDK and requests wrap it several times."""
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
+    return f"{type(error).__name__}: {error}"[:300]
