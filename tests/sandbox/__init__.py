@@ -1,0 +1,1 @@
+"""Tests of the sandbox: its process, its wire and the services that it plays."""

@@ -1,0 +1,1 @@
+"""Tests of Google's control planes as the sandbox plays them."""

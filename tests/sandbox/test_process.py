@@ -1,0 +1,270 @@
+"""The sandbox's life: start, stop, reset, kills, and what else can be wrong with a home."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cgrunbook.sandbox import context, process
+
+
+def ask(running: process.Running, host: str, path: str, *, verb: str = "GET", body: Any = None) -> Any:
+    """Call a method of the running sandbox as the operator."""
+    token = running.access_token_file.read_text()
+    request = urllib.request.Request(
+        f"http://{running.hosts[host]}{path}",
+        method=verb,
+        data=None if body is None else json.dumps(body).encode(),
+        headers={"Authorization": f"Bearer {token}"},
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)
+
+
+def enable(running: process.Running, *services: str) -> None:
+    """Enable APIs in the running sandbox."""
+    path = f"/v1/projects/{running.project_id}/services:batchEnable"
+    ask(running, context.SERVICE_USAGE, path, verb="POST", body={"serviceIds": list(services)})
+
+
+def secrets_of(running: process.Running) -> list[str]:
+    """Return the ids of all secrets."""
+    found: list[str] = []
+    token = ""
+    while True:
+        path = f"/v1/projects/{running.project_id}/secrets?pageSize=1000&pageToken={token}"
+        page = ask(running, context.SECRET_MANAGER, path)
+        found += [secret["name"].rpartition("/")[2] for secret in page.get("secrets", ())]
+        token = page.get("nextPageToken", "")
+        if not token:
+            return found
+
+
+def test_a_started_sandbox_answers_at_once_and_every_host_has_its_own_port(sandbox: process.Running) -> None:
+    project = ask(sandbox, context.RESOURCE_MANAGER, f"/v3/projects/{sandbox.project_id}")
+    assert project["name"] == f"projects/{sandbox.project_number}"
+    assert set(sandbox.hosts) == set(context.all_host_names())
+    assert len(set(sandbox.hosts.values())) == len(sandbox.hosts)
+
+
+def test_starting_again_returns_the_running_one(sandbox: process.Running) -> None:
+    assert process.start(sandbox.home) == sandbox
+
+
+def test_several_processes_that_start_at_once_get_the_same_sandbox(home: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from cgrunbook.sandbox import process; "
+        "print(process.start(Path(sys.argv[1])).pid)"
+    )
+    command = [sys.executable, "-c", program, str(home)]
+    starters = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    pids = {starter.communicate(timeout=60)[0].strip() for starter in starters}
+    running = process.status(home)
+    process.stop(home)
+    assert running is not None
+    assert pids == {str(running.running.pid)}
+
+
+def test_state_ports_and_token_survive_a_restart(sandbox: process.Running) -> None:
+    token = sandbox.access_token_file.read_text()
+    enable(sandbox, context.SECRET_MANAGER)
+    path = f"/v1/projects/{sandbox.project_id}/secrets?secretId=kept"
+    ask(sandbox, context.SECRET_MANAGER, path, verb="POST", body={"replication": {"automatic": {}}})
+    assert process.stop(sandbox.home)
+    again = process.start(sandbox.home)
+    assert again.hosts == sandbox.hosts
+    assert again.access_token_file.read_text() == token
+    assert secrets_of(again) == ["kept"]
+
+
+def test_a_port_that_somebody_took_meanwhile_is_replaced(sandbox: process.Running) -> None:
+    process.stop(sandbox.home)
+    taken = sandbox.hosts[context.CGR_DEV]
+    with socket.socket() as thief:
+        thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        thief.bind(("127.0.0.1", int(taken.rpartition(":")[2])))
+        thief.listen()
+        again = process.start(sandbox.home)
+    assert again.hosts[context.CGR_DEV] != taken
+    others = {host: address for host, address in sandbox.hosts.items() if host != context.CGR_DEV}
+    assert {host: address for host, address in again.hosts.items() if host != context.CGR_DEV} == others
+
+
+def test_what_was_acknowledged_survives_kills_at_any_moment(home: Path) -> None:
+    running = process.start(home)
+    enable(running, context.SECRET_MANAGER)
+    acknowledged: list[str] = []
+
+    def write(round_number: int, current: process.Running) -> None:
+        for number in range(1000):
+            name = f"s-{round_number}-{number}"
+            path = f"/v1/projects/{current.project_id}/secrets?secretId={name}"
+            try:
+                ask(current, context.SECRET_MANAGER, path, verb="POST", body={"replication": {"automatic": {}}})
+            except OSError:
+                return  # killed
+            acknowledged.append(name)
+
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        for round_number in range(12):
+            before = len(acknowledged)
+            writing = pool.submit(write, round_number, running)
+            # The kill falls into the middle of a write: after so many of this round were acknowledged.
+            while len(acknowledged) < before + 3 * round_number and not writing.done():
+                pass
+            os.kill(running.pid, signal.SIGKILL)
+            writing.result()
+            running = process.start(home)
+            assert set(acknowledged) <= set(secrets_of(running))
+    process.stop(home)
+    assert acknowledged
+
+
+def test_a_hung_sandbox_is_replaced(sandbox: process.Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "_ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(process, "_STOP_SECONDS", 0.5)
+    os.kill(sandbox.pid, signal.SIGSTOP)
+    again = process.start(sandbox.home)
+    assert again.pid != sandbox.pid
+
+
+def test_a_stale_file_that_names_a_stranger_is_not_believed(home: Path) -> None:
+    running = process.start(home)
+    told = (running.folder / process.SANDBOX_FILE).read_text()
+    process.stop(home)
+    (running.folder / process.SANDBOX_FILE).write_text(told.replace(str(running.pid), "1"))
+    assert process.status(home) is None
+    again = process.start(home)
+    assert again.pid not in {1, running.pid}
+    process.stop(home)
+
+
+def test_stop_leaves_nothing_running_and_says_whether_there_was_something(sandbox: process.Running) -> None:
+    assert process.stop(sandbox.home)
+    assert process.status(sandbox.home) is None
+    assert not process.stop(sandbox.home)
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection(("127.0.0.1", int(sandbox.hosts[context.CGR_DEV].rpartition(":")[2])), timeout=5)
+
+
+def test_stop_and_status_of_a_home_that_never_was_make_none(home: Path) -> None:
+    assert process.status(home) is None
+    assert not process.stop(home)
+    process.reset(home)
+    assert not home.exists()
+
+
+def test_reset_leaves_no_trace(sandbox: process.Running) -> None:
+    process.reset(sandbox.home)
+    assert not sandbox.home.exists()
+
+
+def test_reset_leaves_what_is_not_the_sandboxs(sandbox: process.Running) -> None:
+    (sandbox.home / "other").write_text("kept")
+    process.reset(sandbox.home)
+    assert [path.name for path in sandbox.home.iterdir()] == ["other"]
+
+
+def test_status_tells_size_and_counts(sandbox: process.Running) -> None:
+    enable(sandbox, context.SECRET_MANAGER)
+    path = f"/v1/projects/{sandbox.project_id}/secrets?secretId=one"
+    ask(sandbox, context.SECRET_MANAGER, path, verb="POST", body={"replication": {"automatic": {}}})
+    status = process.status(sandbox.home)
+    assert status is not None
+    assert status.running == sandbox
+    assert status.counts["secrets"] == 1
+    assert status.size_bytes > 0
+
+
+def test_nobody_else_can_read_the_state(sandbox: process.Running) -> None:
+    assert stat.S_IMODE(sandbox.folder.stat().st_mode) == 0o700
+    for path in sandbox.folder.rglob("*"):
+        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
+
+
+def test_ctrl_c_in_the_terminal_does_not_end_it(sandbox: process.Running) -> None:
+    os.kill(sandbox.pid, signal.SIGINT)
+    assert ask(sandbox, context.RESOURCE_MANAGER, f"/v3/projects/{sandbox.project_id}")["state"] == "ACTIVE"
+    assert os.getsid(sandbox.pid) == sandbox.pid
+
+
+def test_a_home_that_is_a_file_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(process.SandboxFailure, match="CGRUNBOOK_HOME"):
+        process.start(tmp_path / "file")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_home_that_may_not_be_written_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0o500)
+    with pytest.raises(process.SandboxFailure, match="CGRUNBOOK_HOME"):
+        process.start(tmp_path / "closed" / "home")
+
+
+def test_a_state_that_is_no_database_is_told_with_the_way_out(home: Path) -> None:
+    folder = process.folder_of(home)
+    folder.mkdir(parents=True)
+    (folder / "state.db").write_bytes(b"no database " * 100)
+    with pytest.raises(process.SandboxFailure, match="sandbox reset"):
+        process.start(home)
+    process.reset(home)
+    running = process.start(home)
+    assert running.pid
+    process.stop(home)
+
+
+def test_the_environment_names_what_clients_read(sandbox: process.Running) -> None:
+    variables = process.environment(sandbox)
+    assert variables["CLOUDSDK_API_ENDPOINT_OVERRIDES_ARTIFACTREGISTRY"] == (
+        f"http://{sandbox.hosts[context.ARTIFACT_REGISTRY]}/"
+    )
+    assert variables["GOOGLE_SECRET_MANAGER_CUSTOM_ENDPOINT"].endswith("/v1/")
+    assert variables["CGRUNBOOK_SANDBOX_DOCKER_HOST"] == sandbox.docker_host("us-central1")
+    path = variables["PATH"].split(os.pathsep)
+    assert path[0] == str(sandbox.bin)
+    assert path[-1] == str(sandbox.fallback_bin)
+    assert variables["CGRUNBOOK_SANDBOX_DOCKER_HOST"] in Path(variables["CONTAINERS_REGISTRIES_CONF"]).read_text()
+
+
+def test_applying_the_environment_twice_does_not_lengthen_path(
+    sandbox: process.Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once = process.environment(sandbox)["PATH"]
+    monkeypatch.setenv("PATH", once)
+    assert process.environment(sandbox)["PATH"] == once
+
+
+def test_an_unknown_location_is_refused_in_a_sentence(sandbox: process.Running) -> None:
+    with pytest.raises(process.SandboxFailure, match="mars-north1"):
+        sandbox.docker_host("mars-north1")
+
+
+def test_a_token_for_somebody_else_is_that_persons(sandbox: process.Running) -> None:
+    token = process.access_token("user:reader@example.com", sandbox.home)
+    path = f"/v1/projects/{sandbox.project_id}:testIamPermissions"
+    request = urllib.request.Request(
+        f"http://{sandbox.hosts[context.RESOURCE_MANAGER]}{path}",
+        data=json.dumps({"permissions": ["resourcemanager.projects.get"]}).encode(),
+        headers={"Authorization": f"Bearer {token}"},
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        assert json.load(answer) == {}
+
+
+def test_importing_the_starter_imports_no_server() -> None:
+    program = (
+        "import sys; import cgrunbook.sandbox.process; "
+        "print([name for name in ('uvicorn', 'starlette', 'cryptography', 'httpx') if name in sys.modules])"
+    )
+    assert subprocess.check_output([sys.executable, "-c", program], text=True).strip() == "[]"
