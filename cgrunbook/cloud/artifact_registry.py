@@ -526,8 +526,8 @@ def _policy(key: str, raw: Any) -> CleanupPolicy:
         tag_prefixes=tuple(condition.tag_prefixes),
         version_name_prefixes=tuple(condition.version_name_prefixes),
         package_name_prefixes=tuple(condition.package_name_prefixes),
-        older_than=condition.older_than,
-        newer_than=condition.newer_than,
+        older_than=condition.older_than if "older_than" in condition else None,
+        newer_than=condition.newer_than if "newer_than" in condition else None,
     )
 
 

@@ -96,6 +96,7 @@ def double(monkeypatch: pytest.MonkeyPatch) -> Iterator[Double]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = -1  # one packet an answer: two would wait for each other (Nagle)
 
         def log_message(self, *_: Any) -> None:
             """Tests are quiet."""
