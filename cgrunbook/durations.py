@@ -31,7 +31,7 @@ def parse(text: str) -> timedelta:
     try:
         return timedelta(seconds=sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text)))
     except OverflowError:
-        raise ValueError(rule) from None
+        return timedelta.max  # longer than Python can say is longer than any limit
 
 
 def in_words(length: timedelta) -> str:

@@ -5,7 +5,10 @@ It knows papermill, nbclient and nbformat. It does not know what a step is, what
 
 from __future__ import annotations
 
+import asyncio
+import copy
 import html
+import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -67,7 +70,7 @@ class Notebook:
     """
 
     def __init__(self, source: Mapping[str, Any], saved_as: Path, shown_as: str) -> None:
-        self._source = nbformat.from_dict(source)
+        self._source = nbformat.reads(json.dumps(source), as_version=4)
         self._saved_as = saved_as
         self._shown_as = shown_as
         self.node: Any = None
@@ -131,7 +134,7 @@ class Notebook:
             remedy: what to do next.
         """
         if self.node is None:
-            self.node = nbformat.v4.upgrade(nbformat.from_dict(self._source))
+            self.node = nbformat.v4.upgrade(copy.deepcopy(self._source))
             self.node.metadata.setdefault("papermill", nbformat.from_dict({}))
         cells = [cell for cell in self.node.cells if ERROR_MARKER_TAG not in cell.metadata.get("tags", [])]
         at = next((place for place, cell in enumerate(cells) if _status(cell) == "failed"), None)
@@ -259,7 +262,8 @@ class _Client(PapermillNotebookClient):  # type: ignore[misc] # papermill is unt
 
     def process_message(self, msg: dict[str, Any], cell: Any, cell_index: int) -> Any:
         if msg["msg_type"] == "execute_input":
-            self._sitting.stop.cell_executes()
+            loop, channels = asyncio.get_running_loop(), self.kc
+            self._sitting.stop.cell_executes(lambda: loop.call_soon_threadsafe(channels.kernel_info))
         elif not msg["msg_type"].startswith("comm"):
             msg["content"] = redact_all(msg["content"])
         return super().process_message(msg, cell, cell_index)

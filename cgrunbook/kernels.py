@@ -72,9 +72,11 @@ class Kernel:
             changes = {"IPYTHONDIR": str(self._folder / "ipython")} | environment
             variables = {key: value for key, value in (os.environ | changes).items() if value is not None}
             run_sync(self.manager.start_kernel)(env=variables, stdout=writer, stderr=writer, cwd=str(Path.cwd()))
-        except BaseException:
+        except BaseException as error:
             os.close(reader)
             shutil.rmtree(self._folder, ignore_errors=True)
+            if isinstance(error, OSError):
+                raise _no_place(error) from error
             raise
         finally:
             os.close(writer)
@@ -208,6 +210,7 @@ class Stop:
         self._grace = grace
         self._kernel: Kernel | None = None
         self._executing = False
+        self._wake: Callable[[], object] = lambda: None
         # Popped by whoever delivers the interrupt: the only thing here that a signal handler and a timer could both do.
         self._tickets = [1]
         self._timer: threading.Timer | None = None
@@ -225,6 +228,8 @@ class Stop:
             with contextlib.suppress(IndexError):
                 self._tickets.pop()
                 self._kernel.interrupt()
+                # ipykernel notes an interrupt of a cell that awaits and sleeps on; whatever comes in next wakes it.
+                self._wake()
 
     @contextlib.contextmanager
     def over(self, kernel: Kernel) -> Iterator[None]:
@@ -248,8 +253,13 @@ class Stop:
         self.wish("timeout")
         self._start_timer(self._grace, lambda: self.wish("timeout"))
 
-    def cell_executes(self) -> None:
-        """The kernel has begun with the cell's code, so it hears an interrupt from now on."""
+    def cell_executes(self, wake: Callable[[], object]) -> None:
+        """The kernel has begun with the cell's code, so it hears an interrupt from now on.
+
+        Args:
+            wake: sends the kernel anything at all; called from any thread and from a signal handler.
+        """
+        self._wake = wake
         self._executing = True
         if self.reason is not None:
             self._deliver()
@@ -291,7 +301,12 @@ def _private_folder() -> Path:
                 return Path(tempfile.mkdtemp(prefix="cgrunbook-", dir=place))
             except OSError as error:
                 cause = error
-    raise StepFailed(
-        f"A kernel's connection file cannot be written in {tempfile.gettempdir()}: {cause or 'its path is too long'}.",
+    raise _no_place(cause) from cause
+
+
+def _no_place(cause: OSError | None) -> StepFailed:
+    why = (cause.strerror or str(cause)) if cause else "its path is too long"
+    return StepFailed(
+        f"A kernel cannot be started: its connection file cannot be written in {tempfile.gettempdir()}: {why}.",
         "Make room there, or set TMPDIR to a folder with a short path that you may write.",
-    ) from cause
+    )

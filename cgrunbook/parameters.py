@@ -412,13 +412,26 @@ def _sentence(problem: Any, values: Mapping[str, Any]) -> str:
         rule = f"must be {problem['ctx']['expected']}"
     examples = Parameters.model_fields[name].examples
     example = f" Example: {examples[0]!r}." if examples else ""
-    return f"{name} is {redact(repr(given))}: {rule}.{example}"
+    return f"{name} is {_short(redact(repr(given)))}: {rule}.{example}"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 100 else f"{text[:60]}... ({len(text)} characters)"
 
 
 def notebook_line(name: str) -> str:
     """The line of a notebook's parameter cell that declares this parameter."""
     field = Parameters.model_fields[name]
     return f"{name}: {type_name(name)} = {json.dumps(field.default) if not isinstance(field.default, bool) else field.default}  # {field.description}"  # noqa: E501 - one line in the cell
+
+
+def markdown_table() -> str:
+    """All parameters as the README lists them."""
+    rows = ["| parameter | default | what it is |", "|---|---|---|"]
+    for name, field in Parameters.model_fields.items():
+        default = json.dumps(field.default)
+        rows.append(f"| `{name}` | `{default}` | {field.description} |")
+    return "\n".join(rows) + "\n"
 
 
 def choices(name: str) -> tuple[str, ...]:

@@ -90,7 +90,7 @@ class Cloud:
         """Docker's configuration file and, where one answers, its engine."""
         from cgrunbook.cloud.docker import Docker
 
-        return Docker(self.connection.docker_config, self.attempts)
+        return Docker(self.connection.docker_config, self.attempts, self.connection.environment)
 
 
 def open_cloud(

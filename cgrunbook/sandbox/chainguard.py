@@ -81,6 +81,8 @@ ROLES: Mapping[str, frozenset[str]] = {
 }
 
 _NAME = re.compile(r"[a-z0-9 ._-]+\Z")  # API reference, name of an identity
+#: A stray newline breaks a pull token (Chainguard's cookbook warns of it); the JWT library would overlook it.
+_JWT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\Z")
 _SESSION_SECONDS = 3600
 _SKEW_SECONDS = 60
 _DEFAULT_KEY_LIFE = timedelta(days=30)
@@ -314,7 +316,7 @@ class Platform:
             .fetchone()
         )
         now = self._now()
-        if row is None or row["expiration"] <= now:
+        if row is None or row["expiration"] <= now or not _JWT.match(password):
             return None
         for key in jwt.PyJWKSet.from_json(row["issuer_keys"]).keys:
             try:

@@ -56,7 +56,7 @@ class EnableApi(Step):
 
     def plan(self, world: World) -> Plan:
         """Whether it is on."""
-        if world.cloud.project.api_enabled(self.api):
+        if world.expects(expected_api(self.api)) or world.cloud.project.api_enabled(self.api):
             return Plan()
         project = world.cloud.connection.project_id
         return Plan(
@@ -75,6 +75,6 @@ class EnableApi(Step):
         """Read the state back."""
         if not world.cloud.project.api_enabled(self.api):
             if world.expects(expected_api(self.api)):
-                return Evidence()
+                return Evidence("will be enabled by then")
             raise StepFailed(f"{self.api} was enabled and is not on.", "Somebody may have disabled it again; look who.")
-        return Evidence({"service": self.api, "state": "ENABLED"})
+        return Evidence("enabled", {"service": self.api, "state": "ENABLED"})

@@ -25,7 +25,7 @@ class CreateRemoteRepository(RemoteRepositoryStep):
         self, repository: str, upstream: str = UPSTREAM, settings: RepositorySettings | None = None
     ) -> None:
         super().__init__(
-            repository, upstream, settings or RepositorySettings(), "Chainguard's public images, pulled through from cgr.dev"
+            repository, upstream, settings or RepositorySettings(), "Public images of Chainguard, pulled through from cgr.dev"
         )
 
     @property

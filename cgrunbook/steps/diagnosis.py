@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from cgrunbook import durations
 from cgrunbook.cloud.artifact_registry import RemoteRepository
-from cgrunbook.cloud.chainctl import PullToken
+from cgrunbook.cloud.pull_token import PullToken
 from cgrunbook.cloud.image_reference import ImageReference, Platform
 from cgrunbook.cloud.registry import BasicCredentials, TokenProbe
 from cgrunbook.errors import CgrunbookError, PermissionMissing, PrerequisiteMissing, StepFailed
@@ -155,7 +155,7 @@ class CheckCredential(Proof):
     def _value(self, world: World, repository: RemoteRepository, secret_id: str, version: str) -> Finding:
         check = "the value is a pull token in its time"
         try:
-            token = PullToken.from_parts(repository.username, world.cloud.secrets.access(secret_id, version))
+            token = PullToken.checked(repository.username, world.cloud.secrets.access(secret_id, version))
         except PermissionMissing as error:
             return _unknown(check, error)
         except CgrunbookError as error:
@@ -319,12 +319,12 @@ class TryFreshRepository(Step):
     def verify(self, world: World) -> Evidence:
         """Say what was seen, and that nothing is left."""
         if not self.wanted:
-            return Evidence({"not tried": "set try_fresh_repository to have it made, tried and taken away"})
+            return Evidence("not asked for (try_fresh_repository)")
         if not self._seen:
             return Evidence(findings=(_not_there(world, self.repository),))
         if world.cloud.repositories.get(self.fresh) is not None:
             raise StepFailed(f"The repository {self.fresh} is still there.", "Delete it by hand.")
-        return Evidence(self._seen)
+        return Evidence("works, and is gone again", self._seen)
 
     def _pull(self, world: World) -> None:
         image = ImageReference.parse(

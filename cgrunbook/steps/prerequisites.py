@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from typing import ClassVar
 
+from cgrunbook.cloud.chainctl import LoginState
 from cgrunbook.cloud.google_errors import narrowest_role
 from cgrunbook.cloud.network import reachable
 from cgrunbook.errors import CgrunbookError, ChainctlMissing, ParameterError, PermissionMissing
@@ -126,7 +127,7 @@ class CheckChainguard(Proof):
         present = _finding("chainctl", chainctl.version)
         if present.mark is Mark.FAIL:
             return Evidence(findings=(_only_for_production(present),))
-        login = _finding("chainctl login", lambda: chainctl.require_login().identity)
+        login = _finding("chainctl login", lambda: _as_whom(chainctl.require_login()))
         if login.mark is Mark.FAIL:
             return Evidence(findings=(present, _only_for_production(login)))
         return Evidence(findings=(present, login, *self._organization(world)))
@@ -152,7 +153,7 @@ class CheckChainguard(Proof):
         return [Finding(Mark.OK, "organisation", name), self._may_create(world, name)]
 
     def _may_create(self, world: World, organization: str) -> Finding:
-        allowed = world.cloud.chainctl.may_create_pull_tokens(organization)
+        allowed = world.cloud.chainctl.status().may_create_pull_tokens(organization)
         check = "may create pull tokens"
         if allowed:
             return Finding(Mark.OK, check, "yes")
@@ -282,9 +283,12 @@ def _packages() -> Finding:
 
 
 def _docker(world: World) -> Finding:
-    version = world.cloud.docker.engine_version()
-    if version:
-        return Finding(Mark.OK, "docker", f"the engine answers, version {version}")
+    try:
+        engine = world.cloud.docker.engine()
+    except CgrunbookError as error:
+        return Finding(Mark.WARN, "docker", error.message, error.remedy)
+    if engine.reachable:
+        return Finding(Mark.OK, "docker", f"the engine answers, version {engine.version}")
     if shutil.which("docker"):
         return Finding(
             Mark.WARN,
@@ -309,6 +313,10 @@ def _signed_in(world: World) -> str:
     world.cloud.connection.access_token()
     who = re.sub(r"^(user|serviceAccount):", "", world.cloud.connection.caller)
     return "signed in" if "$(" in who else f"signed in as {who}"
+
+
+def _as_whom(login: LoginState) -> str:
+    return f"signed in as {login.email or login.identity or 'somebody whom chainctl does not name'}"
 
 
 def _permissions(world: World) -> list[Finding]:

@@ -43,7 +43,7 @@ class CreatePrivateRepository(RemoteRepositoryStep):
         public_repository: str = "",
     ) -> None:
         super().__init__(
-            repository, upstream, settings or RepositorySettings(), "Production images, pulled through from cgr.dev"
+            repository, upstream, settings or RepositorySettings(), "Production images of Chainguard, pulled through from cgr.dev"
         )
         self.secret_id = secret_id
         self.shared = repository == public_repository

@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 from cgrunbook import durations
-from cgrunbook.cloud.chainctl import PullToken
+from cgrunbook.cloud.pull_token import PullToken
 from cgrunbook.cloud.secret_manager import SecretResource, SecretVersion
 from cgrunbook.errors import (
     ChainctlFailed,
@@ -256,7 +256,7 @@ class StorePullToken(Step):
     def verify(self, world: World) -> Evidence:
         """Read back what is stored: not the password, but that it is there and until when it is good."""
         if world.expects(expected_pair(self.secret_id)) or world.expects(expected_secret(self.secret_id)):
-            return Evidence()
+            return Evidence("will be there by then")
         pair = pair_in_use(world, self.secret_id, self.repository)
         if pair is None:
             raise StepFailed(f"The secret {self.secret_id} holds no pull token that is good now.", "Run again.")
@@ -265,7 +265,8 @@ class StorePullToken(Step):
             "username": pair.username,
             "expires": pair.expires or "not written down: this token was stored by somebody else",
         }
-        return Evidence(facts)
+        until = f", good until {pair.expires:%Y-%m-%d}" if pair.expires else ""
+        return Evidence(f"version {pair.version}{until}", facts)
 
     def _commands(self, world: World, organization: str) -> tuple[str, ...]:
         project = world.cloud.connection.project_id
@@ -311,7 +312,7 @@ class StorePullToken(Step):
         newer = [v for v in world.cloud.secrets.versions(self.secret_id) if v.number > claim.known and v.enabled]
         for version in newer:
             try:
-                token = PullToken.from_parts(claim.username, world.cloud.secrets.access(self.secret_id, version.number))
+                token = PullToken.checked(claim.username, world.cloud.secrets.access(self.secret_id, version.number))
             except PermissionMissing:
                 # Whoever may not read it may still hand it to Artifact Registry, which tries the pair before it takes it.
                 return version

@@ -101,6 +101,7 @@ class PullImage(Proof):
         first = registry.pull(path, image.reference, self.platform, _report(world, f"pulling {image}"))
         again = registry.pull(path, image.reference, self.platform, _report(world, f"pulling {image} again"))
         comparison = why_not or self._compare(world, image, at_cgr, first)
+        size = f"{first.bytes / 1e6:.1f} MB in {len(first.layers)} layers"
         facts: dict[str, Any] = {
             "digest": first.digest,
             "compared with cgr.dev": comparison,
@@ -112,7 +113,7 @@ class PullImage(Proof):
             "second pull": f"{again.seconds:.2f} s",
             "layers": [{"layer": layer.digest, "bytes": layer.size} for layer in first.layers],
         }
-        return Evidence(facts, commands=(f"docker pull {registry.host.address}/{path}:{image.reference}",))
+        return Evidence(f"{comparison.partition(':')[0]} as cgr.dev's; {size}" if not why_not else size, facts, commands=(f"docker pull {registry.host.address}/{path}:{image.reference}",))
 
     def _reference(self, world: World) -> ImageReference:
         if "/" in self.image:

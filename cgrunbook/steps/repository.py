@@ -177,7 +177,7 @@ class RemoteRepositoryStep(Step):
     def verify(self, world: World) -> Evidence:
         """Read it back."""
         if world.expects(expected_repository(self.repository)):
-            return Evidence()
+            return Evidence("will be there by then")
         there = world.cloud.repositories.get(self.repository)
         if there is None:
             raise StepFailed(f"The repository {self.repository} is not there after it was made.", "Run again.")
@@ -192,7 +192,8 @@ class RemoteRepositoryStep(Step):
             "clean-up": _policies_in_words(there),
             "vulnerability scanning": _scanning_in_words(there),
         }
-        return Evidence(facts)
+        signs_in = f", signs in as {there.username[-16:]}" if there.username else ""
+        return Evidence(f"{there.upstream} behind it{signs_in}", facts)
 
     def _wanted(self, world: World, there: RemoteRepository | None) -> RemoteRepository:
         """The repository as it is asked for, on the ground of what is there."""

@@ -146,7 +146,7 @@ class CreateSecret(Step):
         """Read it back."""
         there = require_secret(world, self.secret_id)
         if there is None:
-            return Evidence()
+            return Evidence("will be there by then")
         facts: dict[str, Any] = {
             "secret": world.cloud.project.with_id(there.name),
             "replication": _places(there),
@@ -154,7 +154,7 @@ class CreateSecret(Step):
             "expires": there.expire_time or "never",
             "rotation notice": _rotation_in_words(there),
         }
-        return Evidence(facts)
+        return Evidence(f"replication {_places(there)}", facts)
 
     def _wanted(self, world: World, there: SecretResource | None) -> SecretResource:
         settings = self.settings
@@ -266,14 +266,14 @@ class GrantSecretAccess(Step):
     def verify(self, world: World) -> Evidence:
         """Read the policy back."""
         if require_secret(world, self.secret_id) is None:
-            return Evidence()
+            return Evidence("will be granted by then")
         member = self._member(world)
         if not world.cloud.secrets.has_grant(self.secret_id, member, ACCESSOR):
             raise StepFailed(
                 f"The grant of {ACCESSOR} to {member} on the secret {self.secret_id} is gone again.",
                 "Somebody or something removes it (a policy controller?); find out who, then run again.",
             )
-        return Evidence({"member": member, "role": ACCESSOR, "on": f"the secret {self.secret_id} alone"})
+        return Evidence("on this secret alone", {"member": member, "role": ACCESSOR, "on": f"the secret {self.secret_id} alone"})
 
     def _member(self, world: World) -> str:
         return f"serviceAccount:{world.cloud.project.service_agent_email()}"

@@ -122,22 +122,24 @@ class Evidence:
     """What was read back after a step.
 
     Args:
+        brief: one line for a table.
         facts: names and plain values, in the order in which a person wants them.
         findings: the checks, when the step is one that checks.
         commands: how the same can be looked at by hand.
     """
 
+    brief: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
     commands: tuple[str, ...] = ()
 
     @property
     def in_brief(self) -> str:
-        """One line for a table."""
-        if self.findings:
-            counts = [(mark, sum(finding.mark is mark for finding in self.findings)) for mark in Mark]
-            return ", ".join(f"{count} {mark.value}" for mark, count in counts if count)
-        return "; ".join(f"{name} {value}" for name, value in list(self.facts.items())[:2])
+        """One line for a table: what the step says, or how its checks came out."""
+        if self.brief:
+            return self.brief
+        counts = [(mark, sum(finding.mark is mark for finding in self.findings)) for mark in Mark]
+        return ", ".join(f"{count} {mark.value}" for mark, count in counts if count)
 
 
 @dataclass(frozen=True)

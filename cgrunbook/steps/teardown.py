@@ -94,7 +94,7 @@ class TearDown(Step):
         if world.cloud.project.api_enabled(SECRET_MANAGER) and world.cloud.secrets.get(self.secret_id) is not None:
             left.append(f"secret {self.secret_id}")
         facts: dict[str, Any] = {"left": left or "nothing of it"}
-        return Evidence(facts)
+        return Evidence(f"left: {', '.join(left) or 'nothing'}", facts)
 
     def _existing(self, world: World) -> list[str]:
         if not world.cloud.project.api_enabled(ARTIFACT_REGISTRY):

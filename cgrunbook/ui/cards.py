@@ -63,6 +63,9 @@ def result_card(result: Result) -> dict[str, str]:
     if result.evidence.findings:
         html.append(_findings_html(result.evidence.findings))
         text += [f"  {line}" for line in _findings_text(result.evidence.findings)]
+    if result.evidence.brief and not result.evidence.facts:
+        html.append(f'<p style="margin:4px 0">{escape(result.evidence.brief)}</p>')
+        text.append(f"  {result.evidence.brief}")
     if result.evidence.facts:
         html.append(_facts_html(result.evidence.facts))
         text += [f"  {line}" for line in _facts_text(result.evidence.facts)]
@@ -115,15 +118,15 @@ def target_card(notebook: str, params: Parameters, names: Iterable[str], target:
         if params.target == "sandbox"
         else f"Google Cloud, project {target['project_id']}"
     )
-    doing = "lists what it would change and changes nothing" if params.mode == "plan" else "makes the changes"
+    doing = "; it lists what it would change, and changes nothing" if params.mode == "plan" else ""
     rows = {name: getattr(params, name) for name in NAMES if name in set(names)}
     rows |= {name: value for name, value in target.items() if name in rows}
     colour = "#6e7781"
     html = [
-        _head("▸", notebook, f"works on {where}, and {doing}", "", colour),
+        _head("▸", notebook, f"works on {where}{doing}", "", colour),
         _facts_html({name: _shown(value) for name, value in rows.items()}),
     ]
-    text = [f"▸ {notebook}: works on {where}, and {doing}", *(f"  {line}" for line in _facts_text(rows))]
+    text = [f"▸ {notebook}: works on {where}{doing}", *(f"  {line}" for line in _facts_text(rows))]
     return mimebundle(_frame(html, colour), "\n".join(text))
 
 

@@ -1,0 +1,149 @@
+"""Docker, where somebody has it: signing it in at the regional host, and letting its engine pull too.
+
+It knows which login lasts and which does not. Docker's files and engine are the cloud floor's affair.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import Any, ClassVar, Literal
+
+from cgrunbook.cloud.docker import EngineProgress
+from cgrunbook.cloud.image_reference import ImageReference
+from cgrunbook.errors import DigestMismatch, StepFailed
+from cgrunbook.steps.apis import ARTIFACT_REGISTRY, require_api
+from cgrunbook.steps.pull_token import organization_of
+from cgrunbook.steps.pulling import path_through
+from cgrunbook.steps.step import Change, Evidence, Outcome, Plan, Progress, Proof, Section, Step, World
+
+HELPER = "gcloud"
+
+# What docker.pkg.dev takes as the name of whoever shows an OAuth access token for a password.
+_TOKEN_USER = "oauth2accesstoken"  # noqa: S105 - a user name
+
+
+class SignDockerIn(Step):
+    """Let docker sign in at the location's docker.pkg.dev, leaving the rest of its configuration as it is.
+
+    Args:
+        how: `credential-helper`, `access-token`, `none`, or `auto` for the first where gcloud is there, else the second.
+    """
+
+    section: ClassVar = Section.TESTING_DEVELOPER
+    why: ClassVar = "A repository is private until somebody opens it, so docker has to say who is pulling."
+
+    def __init__(self, how: Literal["auto", "credential-helper", "access-token", "none"] = "auto") -> None:
+        self.how = how
+
+    title = "Sign docker in"
+
+    def plan(self, world: World) -> Plan:
+        """Whether docker would sign in as wanted."""
+        host = world.cloud.connection.artifact_registry_host.address
+        login = world.cloud.docker.config.login(host)
+        how = self._how(world)
+        expected = f"docker login at {host}"
+        if how == "none" or world.expects(expected) or (how == "credential-helper" and login.helper == HELPER):
+            return Plan()
+        before = str(login) if login.kind != "none" else None
+        if how == "credential-helper":
+            return Plan(
+                Outcome.UPDATED,
+                (Change("docker's configuration", f"credHelpers.{host}", before, HELPER),),
+                (f"gcloud auth configure-docker {host}",),
+                makes=(expected,),
+            )
+        return Plan(
+            Outcome.UPDATED,
+            (Change("docker's configuration", f"auths.{host}", before, "an access token that lasts an hour"),),
+            (
+                f"gcloud auth print-access-token |\n  docker login https://{host} --username={_TOKEN_USER} --password-stdin",
+            ),
+            makes=(expected,),
+            notes=("The token is good for an hour. With gcloud installed, its credential helper lasts.",),
+        )
+
+    def apply(self, world: World, plan: Plan) -> None:
+        """Write the one entry."""
+        host = world.cloud.connection.artifact_registry_host.address
+        world.progress(Progress("writing docker's configuration"))
+        if self._how(world) == "credential-helper":
+            world.cloud.docker.config.add_credential_helper(host, HELPER)
+        else:
+            world.cloud.docker.config.login_with_token(host, _TOKEN_USER, world.cloud.connection.access_token())
+
+    def verify(self, world: World) -> Evidence:
+        """Read the entry back."""
+        host = world.cloud.connection.artifact_registry_host
+        login = world.cloud.docker.config.login(host.address)
+        if self.how != "none" and login.kind == "none" and not world.expects(f"docker login at {host.address}"):
+            raise StepFailed(f"Docker still has no login for {host.address}.", "Look at its configuration, then run again.")
+        facts: dict[str, Any] = {"registry": host.name, "docker signs in with": str(login)}
+        return Evidence(str(login).partition(": ")[2], facts)
+
+    def _how(self, world: World) -> str:
+        if self.how != "auto":
+            return self.how
+        path = world.cloud.connection.environment.get("PATH") or os.environ.get("PATH")
+        found = shutil.which(f"docker-credential-{HELPER}", path=path)
+        return "credential-helper" if found else "access-token"
+
+
+class PullWithDocker(Proof):
+    """Let the docker engine pull the image too, and compare its digest with the registry's.
+
+    Args:
+        image: with its namespace; without one it is your organisation's.
+        repository: the remote repository to pull through.
+        organization: for an image without namespace.
+        wanted: whether to do it at all.
+    """
+
+    waits_for_apply: ClassVar = True
+    section: ClassVar = Section.TESTING_DEVELOPER
+    why: ClassVar = "The guide ends with a docker pull; here it also says whether what docker has is what the registry has."
+
+    def __init__(self, image: str, repository: str, *, organization: str = "", wanted: bool = False) -> None:
+        self.image = image
+        self.repository = repository
+        self.organization = organization
+        self.wanted = wanted
+
+    @property
+    def title(self) -> str:
+        """What the step does."""
+        return f"Pull {self.image} with docker"
+
+    def verify(self, world: World) -> Evidence:
+        """Pull and compare, where it is wanted and an engine answers."""
+        if not self.wanted:
+            return Evidence("not asked for (docker_pull)")
+        engine = world.cloud.docker.engine()
+        if not engine.reachable:
+            raise StepFailed(f"docker_pull is set, and no docker engine answers: {engine.problem}", "Start it, or unset it.")
+        require_api(world, ARTIFACT_REGISTRY)
+        image = ImageReference.parse(
+            self.image if "/" in self.image else f"{organization_of(world, self.organization)}/{self.image}"
+        )
+        path = path_through(world, self.repository, image)
+        registry = world.cloud.artifact_registry_host
+        separator = "@" if image.digest else ":"
+        reference = f"{registry.host.address}/{path}{separator}{image.reference}"
+
+        def report(progress: EngineProgress) -> None:
+            known = [layer for layer in progress.layers if layer.size]
+            done = sum(layer.done for layer in known)
+            world.progress(Progress(f"docker pulls {image}", done, sum(layer.size for layer in known) or None))
+
+        digest = world.cloud.docker.pull(reference, report)
+        expected = registry.resolve(path, image.reference).digest
+        if digest != expected:
+            raise DigestMismatch(
+                f"docker has {digest} for {image}, and the registry {expected}.", "Pull again; the tag may have just moved."
+            )
+        return Evidence(
+            "the same digest as the registry's",
+            {"digest": digest, "compared with the registry": "the same digest", "docker engine": engine.version},
+            commands=(f"docker pull {reference}",),
+        )

@@ -1,0 +1,94 @@
+"""The committed notebooks say what happens: nbval executes each anew and compares every output."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+
+from cgrunbook import parameters
+from tests.notebooks.worlds import NAMES, NOTEBOOKS, ROOT, world_for
+
+HERE = Path(__file__).parent
+
+# What differs from machine to machine; everything else is compared.
+NOT_COMPARED = {("01_prerequisites", "await book.perform(steps.CheckThisMachine())")}
+
+
+def read(name):
+    return nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
+
+
+def code_cells(name):
+    return [cell for cell in read(name).cells if cell.cell_type == "code"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_notebook_executed_anew_says_the_same(name):
+    command = [
+        *(sys.executable, "-m", "pytest", "--quiet", "-c", str(HERE / "nbval.ini"), "--rootdir", str(ROOT)),
+        *("-p", "no:randomly", "-p", "no:xdist", "-p", "no:cacheprovider"),
+        *("--nbval", "--nbval-current-env", "--nbval-cell-timeout", "60", "--nbval-sanitize-with", str(HERE / "sanitize.cfg")),
+        str(NOTEBOOKS / f"{name}.ipynb"),
+    ]
+    with world_for(name) as environment:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-6000:]
+    assert f"{len(code_cells(name))} passed" in done.stdout
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_code_cell_was_executed_in_order_and_none_failed(name):
+    cells = code_cells(name)
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    assert not [output for cell in cells for output in cell.outputs if output.output_type == "error"]
+    assert "widgets" not in read(name).metadata
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_only_what_differs_between_machines_is_left_uncompared(name):
+    ignored = {(name, cell.source) for cell in code_cells(name) if "nbval-ignore-output" in cell.metadata.get("tags", [])}
+    assert ignored == {pair for pair in NOT_COMPARED if pair[0] == name}
+    tags = {tag for cell in read(name).cells for tag in cell.metadata.get("tags", [])}
+    assert tags <= {"parameters", "nbval-ignore-output"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_parameter_cell_is_what_the_declaration_says(name):
+    [cell] = [cell for cell in code_cells(name) if "parameters" in cell.metadata.get("tags", [])]
+    names = [line.partition(":")[0] for line in cell.source.splitlines()]
+    assert cell.source.splitlines() == [parameters.notebook_line(parameter) for parameter in names]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_papermill_reads_each_parameter_with_its_type_and_its_help(name):
+    seen = papermill.inspect_notebook(str(NOTEBOOKS / f"{name}.ipynb"))
+    [cell] = [cell for cell in code_cells(name) if "parameters" in cell.metadata.get("tags", [])]
+    assert list(seen) == [line.partition(":")[0] for line in cell.source.splitlines()]
+    for parameter, found in seen.items():
+        assert found["inferred_type_name"] == parameters.type_name(parameter)
+        assert found["help"] == parameters.Parameters.model_fields[parameter].description
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_cell_is_short_and_holds_no_logic(name):
+    for cell in code_cells(name):
+        if "parameters" in cell.metadata.get("tags", []):
+            continue
+        assert len(cell.source.splitlines()) <= 12, cell.source
+        assert not re.search(r"^\s*(if|while|def|class|try|import os|import subprocess)\b", cell.source, re.MULTILINE), cell.source
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_step_is_introduced_and_links_lead_somewhere(name):
+    cells = read(name).cells
+    assert cells[0].cell_type == "markdown"
+    assert cells[0].source.startswith("# ")
+    for cell in cells:
+        for link in re.findall(r"\]\(<?([^)>]+)>?\)", cell.source):
+            assert link.startswith("https://edu.chainguard.dev/") or (NOTEBOOKS / link).exists(), link

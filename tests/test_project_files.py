@@ -1,0 +1,68 @@
+"""The files around the code say what the code says."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from cgrunbook import journal, parameters
+
+ROOT = Path(__file__).parents[1]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = PYPROJECT["project"]
+
+
+def constraints() -> dict[str, str]:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    return dict(line.split(" ;")[0].strip().split("==") for line in lines if "==" in line)
+
+
+def requirements() -> list[Requirement]:
+    extras = PROJECT["optional-dependencies"]
+    texts = [*PROJECT["dependencies"], *(text for extra in extras.values() for text in extra)]
+    return [Requirement(text) for text in texts if not text.startswith("cgrunbook[")]
+
+
+def test_each_requirement_has_a_lower_bound_and_a_tested_version_that_meets_it():
+    tested = {canonicalize_name(name): version for name, version in constraints().items()}
+    for requirement in requirements():
+        assert any(specifier.operator == ">=" for specifier in requirement.specifier), requirement
+        assert requirement.specifier.contains(tested[canonicalize_name(requirement.name)]), requirement
+
+
+def test_the_conda_environment_asks_for_the_same_python_and_the_same_versions():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    python, pip, packages = environment["dependencies"]
+    assert python == f"python {PROJECT['requires-python']}"
+    assert pip == "pip"
+    assert packages["pip"] == ["--constraint constraints.txt", "--editable .[test]"]
+
+
+def test_the_readme_lists_each_parameter_with_its_default_and_its_help():
+    readme = (ROOT / "README.md").read_text()
+    table = re.search(r"<!-- parameters: .*?-->\n(.*?)<!-- /parameters -->", readme, re.DOTALL)
+    assert table is not None
+    assert table[1].strip() == parameters.markdown_table().strip()
+
+
+def test_the_documented_schema_of_the_record_is_the_one_in_use():
+    assert (ROOT / "docs" / "record.schema.json").read_text() == journal.record_schema()
+
+
+def test_the_readme_names_every_exit_code():
+    readme = (ROOT / "README.md").read_text()
+    for code in (0, 1, 2, 3, 4, 130, 138):
+        assert f"| {code} |" in readme
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    code = "import sys, cgrunbook; print([m for m in ('google', 'IPython', 'papermill', 'pydantic') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

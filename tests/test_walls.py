@@ -1,0 +1,64 @@
+"""The house keeps its shape: an import only goes down, and the sandbox stands apart (DESIGN, section 3)."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import cgrunbook
+
+PACKAGE = Path(cgrunbook.__file__).parent
+
+# Lowest first. A module may import from its own floor and from those below.
+FLOORS = (
+    ("errors", "redaction", "durations", "image_reference", "parameters"),
+    ("cloud",),
+    ("steps",),
+    ("journal", "runbook"),
+    ("ui", "headless", "engine", "kernels", "report"),
+    ("cli",),
+)
+LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports_of(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "cgrunbook":
+            parts = node.module.split(".")
+            found |= {".".join([*parts, alias.name]) for alias in node.names} if len(parts) == 1 else {node.module}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names if alias.name.split(".")[0] == "cgrunbook"}
+    return {name for name in found if name != "cgrunbook" and not name.endswith(".__version__")}
+
+
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py" or path.parent != PACKAGE)
+
+
+def test_every_room_of_the_house_stands_on_a_floor():
+    assert {room_of(path) for path in MODULES} - {"sandbox"} == set(LEVEL)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_an_import_only_goes_down(path):
+    room = room_of(path)
+    for name in imports_of(path):
+        other = name.split(".")[1]
+        if room == "sandbox":
+            assert other == "sandbox", f"the sandbox must not know {name}"
+        elif other == "sandbox":
+            assert name == "cgrunbook.sandbox" or name.startswith("cgrunbook.sandbox.process"), name
+            assert path.relative_to(PACKAGE).as_posix() in {"cloud/connection.py", "cli.py"}, f"only starts it: {name}"
+        else:
+            assert LEVEL[other] <= LEVEL[room], f"{room} is below {other}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_every_module_says_what_it_knows(path):
+    assert ast.get_docstring(ast.parse(path.read_text())), "a module opens by saying what it knows and what it does not"
