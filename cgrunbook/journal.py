@@ -1,7 +1,7 @@
 """What is remembered of a run: the journal, line by line as it happens, and the record that is read out of it.
 
-The journal is the only thing written while a run works; the record holds nothing that the journal does not. It knows the run folder
-and the shape of both files, and not how a step is performed.
+The journal is the only thing written while a run works; the record holds nothing that the journal does not. It knows
+the run folder and the shape of both files, and not how a step is performed.
 """
 
 from __future__ import annotations
@@ -228,8 +228,9 @@ class NotebookRecord(BaseModel):
 class Record(BaseModel):
     """The record of a run, as `record.json` holds it.
 
-    `exit_code` follows the command line: 0 done, 1 a step failed, 2 bad parameters, 3 a prerequisite is missing, 4 a plan
-    found something to change, 130 interrupted, 138 the kernel died; null when the run was killed before it could say.
+    `exit_code` follows the command line: 0 done, 1 a step failed, 2 bad parameters, 3 a prerequisite is missing, 4 a
+    plan found something to change, 130 interrupted, 138 the kernel died; null when the run was killed before it could
+    say.
     """
 
     format: Literal["cgrunbook.record/1"] = "cgrunbook.record/1"
@@ -322,7 +323,10 @@ def _take_into_notebook(notebook: NotebookRecord, line: Line) -> None:
     if line.event == "step-started":
         notebook.steps.append(
             StepRecord(
-                number=line.step, title=str(data.get("title", "")), section=str(data.get("section", "")), started=line.time
+                number=line.step,
+                title=str(data.get("title", "")),
+                section=str(data.get("section", "")),
+                started=line.time,
             )
         )
         return

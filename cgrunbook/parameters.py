@@ -1,7 +1,7 @@
 """Every parameter of the notebooks, declared once: type, default, help, rule.
 
-The notebooks' parameter cells, the command line's `-p`, the form and the README's table all follow from here; tests hold them to it.
-It knows what a value may look like, and nothing of what is done with it.
+The notebooks' parameter cells, the command line's `-p`, the form and the README's table all follow from here; tests
+hold them to it. It knows what a value may look like, and nothing of what is done with it.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cgrunbook import durations
-from cgrunbook.errors import ParameterError
 from cgrunbook.cloud.image_reference import ImageReference
+from cgrunbook.errors import ParameterError
 from cgrunbook.redaction import redact
 
 UPSTREAM = "https://cgr.dev/"
@@ -121,7 +121,9 @@ def _not_empty(items: list[str]) -> list[str]:
     return items
 
 
-_REPOSITORY_RULE = "must have 1 to 63 lower-case letters, digits and hyphens, begin with a letter and not end with a hyphen"
+_REPOSITORY_RULE = (
+    "must have 1 to 63 lower-case letters, digits and hyphens, begin with a letter and not end with a hyphen"
+)
 _ProjectId = Annotated[
     str,
     AfterValidator(
@@ -188,18 +190,21 @@ class Parameters(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     target: Annotated[Literal["sandbox", "google-cloud"], Field(description="where to work")] = "sandbox"
-    mode: Annotated[
-        Literal["apply", "plan"], Field(description="apply makes the changes, plan only lists them")
-    ] = "apply"
+    mode: Annotated[Literal["apply", "plan"], Field(description="apply makes the changes, plan only lists them")] = (
+        "apply"
+    )
     project_id: Annotated[
         _ProjectId,
-        Field(description="the Google Cloud project; empty takes gcloud's, or the sandbox's own", examples=["my-project"]),
+        Field(
+            description="the Google Cloud project; empty takes gcloud's, or the sandbox's own", examples=["my-project"]
+        ),
     ] = ""
     location: Annotated[
         _Location, Field(description="where the repositories are", examples=["us-central1", "europe-west1", "us"])
     ] = "us-central1"
     repository: Annotated[
-        _Repository, Field(description="the remote repository for developer images", examples=["chainguard-pull-through"])
+        _Repository,
+        Field(description="the remote repository for developer images", examples=["chainguard-pull-through"]),
     ] = "chainguard-pull-through"
     private_repository: Annotated[
         _Repository,
@@ -229,12 +234,17 @@ class Parameters(BaseModel):
         _Platform, Field(description="the platform whose layers are pulled", examples=["linux/amd64", "linux/arm64"])
     ] = "linux/amd64"
     description: Annotated[
-        str, AfterValidator(_form(r"[^\r\n]*", "must be one line", longest=1024)), Field(description="the repository's text")
+        str,
+        AfterValidator(_form(r"[^\r\n]*", "must be one line", longest=1024)),
+        Field(description="the repository's text"),
     ] = ""
     labels: Annotated[
         list[Annotated[str, AfterValidator(_label)]],
         AfterValidator(_labels),
-        Field(description="labels for what is made, each as key, equals sign, value; managed-by is added", examples=[["team=platform"]]),
+        Field(
+            description="labels for what is made, each as key, equals sign, value; managed-by is added",
+            examples=[["team=platform"]],
+        ),
     ] = []
     kms_key_name: Annotated[
         _KmsKey, Field(description="a customer-managed key; empty leaves encryption to Google; fixed once created")
@@ -242,10 +252,13 @@ class Parameters(BaseModel):
     cleanup_older_than: Annotated[
         str,
         AfterValidator(_age),
-        Field(description="clean-up policy, deletes cached versions older than this; empty makes none", examples=["720h"]),
+        Field(
+            description="clean-up policy, deletes cached versions older than this; empty makes none", examples=["720h"]
+        ),
     ] = ""
     cleanup_keep: Annotated[
-        int, Field(ge=0, le=1000, description="clean-up policy, but keeps this many versions of each image; 0 makes none")
+        int,
+        Field(ge=0, le=1000, description="clean-up policy, but keeps this many versions of each image; 0 makes none"),
     ] = 0
     cleanup_dry_run: Annotated[bool, Field(description="clean-up policies only log what they would delete")] = True
     vulnerability_scanning: Annotated[
@@ -258,7 +271,8 @@ class Parameters(BaseModel):
     ] = "auto"
     docker_pull: Annotated[bool, Field(description="pull with the docker engine too, where one answers")] = False
     secret_id: Annotated[
-        _SecretId, Field(description="the secret that holds the pull token's password", examples=["chainguard-pull-token"])
+        _SecretId,
+        Field(description="the secret that holds the pull token's password", examples=["chainguard-pull-token"]),
     ] = "chainguard-pull-token"
     token_ttl: Annotated[
         str,
@@ -267,7 +281,10 @@ class Parameters(BaseModel):
     ] = "720h"
     secret_locations: Annotated[
         list[_Location],
-        Field(description="where the secret is kept; empty lets Google choose; fixed once created", examples=[["us-east1"]]),
+        Field(
+            description="where the secret is kept; empty lets Google choose; fixed once created",
+            examples=[["us-east1"]],
+        ),
     ] = []
     secret_expires_after: Annotated[
         str,
@@ -280,7 +297,9 @@ class Parameters(BaseModel):
     rotation_period: Annotated[
         str,
         AfterValidator(_period),
-        Field(description="how often the topic is told; a notice only, 05_rotate_pull_token does it", examples=["600h"]),
+        Field(
+            description="how often the topic is told; a notice only, 05_rotate_pull_token does it", examples=["600h"]
+        ),
     ] = ""
     try_fresh_repository: Annotated[
         bool, Field(description="debugging makes a second repository with the same settings, tries it, removes it")
@@ -288,9 +307,7 @@ class Parameters(BaseModel):
     wait_limit: Annotated[
         int, Field(ge=1, le=7200, description="seconds to wait for what is known to pass, such as IAM's propagation")
     ] = 600
-    confirm: Annotated[
-        str, Field(description="teardown deletes only when this is the value of repository")
-    ] = ""
+    confirm: Annotated[str, Field(description="teardown deletes only when this is the value of repository")] = ""
 
     @model_validator(mode="after")
     def _belong_together(self) -> Parameters:

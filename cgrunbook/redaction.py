@@ -1,7 +1,7 @@
 """Secrets that cannot be shown, and the filter that all output passes.
 
-`Secret` is the first net: no way of printing, formatting or pickling it gives its value away. `redact` is the second: it
-masks every value that a living `Secret` holds and whatever has the shape of a credential. It knows no service.
+`Secret` is the first net: no way of printing, formatting or pickling it gives its value away. `redact` is the second:
+it masks every value that a living `Secret` holds and whatever has the shape of a credential. It knows no service.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
 """How a step is performed: plan, show, approve, journal, apply, verify, record.
 
-It knows the order of these and keeps the journal. It knows no step of the guide, and it shows and asks only through the `Face` it is given.
+It knows the order of these and keeps the journal. It knows no step of the guide, and it shows and asks only through
+the `Face` it is given.
 """
 
 from __future__ import annotations
 
-import asyncio
 import ast
+import asyncio
 import os
 import threading
 import time
@@ -14,6 +15,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -160,7 +162,10 @@ class Runbook:
             except CgrunbookError as failed:
                 error = failed
             except (asyncio.CancelledError, KeyboardInterrupt) as interrupt:
-                error, cause = Interrupted(f"{step.title}: interrupted.", "Run it again: it goes on where it ended."), interrupt
+                error, cause = (
+                    Interrupted(f"{step.title}: interrupted.", "Run it again: it goes on where it ended."),
+                    interrupt,
+                )
             except Exception as unexpected:  # noqa: BLE001 - a defect must end as a journaled, redacted failure
                 error, cause = _defect(step, unexpected), unexpected
             if error and outcome is not Outcome.DECLINED:
@@ -189,8 +194,7 @@ class Runbook:
                 self._write("declined", number)
                 raise Declined(f"{step.title}: declined; nothing was changed.", "Run the cell again to be asked again.")
             self._write("approved", number)
-            agreed = plan
-            plan, outcome = await self._in_thread(lambda agreed=agreed: self._apply_alone(number, step, agreed=agreed))
+            plan, outcome = await self._in_thread(partial(self._apply_alone, number, step, agreed=plan))
             if outcome is not Outcome.PLANNED:
                 return plan, outcome
             # The world has changed since the plan was shown: what was approved is not what would be done now.
@@ -224,7 +228,7 @@ class Runbook:
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
-        from filelock import FileLock, Timeout  # noqa: PLC0415 - a plan needs none
+        from filelock import FileLock, Timeout
 
         connection = self.cloud.connection
         folder = _home() / "locks"
@@ -234,7 +238,9 @@ class Runbook:
         def acquire() -> None:
             lock.acquire(timeout=0)
 
-        self._attempts.run(acquire, reason=f"another run to finish its step on {connection.project_id}", temporary=(Timeout,))
+        self._attempts.run(
+            acquire, reason=f"another run to finish its step on {connection.project_id}", temporary=(Timeout,)
+        )
         try:
             yield
         finally:
@@ -419,6 +425,6 @@ def _defect(step: Step, error: Exception) -> StepFailed:
 
 
 def _home() -> Path:
-    from platformdirs import user_data_dir  # noqa: PLC0415 - only a lock needs it
+    from platformdirs import user_data_dir
 
     return Path(os.environ.get("CGRUNBOOK_HOME") or user_data_dir("cgrunbook"))

@@ -63,6 +63,8 @@ def test_the_readme_names_every_exit_code():
 
 
 def test_importing_the_package_imports_nothing_heavy():
-    code = "import sys, cgrunbook; print([m for m in ('google', 'IPython', 'papermill', 'pydantic') if m in sys.modules])"
+    code = (
+        "import sys, cgrunbook; print([m for m in ('google', 'IPython', 'papermill', 'pydantic') if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 from cgrunbook.errors import StepFailed
 from cgrunbook.redaction import MASK, Secret, redact, redact_all
 
-SECRET_TEXT = st.text(min_size=6, max_size=80).filter(lambda text: text.strip() and MASK not in text and text not in MASK)
+SECRET_TEXT = st.text(min_size=6, max_size=80).filter(
+    lambda text: text.strip() and MASK not in text and text not in MASK
+)
 
 
 def fresh() -> str:
@@ -26,7 +28,14 @@ def fresh() -> str:
 
 @pytest.mark.parametrize(
     "show",
-    [repr, str, lambda secret: f"{secret}", lambda secret: f"{secret!r:>40}", lambda secret: "%s" % secret, lambda secret: f"{[secret]}"],
+    [
+        repr,
+        str,
+        lambda secret: f"{secret}",
+        lambda secret: f"{secret!r:>40}",
+        lambda secret: f"{secret}",
+        lambda secret: f"{[secret]}",
+    ],
 )
 def test_a_secret_shows_a_mask_however_it_is_shown(show):
     value = fresh()

@@ -103,9 +103,10 @@ class Docker:
         Returns:
             The engine's version, or what keeps it from answering.
         """
-        address = self._address()
+        address = ""
         try:
-            with self._client() as client:
+            address = self._address()
+            with self._client(address) as client:
                 return Engine(True, str(client.version().get("Version", "")), address)
         except StepFailed as error:
             return Engine(False, "", address, error.message)
@@ -139,7 +140,7 @@ class Docker:
         host = name.partition("/")[0]
         credentials = self.config.credentials(host)
         auth = {"username": credentials.username, "password": credentials.password.reveal()} if credentials else {}
-        with self._client() as client, _explained(reference):
+        with self._client(self._address()) as client, _explained(reference):
             events = client.pull(
                 name, tag=tag, stream=True, decode=True, auth_config=auth, platform=str(platform) if platform else None
             )
@@ -186,7 +187,7 @@ class Docker:
         return digest
 
     @contextmanager
-    def _client(self) -> Iterator[Any]:
+    def _client(self, address: str) -> Iterator[Any]:
         """The SDK's low-level client, of an engine that answered."""
         import docker
         from docker.errors import DockerException
@@ -195,12 +196,12 @@ class Docker:
 
         try:
             settings = kwargs_from_env(environment=self._environment)
-            if address := self._address():
+            if address:
                 settings["base_url"] = address
             client = docker.APIClient(version="auto", timeout=_ENGINE_SECONDS, **settings)
         except (DockerException, RequestException, OSError, ValueError) as error:
             raise StepFailed(
-                f"No docker engine answers at {self._address() or 'its usual socket'}: {_cause(error)}.",
+                f"No docker engine answers at {address or 'its usual socket'}: {_cause(error)}.",
                 "Start docker, or go on without: the verified pull needs none.",
             ) from error
         try:

@@ -287,7 +287,8 @@ class DockerConfig:
             return {}
         problem = "it is not a JSON object"
         try:
-            config = json.loads(content)
+            # As text: given bytes, Python reads what docker refuses, other encodings and a byte order mark.
+            config = json.loads(content.decode())
         except json.JSONDecodeError as error:
             # Its own text quotes nothing of the file, where a password may stand.
             config, problem = None, f"it is not JSON (line {error.lineno}, column {error.colno}: {error.msg})"

@@ -21,11 +21,12 @@ class CreateRemoteRepository(RemoteRepositoryStep):
     section: ClassVar = Section.DEVELOPER_IMAGES
     why: ClassVar = "A remote repository fetches from cgr.dev what is asked of it, and keeps it."
 
-    def __init__(
-        self, repository: str, upstream: str = UPSTREAM, settings: RepositorySettings | None = None
-    ) -> None:
+    def __init__(self, repository: str, upstream: str = UPSTREAM, settings: RepositorySettings | None = None) -> None:
         super().__init__(
-            repository, upstream, settings or RepositorySettings(), "Public images of Chainguard, pulled through from cgr.dev"
+            repository,
+            upstream,
+            settings or RepositorySettings(),
+            "Public images of Chainguard, pulled through from cgr.dev",
         )
 
     @property

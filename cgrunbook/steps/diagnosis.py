@@ -1,7 +1,7 @@
-"""The guide's debugging section as checks that run: who must reach what, the upstream, the credential by itself, a fresh repository.
+"""The guide's debugging section as checks: who must reach what, the upstream, the credential, a fresh repository.
 
-It knows what each answer of cgr.dev and of Artifact Registry means for the operator. It changes nothing, but for the fresh repository that
-it makes and takes away again when asked to.
+It knows what each answer of cgr.dev and of Artifact Registry means for the operator. It changes nothing, but for the
+fresh repository that it makes and takes away again when asked to.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import Any, ClassVar
 
 from cgrunbook import durations
 from cgrunbook.cloud.artifact_registry import RemoteRepository
-from cgrunbook.cloud.pull_token import PullToken
 from cgrunbook.cloud.image_reference import ImageReference, Platform
+from cgrunbook.cloud.pull_token import PullToken
 from cgrunbook.cloud.registry import BasicCredentials, TokenProbe
 from cgrunbook.errors import CgrunbookError, PermissionMissing, PrerequisiteMissing, StepFailed
 from cgrunbook.parameters import UPSTREAM
 from cgrunbook.steps.apis import ARTIFACT_REGISTRY, require_api
-from cgrunbook.steps.pull_token import organization_of, pairs, split_version
+from cgrunbook.steps.pull_token import organization_of, split_version
 from cgrunbook.steps.pulling import path_through, upstream_login
 from cgrunbook.steps.repository import expected_repository, made_by_cgrunbook
 from cgrunbook.steps.secret import ACCESSOR
@@ -47,7 +47,9 @@ class CheckUpstream(Proof):
     """
 
     section: ClassVar = Section.DEBUGGING
-    why: ClassVar = "With a path behind it, or another host, every image is asked for under a name that cgr.dev does not know."
+    why: ClassVar = (
+        "With a path behind it, or another host, every image is asked for under a name that cgr.dev does not know."
+    )
     title = "Check the repositories' upstream"
 
     def __init__(self, repositories: Sequence[str]) -> None:
@@ -93,7 +95,9 @@ class CheckCredential(Proof):
     """
 
     section: ClassVar = Section.DEBUGGING
-    why: ClassVar = "Three things have to fit: the username in the repository, the password in the secret, the agent's right to it."
+    why: ClassVar = (
+        "Three things have to fit: the username in the repository, the password in the secret, the agent's right to it."
+    )
 
     def __init__(self, repository: str) -> None:
         self.repository = repository
@@ -109,7 +113,9 @@ class CheckCredential(Proof):
         if there is None:
             return Evidence(findings=(_not_there(world, self.repository),))
         if not there.username:
-            return Evidence(findings=(Finding(Mark.OK, self.repository, "does not sign in: there is nothing to check"),))
+            return Evidence(
+                findings=(Finding(Mark.OK, self.repository, "does not sign in: there is nothing to check"),)
+            )
         _, secret_id, version = split_version(there.password_secret_version)
         return Evidence(
             findings=(
@@ -183,7 +189,9 @@ class TryDirectly(Proof):
     """
 
     section: ClassVar = Section.DEBUGGING
-    why: ClassVar = "If cgr.dev refuses the same request without Artifact Registry, the cause is at Chainguard's side of it."
+    why: ClassVar = (
+        "If cgr.dev refuses the same request without Artifact Registry, the cause is at Chainguard's side of it."
+    )
 
     def __init__(self, image: str, repository: str, *, organization: str = "") -> None:
         self.image = image
@@ -254,7 +262,13 @@ class TryFreshRepository(Step):
     why: ClassVar = "If a fresh repository works, the old one is misconfigured; if it does not, the cause is elsewhere."
 
     def __init__(
-        self, repository: str, image: str, platform: str = "linux/amd64", *, organization: str = "", wanted: bool = False
+        self,
+        repository: str,
+        image: str,
+        platform: str = "linux/amd64",
+        *,
+        organization: str = "",
+        wanted: bool = False,
     ) -> None:
         self.repository = repository
         self.image = image
@@ -280,7 +294,14 @@ class TryFreshRepository(Step):
             return Plan()
         return Plan(
             Outcome.DELETED,
-            (Change(f"repository {self.fresh}", "", None, f"made like {self.repository}, tried with {self.image}, deleted"),),
+            (
+                Change(
+                    f"repository {self.fresh}",
+                    "",
+                    None,
+                    f"made like {self.repository}, tried with {self.image}, deleted",
+                ),
+            ),
             (
                 *self._commands(world, there),
                 f"gcloud artifacts repositories delete {self.fresh} --quiet "
@@ -293,12 +314,15 @@ class TryFreshRepository(Step):
         repositories = world.cloud.repositories
         there = repositories.get(self.repository)
         if there is None:
-            raise PrerequisiteMissing(f"The repository {self.repository} is gone.", "Run 04_debugging from its beginning.")
+            raise PrerequisiteMissing(
+                f"The repository {self.repository} is gone.", "Run 04_debugging from its beginning."
+            )
         left_over = repositories.get(self.fresh)
         if left_over is not None:
             if not made_by_cgrunbook(left_over):
                 raise StepFailed(
-                    f"There is a repository {self.fresh} that cgrunbook did not make.", "Rename or delete it, then run again."
+                    f"There is a repository {self.fresh} that cgrunbook did not make.",
+                    "Rename or delete it, then run again.",
                 )
             repositories.delete(self.fresh)
         world.progress(Progress(f"making {self.fresh}"))
@@ -388,7 +412,10 @@ def _without(image: ImageReference, probe: TokenProbe, *, signs_in: bool) -> Fin
         return Finding(Mark.FAIL, check, seen, "Pull it through a repository that signs in (03_production_images).")
     if probe.status == 400:
         return Finding(
-            Mark.FAIL, check, f"{said}: there is no such organisation", f"Correct {image.organization!r} in the image's name."
+            Mark.FAIL,
+            check,
+            f"{said}: there is no such organisation",
+            f"Correct {image.organization!r} in the image's name.",
         )
     return Finding(
         Mark.WARN if signs_in else Mark.FAIL,

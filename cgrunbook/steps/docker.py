@@ -78,7 +78,9 @@ class SignDockerIn(Step):
         host = world.cloud.connection.artifact_registry_host
         login = world.cloud.docker.config.login(host.address)
         if self.how != "none" and login.kind == "none" and not world.expects(f"docker login at {host.address}"):
-            raise StepFailed(f"Docker still has no login for {host.address}.", "Look at its configuration, then run again.")
+            raise StepFailed(
+                f"Docker still has no login for {host.address}.", "Look at its configuration, then run again."
+            )
         facts: dict[str, Any] = {"registry": host.name, "docker signs in with": str(login)}
         return Evidence(str(login).partition(": ")[2], facts)
 
@@ -102,7 +104,9 @@ class PullWithDocker(Proof):
 
     waits_for_apply: ClassVar = True
     section: ClassVar = Section.TESTING_DEVELOPER
-    why: ClassVar = "The guide ends with a docker pull; here it also says whether what docker has is what the registry has."
+    why: ClassVar = (
+        "The guide ends with a docker pull; here it also says whether what docker has is what the registry has."
+    )
 
     def __init__(self, image: str, repository: str, *, organization: str = "", wanted: bool = False) -> None:
         self.image = image
@@ -121,7 +125,9 @@ class PullWithDocker(Proof):
             return Evidence("not asked for (docker_pull)")
         engine = world.cloud.docker.engine()
         if not engine.reachable:
-            raise StepFailed(f"docker_pull is set, and no docker engine answers: {engine.problem}", "Start it, or unset it.")
+            raise StepFailed(
+                f"docker_pull is set, and no docker engine answers: {engine.problem}", "Start it, or unset it."
+            )
         require_api(world, ARTIFACT_REGISTRY)
         image = ImageReference.parse(
             self.image if "/" in self.image else f"{organization_of(world, self.organization)}/{self.image}"
@@ -140,7 +146,8 @@ class PullWithDocker(Proof):
         expected = registry.resolve(path, image.reference).digest
         if digest != expected:
             raise DigestMismatch(
-                f"docker has {digest} for {image}, and the registry {expected}.", "Pull again; the tag may have just moved."
+                f"docker has {digest} for {image}, and the registry {expected}.",
+                "Pull again; the tag may have just moved.",
             )
         return Evidence(
             "the same digest as the registry's",

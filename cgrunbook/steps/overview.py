@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from cgrunbook import durations
 from cgrunbook.errors import CgrunbookError, WrongState
 from cgrunbook.steps.apis import ARTIFACT_REGISTRY, SECRET_MANAGER
 from cgrunbook.steps.pull_token import pair_in_use
@@ -40,9 +39,7 @@ class ShowMap(Proof):
             _step("03  Secret Manager API", "enabled" if secrets_on else "", "03_production_images"),
         ]
         findings += self._secret(world, readable=secrets_on and registry_on)
-        findings.append(
-            self._repository(world, self.private_repository, "03_production_images", readable=registry_on)
-        )
+        findings.append(self._repository(world, self.private_repository, "03_production_images", readable=registry_on))
         return Evidence(findings=tuple(findings))
 
     def _repository(self, world: World, name: str, notebook: str, *, readable: bool) -> Finding:

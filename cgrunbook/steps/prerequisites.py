@@ -15,7 +15,7 @@ from typing import ClassVar
 from cgrunbook.cloud.chainctl import LoginState
 from cgrunbook.cloud.google_errors import narrowest_role
 from cgrunbook.cloud.network import reachable
-from cgrunbook.errors import CgrunbookError, ChainctlMissing, ParameterError, PermissionMissing
+from cgrunbook.errors import CgrunbookError, ParameterError
 from cgrunbook.steps.apis import ARTIFACT_REGISTRY, SECRET_MANAGER
 from cgrunbook.steps.pull_token import organization_of
 from cgrunbook.steps.step import Evidence, Finding, Mark, Proof, Section, World
@@ -189,7 +189,9 @@ class CheckNetwork(Proof):
         findings = []
         for host in hosts(world, production=self.production):
             if not host.from_here:
-                findings.append(Finding(Mark.OK, host.name, f"needed by Google's servers, not from here: {host.purpose}"))
+                findings.append(
+                    Finding(Mark.OK, host.name, f"needed by Google's servers, not from here: {host.purpose}")
+                )
                 continue
             seen = reachable(host.address, host.scheme)
             if seen.answered:
@@ -250,9 +252,7 @@ def hosts(world: World, *, production: bool) -> list[NeededHost]:
         ]
     needed += [
         NeededHost("cgr.dev", "", "", "manifests, and tokens at /token", from_here=False),
-        NeededHost(
-            "9236a389bd48b984df91adc1bc924620.r2.cloudflarestorage.com", "", "", "layers", from_here=False
-        ),
+        NeededHost("9236a389bd48b984df91adc1bc924620.r2.cloudflarestorage.com", "", "", "layers", from_here=False),
     ]
     return needed
 
@@ -262,7 +262,9 @@ def _packages() -> Finding:
 
     wrong = []
     wanted = [Requirement(text) for text in metadata.requires("cgrunbook") or ()]
-    wanted = [requirement for requirement in wanted if not requirement.marker or requirement.marker.evaluate({"extra": ""})]
+    wanted = [
+        requirement for requirement in wanted if not requirement.marker or requirement.marker.evaluate({"extra": ""})
+    ]
     for requirement in wanted:
         try:
             version = metadata.version(requirement.name)
@@ -297,7 +299,10 @@ def _docker(world: World) -> Finding:
             "Start the engine if you want to pull with docker; the runbook's own proof needs none.",
         )
     return Finding(
-        Mark.WARN, "docker", "not there", "Install it if you want to pull with docker; the runbook's own proof needs none."
+        Mark.WARN,
+        "docker",
+        "not there",
+        "Install it if you want to pull with docker; the runbook's own proof needs none.",
     )
 
 

@@ -31,7 +31,9 @@ class CreatePrivateRepository(RemoteRepositoryStep):
     """
 
     section: ClassVar = Section.PRODUCTION_IMAGES
-    why: ClassVar = "With a login at cgr.dev the repository fetches your organisation's images, not only the public ones."
+    why: ClassVar = (
+        "With a login at cgr.dev the repository fetches your organisation's images, not only the public ones."
+    )
 
     def __init__(
         self,
@@ -43,7 +45,10 @@ class CreatePrivateRepository(RemoteRepositoryStep):
         public_repository: str = "",
     ) -> None:
         super().__init__(
-            repository, upstream, settings or RepositorySettings(), "Production images of Chainguard, pulled through from cgr.dev"
+            repository,
+            upstream,
+            settings or RepositorySettings(),
+            "Production images of Chainguard, pulled through from cgr.dev",
         )
         self.secret_id = secret_id
         self.shared = repository == public_repository
@@ -67,9 +72,7 @@ class CreatePrivateRepository(RemoteRepositoryStep):
                 f"There is no good pull token in the secret {self.secret_id} yet.",
                 "Run 03_production_images from its beginning: it makes one.",
             )
-        return UpstreamCredentials(
-            pair.username, f"{world.cloud.secrets.name(self.secret_id)}/versions/{pair.version}"
-        )
+        return UpstreamCredentials(pair.username, f"{world.cloud.secrets.name(self.secret_id)}/versions/{pair.version}")
 
     def notes(self, existing: RemoteRepository | None) -> tuple[str, ...]:
         """The warning that sharing one repository deserves."""

@@ -1,9 +1,9 @@
 """The pull token: created, stored, known again, and never left without somebody who holds it.
 
-A pull token is a pair. Its password goes into a secret's version; its username is not secret, changes with each token, and must be
-known for each version, or the two cannot be put into a repository together. Secret Manager's versions have no room for it, so it is
-written into the secret's annotations. They also carry a claim while a token is being made: whatever moment a run is killed at,
-the next one knows which token nobody holds.
+A pull token is a pair. Its password goes into a secret's version; its username is not secret, changes with each
+token, and must be known for each version, or the two cannot be put into a repository together. Secret Manager's
+versions have no room for it, so it is written into the secret's annotations. They also carry a claim while a token is
+being made: whatever moment a run is killed at, the next one knows which token nobody holds.
 """
 
 from __future__ import annotations
@@ -231,7 +231,9 @@ class StorePullToken(Step):
             ),
             self._commands(world, organization),
             makes=(expected_pair(self.secret_id),),
-            notes=(f"The token ends in {durations.in_words(durations.parse(self.ttl))}; a new one has a new username.",),
+            notes=(
+                f"The token ends in {durations.in_words(durations.parse(self.ttl))}; a new one has a new username.",
+            ),
         )
 
     def apply(self, world: World, plan: Plan) -> None:
@@ -272,7 +274,7 @@ class StorePullToken(Step):
         project = world.cloud.connection.project_id
         return (
             f"pull_token=$(chainctl auth pull-token create --parent={organization} --ttl={self.ttl} -o json)",
-            f"jq --raw-output --join-output .token <<<\"$pull_token\" |\n"
+            f'jq --raw-output --join-output .token <<<"$pull_token" |\n'
             f"  gcloud secrets versions add {self.secret_id} --project={project} --data-file=-",
         )
 
@@ -314,7 +316,8 @@ class StorePullToken(Step):
             try:
                 token = PullToken.checked(claim.username, world.cloud.secrets.access(self.secret_id, version.number))
             except PermissionMissing:
-                # Whoever may not read it may still hand it to Artifact Registry, which tries the pair before it takes it.
+                # Whoever may not read it may still hand it to Artifact Registry, which tries the pair before it
+                # takes it.
                 return version
             except (InvalidRequest, ChainctlFailed):
                 continue
@@ -325,8 +328,8 @@ class StorePullToken(Step):
     def _revoke_orphans(self, world: World, secret: SecretResource, organization: str) -> None:
         """Revoke tokens that cgrunbook made for this secret and that nobody holds.
 
-        A token is named after the secret, and its username is written down before its password is stored; so one of this
-        name that is written down nowhere was made by a run that died right then.
+        A token is named after the secret, and its username is written down before its password is stored; so one of
+        this name that is written down nowhere was made by a run that died right then.
         """
         held = {pair.username for pair in pairs(secret).values()}
         name = token_name(world, self.secret_id)
@@ -353,7 +356,9 @@ class StorePullToken(Step):
 
     def _write_pair(self, world: World, secret: SecretResource, pair: Pair) -> None:
         """Write down whose password a version is, and give up the claim, in one change."""
-        there = {version.number for version in world.cloud.secrets.versions(self.secret_id) if version.state != "DESTROYED"}
+        there = {
+            version.number for version in world.cloud.secrets.versions(self.secret_id) if version.state != "DESTROYED"
+        }
         annotations = {
             key: value
             for key, value in secret.annotations.items()

@@ -1,6 +1,7 @@
 """Proving that an image comes through Artifact Registry whole and unchanged.
 
-It knows what counts as proof: digests compared with cgr.dev's, every layer hashed and counted. How bytes travel is the registry's affair.
+It knows what counts as proof: digests compared with cgr.dev's, every layer hashed and counted. How bytes travel is
+the registry's affair.
 """
 
 from __future__ import annotations
@@ -60,8 +61,9 @@ def upstream_login(world: World, repository: str) -> BasicCredentials | None:
 class PullImage(Proof):
     """Pull an image through a remote repository and prove that it is what cgr.dev has.
 
-    The tag is resolved on both sides and the digests compared; the manifests, the config and every layer of one platform are
-    fetched and hashed, twice, so that the first and the second time can be told apart. Nothing is kept, and no docker is needed.
+    The tag is resolved on both sides and the digests compared; the manifests, the config and every layer of one
+    platform are fetched and hashed, twice, so that the first and the second time can be told apart. Nothing is kept,
+    and no docker is needed.
 
     Args:
         image: with its namespace, such as `chainguard/go:latest`; without one it is your organisation's.
@@ -71,11 +73,11 @@ class PullImage(Proof):
     """
 
     waits_for_apply: ClassVar = True
-    why: ClassVar = "That a repository exists proves little; that the image comes through it unchanged proves all of it."
+    why: ClassVar = (
+        "That a repository exists proves little; that the image comes through it unchanged proves all of it."
+    )
 
-    def __init__(
-        self, image: str, repository: str, platform: str = "linux/amd64", *, organization: str = ""
-    ) -> None:
+    def __init__(self, image: str, repository: str, platform: str = "linux/amd64", *, organization: str = "") -> None:
         self.image = image
         self.organization = organization
         self.repository = repository
@@ -113,7 +115,11 @@ class PullImage(Proof):
             "second pull": f"{again.seconds:.2f} s",
             "layers": [{"layer": layer.digest, "bytes": layer.size} for layer in first.layers],
         }
-        return Evidence(f"{comparison.partition(':')[0]} as cgr.dev's; {size}" if not why_not else size, facts, commands=(f"docker pull {registry.host.address}/{path}:{image.reference}",))
+        return Evidence(
+            f"{comparison.partition(':')[0]} as cgr.dev's; {size}" if not why_not else size,
+            facts,
+            commands=(f"docker pull {registry.host.address}/{path}:{image.reference}",),
+        )
 
     def _reference(self, world: World) -> ImageReference:
         if "/" in self.image:

@@ -1,7 +1,7 @@
 """A remote repository of Artifact Registry in front of cgr.dev: what both halves of the guide create, compare and change.
 
-It knows what of a repository can be changed afterwards and what cannot. Of pull tokens it knows only that there may be a
-username and a secret version to go with it.
+It knows what of a repository can be changed afterwards and what cannot. Of pull tokens it knows only that there may
+be a username and a secret version to go with it.
 """
 
 from __future__ import annotations
@@ -116,11 +116,11 @@ class RemoteRepositoryStep(Step):
         self.settings = settings
         self.purpose = purpose
 
-    def credentials(self, world: World) -> UpstreamCredentials | None:  # noqa: ARG002 - the authenticated kind reads it
+    def credentials(self, world: World) -> UpstreamCredentials | None:
         """With what the repository is to sign in at its upstream; None for an unauthenticated one."""
         return None
 
-    def notes(self, existing: RemoteRepository | None) -> tuple[str, ...]:  # noqa: ARG002 - some kinds warn of it
+    def notes(self, existing: RemoteRepository | None) -> tuple[str, ...]:
         """What the operator should know before agreeing."""
         return ()
 
@@ -186,7 +186,9 @@ class RemoteRepositoryStep(Step):
             "repository": f"{connection.artifact_registry_host.name}/{connection.project_id}/{self.repository}",
             "format and mode": f"{there.format}, {there.mode}",
             "upstream": there.upstream,
-            "upstream credentials": f"{there.username} with {there.password_secret_version}" if there.username else "none",
+            "upstream credentials": f"{there.username} with {there.password_secret_version}"
+            if there.username
+            else "none",
             "labels": dict(there.labels),
             "encryption": there.kms_key_name or "Google's own keys",
             "clean-up": _policies_in_words(there),
@@ -247,7 +249,9 @@ class RemoteRepositoryStep(Step):
         resource = f"repository {self.repository}"
         fields = _fields(self._wanted(world, None))
         changes = [Change(resource, "", None, f"in {world.cloud.connection.location}")]
-        changes += [Change(resource, name, None, value) for name, value in fields.items() if value not in ("", {}, False)]
+        changes += [
+            Change(resource, name, None, value) for name, value in fields.items() if value not in ("", {}, False)
+        ]
         changes += _credential_changes(resource, None, credentials)
         return Plan(
             Outcome.CREATED,

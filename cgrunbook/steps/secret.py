@@ -1,6 +1,7 @@
 """The secret that holds the pull token's password, and who may read it.
 
-It knows the options that the guide names, what of a secret can be changed afterwards, and the grant that the guide leaves out.
+It knows the options that the guide names, what of a secret can be changed afterwards, and the grant that the guide
+leaves out.
 """
 
 from __future__ import annotations
@@ -128,9 +129,7 @@ class CreateSecret(Step):
                 changes.append(Change(resource, name, before[name] or None, value))
         if not changes:
             return Plan()
-        return Plan(
-            Outcome.UPDATED, tuple(changes), (self._update_command(world, there, wanted),), notes=self._notes()
-        )
+        return Plan(Outcome.UPDATED, tuple(changes), (self._update_command(world, there, wanted),), notes=self._notes())
 
     def apply(self, world: World, plan: Plan) -> None:
         """Create it, or change what differs."""
@@ -273,7 +272,9 @@ class GrantSecretAccess(Step):
                 f"The grant of {ACCESSOR} to {member} on the secret {self.secret_id} is gone again.",
                 "Somebody or something removes it (a policy controller?); find out who, then run again.",
             )
-        return Evidence("on this secret alone", {"member": member, "role": ACCESSOR, "on": f"the secret {self.secret_id} alone"})
+        return Evidence(
+            "on this secret alone", {"member": member, "role": ACCESSOR, "on": f"the secret {self.secret_id} alone"}
+        )
 
     def _member(self, world: World) -> str:
         return f"serviceAccount:{world.cloud.project.service_agent_email()}"

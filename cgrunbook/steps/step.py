@@ -181,8 +181,8 @@ class World:
 class Step(ABC):
     """One thing that the guide tells the operator to do.
 
-    A step is given all it needs when it is made, reads the world in `plan`, changes it in `apply` and proves in `verify`
-    what is there. It can be performed at any time, any number of times.
+    A step is given all it needs when it is made, reads the world in `plan`, changes it in `apply` and proves in
+    `verify` what is there. It can be performed at any time, any number of times.
     """
 
     section: ClassVar[Section]

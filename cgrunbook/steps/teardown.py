@@ -39,11 +39,8 @@ class TearDown(Step):
         self.secret_id = secret_id
         self.confirm = confirm
         self.organization = organization
-
-    @property
-    def held_back(self) -> str:
-        """Why the plan is only shown."""
-        return "" if self.confirm else f"Nothing was deleted: set confirm to {self.repositories[-1]!r} to go on."
+        if not confirm:
+            self.held_back = f"Nothing was deleted: set confirm to {repository!r} to go on."
 
     def plan(self, world: World) -> Plan:
         """What is there, and whose it is."""
@@ -73,7 +70,9 @@ class TearDown(Step):
             )
             if self.held_back:
                 notes.append(self.held_back)
-        return Plan(Outcome.DELETED if changes else Outcome.UNCHANGED, tuple(changes), tuple(commands), notes=tuple(notes))
+        return Plan(
+            Outcome.DELETED if changes else Outcome.UNCHANGED, tuple(changes), tuple(commands), notes=tuple(notes)
+        )
 
     def apply(self, world: World, plan: Plan) -> None:
         """Delete, in the order of the plan; each deletion of what is gone already is no error."""
@@ -112,7 +111,9 @@ class TearDown(Step):
         try:
             tokens = world.cloud.chainctl.list_pull_tokens(organization_of(world, self.organization))
         except CgrunbookError as error:
-            notes.append(f"Whether the pull tokens still live cannot be seen ({error.message}); they are revoked unseen.")
+            notes.append(
+                f"Whether the pull tokens still live cannot be seen ({error.message}); they are revoked unseen."
+            )
             return sorted(written)
         name = token_name(world, self.secret_id)
         return sorted(token.id for token in tokens if token.id in written or token.name.startswith(name))

@@ -1,7 +1,8 @@
 """What came of a step, drawn as plain HTML and as text, each saying the same.
 
-JupyterLab strips `<style>`, `role` and `var()` from notebooks that it does not trust, so colours are literal, translucent enough for a light
-and a dark page, and never the only bearer of meaning. It knows how things look, and not where they come from.
+JupyterLab strips `<style>`, `role` and `var()` from notebooks that it does not trust, so colours are literal,
+translucent enough for a light and a dark page, and never the only bearer of meaning. It knows how things look, and
+not where they come from.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _GLYPHS = {
     Outcome.UPDATED: "✓",
     Outcome.DELETED: "✓",
     Outcome.PLANNED: "…",
-    Outcome.DECLINED: "–",
+    Outcome.DECLINED: "-",
     Outcome.FAILED: "✗",
 }
 _MARKS = {Mark.OK: ("✓", "#2da44e"), Mark.WARN: ("!", "#bf8700"), Mark.FAIL: ("✗", "#d1242f")}
@@ -83,7 +84,10 @@ def result_card(result: Result) -> dict[str, str]:
 def plan_card(step: Step, plan: Plan) -> dict[str, str]:
     """What a step would change, shown before it is asked whether it may."""
     colour = _COLOURS[Outcome.PLANNED]
-    html = [_head("?", f"to be {plan.outcome.value}", step.title, "", colour), f'<p style="margin:4px 0">{escape(step.why)}</p>']
+    html = [
+        _head("?", f"to be {plan.outcome.value}", step.title, "", colour),
+        f'<p style="margin:4px 0">{escape(step.why)}</p>',
+    ]
     html.append(_changes_html(plan.changes))
     html += [f'<p style="margin:4px 0">Note: {escape(note)}</p>' for note in plan.notes]
     if plan.commands:
@@ -107,7 +111,9 @@ def working_card(step: Step, state: Progress | Wait | None) -> dict[str, str]:
             if state.unit == "bytes":
                 said += f" of {in_bytes(state.total)}"
     colour = _COLOURS[Outcome.UPDATED]
-    html = _frame([_head("…", "working", step.title, "", colour), f'<p style="margin:4px 0">{escape(said)}</p>'], colour)
+    html = _frame(
+        [_head("…", "working", step.title, "", colour), f'<p style="margin:4px 0">{escape(said)}</p>'], colour
+    )
     return mimebundle(html, f"… {step.title}: {said}")
 
 
@@ -192,7 +198,9 @@ def _table_html(name: str, rows: Sequence[Mapping[str, Any]]) -> str:
     columns = list(rows[0])
     head = "".join(f'<th scope="col" style="{_CELL}">{escape(column)}</th>' for column in columns)
     body = "".join(
-        "<tr>" + "".join(f'<td style="{_CELL}{_CODE}">{escape(_shown(row[column]))}</td>' for column in columns) + "</tr>"
+        "<tr>"
+        + "".join(f'<td style="{_CELL}{_CODE}">{escape(_shown(row[column]))}</td>' for column in columns)
+        + "</tr>"
         for row in rows
     )
     caption = f'<caption style="text-align:left;{_QUIET}">{escape(name)}</caption>'
@@ -211,12 +219,16 @@ def _facts_text(facts: Mapping[str, Any]) -> list[str]:
 
 
 def _changes_html(changes: Sequence[Change]) -> str:
-    rows = [{"resource": c.resource, "field": c.field or "(whole)", "before": c.before, "after": c.after} for c in changes]
+    rows = [
+        {"resource": c.resource, "field": c.field or "(whole)", "before": c.before, "after": c.after} for c in changes
+    ]
     return _table_html("changes", rows)
 
 
 def _changes_text(changes: Sequence[Change]) -> list[str]:
-    return [f"{c.resource}{': ' + c.field if c.field else ''}: {_shown(c.before)} -> {_shown(c.after)}" for c in changes]
+    return [
+        f"{c.resource}{': ' + c.field if c.field else ''}: {_shown(c.before)} -> {_shown(c.after)}" for c in changes
+    ]
 
 
 def _findings_html(findings: Sequence[Finding]) -> str:
@@ -257,4 +269,3 @@ def _commands_html(commands: Sequence[str]) -> str:
 
 def _guide_html(step: Step) -> str:
     return f'<p style="margin:2px 0;{_QUIET}"><a href="{step.section.link}">the guide on this</a></p>'
-

@@ -11,9 +11,9 @@ from typing import Any
 def somebody_can_click(shell: Any) -> bool:
     """Whether the cell that runs now was sent by a front end with a person at it.
 
-    A front end allows the kernel to ask for input; papermill, `jupyter execute`, nbval, nbconvert and jupyter-scheduler all
-    send `allow_stdin: false` with every cell, also when they were started from inside a notebook, whose environment they
-    inherit (so no environment variable can tell).
+    A front end allows the kernel to ask for input; papermill, `jupyter execute`, nbval, nbconvert and jupyter-
+    scheduler all send `allow_stdin: false` with every cell, also when they were started from inside a notebook, whose
+    environment they inherit (so no environment variable can tell).
 
     Args:
         shell: IPython's shell, or None outside IPython.

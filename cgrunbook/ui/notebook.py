@@ -57,7 +57,7 @@ class LiveFace(QuietFace):
         self._loop = asyncio.get_running_loop() if _loop_runs() else None
         self._handle: Any = None
 
-    async def approve(self, number: int, step: Step, plan: Plan) -> bool:
+    async def approve(self, number: int, step: Step, plan: Plan) -> bool:  # noqa: ARG002 - a face is told
         """Show the plan and await the click."""
         from IPython.display import clear_output, display
 
@@ -70,11 +70,11 @@ class LiveFace(QuietFace):
         self._show_working(step, None)
         return agreed
 
-    def progress(self, number: int, step: Step, progress: Progress) -> None:
+    def progress(self, number: int, step: Step, progress: Progress) -> None:  # noqa: ARG002 - a face is told
         """Redraw the working card, from whichever thread."""
         self._later(step, progress)
 
-    def waiting(self, number: int, step: Step, wait: Wait) -> None:
+    def waiting(self, number: int, step: Step, wait: Wait) -> None:  # noqa: ARG002 - a face is told
         """The same for a wait."""
         self._later(step, wait)
 

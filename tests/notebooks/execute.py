@@ -17,7 +17,9 @@ def execute(name: str) -> None:
     path = NOTEBOOKS / f"{name}.ipynb"
     notebook = nbformat.read(path, as_version=4)
     with world_for(name) as environment, patch.dict(os.environ, environment, clear=True):
-        client = NotebookClient(notebook, timeout=120, kernel_name="python3", store_widget_state=False, record_timing=False)
+        client = NotebookClient(
+            notebook, timeout=120, kernel_name="python3", store_widget_state=False, record_timing=False
+        )
         client.execute(cwd=environment["CGRUNBOOK_RUN_FOLDER"])
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},

@@ -33,7 +33,14 @@ def test_a_notebook_executed_anew_says_the_same(name):
     command = [
         *(sys.executable, "-m", "pytest", "--quiet", "-c", str(HERE / "nbval.ini"), "--rootdir", str(ROOT)),
         *("-p", "no:randomly", "-p", "no:xdist", "-p", "no:cacheprovider"),
-        *("--nbval", "--nbval-current-env", "--nbval-cell-timeout", "60", "--nbval-sanitize-with", str(HERE / "sanitize.cfg")),
+        *(
+            "--nbval",
+            "--nbval-current-env",
+            "--nbval-cell-timeout",
+            "60",
+            "--nbval-sanitize-with",
+            str(HERE / "sanitize.cfg"),
+        ),
         str(NOTEBOOKS / f"{name}.ipynb"),
     ]
     with world_for(name) as environment:
@@ -52,7 +59,9 @@ def test_each_code_cell_was_executed_in_order_and_none_failed(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_only_what_differs_between_machines_is_left_uncompared(name):
-    ignored = {(name, cell.source) for cell in code_cells(name) if "nbval-ignore-output" in cell.metadata.get("tags", [])}
+    ignored = {
+        (name, cell.source) for cell in code_cells(name) if "nbval-ignore-output" in cell.metadata.get("tags", [])
+    }
     assert ignored == {pair for pair in NOT_COMPARED if pair[0] == name}
     tags = {tag for cell in read(name).cells for tag in cell.metadata.get("tags", [])}
     assert tags <= {"parameters", "nbval-ignore-output"}
@@ -81,7 +90,9 @@ def test_a_cell_is_short_and_holds_no_logic(name):
         if "parameters" in cell.metadata.get("tags", []):
             continue
         assert len(cell.source.splitlines()) <= 12, cell.source
-        assert not re.search(r"^\s*(if|while|def|class|try|import os|import subprocess)\b", cell.source, re.MULTILINE), cell.source
+        assert not re.search(
+            r"^\s*(if|while|def|class|try|import os|import subprocess)\b", cell.source, re.MULTILINE
+        ), cell.source
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -39,7 +39,15 @@ def world_for(notebook: str) -> Iterator[dict[str, str]]:
         }
         try:
             if notebook in BEFORE:
-                before = [sys.executable, "-m", "cgrunbook.cli", "run", *BEFORE[notebook], "--output", f"{folder}/before"]
+                before = [
+                    sys.executable,
+                    "-m",
+                    "cgrunbook.cli",
+                    "run",
+                    *BEFORE[notebook],
+                    "--output",
+                    f"{folder}/before",
+                ]
                 without_run = {name: value for name, value in environment.items() if name != "CGRUNBOOK_RUN_FOLDER"}
                 subprocess.run(before, env=without_run, check=True, capture_output=True, text=True)
             yield environment

@@ -27,9 +27,9 @@ def test_a_token_is_created_with_the_documented_command(fake, chainctl, token):
     fake.answer("pull-token", "create", out=token)
     made = chainctl().create_pull_token("example.com", "cgrunbook one", "720h", "for a repository")
     assert (made.username, made.password.reveal()) == (token["identity_id"], token["token"])
-    assert fake.commands == [
-        "auth pull-token create --parent example.com --name cgrunbook one --ttl 720h -o json --description for a repository"
-    ]
+    (command,) = fake.commands
+    assert command.startswith("auth pull-token create --parent example.com --name cgrunbook one --ttl 720h -o json")
+    assert command.endswith("--description for a repository")
 
 
 def test_it_gets_no_input_and_is_told_not_to_log_in_by_surprise(fake, chainctl, token):
