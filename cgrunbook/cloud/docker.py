@@ -204,9 +204,14 @@ class Docker:
                 f"No docker engine answers at {address or 'its usual socket'}: {_cause(error)}.",
                 "Start docker, or go on without: the verified pull needs none.",
             ) from error
+        answers: list[Any] = []
+        client.hooks["response"].append(lambda answer, *_args, **_settings: answers.append(answer))
         try:
             yield client
         finally:
+            # The SDK closes idle connections only; a pull that ended early still holds its own.
+            for answer in answers:
+                answer.close()
             client.close()
 
     def _address(self) -> str:
