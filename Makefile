@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run test check bench notebooks constraints clean
+.PHONY: run test check bench notebooks documents constraints clean
 
 run: $(VENV)/.installed
 	$(BIN)/cgrunbook run
@@ -26,6 +26,9 @@ bench: $(VENV)/.installed-for-tests
 
 notebooks: $(VENV)/.installed-for-tests
 	$(BIN)/python -m tests.notebooks.execute
+
+documents: $(VENV)/.installed-for-tests
+	$(BIN)/python -m tests.documents
 
 # What is tested is what is installed: every version, for every Python and platform that the project supports.
 constraints:
