@@ -167,7 +167,7 @@ def explained(connection: Connection, doing: str) -> Iterator[None]:
         raise explain(error, connection, doing) from error
 
 
-def explain(error: Exception, connection: Connection, doing: str) -> CgrunbookError:  # noqa: PLR0911 - one return a cause
+def explain(error: Exception, connection: Connection, doing: str) -> CgrunbookError:
     """The error of cgrunbook that says the same, with a remedy.
 
     Args:
@@ -212,7 +212,7 @@ def explain_response(response: requests.Response, connection: Connection, doing:
     return explain_answer(_parse(response.status_code, payload, response.text), connection, doing)
 
 
-def explain_answer(answer: Answer, connection: Connection, doing: str) -> CgrunbookError:  # noqa: PLR0911 - the same
+def explain_answer(answer: Answer, connection: Connection, doing: str) -> CgrunbookError:
     """The error of cgrunbook for a refusal.
 
     Args:
@@ -258,7 +258,7 @@ def explain_answer(answer: Answer, connection: Connection, doing: str) -> Cgrunb
     )
 
 
-def _denied(answer: Answer, connection: Connection, message: str) -> CgrunbookError:  # noqa: PLR0911 - one return a cause
+def _denied(answer: Answer, connection: Connection, message: str) -> CgrunbookError:
     """403: an API that is off, a perimeter, a scope, a quota project, billing, or a missing permission."""
     project = connection.project_id
     reason, text = answer.reason, answer.message
@@ -316,7 +316,7 @@ def _missing(permission: str, resource: str, connection: Connection, message: st
     )
 
 
-def _upstream(answer: Answer, connection: Connection, message: str) -> CgrunbookError:  # noqa: PLR0911 - one return a cause
+def _upstream(answer: Answer, connection: Connection, message: str) -> CgrunbookError:
     """Artifact Registry tried the upstream with the credentials given, and it did not work (facts/google.md 1.6, 2)."""
     text = answer.message.lower()
     project = connection.project_id

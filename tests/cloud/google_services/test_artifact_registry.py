@@ -348,7 +348,7 @@ def test_lists_are_followed_page_by_page(cloud, double):
 
 
 @pytest.mark.parametrize("code", [429, 500, 502, 503, 504])
-def test_a_read_is_tried_again_while_the_service_is_away(cloud, double, refusal, reset, clock, code):
+def test_a_read_is_tried_again_while_the_service_is_away(cloud, double, reset, clock, code):
     double.on("GET", RESOURCE, (code, b"<html>away</html>"), reset, (200, THERE))
     assert cloud.repositories.get("chainguard") is not None
     assert [wait.reason for wait in clock.waits] == [

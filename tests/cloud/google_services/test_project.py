@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import pytest
+
+from cgrunbook.errors import ApiDisabled, NotFound, PermissionMissing, ServiceError
+
+AR = "artifactregistry.googleapis.com"
+SERVICE = f"/v1/projects/my-project/services/{AR}"
+IDENTITY = f"/v1beta1/projects/my-project/services/{AR}:generateServiceIdentity"
+AGENT = "service-123456789012@gcp-sa-artifactregistry.iam.gserviceaccount.com"
+PROJECT = {
+    "name": "projects/123456789012",
+    "projectId": "my-project",
+    "state": "ACTIVE",
+    "displayName": "My project",
+    "createTime": "2026-01-01T00:00:00Z",
+    "etag": "W/1",
+}
+
+
+def state(word: int) -> dict[str, object]:
+    return {"name": f"projects/123456789012/services/{AR}", "state": word, "parent": "projects/123456789012"}
+
+
+def test_the_number_is_read_once_and_names_the_service_agent(cloud, double):
+    double.on("GET", "/v3/projects/my-project", (200, PROJECT))
+    assert cloud.project.number() == "123456789012"
+    assert cloud.project.service_agent_email() == AGENT
+    assert len(double.requests) == 1
+    assert cloud.project.describe().state == "ACTIVE"
+
+
+def test_names_with_the_number_are_told_in_the_form_with_the_id(cloud, double):
+    double.on("GET", "/v3/projects/my-project", (200, PROJECT))
+    assert cloud.project.with_id("projects/123456789012/secrets/s") == "projects/my-project/secrets/s"
+    assert cloud.project.with_id("projects/999/secrets/s") == "projects/999/secrets/s"
+    assert cloud.project.with_id("projects/my-project/secrets/s") == "projects/my-project/secrets/s"
+
+
+def test_a_project_that_cannot_be_read_names_permission_and_role(cloud, double, refusal):
+    message = (
+        "Permission 'resourcemanager.projects.get' denied on resource "
+        "'//cloudresourcemanager.googleapis.com/projects/my-project' (or it may not exist)."
+    )
+    double.on("GET", "/v3/projects/my-project", refusal(403, "PERMISSION_DENIED", message))
+    with pytest.raises(PermissionMissing, match="or it may not exist") as caught:
+        cloud.project.number()
+    assert (
+        'gcloud projects add-iam-policy-binding my-project --member="user:ada@example.com" --role=roles/browser'
+        in caught.value.remedy
+    )
+
+
+def test_whether_an_api_is_on_is_read(cloud, double):
+    double.on("GET", SERVICE, (200, state(1)), (200, state(2)))
+    assert cloud.project.api_enabled(AR) is False
+    assert cloud.project.api_enabled(AR) is True
+
+
+def test_an_api_that_is_on_is_left_alone(cloud, double):
+    double.on("GET", SERVICE, (200, state(2)))
+    assert cloud.project.enable_api(AR) is False
+    assert double.sent("POST") == []
+
+
+def test_enabling_waits_until_the_api_answers(cloud, double, refusal, clock):
+    double.on("GET", SERVICE, (200, state(1)), (200, state(2)))
+    double.on("POST", f"{SERVICE}:enable", (200, {"name": "operations/acat.p2-1"}))
+    done = {
+        "name": "operations/acat.p2-1",
+        "done": True,
+        "response": {"@type": "type.googleapis.com/google.api.serviceusage.v1.EnableServiceResponse"},
+    }
+    double.on("GET", "/v1/operations/acat.p2-1", (200, {"name": "operations/acat.p2-1"}), (200, done))
+    disabled = refusal(403, "PERMISSION_DENIED", "it is disabled.", "SERVICE_DISABLED", service=AR)
+    double.on("GET", "/v1/projects/my-project/locations", disabled, disabled, (200, {"locations": []}))
+    assert cloud.project.enable_api(AR) is True
+    assert [wait.reason for wait in clock.waits].count(f"{AR} to answer") == 2
+
+
+def test_an_api_that_answers_with_a_missing_permission_is_on(cloud, double, refusal):
+    double.on("GET", SERVICE, (200, state(1)), (200, state(2)))
+    double.on(
+        "POST",
+        f"{SERVICE}:enable",
+        (
+            200,
+            {
+                "name": "operations/noop.DONE_OPERATION",
+                "done": True,
+                "response": {"@type": "type.googleapis.com/google.api.serviceusage.v1.EnableServiceResponse"},
+            },
+        ),
+    )
+    denied = "Permission 'artifactregistry.locations.list' denied on resource (or it may not exist)."
+    double.on("GET", "/v1/projects/my-project/locations", refusal(403, "PERMISSION_DENIED", denied))
+    assert cloud.project.enable_api(AR) is True
+
+
+def test_an_api_that_stays_off_is_an_error_that_says_how_long_it_was_tried(cloud, double):
+    double.on("GET", SERVICE, (200, state(1)))
+    double.on(
+        "POST",
+        f"{SERVICE}:enable",
+        (
+            200,
+            {
+                "name": "operations/noop.DONE_OPERATION",
+                "done": True,
+                "response": {"@type": "type.googleapis.com/google.api.serviceusage.v1.EnableServiceResponse"},
+            },
+        ),
+    )
+    with pytest.raises(ApiDisabled, match=r"Tried \d+ times in 120 s") as caught:
+        cloud.project.enable_api(AR)
+    assert f"gcloud services enable {AR} --project=my-project" in caught.value.remedy
+
+
+@pytest.mark.parametrize("inline", [True, False])
+def test_the_service_agent_is_made_and_named(cloud, double, inline):
+    response = {
+        "@type": "type.googleapis.com/google.api.serviceusage.v1beta1.ServiceIdentity",
+        "email": AGENT,
+        "uniqueId": "1",
+    }
+    done = {"name": "operations/finished.DONE_OPERATION", "done": True, "response": response}
+    if inline:
+        double.on("POST", IDENTITY, (200, done))
+    else:
+        running = {"name": "operations/op9"}
+        double.on("POST", IDENTITY, (200, running))
+        double.on("GET", "/v1/operations/op9", (200, running), (200, done))
+    assert cloud.project.ensure_service_agent() == AGENT
+
+
+def test_an_operation_that_fails_is_explained(cloud, double):
+    failed = {"name": "operations/op9", "done": True, "error": {"code": 5, "message": "Service not found."}}
+    double.on("POST", IDENTITY, (200, failed))
+    with pytest.raises(NotFound, match="Service not found"):
+        cloud.project.ensure_service_agent()
+
+
+def test_an_agent_without_a_name_is_no_success(cloud, double):
+    double.on("POST", IDENTITY, (200, {"name": "operations/op9", "done": True}))
+    with pytest.raises(ServiceError, match="named no account"):
+        cloud.project.ensure_service_agent()
+
+
+def test_making_the_agent_is_tried_again_and_refused_with_the_role(cloud, double, refusal, reset, clock):
+    denied = refusal(
+        403,
+        "PERMISSION_DENIED",
+        "Permission denied.",
+        "AUTH_PERMISSION_DENIED",
+        permission="serviceusage.services.enable",
+    )
+    double.on("POST", IDENTITY, reset, denied)
+    with pytest.raises(PermissionMissing) as caught:
+        cloud.project.ensure_service_agent()
+    assert "roles/serviceusage.serviceUsageAdmin" in caught.value.remedy
+    assert len(clock.waits) == 1
+
+
+def test_permissions_are_asked_a_hundred_at_a_time(cloud, double):
+    asked = [f"service.things.verb{number}" for number in range(150)]
+    double.on(
+        "POST",
+        "/v3/projects/my-project:testIamPermissions",
+        lambda request: (200, {"permissions": [one for one in request.body["permissions"] if one.endswith("1")]}),
+    )
+    held = cloud.project.held_permissions(asked)
+    assert held == {one for one in asked if one.endswith("1")}
+    assert [len(request.body["permissions"]) for request in double.requests] == [100, 50]
+
+
+def test_no_permission_held_is_an_empty_answer(cloud, double):
+    double.on("POST", "/v3/projects/my-project:testIamPermissions", (200, {}))
+    assert cloud.project.held_permissions(["a.b.c"]) == frozenset()
+
+
+def test_a_grant_in_the_whole_project_counts_only_without_condition(cloud, double):
+    role = "roles/secretmanager.secretAccessor"
+    member = f"serviceAccount:{AGENT}"
+    conditional = {"role": role, "members": [member], "condition": {"title": "t", "expression": "false"}}
+    plain = {"role": role, "members": [member]}
+    double.on(
+        "POST",
+        "/v3/projects/my-project:getIamPolicy",
+        (200, {"etag": "ACAB", "version": 3, "bindings": [conditional]}),
+        (200, {"etag": "ACAB", "bindings": [plain]}),
+    )
+    assert cloud.project.has_grant(member, role) is False
+    assert cloud.project.has_grant(member, role) is True
