@@ -33,7 +33,6 @@ def fresh() -> str:
         str,
         lambda secret: f"{secret}",
         lambda secret: f"{secret!r:>40}",
-        lambda secret: f"{secret}",
         lambda secret: f"{[secret]}",
     ],
 )

@@ -59,13 +59,11 @@ class LiveFace(QuietFace):
 
     async def approve(self, number: int, step: Step, plan: Plan) -> bool:  # noqa: ARG002 - a face is told
         """Show the plan and await the click."""
-        from IPython.display import clear_output, display
-
         question = Question(cards.plan_card(step, plan))
-        clear_output(wait=True)
-        display(question.widget)
+        _ipython().clear_output(wait=True)
+        _ipython().display(question.widget)
         agreed = await question.wait()
-        clear_output(wait=True)
+        _ipython().clear_output(wait=True)
         self._handle = None
         self._show_working(step, None)
         return agreed
@@ -92,11 +90,9 @@ class LiveFace(QuietFace):
             self._loop.call_soon_threadsafe(self._show_working, step, state)
 
     def _show_working(self, step: Step, state: Progress | Wait | None) -> None:
-        from IPython.display import display
-
         card = cards.working_card(step, state)
         if self._handle is None:
-            self._handle = display(card, raw=True, display_id=True)
+            self._handle = _ipython().display(card, raw=True, display_id=True)
         else:
             self._handle.update(card, raw=True)
 
@@ -122,9 +118,14 @@ def open_notebook(notebook: str, namespace: Mapping[str, Any]) -> Runbook:
 
 def show(bundle: dict[str, str]) -> None:
     """One static display in the cell's output."""
-    from IPython.display import display
+    _ipython().display(bundle, raw=True)
 
-    display(bundle, raw=True)
+
+def _ipython() -> Any:
+    """IPython's display module, whose functions have no types."""
+    import IPython.display
+
+    return IPython.display
 
 
 def _record_and_report(folder: Path) -> None:
