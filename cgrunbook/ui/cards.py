@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from html import escape
+from itertools import groupby
 from typing import Any
 
 from cgrunbook.cloud.attempts import Wait
@@ -40,7 +41,8 @@ _GLYPHS = {
 _MARKS = {Mark.OK: ("✓", "#2da44e"), Mark.WARN: ("!", "#bf8700"), Mark.FAIL: ("✗", "#d1242f")}
 
 _CELL = "text-align:left;vertical-align:top;padding:2px 14px 2px 0;"
-_CODE = "font-family:monospace;white-space:pre-wrap;word-break:break-word;"
+_TABLE = "margin:4px 0;border-collapse:collapse"
+_CODE = "font-family:monospace;white-space:pre-wrap;overflow-wrap:anywhere;"
 _QUIET = "opacity:0.75;"
 
 
@@ -151,7 +153,7 @@ def _timing(result: Result) -> str:
 
 
 def _frame(parts: Sequence[str], colour: str) -> str:
-    return f'<div style="border-left:4px solid {colour};padding:4px 0 4px 12px;margin:4px 0">{"".join(parts)}</div>'
+    return f'<div style="border-left:4px solid {colour};padding:4px 0 4px 12px;margin:4px 0;line-height:1.4">{"".join(parts)}</div>'
 
 
 def _head(glyph: str, word: str, title: str, timing: str, colour: str) -> str:
@@ -190,11 +192,14 @@ def _facts_html(facts: Mapping[str, Any]) -> str:
                 f'<tr><th scope="row" style="{_CELL}font-weight:normal;{_QUIET}">{escape(name)}</th>'
                 f'<td style="{_CELL}{_CODE}">{escape(_shown(value))}</td></tr>'
             )
-    body = f'<table style="margin:4px 0;border-collapse:collapse">{"".join(rows)}</table>' if rows else ""
+    body = f'<table style="{_TABLE}">{"".join(rows)}</table>' if rows else ""
     return body + "".join(tables)
 
 
 def _table_html(name: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    quiet = f'<caption style="text-align:left;{_QUIET}">{escape(name)}</caption>'
+    if not rows:
+        return f'<table style="{_TABLE}">{quiet}</table>'
     columns = list(rows[0])
     head = "".join(f'<th scope="col" style="{_CELL}">{escape(column)}</th>' for column in columns)
     body = "".join(
@@ -203,8 +208,7 @@ def _table_html(name: str, rows: Sequence[Mapping[str, Any]]) -> str:
         + "</tr>"
         for row in rows
     )
-    caption = f'<caption style="text-align:left;{_QUIET}">{escape(name)}</caption>'
-    return f'<table style="margin:4px 0;border-collapse:collapse">{caption}<tr>{head}</tr>{body}</table>'
+    return f'<table style="{_TABLE}">{quiet}<tr>{head}</tr>{body}</table>'
 
 
 def _facts_text(facts: Mapping[str, Any]) -> list[str]:
@@ -219,10 +223,19 @@ def _facts_text(facts: Mapping[str, Any]) -> list[str]:
 
 
 def _changes_html(changes: Sequence[Change]) -> str:
-    rows = [
-        {"resource": c.resource, "field": c.field or "(whole)", "before": c.before, "after": c.after} for c in changes
-    ]
-    return _table_html("changes", rows)
+    """A table a resource, so that its name stands there once."""
+    html = []
+    for resource, of_one in groupby(changes, key=lambda change: change.resource):
+        fields = []
+        caption = resource
+        for change in of_one:
+            if change.field:
+                fields.append({"field": change.field, "before": change.before, "after": change.after})
+            else:
+                word, what = ("new", change.after) if change.before is None else ("gone", change.before)
+                caption += f" ({word}, {_shown(what)})"
+        html.append(_table_html(caption, fields))
+    return "".join(html)
 
 
 def _changes_text(changes: Sequence[Change]) -> list[str]:
@@ -240,7 +253,7 @@ def _findings_html(findings: Sequence[Finding]) -> str:
             f'<tr><td style="{_CELL}white-space:nowrap"><strong style="color:{colour}">{glyph} {finding.mark.value}</strong></td>'
             f'<td style="{_CELL}">{escape(finding.check)}</td><td style="{_CELL}">{escape(finding.seen)}{remedy}</td></tr>'
         )
-    return f'<table style="margin:4px 0;border-collapse:collapse">{"".join(rows)}</table>'
+    return f'<table style="{_TABLE}">{"".join(rows)}</table>'
 
 
 def _findings_text(findings: Sequence[Finding]) -> list[str]:
