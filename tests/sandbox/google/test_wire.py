@@ -1,0 +1,264 @@
+"""The front end: what is refused before a service sees it, and in which shape."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cgrunbook.sandbox import context
+from tests.sandbox.conftest import Api
+
+HOSTS = (context.ARTIFACT_REGISTRY, context.SECRET_MANAGER, context.SERVICE_USAGE, context.RESOURCE_MANAGER)
+
+
+def test_a_call_without_a_credential_is_unauthenticated(api: Api) -> None:
+    answer = api.secrets("GET", "/secrets", token=None)
+    assert (answer.status, answer.error["status"], answer.reason) == (401, "UNAUTHENTICATED", "CREDENTIALS_MISSING")
+    assert answer.headers["www-authenticate"].startswith("Bearer")
+
+
+@pytest.mark.parametrize("token", ["ya29.nobody", "x y", "\x7f"])
+def test_a_token_that_nobody_issued_is_unauthenticated(api: Api, token: str) -> None:
+    assert api.secrets("GET", "/secrets", token=token).error["status"] == "UNAUTHENTICATED"
+
+
+def test_an_expired_token_is_unauthenticated(api: Api) -> None:
+    token = api.sandbox.tokens.issue(api.settings.operator, lifetime_seconds=3600)
+    assert api.secrets("GET", "/secrets", token=token).status == 200
+    api.advance(hours=2)
+    assert api.secrets("GET", "/secrets", token=token).status == 401
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"host": "evil.example"},
+        {"host": "secretmanager.googleapis.com"},
+        {"origin": "http://evil.example"},
+        {"origin": "null"},
+        {"sec-fetch-site": "cross-site"},
+    ],
+)
+def test_foreign_hosts_and_web_pages_are_refused(api: Api, headers: dict[str, str]) -> None:
+    assert api.secrets("GET", "/secrets", headers=headers).status == 403
+
+
+def test_a_disabled_api_says_so_as_google_does(fresh: Api) -> None:
+    answer = fresh.secrets("GET", "/secrets")
+    assert (answer.status, answer.reason) == (403, "SERVICE_DISABLED")
+    info = next(detail for detail in answer.error["details"] if detail["@type"].endswith("ErrorInfo"))
+    assert info["domain"] == "googleapis.com"
+    assert info["metadata"]["service"] == "secretmanager.googleapis.com"
+    assert info["metadata"]["consumer"] == fresh.numbered
+    assert any(detail["@type"].endswith("Help") for detail in answer.error["details"])
+
+
+def test_another_project_is_refused_without_saying_whether_it_exists(api: Api) -> None:
+    answer = api.call("GET", context.SECRET_MANAGER, "/v1/projects/somebody-elses/secrets")
+    assert (answer.status, answer.error["status"]) == (403, "PERMISSION_DENIED")
+
+
+def test_the_projects_number_names_it_as_well_as_its_id(api: Api) -> None:
+    assert api.call("GET", context.SECRET_MANAGER, f"/v1/{api.numbered}/secrets").status == 200
+
+
+@pytest.mark.parametrize(
+    ("raw", "named"),
+    [
+        (b"{", "Invalid JSON"),
+        (b"[]", "list"),
+        (b'"text"', "Invalid value"),
+        (b"\xff\xfe", "UTF-8"),
+        (b'{"replication": NaN}', "Invalid"),
+        (b"[" * 2000 + b"]" * 2000, "deep"),
+        (b'{"labels": ' + b"9" * 5000 + b"}", "Invalid"),
+        (b'{"labels": {"a": "\\ud800"}, "replication": {"automatic": {}}}', "UTF-8"),
+        (b'{"nonsense": 1}', 'Unknown name "nonsense"'),
+        (b'{"replication": {"automatic": {"x": 1}}}', "'secret.replication.automatic'"),
+        (b'{"replication": {"automatic": {}, "userManaged": {}}}', "oneof"),
+        (b'{"replication": "automatic"}', "'secret.replication'"),
+        (b'{"labels": []}', "'secret.labels'"),
+        (b'{"labels": {"a": 1}}', "TYPE_STRING"),
+        (b'{"ttl": "1h"}', "duration"),
+        (b'{"expireTime": "tomorrow"}', "timestamp"),
+        (b'{"expireTime": "9999-99-99T00:00:00Z"}', "timestamp"),
+        (b'{"versionAliases": {"a": 1.5}}', "TYPE_INT64"),
+        (b'{"versionAliases": {"a": "99999999999999999999"}}', "TYPE_INT64"),
+        (b'{"topics": [1]}', "topics[0]"),
+    ],
+)
+def test_a_body_that_is_no_such_message_is_an_invalid_argument(api: Api, raw: bytes, named: str) -> None:
+    answer = api.secrets("POST", "/secrets?secretId=x", raw=raw)
+    assert (answer.status, answer.error["status"]) == (400, "INVALID_ARGUMENT")
+    assert named in answer.error["message"]
+    assert answer.error["details"][0]["@type"].endswith("BadRequest")
+    assert api.secrets("GET", "/secrets").body == {}
+
+
+def test_the_error_repeats_no_payload(api: Api) -> None:
+    api.add_secret("kept")
+    for raw in (b'{"payload": {"data": "canary-!!"}}', b'{"payload": {"data": "canary'):
+        answer = api.secrets("POST", "/secrets/kept:addVersion", raw=raw)
+        assert answer.status == 400
+        assert "canary" not in json.dumps(answer.body)
+
+
+def test_every_mistake_of_one_request_is_named_at_once(api: Api) -> None:
+    answer = api.secrets("POST", "/secrets?secretId=x", {"one": 1, "two": 2})
+    violations = answer.error["details"][0]["fieldViolations"]
+    assert [violation["description"].split('"')[1] for violation in violations] == ["one", "two"]
+
+
+def test_a_body_that_is_too_large_is_refused(api: Api) -> None:
+    answer = api.secrets("POST", "/secrets?secretId=x", raw=b" " * (10 * 1024 * 1024 + 1))
+    assert (answer.status, answer.error["status"]) == (400, "INVALID_ARGUMENT")
+    assert "10485760" in answer.error["message"]
+
+
+def test_an_unknown_query_parameter_is_refused(api: Api) -> None:
+    answer = api.secrets("GET", "/secrets?pagesize=1")
+    assert answer.status == 400
+    assert "Cannot bind query parameter" in answer.error["message"]
+
+
+@pytest.mark.parametrize(
+    "query", ["pageSize=-1", "pageSize=many", "pageToken=%FF", "pageToken=!!", "filter=((", "filter=a%3D", "alt=xml"]
+)
+def test_a_wrong_query_parameter_is_refused(api: Api, query: str) -> None:
+    assert api.secrets("GET", f"/secrets?{query}").status == 400
+
+
+def test_system_parameters_and_either_spelling_are_taken(api: Api) -> None:
+    query = "$alt=json%3Benum-encoding%3Dint&prettyPrint=false&secret_id=snake&key=k"
+    assert api.secrets("POST", f"/secrets?{query}", {"replication": {"automatic": {}}}).status == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/secrets/../secrets",
+        "/secrets/%2e%2e/x",
+        "/secrets/a%2Fb",
+        "/secrets/a/b",
+        "/secrets/",
+        "//secrets",
+        "/secrets/x%00y",
+        "/secrets/%FF",
+        "/secrets/x:explode",
+        "/nothing",
+        "/secrets/" + "x" * 9000,
+    ],
+)
+def test_odd_paths_get_a_google_shaped_4xx(api: Api, path: str) -> None:
+    answer = api.secrets("GET", path)
+    assert 400 <= answer.status < 500
+    assert answer.error["code"] == answer.status
+
+
+@pytest.mark.parametrize("verb", ["PUT", "DELETE", "PATCH", "OPTIONS", "BREW"])
+def test_a_wrong_method_is_not_found(api: Api, verb: str) -> None:
+    answer = api.secrets(verb, "/secrets")
+    assert (answer.status, answer.error["status"]) == (404, "NOT_FOUND")
+
+
+def test_a_method_that_is_known_and_not_played_is_unimplemented(api: Api) -> None:
+    answer = api.artifacts("GET", "/locations/us-central1/repositories/r/files")
+    assert (answer.status, answer.error["status"]) == (501, "UNIMPLEMENTED")
+
+
+def test_a_fault_of_the_sandbox_shows_no_traceback(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("a fault with a path in it")
+
+    monkeypatch.setattr(api.sandbox.iam, "check", broken)
+    answer = api.secrets("GET", "/secrets")
+    assert (answer.status, answer.error["status"]) == (500, "INTERNAL")
+    assert "path" not in answer.error["message"]
+
+
+def test_a_full_disk_is_told_and_can_be_tried_again(api: Api) -> None:
+    connection = api.sandbox.state.read()
+    pages = connection.execute("PRAGMA page_count").fetchone()[0]
+    connection.execute(f"PRAGMA max_page_count={pages}")
+    statuses = []
+    for number in range(200):
+        body = {"replication": {"automatic": {}}, "annotations": {"a": "x" * 4000}}
+        answer = api.secrets("POST", f"/secrets?secretId=s{number}", body)
+        statuses.append(answer.status)
+        if answer.status != 200:
+            break
+    assert (answer.status, answer.error["status"]) == (503, "UNAVAILABLE")
+    assert "disk is full" in answer.error["message"]
+    connection.execute("PRAGMA max_page_count=1073741823")
+    assert api.secrets("POST", f"/secrets?secretId=s{number}", body).status == 200
+    assert len(api.secrets("GET", "/secrets?pageSize=1000").body["secrets"]) == len(statuses)
+
+
+def test_the_request_log_tells_who_did_what_and_no_secret(api: Api) -> None:
+    api.add_secret("logged", payload="canary")
+    api.secrets("GET", "/secrets?filter=name:logged&access_token=canary")
+    text = (api.settings.home / "log" / "requests.jsonl").read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert {"time", "service", "method", "path", "principal", "status", "milliseconds"} == set(lines[-1])
+    assert lines[-1]["principal"] == api.settings.operator
+    assert "filter=name:logged&access_token=..." in lines[-1]["path"]
+    assert api.token not in text
+    assert "canary" not in text
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=12), inner, max_size=3),
+    max_leaves=10,
+)
+_NAMES = st.sampled_from(
+    "format mode labels replication automatic payload data policy bindings members role remoteRepositoryConfig "
+    "commonRepository uri cleanupPolicies condition rotation topics versionAliases permissions serviceIds etag ttl".split()
+)
+_BODIES = st.dictionaries(_NAMES, st.recursive(_JSON, lambda inner: st.dictionaries(_NAMES, inner, max_size=3)), max_size=4)
+_PATHS = st.sampled_from(
+    [
+        "/secrets",
+        "/secrets?secretId=fuzz",
+        "/secrets/kept",
+        "/secrets/kept?updateMask=labels,rotation,ttl,versionAliases",
+        "/secrets/kept:addVersion",
+        "/secrets/kept:setIamPolicy",
+        "/secrets/kept:testIamPermissions",
+        "/secrets/kept/versions/latest:access",
+        "/secrets/kept/versions/1:disable",
+        "/locations",
+        "/locations/us-central1/repositories",
+        "/locations/us-central1/repositories?repositoryId=fuzz",
+        "/locations/us-central1/repositories/kept",
+        "/locations/us-central1/repositories/kept?updateMask=labels,remoteRepositoryConfig,cleanupPolicies",
+        "/locations/us-central1/repositories/kept:setIamPolicy",
+        "/locations/us-central1/vpcscConfig?updateMask=vpcscPolicy",
+        "/services:batchEnable",
+        "/services/pubsub.googleapis.com:disable",
+        ":setIamPolicy",
+        ":testIamPermissions",
+    ]
+) | st.text(max_size=30).map(lambda text: "/" + text.encode("unicode_escape").decode())
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    host=st.sampled_from(HOSTS),
+    verb=st.sampled_from(["GET", "POST", "PATCH", "DELETE", "PUT"]),
+    path=_PATHS,
+    body=_BODIES | _JSON,
+    version=st.sampled_from(["v1", "v3", "v1beta1", "v9"]),
+)
+def test_no_request_makes_a_500_and_every_refusal_is_google_shaped(
+    api: Api, host: str, verb: str, path: str, body: object, version: str
+) -> None:
+    api.add_secret("kept") if api.secrets("GET", "/secrets/kept").status == 404 else None
+    answer = api.call(verb, host, f"/{version}/{api.project}{path}", body)
+    assert answer.status < 500 or answer.status == 501
+    if answer.status != 200:
+        assert answer.error["code"] == answer.status
+        assert "Traceback" not in json.dumps(answer.body)
