@@ -23,6 +23,9 @@ _SIGN_IN = "gcloud auth application-default login"
 
 _GCLOUD_ACCOUNT = "user:$(gcloud config get-value account)"
 
+# Whom the sandbox takes the owner of its access token for.
+_TRAINEE = "user:trainee@example.com"
+
 # gcloud's start alone takes about a second; a cold disk several.
 _GCLOUD_SECONDS = 30.0
 
@@ -176,7 +179,6 @@ def _sandbox(project_id: str, location: str, organization: str) -> Connection:
         )
     _keep_loopback_off_proxies()
     environment = process.environment(running)
-    account = environment.get("CLOUDSDK_CORE_ACCOUNT", "")
 
     def base(service: str) -> str:
         return f"http://{running.hosts[f'{service}.googleapis.com']}"
@@ -197,7 +199,7 @@ def _sandbox(project_id: str, location: str, organization: str) -> Connection:
         environment=environment,
         docker_config=running.docker_config,
         sign_in="Start the sandbox again: cgrunbook sandbox stop && cgrunbook sandbox start",
-        caller=f"user:{account}" if account else _GCLOUD_ACCOUNT,
+        caller=_TRAINEE,
     )
 
 

@@ -1,0 +1,244 @@
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from cgrunbook.cloud import Connection, connect, open_cloud
+from cgrunbook.errors import NotSignedIn, ParameterError, SandboxUnavailable, Temporary
+from cgrunbook.redaction import redact
+from cgrunbook.sandbox import process
+
+
+@pytest.fixture
+def no_google(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine on which nobody ever signed in; returns the only folder on its PATH."""
+    for name in [one for one in os.environ if one.startswith(("GOOGLE_", "CLOUDSDK_", "GCLOUD_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path / "gcloud"))
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    commands = tmp_path / "bin"
+    commands.mkdir()
+    monkeypatch.setenv("PATH", str(commands))
+    return commands
+
+
+def gcloud(folder: Path, token: str, project: str = "") -> None:
+    """A gcloud that is signed in, or not when the token is empty."""
+    script = folder / "gcloud"
+    script.write_text(
+        "#!/bin/sh\n"
+        'case "$*" in\n'
+        f'*print-access-token*) [ -n "{token}" ] || {{ echo "You do not currently have an active account" >&2; exit 1; }}\n'
+        f'  echo "{token}";;\n'
+        f'*project*) echo "{project}";;\n'
+        "esac\n"
+    )
+    script.chmod(0o755)
+
+
+def service_account(path: Path) -> Path:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ).decode()
+    path.write_text(
+        json.dumps(
+            {
+                "type": "service_account",
+                "project_id": "their-project",
+                "private_key_id": "1",
+                "private_key": pem,
+                "client_email": "ci@their-project.iam.gserviceaccount.com",
+                "token_uri": "http://127.0.0.1:1/token",
+            }
+        )
+    )
+    return path
+
+
+def test_importing_the_cloud_imports_no_client() -> None:
+    program = (
+        "import sys, cgrunbook.cloud; "
+        "print([name for name in ('google', 'grpc', 'requests', 'urllib3', 'docker', 'tenacity') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_opening_google_cloud_needs_no_call_and_no_client_of_a_service(no_google: Path, tmp_path: Path) -> None:
+    program = (
+        "import sys; from cgrunbook.cloud import open_cloud; "
+        "cloud = open_cloud('google-cloud', project_id='my-project'); "
+        "print(cloud.connection.project_id, [name for name in sys.modules if name.startswith('google.cloud.')])"
+    )
+    account = service_account(tmp_path / "account.json")
+    environment = {**os.environ, "GOOGLE_APPLICATION_CREDENTIALS": str(account)}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout.strip() == "my-project []"
+
+
+def test_an_unknown_target_is_refused() -> None:
+    with pytest.raises(ParameterError, match="'aws'"):
+        connect("aws")  # type: ignore[arg-type]
+
+
+def test_nobody_signed_in_names_the_command(no_google: Path) -> None:
+    with pytest.raises(NotSignedIn) as caught:
+        connect("google-cloud", project_id="my-project")
+    assert "gcloud auth application-default login" in caught.value.remedy
+
+
+def test_a_gcloud_that_is_signed_out_is_no_way_in(no_google: Path) -> None:
+    gcloud(no_google, token="")
+    with pytest.raises(NotSignedIn, match="active account"):
+        connect("google-cloud", project_id="my-project")
+
+
+def test_gclouds_session_is_used_where_there_are_no_default_credentials(no_google: Path) -> None:
+    token = secrets.token_urlsafe(24)
+    gcloud(no_google, token, "gcloud-project")
+    connection = connect("google-cloud")
+    assert connection.project_id == "gcloud-project"
+    assert connection.access_token().reveal() == token
+    assert redact(f"seen: {token}") == "seen: [redacted]"
+    assert token not in repr(connection)
+
+
+def test_a_given_project_wins_over_the_configured_one(no_google: Path) -> None:
+    gcloud(no_google, secrets.token_urlsafe(24), "gcloud-project")
+    assert connect("google-cloud", project_id="given").project_id == "given"
+
+
+def test_no_project_anywhere_is_a_parameter_error(no_google: Path) -> None:
+    gcloud(no_google, secrets.token_urlsafe(24))
+    with pytest.raises(ParameterError, match="project_id is empty") as caught:
+        connect("google-cloud")
+    assert "gcloud config set project" in caught.value.remedy
+
+
+def test_a_service_account_is_named_as_the_caller_and_brings_its_project(
+    no_google: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(service_account(tmp_path / "account.json")))
+    connection = connect("google-cloud", location="europe")
+    assert connection.project_id == "their-project"
+    assert connection.caller == "serviceAccount:ci@their-project.iam.gserviceaccount.com"
+    assert connection.artifact_registry_host.address == "europe-docker.pkg.dev"
+    assert connection.artifact_registry_host.scheme == "https"
+
+
+def test_a_token_endpoint_that_is_away_is_temporary(
+    no_google: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(service_account(tmp_path / "account.json")))
+    with pytest.raises(Temporary, match="access token"):
+        connect("google-cloud").access_token()
+
+
+def test_credentials_named_on_purpose_are_never_replaced_by_gclouds(
+    no_google: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gcloud(no_google, secrets.token_urlsafe(24), "gcloud-project")
+    broken = tmp_path / "broken.json"
+    broken.write_text("{}")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(broken))
+    with pytest.raises(NotSignedIn, match="GOOGLE_APPLICATION_CREDENTIALS"):
+        connect("google-cloud")
+
+
+def test_docker_is_configured_where_its_variable_says(no_google: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gcloud(no_google, secrets.token_urlsafe(24), "gcloud-project")
+    assert connect("google-cloud").docker_config == Path(os.environ["HOME"]) / ".docker"
+    monkeypatch.setenv("DOCKER_CONFIG", "elsewhere")
+    assert connect("google-cloud").docker_config == Path("elsewhere")
+
+
+def test_a_token_in_a_file_is_read_again_when_it_is_refreshed(tmp_path: Path) -> None:
+    from cgrunbook.cloud.credentials import TokenFile
+
+    file = tmp_path / "token"
+    first, second = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
+    file.write_text(f"{first}\n")
+    credentials = TokenFile(file)
+    assert not credentials.valid
+    credentials.refresh(None)
+    assert credentials.valid
+    assert credentials.token == first
+    file.write_text(second)
+    credentials.refresh(None)
+    assert credentials.token == second
+
+
+@pytest.mark.parametrize("content", [None, "", "\n", "é"])
+def test_a_token_file_without_a_token_says_so(tmp_path: Path, content: str | None) -> None:
+    from google.auth.exceptions import RefreshError
+
+    from cgrunbook.cloud.credentials import TokenFile
+
+    if content is not None:
+        (tmp_path / "token").write_text(content, encoding="utf-8")
+    with pytest.raises(RefreshError, match="token"):
+        TokenFile(tmp_path / "token").refresh(None)
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
+    monkeypatch.setenv("CGRUNBOOK_HOME", str(tmp_path / "home"))
+    yield None
+    process.stop()
+
+
+def test_the_sandbox_is_started_and_brings_its_own_names(sandbox: object) -> None:
+    connection = connect("sandbox")
+    assert (connection.project_id, connection.organization) == ("cgrunbook-sandbox", "example.com")
+    assert connection.artifact_registry_host.name == "us-central1-docker.pkg.dev"
+    assert connection.artifact_registry_host.address.startswith("127.0.0.1:")
+    assert connection.artifact_registry_host.scheme == "http"
+    assert Path(connection.chainctl).is_file()
+    assert len(connection.access_token()) > 20
+    assert connection.caller == "user:trainee@example.com"
+
+
+def test_names_that_are_given_win_over_the_sandboxs_own(sandbox: object) -> None:
+    connection = connect("sandbox", project_id="other", location="europe", organization="example.org")
+    assert (connection.project_id, connection.organization) == ("other", "example.org")
+    assert connection.artifact_registry_host.name == "europe-docker.pkg.dev"
+
+
+def test_a_location_that_the_sandbox_does_not_play_is_refused(sandbox: object) -> None:
+    with pytest.raises(ParameterError, match="atlantis"):
+        connect("sandbox", location="atlantis")
+
+
+def test_a_proxy_is_never_asked_for_the_sandbox(sandbox: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", "intranet.example.com")
+    monkeypatch.delenv("no_proxy", raising=False)
+    assert open_cloud("sandbox").project.number() == "123456789012"
+    assert os.environ["NO_PROXY"] == "intranet.example.com,127.0.0.1"
+
+
+def test_a_sandbox_that_was_killed_is_said_to_be_gone_and_nobody_waits_for_it(sandbox: object) -> None:
+    cloud = open_cloud("sandbox")
+    waits: list[object] = []
+    cloud.attempts.on_wait = waits.append
+    process.stop()
+    with pytest.raises(SandboxUnavailable, match="not running") as caught:
+        cloud.project.number()
+    assert "cgrunbook sandbox start" in caught.value.remedy
+    assert waits == []
+
+
+def test_a_connection_is_a_value(sandbox: object) -> None:
+    assert isinstance(connect("sandbox"), Connection)
+    assert connect("sandbox").artifact_registry == connect("sandbox").artifact_registry
