@@ -1,0 +1,1 @@
+"""Tests of the Chainguard platform and of its command."""

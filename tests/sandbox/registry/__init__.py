@@ -1,0 +1,1 @@
+"""Tests of the registries that the sandbox plays, and of what they are made of."""
