@@ -29,7 +29,12 @@ def test_both_versions_tell_id_number_and_state(fresh: Api) -> None:
 def test_somebody_without_a_role_learns_nothing(fresh: Api) -> None:
     stranger = fresh.sandbox.tokens.issue("user:stranger@example.net")
     assert fresh.projects("GET", "", token=stranger).status == 403
-    assert fresh.projects("POST", ":testIamPermissions", {"permissions": ["resourcemanager.projects.get"]}, token=stranger).body == {}
+    assert (
+        fresh.projects(
+            "POST", ":testIamPermissions", {"permissions": ["resourcemanager.projects.get"]}, token=stranger
+        ).body
+        == {}
+    )
 
 
 def test_permissions_are_answered_as_the_callers_subset(fresh: Api) -> None:

@@ -218,7 +218,9 @@ _NAMES = st.sampled_from(
     "format mode labels replication automatic payload data policy bindings members role remoteRepositoryConfig "
     "commonRepository uri cleanupPolicies condition rotation topics versionAliases permissions serviceIds etag ttl".split()
 )
-_BODIES = st.dictionaries(_NAMES, st.recursive(_JSON, lambda inner: st.dictionaries(_NAMES, inner, max_size=3)), max_size=4)
+_BODIES = st.dictionaries(
+    _NAMES, st.recursive(_JSON, lambda inner: st.dictionaries(_NAMES, inner, max_size=3)), max_size=4
+)
 _PATHS = st.sampled_from(
     [
         "/secrets",
