@@ -43,7 +43,7 @@ class Result:
         plan: what it found to do.
         evidence: what was read back.
         error: why it failed, or None.
-        seconds: how long it took.
+        seconds: how long it took, without the time that somebody took to approve.
         waited: seconds of these that were waits for something known to pass.
     """
 
@@ -116,6 +116,7 @@ class Runbook:
         self._alone = asyncio.Lock()
         self._current: tuple[int, Step] | None = None
         self._waited = 0.0
+        self._thought = 0.0
         attempts.on_wait = self._on_wait
 
     @property
@@ -146,7 +147,7 @@ class Runbook:
         """
         async with self._alone:
             number = len(self.results) + 1
-            self._current, self._waited = (number, step), 0.0
+            self._current, self._waited, self._thought = (number, step), 0.0, 0.0
             self._attempts.cancelled.clear()
             begun = time.monotonic()
             plan, evidence, outcome, error = Plan(), Evidence(), Outcome.FAILED, None
@@ -170,9 +171,8 @@ class Runbook:
                 error, cause = _defect(step, unexpected), unexpected
             if error and outcome is not Outcome.DECLINED:
                 outcome = Outcome.FAILED
-            result = Result(
-                number, step, outcome, plan, evidence, error, seconds=time.monotonic() - begun, waited=self._waited
-            )
+            seconds = time.monotonic() - begun - self._thought
+            result = Result(number, step, outcome, plan, evidence, error, seconds, self._waited)
             self._conclude(result, cause)
             if error:
                 raise error from cause
@@ -190,7 +190,10 @@ class Runbook:
             return await self._in_thread(lambda: self._apply_alone(number, step, agreed=None))
         plan = await self._planned(number, step)
         while not plan.empty:
-            if not await self._face.approve(number, step, plan):
+            asked = time.monotonic()
+            agreed = await self._face.approve(number, step, plan)
+            self._thought += time.monotonic() - asked
+            if not agreed:
                 self._write("declined", number)
                 raise Declined(f"{step.title}: declined; nothing was changed.", "Run the cell again to be asked again.")
             self._write("approved", number)

@@ -18,7 +18,7 @@ FLOORS = (
     ("steps",),
     ("journal", "runbook"),
     ("ui", "headless", "engine", "kernels", "report"),
-    ("cli",),
+    ("cli", "__main__"),
 )
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
 

@@ -42,7 +42,7 @@ def world_for(notebook: str) -> Iterator[dict[str, str]]:
                 before = [
                     sys.executable,
                     "-m",
-                    "cgrunbook.cli",
+                    "cgrunbook",
                     "run",
                     *BEFORE[notebook],
                     "--output",
