@@ -132,9 +132,9 @@ def test_who_may_create_pull_tokens(console):
     for role in ("owner", "limited_owner", "registry.pull_token_creator"):
         console.platform.set_role(role)
         assert bind(console, "registry.pull").status_code == 200, role
-    for role in ("viewer", "editor", "registry.pull", None):
-        console.platform.set_role(role)
-        assert refusal(console.create()) == (403, 7), role
+    for too_little in ("viewer", "editor", "registry.pull", None):
+        console.platform.set_role(too_little)
+        assert refusal(console.create()) == (403, 7), too_little
 
 
 def test_the_least_role_may_neither_list_nor_delete_what_it_made(console):
