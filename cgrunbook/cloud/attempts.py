@@ -174,6 +174,9 @@ def _give_up(state: RetryCallState, seconds: float) -> None:
     error = outcome.exception() if outcome is not None else None
     if error is None:  # pragma: no cover - tenacity gives up on an exception only
         raise RuntimeError("attempts ended without an error")
+    if state.attempt_number == 1:
+        # Nothing was tried again here; where attempts are nested, the inner ones have said how long.
+        raise error
     tried = f"Tried {state.attempt_number} times in {seconds:.0f} s."
     if isinstance(error, CgrunbookError):
         error.message = f"{error.message} {tried}"

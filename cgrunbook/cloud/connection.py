@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import threading
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -249,7 +250,10 @@ def _google_credentials() -> tuple[Any, str]:
     from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
 
     try:
-        credentials, project = google.auth.default(scopes=[_SCOPE])
+        with warnings.catch_warnings():
+            # Said of every person's own credentials; where a quota project is really needed, the API says so.
+            warnings.filterwarnings("ignore", message=".*end user credentials", category=UserWarning)
+            credentials, project = google.auth.default(scopes=[_SCOPE])
     except DefaultCredentialsError as error:
         if os.environ.get("GOOGLE_APPLICATION_CREDENTIALS"):
             # A file was named on purpose: using another identity in its place would surprise.

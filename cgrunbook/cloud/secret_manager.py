@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -29,6 +30,10 @@ from cgrunbook.errors import (
     WrongState,
 )
 from cgrunbook.redaction import Secret
+
+# At DEBUG (GOOGLE_SDK_PYTHON_LOGGING_SCOPE turns it on from outside) these log every request's payload, base64 and all.
+for _logger in ("client", "transports.rest", "transports.rest_base"):
+    logging.getLogger(f"google.cloud.secretmanager_v1.services.secret_manager_service.{_logger}").disabled = True
 
 # The service's limit for one version's payload, in bytes.
 _LARGEST_PAYLOAD = 64 * 1024

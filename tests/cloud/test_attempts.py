@@ -163,3 +163,13 @@ def test_a_key_press_is_no_temporary_error() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         attempts_with(Clock()).run(call, reason="it")
+
+
+def test_attempts_within_attempts_say_once_how_long_it_took() -> None:
+    clock = Clock()
+    attempts = attempts_with(clock, limit=10, first=5, longest=5)
+    _, call = failing(10**9, Temporary("The service is away."))
+    with pytest.raises(Temporary) as caught:
+        attempts.run(lambda: attempts.run(call, reason="the inner"), reason="the outer")
+    assert caught.value.message == "The service is away. Tried 3 times in 10 s."
+    assert clock.now == 1010.0

@@ -144,6 +144,18 @@ def test_a_token_endpoint_that_is_away_is_temporary(
         connect("google-cloud").access_token()
 
 
+def test_a_persons_own_credentials_give_no_warning_in_a_notebook(
+    no_google: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    gcloud(no_google, secrets.token_urlsafe(24), "gcloud-project")
+    mine = tmp_path / "gcloud"
+    mine.mkdir()
+    kept = {"type": "authorized_user", "client_id": "1", "client_secret": "2", "refresh_token": secrets.token_hex()}
+    (mine / "application_default_credentials.json").write_text(json.dumps(kept))
+    assert connect("google-cloud").project_id == "gcloud-project"
+    assert [str(warning.message) for warning in recwarn.list] == []
+
+
 def test_credentials_named_on_purpose_are_never_replaced_by_gclouds(
     no_google: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -145,7 +145,7 @@ def connection(double: Double, tmp_path: Path) -> Connection:
         project_id="my-project",
         location="us-central1",
         organization="example.com",
-        credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call] # google-auth's
+        credentials=AnonymousCredentials(),
         artifact_registry=double.address,
         secret_manager=double.address,
         service_usage=double.address,

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
+import logging
 import secrets
 from dataclasses import replace
 from typing import Any
@@ -336,7 +337,7 @@ def test_a_grant_keeps_other_bindings_and_conditions(cloud, policy):
     cloud.secrets.grant("token", AGENT, ACCESSOR)
     assert cloud.secrets.has_grant("token", AGENT, ACCESSOR) is True
     assert server.bindings[0]["members"] == OTHER["members"]
-    assert server.bindings[1]["condition"]["expression"] == CONDITIONAL["condition"]["expression"]
+    assert server.bindings[1]["condition"]["expression"] == "request.time < timestamp('2026-01-01T00:00:00Z')"
     assert server.bindings[2] == {"role": ACCESSOR, "members": [AGENT]}
     assert server.versions == [3]
 
@@ -403,3 +404,39 @@ def test_secrets_are_listed_by_label(cloud, double):
     double.on("GET", COLLECTION, (200, {"secrets": [THERE], "totalSize": 1}))
     assert [secret.id for secret in cloud.secrets.list("labels.made-by=cgrunbook")] == ["token"]
     assert double.sent("GET")[0].query["filter"] == "labels.made-by=cgrunbook"
+
+
+class Everything(logging.Handler):
+    """Keeps all that is logged, with what formatters for machines would write."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.records: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(repr(record.__dict__))
+
+
+@pytest.fixture
+def everything(monkeypatch):
+    handler = Everything()
+    names = ["", *(name for name in logging.root.manager.loggerDict if name.startswith(("google", "urllib3")))]
+    for logger in map(logging.getLogger, names):
+        monkeypatch.setattr(logger, "level", logging.DEBUG)
+        monkeypatch.setattr(logger, "handlers", [handler])
+    for name in names:
+        logging.getLogger(name).manager._clear_cache()  # type: ignore[attr-defined]
+    yield handler
+    logging.root.manager._clear_cache()  # type: ignore[attr-defined]
+
+
+def test_no_log_at_any_level_carries_a_value(cloud, double, password, everything):
+    double.on("GET", VERSIONS, (200, {}))
+    double.on("POST", f"{RESOURCE}:addVersion", (200, {**version(1), "clientSpecifiedPayloadChecksum": True}))
+    double.on("GET", f"{VERSIONS}/latest:access", (200, value(password.reveal())))
+    cloud.secrets.add_version("token", password)
+    cloud.secrets.access("token")
+    logged = "\n".join(everything.records)
+    assert "/v1/projects/my-project/secrets/token" in logged
+    assert password.reveal() not in logged
+    assert base64.b64encode(password.reveal().encode()).decode() not in logged
