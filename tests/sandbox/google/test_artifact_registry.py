@@ -179,8 +179,8 @@ def test_a_repository_that_cannot_be_is_refused_with_the_reason(api: Api, fields
 )  # fmt: skip
 @pytest.mark.parametrize("shape", ["commonRepository", "dockerRepository"])
 def test_an_upstream_must_be_https_and_the_root_of_a_registry(api: Api, asked: list[Any], uri: str, shape: str) -> None:
-    source = {"uri": uri} if shape == "commonRepository" else {"customRepository": {"uri": uri}}
-    assert remote(api, **{shape: source}).error["status"] == "INVALID_ARGUMENT"
+    source: Any = {"uri": uri} if shape == "commonRepository" else {"customRepository": {"uri": uri}}
+    assert remote(api, "one", **{shape: source}).error["status"] == "INVALID_ARGUMENT"
     assert asked == []
 
 

@@ -12,7 +12,7 @@ import pytest
 from cgrunbook.sandbox import context, errors
 from tests.sandbox.conftest import Answer, Api
 
-AUTOMATIC = {"replication": {"automatic": {}}}
+AUTOMATIC: dict[str, Any] = {"replication": {"automatic": {}}}
 AGENT = f"service-{context.PROJECT_NUMBER}@gcp-sa-artifactregistry.iam.gserviceaccount.com"
 
 
@@ -270,7 +270,7 @@ def test_a_patch_under_an_old_etag_is_aborted(api: Api) -> None:
 
 def test_a_rotation_notice_that_has_passed_moves_on_by_its_period(api: Api) -> None:
     following = api.sandbox.clock.now().replace(microsecond=0)
-    body = {
+    body: dict[str, Any] = {
         "topics": [{"name": "projects/p/topics/rotate"}],
         "rotation": {"rotationPeriod": "86400s", "nextRotationTime": f"{following.year + 1}-01-01T00:00:00Z"},
     }

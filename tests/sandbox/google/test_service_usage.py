@@ -8,9 +8,9 @@ from tests.sandbox.conftest import Api
 AGENT = f"service-{context.PROJECT_NUMBER}@gcp-sa-artifactregistry.iam.gserviceaccount.com"
 
 
-def generate(api: Api, **given: str) -> dict[str, object]:
+def generate(api: Api) -> dict[str, object]:
     path = f"/v1beta1/{api.project}/services/artifactregistry.googleapis.com:generateServiceIdentity"
-    answer = api.call("POST", context.SERVICE_USAGE, path, {}, **given)
+    answer = api.call("POST", context.SERVICE_USAGE, path, {})
     assert answer.status == 200
     body: dict[str, object] = answer.body
     return body
