@@ -1,0 +1,35 @@
+"""A real sandbox process on a home of its own, for tests that need services rather than doubles."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from unittest.mock import patch
+
+from cgrunbook.journal import RUN_FOLDER_VARIABLE
+from cgrunbook.sandbox import process
+
+_NOT_OURS = (RUN_FOLDER_VARIABLE, "JPY_SESSION_NAME", "DOCKER_CONFIG", "CLOUDSDK_CORE_PROJECT")
+
+
+@contextmanager
+def sandbox_home(home: Path) -> Iterator[Path]:
+    """Start a sandbox whose waits are zero, and be its user until the end; then nothing of it is left.
+
+    Args:
+        home: what CGRUNBOOK_HOME is meanwhile.
+    """
+    environment = {
+        **{name: value for name, value in os.environ.items() if name not in _NOT_OURS},
+        "CGRUNBOOK_HOME": str(home),
+        "CGRUNBOOK_SANDBOX_IAM_DELAY": "0",
+        "CGRUNBOOK_SANDBOX_AGENT_DELAY": "0",
+    }
+    with patch.dict(os.environ, environment, clear=True):
+        process.start(home)
+        try:
+            yield home
+        finally:
+            process.reset(home)
