@@ -280,6 +280,7 @@ def serve(
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=2,
+        timeout_keep_alive=75,  # longer than clients keep theirs: a pooled connection must not close under a request
     )
     asyncio.run(_Server(config, on_ready).serve(sockets=sockets))
 

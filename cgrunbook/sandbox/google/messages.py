@@ -147,9 +147,12 @@ class Integer:
             return 0
         number: int | None = None
         whole = isinstance(value, int) and not isinstance(value, bool)
-        if whole or (isinstance(value, float) and value.is_integer()):
-            number = int(value)
-        elif isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,20}", value):
+        if (
+            whole
+            or (isinstance(value, float) and value.is_integer())
+            or isinstance(value, str)
+            and re.fullmatch(r"-?[0-9]{1,20}", value)
+        ):
             number = int(value)
         if number is None or not -(2 ** (self.bits - 1)) <= number < 2 ** (self.bits - 1):
             violations.add(*_bad(path, f"TYPE_INT{self.bits}", value))

@@ -65,12 +65,13 @@ def prepare(sandbox: Sandbox) -> None:
     """
     sandbox.state.declare(SCHEMA)
     sandbox.state.declare(operations.SCHEMA)
+    if sandbox.state.setting("services_prepared") is not None:
+        return
     with sandbox.state.transaction() as connection:
-        if sandbox.state.setting("services_prepared") is None:
-            connection.executemany(
-                "INSERT OR IGNORE INTO enabled_service VALUES (?)", [(name,) for name in _FROM_THE_START]
-            )
-            sandbox.state.remember("services_prepared", "1")
+        connection.executemany(
+            "INSERT OR IGNORE INTO enabled_service VALUES (?)", [(name,) for name in _FROM_THE_START]
+        )
+        sandbox.state.remember("services_prepared", "1")
 
 
 def is_enabled(sandbox: Sandbox, service: str) -> bool:
