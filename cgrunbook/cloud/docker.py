@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -190,6 +191,7 @@ class Docker:
     def _client(self, address: str) -> Iterator[Any]:
         """The SDK's low-level client, of an engine that answered."""
         import docker
+        from docker.constants import DEFAULT_UNIX_SOCKET
         from docker.errors import DockerException
         from docker.utils import kwargs_from_env
         from requests.exceptions import RequestException
@@ -198,6 +200,7 @@ class Docker:
             settings = kwargs_from_env(environment=self._environment)
             if address:
                 settings["base_url"] = address
+            _knock(address or DEFAULT_UNIX_SOCKET)
             client = docker.APIClient(version="auto", timeout=_ENGINE_SECONDS, **settings)
         except (DockerException, RequestException, OSError, ValueError) as error:
             raise StepFailed(
@@ -264,6 +267,15 @@ def _refused(reference: str, text: str) -> CgrunbookError:
             said, "The caller needs roles/artifactregistry.reader on the repository (notebook 04).", debugging=3
         )
     return RegistryError(said, "Try the verified pull, which needs no engine; if that works, look at the engine's log.")
+
+
+def _knock(address: str) -> None:
+    """See whether anybody listens on a Unix socket; the SDK leaves its own open when nobody does."""
+    scheme, _, path = address.partition("://")
+    if scheme in ("unix", "http+unix"):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as knocking:
+            knocking.settimeout(_ENGINE_SECONDS)
+            knocking.connect(f"/{path.lstrip('/')}")
 
 
 def _split(reference: str) -> tuple[str, str]:

@@ -18,9 +18,9 @@ from cgrunbook.redaction import Secret
 
 HOST = "us-central1-docker.pkg.dev"
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=10,
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=8), inner, max_size=2),
+    max_leaves=5,
 )
 
 
@@ -65,9 +65,9 @@ def test_a_helper_of_somebody_else_is_not_removed(config):
 
 @given(
     st.dictionaries(
-        st.text().filter(lambda name: name not in ("credHelpers", "auths", "credsStore")), JSON, max_size=4
+        st.text(max_size=8).filter(lambda name: name not in ("credHelpers", "auths", "credsStore")), JSON, max_size=4
     ),
-    st.dictionaries(st.text(), st.text(), max_size=3),
+    st.dictionaries(st.text(max_size=8), st.text(max_size=8), max_size=3),
 )
 def test_everything_else_is_kept_in_value_and_order(others, helpers):
     with tempfile.TemporaryDirectory() as folder:
