@@ -12,6 +12,7 @@ import os
 import shlex
 import signal
 import socket
+import sqlite3
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: The command line without the program's name.
 
     Returns:
-        0 after an orderly end, 1 when the home is served by another process.
+        0 after an orderly end, 1 when the home is served by another process or cannot be used.
     """
     parser = argparse.ArgumentParser(prog="python -m cgrunbook.sandbox", description="The cgrunbook sandbox's server.")
     parser.add_argument(
@@ -64,11 +65,19 @@ def main(arguments: list[str] | None = None) -> int:
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
     settings = _settings(given, folder)
-    state = State(folder / "state.db")
-    hosts, sockets = _open_hosts(state)
-    _give_operator_a_token(folder, settings, Tokens(state, Clock(state)))
-    process.write_client_files(home, hosts)
-    _install_commands(home, folder)
+    try:
+        state = State(folder / "state.db")
+        hosts, sockets = _open_hosts(state)
+        _give_operator_a_token(folder, settings, Tokens(state, Clock(state)))
+        process.write_client_files(home, hosts)
+        _install_commands(home, folder)
+        sandbox = Sandbox(settings, state, hosts)
+    except sqlite3.Error as problem:
+        log.error("The state %s cannot be used: %s.", folder / "state.db", problem)
+        return 1
+    except OSError as problem:
+        log.error("The state folder %s cannot be used: %s.", folder, problem.strerror)
+        return 1
 
     def ready() -> None:
         _tell(folder, settings, hosts)
@@ -80,7 +89,7 @@ def main(arguments: list[str] | None = None) -> int:
                 log.info("whoever started this process has gone; serving all the same")
             os.close(given.ready_fd)
 
-    server.serve(Sandbox(settings, state, hosts), sockets, server.process_identity(), ready)
+    server.serve(sandbox, sockets, server.process_identity(), ready)
     (folder / process.SANDBOX_FILE).unlink(missing_ok=True)
     state.close()
     log.info("ended")

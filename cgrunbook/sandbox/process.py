@@ -496,10 +496,10 @@ def _launch(base: Path, upstream: str | None, iam_delay: float | None, agent_del
     if child.poll() is None:
         child.kill()
     child.wait()
-    raise SandboxFailure(
-        f"The sandbox did not come up (its process ended with {child.returncode}).{_log_tail(base)} "
-        "After `cgrunbook sandbox reset` it starts from nothing."
-    )
+    tail = _log_tail(base)
+    full = "disk is full" in tail or "No space left" in tail
+    remedy = "Free some space there." if full else "After `cgrunbook sandbox reset` it starts from nothing."
+    raise SandboxFailure(f"The sandbox did not come up; its process ended with {child.returncode}.{tail} {remedy}")
 
 
 def _wait_for_line(descriptor: int, seconds: float) -> bool:
@@ -541,7 +541,7 @@ def _log_tail(base: Path) -> str:
         lines = (folder_of(base) / SERVER_LOG).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return ""
-    return "" if not lines else f" The last line of its log ({folder_of(base) / SERVER_LOG}): {lines[-1]}"
+    return "" if not lines else f" The last line of its log ({folder_of(base) / SERVER_LOG}): {lines[-1].rstrip('.')}."
 
 
 def _counts(database: Path) -> dict[str, int]:

@@ -147,12 +147,8 @@ class Integer:
             return 0
         number: int | None = None
         whole = isinstance(value, int) and not isinstance(value, bool)
-        if (
-            whole
-            or (isinstance(value, float) and value.is_integer())
-            or isinstance(value, str)
-            and re.fullmatch(r"-?[0-9]{1,20}", value)
-        ):
+        digits = isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,20}", value) is not None
+        if whole or digits or (isinstance(value, float) and value.is_integer()):
             number = int(value)
         if number is None or not -(2 ** (self.bits - 1)) <= number < 2 ** (self.bits - 1):
             violations.add(*_bad(path, f"TYPE_INT{self.bits}", value))
