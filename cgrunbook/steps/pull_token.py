@@ -21,13 +21,16 @@ from cgrunbook import durations
 from cgrunbook.cloud.pull_token import PullToken
 from cgrunbook.cloud.secret_manager import SecretResource, SecretVersion
 from cgrunbook.errors import (
+    CgrunbookError,
     ChainctlFailed,
     Conflict,
     InvalidRequest,
     NotFound,
     ParameterError,
     PermissionMissing,
+    PrerequisiteMissing,
     StepFailed,
+    Temporary,
     WrongState,
 )
 from cgrunbook.steps.apis import ARTIFACT_REGISTRY, SECRET_MANAGER, require_api
@@ -214,10 +217,8 @@ class StorePullToken(Step):
     def plan(self, world: World) -> Plan:
         """Whether a good token is stored already."""
         there = require_secret(world, self.secret_id)
-        if there is not None and _CLAIM_ANNOTATION not in there.annotations:
-            pair = pair_in_use(world, self.secret_id, self.repository)
-            if pair is not None:
-                return Plan()
+        if there is not None and not _claimed(there) and pair_in_use(world, self.secret_id, self.repository):
+            return self._clearance(world, there)
         world.cloud.chainctl.require_login()
         organization = organization_of(world, self.organization)
         resource = f"secret {self.secret_id}"
@@ -243,7 +244,13 @@ class StorePullToken(Step):
         if secret is None:
             return
         organization = organization_of(world, self.organization)
-        self._revoke_orphans(world, secret, organization)
+        for orphan in self._orphans(world, secret, organization):
+            world.progress(Progress("revoking a pull token that a run which died left behind"))
+            world.cloud.chainctl.revoke(orphan, organization)
+        if pair_in_use(world, self.secret_id, self.repository):
+            # There was one from the start, or somebody on another machine was quicker than the claim.
+            self._give_up_claim(world, secret)
+            return
         world.progress(Progress("creating the pull token"))
         token = world.cloud.chainctl.create_pull_token(
             organization, token_name(world, self.secret_id), self.ttl, description=self._description(world)
@@ -325,23 +332,56 @@ class StorePullToken(Step):
                 return version
         return None
 
-    def _revoke_orphans(self, world: World, secret: SecretResource, organization: str) -> None:
-        """Revoke tokens that cgrunbook made for this secret and that nobody holds.
+    def _clearance(self, world: World, secret: SecretResource) -> Plan:
+        """The plan where a good token is stored: nothing, unless there are others that nobody holds.
+
+        chainctl outlives the run that it was started by. Killed then, it may make its token after the next run has
+        looked for such; so each run looks.
+        """
+        try:
+            organization = organization_of(world, self.organization)
+        except CgrunbookError:
+            return Plan()  # a good token is there, so chainctl is not needed; without it nothing can be looked for
+        orphans = self._orphans(world, secret, organization)
+        if not orphans:
+            return Plan()
+        return Plan(
+            Outcome.DELETED,
+            tuple(Change(f"pull token {orphan}", "", "live, and nobody has its password", None) for orphan in orphans),
+            tuple(f"chainctl iam identities delete {orphan} --yes" for orphan in orphans),
+            notes=("A run that was killed left this behind.",),
+        )
+
+    def _orphans(self, world: World, secret: SecretResource, organization: str) -> list[str]:
+        """The tokens that cgrunbook made for this secret and that nobody holds.
 
         A token is named after the secret, and its username is written down before its password is stored; so one of
         this name that is written down nowhere was made by a run that died right then.
         """
-        held = {pair.username for pair in pairs(secret).values()}
         name = token_name(world, self.secret_id)
         try:
-            tokens = world.cloud.chainctl.list_pull_tokens(organization)
-        except (PermissionMissing, ChainctlFailed):
+            listed = world.cloud.chainctl.list_pull_tokens(organization)
+        except (PrerequisiteMissing, ChainctlFailed, Temporary):
             # registry.pull_token_creator may create but not list: then there is nothing that could be done.
-            return
-        for token in tokens:
-            if token.name.startswith(name) and token.id not in held:
-                world.progress(Progress("revoking a pull token that a run which died left behind"))
-                world.cloud.chainctl.revoke(token.id, organization)
+            return []
+        written = pairs(secret)
+        held = {pair.username for pair in written.values()}
+        suspects = [token for token in listed if token.name.startswith(name) and token.id not in held]
+        if not suspects:
+            return []
+        # Somebody may have cleared the annotations: what a repository or a version holds is no orphan either.
+        held |= {repository.username for repository in world.cloud.repositories.list()}
+        for version in world.cloud.secrets.versions(self.secret_id):
+            if version.enabled and version.number not in written:
+                try:
+                    password = world.cloud.secrets.access(self.secret_id, version.number)
+                    expires = PullToken.checked(suspects[0].id, password).expires
+                except PermissionMissing:
+                    return []  # whose password it is cannot be seen
+                except (InvalidRequest, ChainctlFailed, WrongState):
+                    continue
+                held |= {token.id for token in suspects if _same_end(token.expires, expires)}
+        return sorted(token.id for token in suspects if token.id not in held)
 
     def _write_claim(self, world: World, secret: SecretResource, claim: _Claim) -> SecretResource:
         fields = {
@@ -368,6 +408,10 @@ class StorePullToken(Step):
         annotations[f"{_VERSION_ANNOTATION}{pair.version}"] = json.dumps(fields)
         world.cloud.secrets.update(secret, replace(secret, annotations=annotations))
 
+    def _give_up_claim(self, world: World, secret: SecretResource) -> None:
+        annotations = {key: value for key, value in secret.annotations.items() if key != _CLAIM_ANNOTATION}
+        world.cloud.secrets.update(secret, replace(secret, annotations=annotations))
+
     def _description(self, world: World) -> str:
         return f"Artifact Registry in {world.cloud.connection.project_id}, secret {self.secret_id}"
 
@@ -375,6 +419,11 @@ class StorePullToken(Step):
 def _of_gone_version(annotation: str, there: set[int]) -> bool:
     number = annotation.removeprefix(_VERSION_ANNOTATION)
     return annotation.startswith(_VERSION_ANNOTATION) and number.isdigit() and int(number) not in there
+
+
+def _same_end(listed: datetime | None, expires: datetime) -> bool:
+    """Whether a listed token may be the one of a password; the two ends are written down by different parties."""
+    return listed is None or abs(listed - expires) < timedelta(minutes=1)
 
 
 def _claimed(secret: SecretResource | None) -> bool:

@@ -1,0 +1,176 @@
+"""Killed at any call, or left without an answer: the next run ends where an undisturbed one ends, and nothing is orphaned."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+import requests
+
+from cgrunbook import steps
+from cgrunbook.errors import ChainctlFailed, Conflict
+from cgrunbook.steps.pull_token import token_name
+from cgrunbook.steps.step import Outcome, Step, World
+from tests.steps.disturbing import Killed, Moment, disturbed
+from tests.steps.performing import (
+    UNDISTURBED_03,
+    Names,
+    Watcher,
+    live_tokens,
+    open_book,
+    perform,
+    state_of,
+    steps_of_02,
+    steps_of_03,
+)
+
+# On a project whose APIs are on and whose service agent exists, in the order in which 02 and 03 send them.
+CALLS = (
+    "create the public repository",
+    "create the secret",
+    "make the service agent",
+    "grant",
+    "claim",
+    "create the token",
+    "write its username down",
+    "add the version",
+    "write the pair down",
+    "create the private repository",
+)
+
+UNDISTURBED = replace(UNDISTURBED_03, public={"managed-by": "cgrunbook"})
+
+
+def everything(names: Names) -> list[Step]:
+    return [step for step in (*steps_of_02(names), *steps_of_03(names)) if not isinstance(step, steps.SignDockerIn)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def enabled(home: Path) -> None:
+    book, _ = open_book()
+    perform(book, steps.EnableApi(steps.ARTIFACT_REGISTRY), steps.EnableApi(steps.SECRET_MANAGER))
+
+
+def test_the_list_of_calls_is_what_the_steps_send():
+    book, _ = open_book()
+    with disturbed() as seen:
+        perform(book, *everything(Names.of("counted")))
+    assert len(seen.calls) == len(CALLS), seen.calls
+    assert state_of(book.cloud, Names.of("counted")) == UNDISTURBED
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("call", range(1, len(CALLS) + 1), ids=lambda number: CALLS[number - 1].replace(" ", "-"))
+def test_killed_at_a_call_the_next_run_ends_where_an_undisturbed_one_ends(call: int, moment: Moment):
+    names = Names.of(f"killed-{call}-{moment}")
+    broken, _ = open_book()
+    with disturbed(call, moment), pytest.raises(Killed):
+        perform(broken, *everything(names))
+    book, _ = open_book()
+    perform(book, *everything(names))
+    assert state_of(book.cloud, names) == UNDISTURBED
+    third, seen = open_book(Watcher())
+    with disturbed() as sent:
+        perform(third, *everything(names))
+    assert sent.calls == []
+    assert {outcome.value for outcome in seen.outcomes} == {"unchanged"}
+
+
+@pytest.mark.parametrize("call", range(1, len(CALLS) + 1), ids=lambda number: CALLS[number - 1].replace(" ", "-"))
+def test_an_answer_that_is_lost_on_the_way_leaves_nothing_twice(call: int):
+    names = Names.of(f"lost-{call}")
+    book, _ = open_book()
+    book._attempts.first = 0.001
+    # chainctl says itself what became of its connection, and is not asked to create a second time in one run.
+    by_command = CALLS[call - 1] == "create the token"
+    lost = ChainctlFailed("chainctl: unavailable") if by_command else requests.ConnectionError("the answer was lost")
+    with disturbed(call, "after", lost):
+        if by_command:
+            with pytest.raises(ChainctlFailed):
+                perform(book, *everything(names))
+        else:
+            perform(book, *everything(names))
+    if by_command:
+        book, _ = open_book()
+        perform(book, *everything(names))
+    assert state_of(book.cloud, names) == UNDISTURBED
+
+
+@pytest.mark.parametrize(("first", "second"), [(6, 1), (8, 1), (8, 2), (9, 1)])
+def test_a_run_that_is_killed_while_it_repairs_what_another_left_is_repaired_by_the_third(first: int, second: int):
+    names = Names.of(f"twice-{first}-{second}")
+    for at in (first, second):
+        book, _ = open_book()
+        with disturbed(at, "after"), pytest.raises(Killed):
+            perform(book, *everything(names))
+    book, _ = open_book()
+    perform(book, *everything(names))
+    assert state_of(book.cloud, names) == UNDISTURBED
+
+
+def late_token(names: Names) -> None:
+    """What chainctl does that outlives the run which started it."""
+    book, _ = open_book()
+    book.cloud.chainctl.create_pull_token("example.com", token_name(World(book.cloud), names.secret), "1h")
+
+
+def test_a_token_that_chainctl_makes_after_its_run_was_killed_and_repaired_is_planned_away_and_revoked():
+    names = Names.of("late")
+    book, _ = open_book()
+    perform(book, *everything(names))
+    late_token(names)
+    assert state_of(book.cloud, names).live_tokens == 2
+    planned, seen = open_book(mode="plan")
+    perform(planned, *everything(names))
+    assert [(r.outcome, r.plan.changes[0].before) for r in seen.results if r.plan.changes] == [
+        (Outcome.PLANNED, "live, and nobody has its password")
+    ]
+    book, seen = open_book()
+    perform(book, *everything(names))
+    assert Outcome.DELETED in seen.outcomes
+    assert state_of(book.cloud, names) == UNDISTURBED
+
+
+@pytest.mark.parametrize("repository", ["there", "gone"])
+def test_a_token_in_use_is_not_taken_for_an_orphan_when_somebody_cleared_the_annotations(repository: str):
+    names = Names.of(f"cleared-{repository}")
+    book, _ = open_book()
+    perform(book, *everything(names))
+    used = live_tokens(book.cloud, names)
+    secret = book.cloud.secrets.get(names.secret)
+    assert secret is not None
+    book.cloud.secrets.update(secret, replace(secret, annotations={}))
+    if repository == "gone":
+        book.cloud.repositories.delete(names.private)
+    book, _ = open_book()
+    perform(book, *everything(names))
+    assert set(used) <= set(live_tokens(book.cloud, names))
+    assert state_of(book.cloud, names).pair_is_taken_by_cgr_dev
+
+
+def test_a_token_made_elsewhere_between_the_plan_and_the_claim_is_used_and_not_doubled():
+    names = Names.of("raced")
+    book, _ = open_book()
+    early = everything(names)[:-2]
+    perform(book, *early)
+    step = steps.StorePullToken(names.secret, "", names.private)
+    plan = step.plan(World(book.cloud))
+    other, _ = open_book()
+    perform(other, *everything(names))
+    step.apply(World(book.cloud), plan)
+    assert state_of(book.cloud, names) == UNDISTURBED
+
+
+def test_another_machine_at_work_is_not_disturbed_and_the_message_says_how_long_to_wait():
+    names = Names.of("elsewhere")
+    book, _ = open_book()
+    perform(book, *everything(names)[:-2])
+    with disturbed(2, "before"), pytest.raises(Killed), patch("platform.node", lambda: "another-machine"):
+        perform(book, steps.StorePullToken(names.secret, "", names.private))
+    again, _ = open_book()
+    with pytest.raises(Conflict, match="Another machine began to make a pull token") as raised:
+        perform(again, steps.StorePullToken(names.secret, "", names.private))
+    assert "10 minutes" in raised.value.remedy
+    assert state_of(again.cloud, names).live_tokens == 0
