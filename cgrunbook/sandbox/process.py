@@ -522,13 +522,16 @@ def _end(base: Path) -> bool:
     deadline = time.monotonic() + _STOP_SECONDS
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
-            os.kill(int(pid_file.read_text()), number)
+            pid = int(pid_file.read_text())
+            os.kill(pid, number)
         except ProcessLookupError:
             pass  # it is just ending
         except (OSError, ValueError) as problem:
             raise SandboxFailure(f"The sandbox at {base} could not be ended: {problem}.") from problem
         while time.monotonic() < deadline:
             if not _is_served(base):
+                with contextlib.suppress(ChildProcessError):  # somebody else's child, whose parent buries it
+                    os.waitpid(pid, 0)
                 (folder_of(base) / SANDBOX_FILE).unlink(missing_ok=True)
                 return True
             time.sleep(0.01)

@@ -107,6 +107,8 @@ class _Parser:
                 raise _unreadable(self._text)
             return test
         name = self._take("word")
+        if name in {"AND", "OR"}:
+            raise _unreadable(self._text)
         if self._peek()[0] != "operator":
             return lambda message: _mentions(message, name)
         operator = self._take("operator")

@@ -159,9 +159,8 @@ def access_as_agent(sandbox: Sandbox, name: str) -> bytes:
         raise permission_denied(permission, name)
     service_usage.require_enabled(sandbox, context.SECRET_MANAGER)
     _settle(sandbox)
-    agent = f"serviceAccount:{sandbox.iam.agent_email(context.ARTIFACT_REGISTRY)}"
-    if sandbox.iam.agent(context.ARTIFACT_REGISTRY) is None:
-        agent = None  # type: ignore[assignment] # nobody there yet to whom anything could be granted
+    email = sandbox.iam.agent(context.ARTIFACT_REGISTRY)
+    agent = None if email is None else f"serviceAccount:{email}"
     sandbox.iam.check(agent, permission, f"projects/{settings.project_id}/secrets/{match[2]}/versions/{match[3]}")
     return _payload(sandbox, _version(sandbox, match[2], match[3], aliases=True))
 
@@ -363,7 +362,7 @@ def _update(call: Call) -> Answer:
         secret = _secret(call.sandbox, identifier)
         _check_etag(body.get("etag"), secret["etag"])
         named = {path[0] for path in paths}
-        if named & {"ttl", "expireTime"} and ("ttl" in body or "expireTime" in body or named >= {"expireTime"}):
+        if named & {"ttl", "expireTime"}:
             secret.pop("expireTime", None)
         for path in paths:
             if path[0] in _UPDATABLE:
