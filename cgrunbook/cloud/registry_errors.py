@@ -149,7 +149,7 @@ def _chainguard(refusal: Refusal) -> CgrunbookError:  # noqa: PLR0911 - one retu
         if refusal.signed_in:
             return UpstreamCredentialsRefused(
                 f"{said} The registry does not say which it is: the pull token is wrong, expired or revoked, its "
-                f"username has the wrong form, or it may not pull from {organization!r}.",
+                f"username has the wrong form, or it may not pull {refusal.repository!r}, which may not even exist.",
                 f"See whether the token is still listed: chainctl auth pull-token list --parent {organization}; "
                 "if not, or if it expired, create a new one and store username and password together (notebook 03).",
                 debugging=3,

@@ -137,16 +137,17 @@ def test_a_command_that_prints_without_end_is_ended(fake, chainctl):
 def test_cancelling_ends_a_running_command(fake, chainctl):
     fake.answer("list", then="hang")
     cancelled = threading.Event()
-    timer = threading.Thread(target=lambda: (_until(lambda: fake.calls != []), cancelled.set()))
+
+    def cancel_when_it_runs():
+        while not fake.calls:
+            threading.Event().wait(0.01)
+        cancelled.set()
+
+    timer = threading.Thread(target=cancel_when_it_runs)
     timer.start()
     with pytest.raises(Interrupted):
         chainctl(attempts=Attempts(cancelled=cancelled)).organizations()
     timer.join()
-
-
-def _until(condition):
-    while not condition():
-        threading.Event().wait(0.01)
 
 
 def test_a_missing_command_says_where_to_get_it(tmp_path):

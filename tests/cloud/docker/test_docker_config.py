@@ -162,7 +162,7 @@ def test_a_folder_that_cannot_be_written_is_an_error_in_words(tmp_path):
 def test_a_change_by_somebody_else_in_between_is_not_lost(config, monkeypatch):
     write(config, {})
     replace = config._replace
-    interfered = []
+    interfered: list[int] = []
 
     def slow(content, before):
         if not interfered:

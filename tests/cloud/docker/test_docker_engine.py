@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from cgrunbook.cloud.attempts import Attempts
-from cgrunbook.cloud.docker import Docker
+from cgrunbook.cloud.docker import Docker, EngineProgress
 from cgrunbook.cloud.image_reference import Platform
 from cgrunbook.errors import (
     DigestMismatch,
@@ -83,7 +83,7 @@ def test_tag_and_digest_are_told_apart_from_the_port(docker, engine, suffix, tag
 
 
 def test_progress_shows_each_layer(docker):
-    seen = []
+    seen: list[EngineProgress] = []
     docker.pull(f"{NAME}:latest", seen.append)
     assert [(now.layers[0].status, now.layers[0].done, now.layers[0].size) for now in seen] == [
         ("Pulling fs layer", 0, 0),

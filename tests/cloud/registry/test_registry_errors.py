@@ -28,7 +28,7 @@ GOOGLE = "us-central1-docker.pkg.dev"
 
 
 def refusal(
-    host="cgr.dev", step="/v2/", status=403, code="", message="", signed_in=True, repository="example.com/base"
+    host="cgr.dev", *, step="/v2/", status=403, code="", message="", signed_in=True, repository="example.com/base"
 ):
     return Refusal(host, step, f"{repository}:latest", repository, status, code, message, signed_in)
 
