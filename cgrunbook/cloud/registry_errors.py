@@ -133,7 +133,7 @@ def refused(refusal: Refusal) -> CgrunbookError:
     return _chainguard(refusal)
 
 
-def _chainguard(refusal: Refusal) -> CgrunbookError:  # noqa: PLR0911 - one return a meaning
+def _chainguard(refusal: Refusal) -> CgrunbookError:
     """cgr.dev, and any registry that follows the specification."""
     said = refusal.sentence
     organization = refusal.repository.partition("/")[0]
@@ -177,7 +177,7 @@ def _chainguard(refusal: Refusal) -> CgrunbookError:  # noqa: PLR0911 - one retu
     )
 
 
-def _artifact_registry(refusal: Refusal) -> CgrunbookError:  # noqa: PLR0911 - one return a meaning
+def _artifact_registry(refusal: Refusal) -> CgrunbookError:
     """LOCATION-docker.pkg.dev: its own refusals, and those of the upstream that it passes on."""
     said = refusal.sentence
     text = refusal.message.lower()
