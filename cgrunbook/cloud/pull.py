@@ -34,8 +34,11 @@ from cgrunbook.cloud.manifests import (
 from cgrunbook.cloud.registry_transport import Errand, RegistryTransport, Tally
 from cgrunbook.errors import DigestMismatch, ImageNotAvailable, Interrupted, RegistryError, Temporary
 
-# Large enough that the interpreter's lock costs nothing, small enough that a link that breaks often still gets on.
-_CHUNK = 256 * 1024
+# Large enough that the interpreter's lock and the kernel's calls cost next to nothing; a reset loses one at most.
+_CHUNK = 512 * 1024
+# An attempt that brought less than this counts as one that brought nothing, or a server that sends one byte at a time
+# would be tried for ever.
+_WORTH = 128 * 1024
 _AT_ONCE = 6
 _LARGEST_CONFIG = 8 * 1024 * 1024
 _DEEPEST_INDEX = 3
@@ -335,9 +338,8 @@ class _Blob:
                 finally:
                     self._open = None
         except Temporary:
-            # What came is kept. Little progress counts as none, or a server that sends one byte at a time is
-            # tried for ever.
-            if self.done - before < min(_CHUNK, self.descriptor.size - before) or self.done == before:
+            # What came is kept, and the attempts begin anew.
+            if self.done - before < min(_WORTH, self.descriptor.size - before) or self.done == before:
                 raise
 
     def _consume(self, response: BaseHTTPResponse, attempts: Attempts) -> None:
