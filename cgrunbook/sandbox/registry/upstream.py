@@ -316,7 +316,7 @@ class Upstream:
 
     async def _body(self, answer: httpx.Response, path: str) -> AsyncGenerator[bytes, None]:
         try:
-            async for piece in answer.aiter_raw(1 << 20):
+            async for piece in answer.aiter_raw():  # as they come: a slow upstream must not hold back what is there
                 yield piece
         except httpx.TimeoutException as problem:
             message = f"Timeout while calling external repository; url={self._shown}{path}."
