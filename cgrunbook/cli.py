@@ -341,16 +341,17 @@ class _Watcher:
 def _print_table(result: RunResult) -> None:
     """The steps with their outcomes and evidence, and where everything is."""
     from rich.box import SIMPLE_HEAD
+    from rich.padding import Padding
     from rich.table import Table
     from rich.text import Text
 
     from cgrunbook.report import outcome_of, verdict
 
     colours = {"failed": "red", "declined": "red", "did not end": "red", "unchanged": "dim"}
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("Step", ratio=3, overflow="fold")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("Step", overflow="fold")
     table.add_column("Outcome", no_wrap=True)
-    table.add_column("Evidence", ratio=4, overflow="fold")
+    table.add_column("Evidence", overflow="fold")
     table.add_column("Seconds", justify="right", no_wrap=True)
     for notebook in result.record.notebooks:
         table.add_section()
@@ -359,7 +360,9 @@ def _print_table(result: RunResult) -> None:
             outcome = outcome_of(step)
             seconds = "" if step.seconds is None else f"{step.seconds:.1f}"
             style = colours.get(outcome, "green")
-            table.add_row(Text(f"  {step.title}"), Text(outcome, style=style), Text(step.brief), seconds)
+            table.add_row(
+                Padding(Text(step.title), (0, 0, 0, 2)), Text(outcome, style=style), Text(step.brief), seconds
+            )
     console = _stdout()
     console.print(table)
     console.print(verdict(result.record))
@@ -378,7 +381,8 @@ def _print_changes(result: RunResult) -> None:
             typer.echo(f"  {step.title}")
             for change in step.changes:
                 what = f"{change.resource}.{change.field}" if change.field else change.resource
-                typer.echo(f"    {what}: {as_text(change.before)} -> {as_text(change.after)}")
+                before, after = (as_text(value, nothing="(none)") for value in (change.before, change.after))
+                typer.echo(f"    {what}: {before} -> {after}")
     typer.echo(verdict(result.record))
     _print_where(result)
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import importlib
 import json
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +34,14 @@ _THE_GUIDE = ("01", "02", "03", "04")
 
 # How often the journal is looked at for somebody who watches.
 _LOOK_SECONDS = 0.1
+
+# What every notebook of the guide imports sooner or later; a kernel that waits for its turn has the time for it.
+_IMPORTED_AHEAD = (
+    "cgrunbook.ui.notebook",
+    "cgrunbook.steps",
+    "google.cloud.resourcemanager_v3",
+    "google.cloud.service_usage_v1",
+)
 
 _INTERRUPTED = Interrupted.exit_code
 
@@ -275,8 +285,10 @@ class _Run:
         # JPY_SESSION_NAME tells a notebook that a person looks at it. Here none does, even when a notebook started us.
         environment = {journal.RUN_FOLDER_VARIABLE: str(self._folder), "JPY_SESSION_NAME": None}
         stop = Stop()
-        with stop.on_signals(), Kernels(len(self._sources), environment) as kernels:
+        with stop.on_signals(), Kernels(len(self._sources), environment, _IMPORTED_AHEAD) as kernels:
             kernels.start_ahead()  # it starts while papermill is imported, which takes as long
+            with _absent("rfc3987_syntax"):
+                importlib.import_module("cgrunbook.engine")
             for source in self._sources:
                 if stop.reason is not None:
                     self._error = _interrupted(stop, f"before {source.name}")
@@ -330,6 +342,23 @@ class _Run:
         if end.kind == "error":
             return told if told and told.type == end.name else _from_cell(end, where)
         return told or _without_outcome(lines)
+
+
+@contextlib.contextmanager
+def _absent(module: str) -> Iterator[None]:
+    """Let a module that others import where they find it be not found for a while.
+
+    jsonschema, which nbformat imports and does not use, builds a grammar of international URLs where `rfc3987_syntax` is
+    installed (jupyter-events brings it): 0.8 s of work, more than a kernel's start.
+    """
+    if module in sys.modules:
+        yield
+        return
+    sys.modules[module] = None  # type: ignore[assignment] # Python's own way of saying that it cannot be imported
+    try:
+        yield
+    finally:
+        del sys.modules[module]
 
 
 def _as_record(error: CgrunbookError) -> ErrorRecord:

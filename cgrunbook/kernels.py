@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Literal, Self
@@ -36,6 +36,9 @@ _LAST_WORDS = 4000
 class _Manager(AsyncKernelManager):
     """jupyter_client's manager, bound to this interpreter instead of a kernelspec found by name on the machine."""
 
+    ahead: Sequence[str] = ()
+    """Modules that the kernel imports while it starts; no name of them shows in the notebook."""
+
     @property
     def kernel_spec(self) -> KernelSpec:
         # -P and ignore_cwd: a file of the caller's folder that is named like a module must not stand in for it.
@@ -49,6 +52,7 @@ class _Manager(AsyncKernelManager):
                 "{connection_file}",
                 "--HistoryManager.hist_file=:memory:",
                 "--IPKernelApp.ignore_cwd=True",
+                *(f"--IPKernelApp.exec_lines=__import__({name!r})" for name in self.ahead),
             ],
             display_name="Python 3",
             language="python",
@@ -60,16 +64,18 @@ class Kernel:
 
     Args:
         environment: the variables of its process, beside those of this one; a None takes one away.
+        ahead: modules that it imports while it starts.
     """
 
-    def __init__(self, environment: dict[str, str | None]) -> None:
+    def __init__(self, environment: Mapping[str, str | None], ahead: Sequence[str] = ()) -> None:
         self._folder = _private_folder()
         self.manager = _Manager(transport="ipc", connection_file=str(self._folder / "k.json"), kernel_name="python3")
+        self.manager.ahead = ahead
         self._last_words: deque[bytes] = deque()
         reader, writer = os.pipe()
         try:
             # A profile of the user's (~/.ipython) has no say in a run that must come out the same on every machine.
-            changes = {"IPYTHONDIR": str(self._folder / "ipython")} | environment
+            changes = {"IPYTHONDIR": str(self._folder / "ipython"), **environment}
             variables = {key: value for key, value in (os.environ | changes).items() if value is not None}
             run_sync(self.manager.start_kernel)(env=variables, stdout=writer, stderr=writer, cwd=str(Path.cwd()))
         except BaseException as error:
@@ -152,11 +158,13 @@ class Kernels:
     Args:
         needed: how many kernels will be asked for.
         environment: as for `Kernel`.
+        ahead: as for `Kernel`.
     """
 
-    def __init__(self, needed: int, environment: dict[str, str | None]) -> None:
+    def __init__(self, needed: int, environment: Mapping[str, str | None], ahead: Sequence[str] = ()) -> None:
         self._needed = needed
         self._environment = environment
+        self._imports = ahead
         self._ahead: Kernel | None = None
         self._leaving: list[Kernel] = []
 
@@ -164,7 +172,7 @@ class Kernels:
         """Start the next kernel, if one more is needed and none is there."""
         if self._needed and self._ahead is None:
             self._needed -= 1
-            self._ahead = Kernel(self._environment)
+            self._ahead = Kernel(self._environment, self._imports)
 
     def take(self) -> Kernel:
         """Hand out the next kernel. Whoever takes it gives it to `leave` when done."""

@@ -142,14 +142,21 @@ def outcome_of(step: StepRecord | NotebookRecord) -> str:
     return step.outcome or "did not end"
 
 
-def as_text(value: Any) -> str:
-    """Plain data as a person reads it."""
+def as_text(value: Any, *, nothing: str = "—") -> str:
+    """Plain data as a person reads it.
+
+    Args:
+        value: of a field, a fact or a parameter.
+        nothing: what stands for null.
+    """
     if value is None:
-        return "—"
+        return nothing
     if isinstance(value, str):
         return value or "(empty)"
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return ", ".join(value) or "(none)"
+    if isinstance(value, dict) and all(isinstance(item, str) for item in value.values()):
+        return ", ".join(f"{key}={item}" for key, item in value.items()) or "(none)"
     return json.dumps(value, ensure_ascii=False)
 
 

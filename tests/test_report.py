@@ -1,0 +1,255 @@
+"""The page that is attached to a change ticket."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import secrets
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cgrunbook import report
+from cgrunbook.journal import (
+    ChangeRecord,
+    ErrorRecord,
+    FindingRecord,
+    Journal,
+    NotebookRecord,
+    Record,
+    StepRecord,
+)
+
+BEGUN = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
+ENDED = BEGUN + timedelta(seconds=75)
+
+
+class Page(HTMLParser):
+    """The page's text, and every attribute that could load or run something."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.said: list[str] = []
+        self.tags: list[str] = []
+        self.addresses: list[str] = []
+        self._open: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self._open.append(tag)
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "data", "action", "srcset")]
+
+    def handle_endtag(self, tag: str) -> None:
+        while self._open and self._open.pop() != tag:
+            pass
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self._open:
+            self.said.append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.said))
+
+
+def step(**more: Any) -> StepRecord:
+    return StepRecord(**{"number": 1, "title": "Create the repository", "started": BEGUN, "outcome": "created", **more})
+
+
+def record(*steps: StepRecord, exit_code: int | None = 0, error: ErrorRecord | None = None, **more: Any) -> Record:
+    notebook = NotebookRecord(
+        name="02_developer_images",
+        started=BEGUN,
+        ended=ENDED,
+        outcome="failed" if error else "done",
+        error=error,
+        steps=list(steps),
+        parameters={"location": "us-central1", "labels": ["a=b", "c=d"], "docker_pull": False},
+    )
+    return Record(
+        **{
+            "run": "2026-11-23T10-00-00Z-beef",
+            "version": "0.1.0",
+            "operator": "alex",
+            "target": {"target": "google-cloud", "project_id": "my-project"},
+            "started": BEGUN,
+            "ended": ENDED,
+            "exit_code": exit_code,
+            "notebooks": [notebook],
+            **more,
+        }
+    )
+
+
+WHOLE = record(
+    step(
+        seconds=4.2,
+        waits=2.5,
+        approval="approved",
+        brief="https://cgr.dev/ behind it",
+        changes=[
+            ChangeRecord(resource="repository mirror", after="in us-central1"),
+            ChangeRecord(resource="repository mirror", field="labels", before={"a": "b"}, after={"a": "c"}),
+        ],
+        commands=["gcloud artifacts repositories create mirror --mode=remote-repository"],
+        notes=["It cannot be moved later."],
+        evidence={"upstream": "https://cgr.dev/", "created": "2026-11-23T10:00:00Z"},
+        findings=[FindingRecord(mark="warn", check="docker", seen="no engine", remedy="Start it.")],
+    )
+)
+
+
+def test_the_page_says_who_when_where_and_what_came_of_it():
+    page = Page(report.render(WHOLE)).text
+    for said in (
+        "2026-11-23T10-00-00Z-beef",
+        "alex",
+        "my-project",
+        "2026-11-23 10:00:00 UTC",
+        "after 1 min 15 s",
+        "Done: 2 changes were made",
+        "02_developer_images",
+        "location us-central1",
+        "a=b, c=d",
+    ):
+        assert said in page, said
+
+
+def test_the_page_shows_each_step_with_all_that_is_known_of_it():
+    page = Page(report.render(WHOLE)).text
+    for said in (
+        "1. Create the repository",
+        "created",
+        "in 4.2 s, of which 2.5 s spent waiting",
+        "approved by the operator",
+        "repository mirror (as a whole) — in us-central1",
+        "labels a=b a=c",
+        "gcloud artifacts repositories create mirror",
+        "It cannot be moved later.",
+        "upstream https://cgr.dev/",
+        "warn docker no engine Start it.",
+    ):
+        assert said in page, said
+
+
+def test_an_outcome_is_a_word_and_never_only_a_colour():
+    for outcome in ("unchanged", "created", "updated", "deleted", "planned", "declined", "failed", None):
+        page = Page(report.render(record(step(outcome=outcome)))).text
+        assert (outcome or "did not end") in page
+
+
+def test_a_failure_is_said_at_the_top_with_its_remedy():
+    error = ErrorRecord(type="ApiDisabled", message="Artifact Registry is off.", remedy="Enable it.", exit_code=3)
+    page = Page(report.render(record(step(outcome="failed", error=error), exit_code=3, error=error))).text
+    top = page[: page.index("Operator")]
+    assert "Stopped: a prerequisite is missing" in top
+    assert "Artifact Registry is off." in top
+    assert "What to do: Enable it." in top
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "mode", "said"),
+    [
+        (0, "apply", "Done: 1 change was made"),
+        (0, "plan", "nothing would be changed"),
+        (1, "apply", "Failed; before that 1 change was made"),
+        (4, "plan", "1 change would be made. Nothing was changed"),
+        (130, "apply", "Interrupted"),
+        (138, "apply", "a kernel died"),
+        (None, "apply", "was killed before it could say"),
+    ],
+)
+def test_the_verdict_is_one_sentence(exit_code: int | None, mode: Any, said: str):
+    made = step(changes=[ChangeRecord(resource="x", after=1)])
+    assert said in report.verdict(record(made, exit_code=exit_code, mode=mode))
+
+
+def test_the_page_loads_and_runs_nothing():
+    html = report.render(WHOLE)
+    page = Page(html)
+    assert not {"script", "img", "link", "iframe", "object", "embed", "form", "base"} & set(page.tags)
+    assert all(address.startswith("#") for address in page.addresses)
+    assert "url(" not in html
+    assert "@import" not in html
+    assert "default-src 'none'" in html
+
+
+def test_the_page_prints_and_has_a_dark_form():
+    html = report.render(WHOLE)
+    assert "@media print" in html
+    assert "prefers-color-scheme: dark" in html
+
+
+def test_what_a_service_says_is_text_and_no_markup():
+    html = report.render(record(step(title="<script>alert(1)</script>", evidence={"<b>x</b>": "</dd><img src=x>"})))
+    assert "script" not in Page(html).tags
+    assert "img" not in Page(html).tags
+    assert "<script>alert(1)</script>" in Page(html).text
+
+
+def test_a_token_is_nowhere_on_the_page():
+    head = base64.urlsafe_b64encode(json.dumps({"alg": "RS256"}).encode()).decode().rstrip("=")
+    token = f"{head}.{secrets.token_urlsafe(40)}.{secrets.token_urlsafe(40)}"
+    html = report.render(
+        record(
+            step(
+                title=token,
+                commands=[f"docker login -p {token}"],
+                evidence={token: [token]},
+                findings=[FindingRecord(mark="fail", check=token, seen=token)],
+                error=ErrorRecord(type="X", message=token, remedy=token),
+            ),
+            operator=token,
+        )
+    )
+    assert token not in html
+    assert token.rpartition(".")[2] not in html
+
+
+@pytest.mark.parametrize("steps", [1, 300, 6000])
+def test_the_page_stays_small_enough_for_a_ticket(steps: int):
+    long = step(
+        changes=[ChangeRecord(resource="r" * 300, field=str(number), after="x" * 5000) for number in range(60)],
+        evidence={f"fact {number}": "y" * 5000 for number in range(60)},
+        commands=["gcloud " + "z" * 3000] * 20,
+    )
+    html = report.render(record(*[long.model_copy(update={"number": number}) for number in range(steps)]))
+    assert len(html.encode()) < report.LARGEST
+    assert "Done:" in html
+    if steps == 1:
+        assert "record.json" in Page(html).text
+
+
+def test_a_report_of_a_run_that_was_killed_is_written_from_its_journal(tmp_path: Path):
+    journal = Journal(tmp_path)
+    journal.add("run-started", operator="alex")
+    journal.add("notebook-started", notebook="one")
+    journal.add("step-started", notebook="one", step=1, title="A long step")
+    path = report.write_report(tmp_path)
+    page = Page(path.read_text()).text
+    assert path == tmp_path / "report.html"
+    assert "A long step" in page
+    assert "did not end" in page
+
+
+def test_a_report_of_an_empty_folder_says_that_nothing_ended(tmp_path: Path):
+    assert "has not ended" in Page(report.write_report(tmp_path).read_text()).text
+
+
+def test_the_report_costs_neither_papermill_nor_a_google_client(tmp_path: Path):
+    program = f"""
+import sys
+from pathlib import Path
+from cgrunbook.report import write_report
+write_report(Path({str(tmp_path)!r}))
+print([name for name in ("papermill", "nbconvert", "nbformat", "IPython", "google.auth") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
