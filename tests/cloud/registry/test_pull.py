@@ -309,7 +309,7 @@ def test_a_registry_that_falls_silent_is_temporary(double, connect, waits):
     ended = threading.Event()
 
     def stall(request):
-        request.begin(LAYER[:300_000], len(LAYER))
+        request.begin(LAYER[:600_000], len(LAYER))
         ended.wait(60)
         request.close_connection = True
 
