@@ -213,18 +213,17 @@ def test_a_token_is_nowhere_on_the_page():
     assert token.rpartition(".")[2] not in html
 
 
-@pytest.mark.parametrize("steps", [1, 300, 6000])
-def test_the_page_stays_small_enough_for_a_ticket(steps: int):
+@pytest.mark.parametrize(("steps", "rows"), [(1, 60), (30, 60), (1500, 1)])
+def test_the_page_stays_small_enough_for_a_ticket(steps: int, rows: int):
     long = step(
-        changes=[ChangeRecord(resource="r" * 300, field=str(number), after="x" * 5000) for number in range(60)],
-        evidence={f"fact {number}": "y" * 5000 for number in range(60)},
-        commands=["gcloud " + "z" * 3000] * 20,
+        changes=[ChangeRecord(resource="r" * 300, field=str(number), after="x" * 5000) for number in range(rows)],
+        evidence={f"fact {number}": "y" * 500 for number in range(rows)},
+        commands=["gcloud " + "z" * 300] * rows,
     )
     html = report.render(record(*[long.model_copy(update={"number": number}) for number in range(steps)]))
     assert len(html.encode()) < report.LARGEST
     assert "Done:" in html
-    if steps == 1:
-        assert "record.json" in Page(html).text
+    assert "record.json" in Page(html).text
 
 
 def test_a_report_of_a_run_that_was_killed_is_written_from_its_journal(tmp_path: Path):
