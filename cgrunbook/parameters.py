@@ -17,8 +17,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cgrunbook import durations
-from cgrunbook.cloud.image_reference import ImageReference
 from cgrunbook.errors import ParameterError
+from cgrunbook.image_reference import ImageReference
 from cgrunbook.redaction import redact
 
 UPSTREAM = "https://cgr.dev/"

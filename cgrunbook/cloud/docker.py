@@ -18,7 +18,6 @@ from typing import Any
 
 from cgrunbook.cloud.attempts import Attempts
 from cgrunbook.cloud.docker_config import DockerConfig, Login
-from cgrunbook.cloud.image_reference import Platform, is_digest
 from cgrunbook.errors import (
     CgrunbookError,
     DigestMismatch,
@@ -30,6 +29,7 @@ from cgrunbook.errors import (
     StepFailed,
     Temporary,
 )
+from cgrunbook.image_reference import Platform, is_digest
 
 __all__ = ["Docker", "DockerConfig", "Engine", "EngineLayer", "EngineProgress", "Login"]
 

@@ -10,8 +10,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from cgrunbook.cloud.image_reference import Platform, is_digest
 from cgrunbook.errors import DigestMismatch, ImageNotAvailable, ParameterError, RegistryError
+from cgrunbook.image_reference import Platform, is_digest
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"

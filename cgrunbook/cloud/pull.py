@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from urllib3.response import BaseHTTPResponse
 
 from cgrunbook.cloud.attempts import Attempts
-from cgrunbook.cloud.image_reference import Platform, is_digest
 from cgrunbook.cloud.manifests import (
     ACCEPT,
     LARGEST_MANIFEST,
@@ -33,6 +32,7 @@ from cgrunbook.cloud.manifests import (
 )
 from cgrunbook.cloud.registry_transport import Errand, RegistryTransport, Tally
 from cgrunbook.errors import DigestMismatch, ImageNotAvailable, Interrupted, RegistryError, Temporary
+from cgrunbook.image_reference import Platform, is_digest
 
 # Large enough that the interpreter's lock and the kernel's calls cost next to nothing; a reset loses one at most.
 _CHUNK = 512 * 1024

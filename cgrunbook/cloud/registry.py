@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from cgrunbook.cloud import pull as verified
 from cgrunbook.cloud.attempts import Attempts
 from cgrunbook.cloud.connection import RegistryHost
-from cgrunbook.cloud.image_reference import ImageReference, Platform, is_digest
 from cgrunbook.cloud.manifests import ACCEPT, Descriptor
 from cgrunbook.cloud.pull import LayerProgress, PulledImage, PullProgress
 from cgrunbook.cloud.registry_transport import BasicCredentials, Credentials, Errand, RegistryTransport, Tally
+from cgrunbook.image_reference import ImageReference, Platform, is_digest
 
 __all__ = [
     "BasicCredentials",

@@ -13,10 +13,10 @@ from typing import Any, ClassVar
 
 from cgrunbook import durations
 from cgrunbook.cloud.artifact_registry import RemoteRepository
-from cgrunbook.cloud.image_reference import ImageReference, Platform
 from cgrunbook.cloud.pull_token import PullToken
 from cgrunbook.cloud.registry import BasicCredentials, TokenProbe
 from cgrunbook.errors import CgrunbookError, PermissionMissing, PrerequisiteMissing, StepFailed
+from cgrunbook.image_reference import ImageReference, Platform
 from cgrunbook.parameters import UPSTREAM
 from cgrunbook.steps.apis import ARTIFACT_REGISTRY, require_api
 from cgrunbook.steps.pull_token import organization_of, split_version

@@ -10,8 +10,8 @@ import shutil
 from typing import Any, ClassVar, Literal
 
 from cgrunbook.cloud.docker import EngineProgress
-from cgrunbook.cloud.image_reference import ImageReference
 from cgrunbook.errors import DigestMismatch, StepFailed
+from cgrunbook.image_reference import ImageReference
 from cgrunbook.steps.apis import ARTIFACT_REGISTRY, require_api
 from cgrunbook.steps.pull_token import organization_of
 from cgrunbook.steps.pulling import path_through
@@ -51,7 +51,7 @@ class SignDockerIn(Step):
             return Plan(
                 Outcome.UPDATED,
                 (Change("docker's configuration", f"credHelpers.{host}", before, HELPER),),
-                (f"gcloud auth configure-docker {host}",),
+                (f"gcloud auth configure-docker {host} --quiet",),
                 makes=(expected,),
             )
         return Plan(

@@ -65,7 +65,7 @@ class CreatePrivateRepository(RemoteRepositoryStep):
     def credentials(self, world: World) -> UpstreamCredentials:
         """The pair that is current."""
         if world.expects(expected_pair(self.secret_id)):
-            return unknown_credentials()
+            return unknown_credentials(world.cloud.secrets.name(self.secret_id))
         pair = pair_in_use(world, self.secret_id, self.repository)
         if pair is None:
             raise PrerequisiteMissing(

@@ -12,6 +12,7 @@ import hashlib
 import json
 import platform
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -106,8 +107,8 @@ def pairs(secret: SecretResource) -> dict[int, Pair]:
     for key, value in secret.annotations.items():
         number = key.removeprefix(_VERSION_ANNOTATION)
         if key.startswith(_VERSION_ANNOTATION) and number.isdigit():
-            fields = json.loads(value)
-            found[int(number)] = Pair(fields["username"], int(number), _time(fields.get("expires")))
+            username, _, expires = value.strip().partition(" ")
+            found[int(number)] = Pair(username, int(number), _end_written(expires))
     return found
 
 
@@ -278,11 +279,30 @@ class StorePullToken(Step):
         return Evidence(f"version {pair.version}{until}", facts)
 
     def _commands(self, world: World, organization: str) -> tuple[str, ...]:
+        """The same by hand. The shell's own printf hands the password on: it is in no argument, no file and no environment.
+
+        What they set, `username` and `token_version`, the repository's command takes up. sed is everywhere; jq is not.
+        """
         project = world.cloud.connection.project_id
+        seconds = int(durations.parse(self.ttl).total_seconds())
+        flags = (
+            f"--parent={organization}",
+            f"--name={token_name(world, self.secret_id)}",
+            f"--description={self._description(world)}",
+            f"--ttl={self.ttl}",
+        )
+        create = " \\\n  ".join(("chainctl auth pull-token create", *map(shlex.quote, flags), "--output=json"))
         return (
-            f"pull_token=$(chainctl auth pull-token create --parent={organization} --ttl={self.ttl} -o json)",
-            f'jq --raw-output --join-output .token <<<"$pull_token" |\n'
-            f"  gcloud secrets versions add {self.secret_id} --project={project} --data-file=-",
+            f"pull_token=$({create})",
+            # BSD's date knows -v, GNU's knows -d.
+            f"expires=$(date -u -v+{seconds}S +%FT%TZ 2>/dev/null || date -u -d '{seconds} seconds' +%FT%TZ)",
+            f'username=$(printf %s "$pull_token" | {_field_by_sed("identity_id")})',
+            f'token_version=$(printf %s "$pull_token" | {_field_by_sed("token")} | tr -d \'\\n\' |\n'
+            f"  gcloud secrets versions add {self.secret_id} --project={project} --data-file=- \\\n"
+            "    --format='value(name.basename())')",
+            "unset pull_token",
+            f"gcloud secrets update {self.secret_id} --project={project} \\\n"
+            f'  --update-annotations="{_VERSION_ANNOTATION}$token_version=$username $expires"',
         )
 
     def _claim(self, world: World) -> SecretResource | None:
@@ -404,8 +424,7 @@ class StorePullToken(Step):
             for key, value in secret.annotations.items()
             if key != _CLAIM_ANNOTATION and not _of_gone_version(key, there)
         }
-        fields = {"username": pair.username, "expires": pair.expires.isoformat() if pair.expires else ""}
-        annotations[f"{_VERSION_ANNOTATION}{pair.version}"] = json.dumps(fields)
+        annotations[f"{_VERSION_ANNOTATION}{pair.version}"] = _written(pair)
         world.cloud.secrets.update(secret, replace(secret, annotations=annotations))
 
     def _give_up_claim(self, world: World, secret: SecretResource) -> None:
@@ -419,6 +438,25 @@ class StorePullToken(Step):
 def _of_gone_version(annotation: str, there: set[int]) -> bool:
     number = annotation.removeprefix(_VERSION_ANNOTATION)
     return annotation.startswith(_VERSION_ANNOTATION) and number.isdigit() and int(number) not in there
+
+
+def _field_by_sed(name: str) -> str:
+    """The part of a shell's pipe that takes a string out of a line of JSON, and prints nothing when it is not there."""
+    return rf"""sed -n 's/.*"{name}": *"\([^"]*\)".*/\1/p'"""
+
+
+def _written(pair: Pair) -> str:
+    """A pair as the annotation has it, plain enough for a person to write with gcloud: `USERNAME EXPIRES`."""
+    return f"{pair.username} {pair.expires.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" if pair.expires else pair.username
+
+
+def _end_written(text: str) -> datetime | None:
+    """When a token ends, by what a run or a person wrote down; None when that says no time."""
+    try:
+        end = datetime.fromisoformat(text.strip())
+    except ValueError:
+        return None
+    return end if end.tzinfo else end.replace(tzinfo=UTC)
 
 
 def _same_end(listed: datetime | None, expires: datetime) -> bool:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from cgrunbook.cloud.image_reference import ImageReference, Platform
 from cgrunbook.cloud.manifests import Descriptor
 from cgrunbook.cloud.pull import PulledImage, PullProgress
 from cgrunbook.cloud.registry import BasicCredentials
 from cgrunbook.errors import DigestMismatch, ImageNotAvailable, PermissionMissing, PrerequisiteMissing, RegistryError
+from cgrunbook.image_reference import ImageReference, Platform
 from cgrunbook.steps.apis import ARTIFACT_REGISTRY, require_api
 from cgrunbook.steps.pull_token import organization_of, split_version
 from cgrunbook.steps.step import Evidence, Progress, Proof, Section, World

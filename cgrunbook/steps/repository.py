@@ -7,7 +7,7 @@ be a username and a secret version to go with it.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -272,9 +272,9 @@ class RemoteRepositoryStep(Step):
             "--labels=" + ",".join(f"{key}={value}" for key, value in sorted(wanted.labels.items())),
             f"--kms-key={settings.kms_key_name}" if settings.kms_key_name else "",
             _scanning_flag(settings.vulnerability_scanning),
-            *_credential_flags(credentials),
         ]
-        return [_gcloud("create", self.repository, world, flags), *self._policy_commands(world)]
+        words = [*_quoted(flags), *_credential_words(credentials)]
+        return [_gcloud("create", self.repository, world, words), *self._policy_commands(world)]
 
     def _update_commands(
         self,
@@ -290,9 +290,9 @@ class RemoteRepositoryStep(Step):
             f"--description={wanted.description}" if wanted.description != there.description else "",
             "--update-labels=" + ",".join(f"{k}={v}" for k, v in sorted(labels.items())) if labels else "",
             _scanning_flag(scanning) if scanning != there.vulnerability_scanning else "",
-            *(_credential_flags(credentials) if changed else []),
         ]
-        commands = [_gcloud("update", self.repository, world, flags)] if any(flags) else []
+        words = [*_quoted(flags), *(_credential_words(credentials) if changed else [])]
+        commands = [_gcloud("update", self.repository, world, words)] if words else []
         if _policies(there) != _policies(wanted) or there.cleanup_policy_dry_run != wanted.cleanup_policy_dry_run:
             commands += self._policy_commands(world)
         return commands
@@ -306,16 +306,17 @@ class RemoteRepositoryStep(Step):
 
         dry_run = "--dry-run" if self.settings.cleanup_dry_run else "--no-dry-run"
         flags = [f"--policy=<(echo {shlex.quote(json.dumps(policies))})", dry_run]
-        return [_gcloud("set-cleanup-policies", self.repository, world, flags, quoted=False)]
+        return [_gcloud("set-cleanup-policies", self.repository, world, flags)]
 
 
-def _gcloud(verb: str, repository: str, world: World, flags: Sequence[str], *, quoted: bool = True) -> str:
+def _gcloud(verb: str, repository: str, world: World, flags: Iterable[str]) -> str:
+    """One command on lines; the flags are the shell's words already."""
     connection = world.cloud.connection
     parts = [
         f"gcloud artifacts repositories {verb} {repository}",
         f"--project={connection.project_id}",
         f"--location={connection.location}",
-        *(shlex.quote(flag) if quoted else flag for flag in flags if flag),
+        *(flag for flag in flags if flag),
     ]
     return " \\\n  ".join(parts)
 
@@ -328,13 +329,22 @@ def _scanning_flag(scanning: str) -> str:
     }[scanning]
 
 
-def _credential_flags(credentials: UpstreamCredentials | None) -> list[str]:
+def _quoted(flags: Iterable[str]) -> list[str]:
+    return [shlex.quote(flag) for flag in flags if flag]
+
+
+def _credential_words(credentials: UpstreamCredentials | None) -> list[str]:
+    """The pair as the shell's words: what the commands of the pull token have set in this shell, or else what is there now."""
     if credentials is None:
         return []
-    return [
-        f"--remote-username={credentials.username}",
-        f"--remote-password-secret-version={credentials.secret_version}",
-    ]
+    username = _set_or_else("username", credentials.username)
+    secret, _, number = credentials.secret_version.rpartition("/")
+    version = _set_or_else("token_version", number)
+    return [f'--remote-username="{username}"', f'--remote-password-secret-version="{secret}/{version}"']
+
+
+def _set_or_else(variable: str, value: str) -> str:
+    return f"${{{variable}}}" if value == KNOWN_AFTER_APPLY else f"${{{variable}:-{value}}}"
 
 
 def _fields(repository: RemoteRepository) -> dict[str, Any]:
@@ -420,6 +430,10 @@ def _scanning_in_words(repository: RemoteRepository) -> str:
     return f"{said} ({repository.scanning_state})" if repository.scanning_state else said
 
 
-def unknown_credentials() -> UpstreamCredentials:
-    """What a plan shows for credentials that do not exist yet."""
-    return UpstreamCredentials(KNOWN_AFTER_APPLY, KNOWN_AFTER_APPLY)
+def unknown_credentials(secret: str) -> UpstreamCredentials:
+    """What a plan shows for credentials that do not exist yet.
+
+    Args:
+        secret: the full name of the secret that will hold the password.
+    """
+    return UpstreamCredentials(KNOWN_AFTER_APPLY, f"{secret}/versions/{KNOWN_AFTER_APPLY}")

@@ -11,7 +11,6 @@ import pytest
 
 from cgrunbook.cloud.attempts import Attempts
 from cgrunbook.cloud.docker import Docker, EngineProgress
-from cgrunbook.cloud.image_reference import Platform
 from cgrunbook.errors import (
     DigestMismatch,
     ImageNotAvailable,
@@ -21,6 +20,7 @@ from cgrunbook.errors import (
     RegistryError,
     StepFailed,
 )
+from cgrunbook.image_reference import Platform
 
 NAME = "127.0.0.1:5000/my-project/my-repo/chainguard/go"
 DIGEST = "sha256:" + "ab" * 32

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cgrunbook.cloud.image_reference import Platform
 from cgrunbook.cloud.manifests import (
     DOCKER_INDEX,
     DOCKER_MANIFEST,
@@ -20,6 +19,7 @@ from cgrunbook.cloud.manifests import (
     platform_of_config,
 )
 from cgrunbook.errors import CgrunbookError, ImageNotAvailable, RegistryError
+from cgrunbook.image_reference import Platform
 
 DIGEST = "sha256:" + "0" * 64
 BLOB = {"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": DIGEST, "size": 5}

@@ -11,9 +11,9 @@ import pytest
 
 from cgrunbook.cloud.attempts import Attempts
 from cgrunbook.cloud.connection import RegistryHost
-from cgrunbook.cloud.image_reference import Platform
 from cgrunbook.cloud.registry import Registry
 from cgrunbook.errors import DigestMismatch, ImageNotAvailable, Interrupted, RegistryError, Temporary
+from cgrunbook.image_reference import Platform
 
 AMD64 = Platform("linux/amd64")
 OCI = "application/vnd.oci.image"

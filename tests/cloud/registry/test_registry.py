@@ -9,7 +9,6 @@ import pytest
 
 from cgrunbook.cloud.attempts import Attempts
 from cgrunbook.cloud.connection import RegistryHost
-from cgrunbook.cloud.image_reference import Platform
 from cgrunbook.cloud.registry import BasicCredentials, Registry
 from cgrunbook.cloud.registry_transport import Challenge, parse_challenge
 from cgrunbook.errors import (
@@ -21,6 +20,7 @@ from cgrunbook.errors import (
     Temporary,
     UpstreamCredentialsRefused,
 )
+from cgrunbook.image_reference import Platform
 from cgrunbook.redaction import Secret
 
 AMD64 = Platform("linux/amd64")
