@@ -124,7 +124,11 @@ def verdict(record: Record) -> str:
     if record.exit_code == 0:
         return f"Done: {changed}, and every step was proved."
     how = {3: "Stopped: a prerequisite is missing", 130: "Interrupted", 138: "Failed: a kernel died"}
-    return f"{how.get(record.exit_code, 'Failed')}; before that {changed}."
+    in_part = any(step.changes and step.outcome in ("failed", None) for step in steps) and record.mode == "apply"
+    rest = (
+        " The step that was at work may have made a part of its changes; a second run finishes them." if in_part else ""
+    )
+    return f"{how.get(record.exit_code, 'Failed')}; before that {changed}.{rest}"
 
 
 def _count(number: int, what: str) -> str:

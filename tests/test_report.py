@@ -171,6 +171,13 @@ def test_the_verdict_is_one_sentence(exit_code: int | None, mode: Any, said: str
     assert said in report.verdict(record(made, exit_code=exit_code, mode=mode))
 
 
+@pytest.mark.parametrize("outcome", ["failed", None])
+def test_a_step_that_ended_in_its_changes_is_not_called_harmless(outcome: Any):
+    half = step(outcome=outcome, changes=[ChangeRecord(resource="x", after=1)])
+    assert "may have made a part of its changes" in report.verdict(record(half, exit_code=1))
+    assert "part of its changes" not in report.verdict(record(step(outcome=outcome), exit_code=1))
+
+
 def test_the_page_loads_and_runs_nothing():
     html = report.render(WHOLE)
     page = Page(html)
