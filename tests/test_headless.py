@@ -540,6 +540,8 @@ def test_a_token_is_in_no_file_however_a_cell_says_it(
 def started(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Start a run in another process; what is still alive at the end of the test is killed."""
     processes: list[subprocess.Popen[str]] = []
+    # A killed run cannot take its kernel's files away; pytest's own folder has too long a path for sockets.
+    sockets = tempfile.TemporaryDirectory(prefix="h", ignore_cleanup_errors=True)
 
     def start(*notebooks: str, before: str = "") -> subprocess.Popen[str]:
         program = f"""
@@ -559,7 +561,11 @@ assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 sys.exit(result.exit_code)
 """
         process = subprocess.Popen(
-            [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            [sys.executable, "-c", program],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=os.environ | {"TMPDIR": sockets.name},
         )
         processes.append(process)
         return process
@@ -571,6 +577,7 @@ sys.exit(result.exit_code)
         process.wait()
         if process.stdout is not None:
             process.stdout.close()
+    sockets.cleanup()
 
 
 def _journaled(folder: Path, event: str) -> Callable[[], bool]:
