@@ -59,8 +59,13 @@ def new_run_folder(runs: Path) -> Path:
     return folder
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str, *, mode: int = 0o644) -> None:
     """Write a file so that whoever looks sees the old one or the new one, and never half of either.
+
+    Args:
+        path: the file; its folder exists.
+        text: what it will hold.
+        mode: its permissions.
 
     Raises:
         StepFailed: the disk is full, or the folder cannot be written.
@@ -72,7 +77,7 @@ def write_whole(path: Path, text: str) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
+        Path(temporary).chmod(mode)
         Path(temporary).replace(path)
     except OSError as error:
         if temporary:
@@ -131,7 +136,9 @@ class Journal:
             descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
             try:
                 self._end_torn_line(descriptor)
-                os.write(descriptor, text.encode())
+                rest = memoryview(text.encode())
+                while rest:  # a disk with little room takes a part and refuses the rest at the next attempt
+                    rest = rest[os.write(descriptor, rest) :]
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)

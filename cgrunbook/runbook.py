@@ -31,6 +31,8 @@ from cgrunbook.steps.step import Evidence, Finding, Mark, Outcome, Plan, Progres
 
 T = TypeVar("T")
 
+_TURN_SECONDS = 0.2
+
 
 @dataclass(frozen=True)
 class Result:
@@ -269,7 +271,10 @@ class Runbook:
         """Do blocking work beside the event loop, so that clicks and interrupts are heard; when interrupted, let it end."""
         task = asyncio.ensure_future(asyncio.to_thread(work))
         try:
-            return await asyncio.shield(task)
+            while not task.done():
+                # ipykernel hears of an interrupt only when its loop has something to do: short turns give it that.
+                await asyncio.wait({task}, timeout=_TURN_SECONDS)
+            return task.result()
         except asyncio.CancelledError:
             self._attempts.cancelled.set()
             ended, _ = await asyncio.wait({task}, timeout=30)
