@@ -35,7 +35,7 @@ from cgrunbook.errors import (
     WrongState,
 )
 from cgrunbook.steps.apis import ARTIFACT_REGISTRY, SECRET_MANAGER, require_api
-from cgrunbook.steps.secret import expected_secret, require_secret
+from cgrunbook.steps.secret import MADE_BY_ANNOTATION, expected_secret, require_secret
 from cgrunbook.steps.step import KNOWN_AFTER_APPLY, Change, Evidence, Outcome, Plan, Progress, Section, Step, World
 
 _VERSION_ANNOTATION = "cgrunbook.version-"
@@ -231,7 +231,7 @@ class StorePullToken(Step):
                 Change(resource, "version", None, KNOWN_AFTER_APPLY),
                 Change(resource, "username of that version", None, KNOWN_AFTER_APPLY),
             ),
-            self._commands(world, organization),
+            self._commands(world, organization, there),
             makes=(expected_pair(self.secret_id),),
             notes=(
                 f"The token ends in {durations.in_words(durations.parse(self.ttl))}; a new one has a new username.",
@@ -278,7 +278,7 @@ class StorePullToken(Step):
         until = f", good until {pair.expires:%Y-%m-%d}" if pair.expires else ""
         return Evidence(f"version {pair.version}{until}", facts)
 
-    def _commands(self, world: World, organization: str) -> tuple[str, ...]:
+    def _commands(self, world: World, organization: str, there: SecretResource | None) -> tuple[str, ...]:
         """The same by hand. The shell's own printf hands the password on: it is in no argument, no file and no environment.
 
         What they set, `username` and `token_version`, the repository's command takes up. sed is everywhere; jq is not.
@@ -291,18 +291,20 @@ class StorePullToken(Step):
             f"--description={self._description(world)}",
             f"--ttl={self.ttl}",
         )
+        # For all its name says, gcloud (528) replaces the annotations by those that it is given.
+        kept = _annotations_by_hand({MADE_BY_ANNOTATION: "cgrunbook"} if there is None else there.annotations)
         create = " \\\n  ".join(("chainctl auth pull-token create", *map(shlex.quote, flags), "--output=json"))
         return (
             f"pull_token=$({create})",
             # BSD's date knows -v, GNU's knows -d.
             f"expires=$(date -u -v+{seconds}S +%FT%TZ 2>/dev/null || date -u -d '{seconds} seconds' +%FT%TZ)",
             f'username=$(printf %s "$pull_token" | {_field_by_sed("identity_id")})',
-            f'token_version=$(printf %s "$pull_token" | {_field_by_sed("token")} | tr -d \'\\n\' |\n'
+            f"token_version=$(printf %s \"$pull_token\" | {_field_by_sed('token')} | tr -d '\\n' |\n"
             f"  gcloud secrets versions add {self.secret_id} --project={project} --data-file=- \\\n"
             "    --format='value(name.basename())')",
             "unset pull_token",
             f"gcloud secrets update {self.secret_id} --project={project} \\\n"
-            f'  --update-annotations="{_VERSION_ANNOTATION}$token_version=$username $expires"',
+            f'  --update-annotations={kept}{_VERSION_ANNOTATION}"$token_version=$username $expires"',
         )
 
     def _claim(self, world: World) -> SecretResource | None:
@@ -443,6 +445,14 @@ def _of_gone_version(annotation: str, there: set[int]) -> bool:
 def _field_by_sed(name: str) -> str:
     """The part of a shell's pipe that takes a string out of a line of JSON, and prints nothing when it is not there."""
     return rf"""sed -n 's/.*"{name}": *"\([^"]*\)".*/\1/p'"""
+
+
+def _annotations_by_hand(annotations: Mapping[str, str]) -> str:
+    """The beginning of a list of annotations as a word of the shell, for gcloud, which separates by a comma or says by what."""
+    items = [f"{key}={value}" for key, value in sorted(annotations.items()) if key != _CLAIM_ANNOTATION]
+    separator = next(mark for mark in ",;|#~" if not any(mark in item for item in items) or mark == "~")
+    beginning = "" if separator == "," else f"^{separator}^"
+    return shlex.quote(beginning + "".join(item + separator for item in items)) if items else ""
 
 
 def _written(pair: Pair) -> str:
