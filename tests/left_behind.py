@@ -74,8 +74,8 @@ def world(home: Path) -> dict[str, Any]:
 
 def difference(one: Any, other: Any) -> str:
     """Where two worlds differ, line by line; empty when they do not."""
-    texts = [json.dumps(found, indent=1, sort_keys=True).splitlines() for found in (one, other)]
-    return "\n".join(difflib.unified_diff(*texts, lineterm="", n=6))
+    before, after = (json.dumps(found, indent=1, sort_keys=True).splitlines() for found in (one, other))
+    return "\n".join(difflib.unified_diff(before, after, lineterm="", n=6))
 
 
 def password_of(home: Path, secret: str = "chainguard-pull-token") -> str:

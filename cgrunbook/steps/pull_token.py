@@ -106,8 +106,8 @@ def pairs(secret: SecretResource) -> dict[int, Pair]:
     found = {}
     for key, value in secret.annotations.items():
         number = key.removeprefix(_VERSION_ANNOTATION)
-        if key.startswith(_VERSION_ANNOTATION) and number.isdigit():
-            username, _, expires = value.strip().partition(" ")
+        username, _, expires = value.strip().partition(" ")
+        if key.startswith(_VERSION_ANNOTATION) and number.isdigit() and username:
             found[int(number)] = Pair(username, int(number), _end_written(expires))
     return found
 

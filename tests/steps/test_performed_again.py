@@ -10,6 +10,7 @@ from cgrunbook import steps
 from cgrunbook.errors import ApiDisabled, PrerequisiteMissing
 from cgrunbook.steps.step import Outcome, Step, World
 from tests.steps.performing import (
+    SECRET,
     Names,
     Watcher,
     open_book,
@@ -75,7 +76,7 @@ def test_the_notebooks_of_one_planned_run_count_on_what_the_others_would_make(fr
     assert seen.results[-1].outcome is Outcome.PLANNED
     assert [c.after for c in seen.results[-1].plan.changes if c.field.startswith("upstream ")] == [
         "(known after apply)",
-        "(known after apply)",
+        f"projects/cgrunbook-sandbox/secrets/{SECRET}/versions/(known after apply)",
     ]
 
 
