@@ -415,12 +415,38 @@ def check(values: Mapping[str, Any], *, among: Iterable[str] = NAMES) -> Paramet
         raise ParameterError("\n".join(_sentence(problem, values) for problem in error.errors())) from None
 
 
+def broken_rules(values: Mapping[str, Any]) -> dict[str, str]:
+    """What is wrong with values, for whoever shows each rule beside its value.
+
+    Args:
+        values: by name; each must be a parameter's.
+
+    Returns:
+        By name the first rule that the value breaks, as a sentence; under "" a rule about several together.
+    """
+    try:
+        Parameters(**values)
+    except ValidationError as error:
+        return {
+            str(problem["loc"][0]) if problem["loc"] else "": _rule(problem, values)
+            for problem in reversed(error.errors())
+        }
+    return {}
+
+
 def _sentence(problem: Any, values: Mapping[str, Any]) -> str:
     if not problem["loc"]:
-        return str(problem["msg"]).removeprefix("Value error, ") + "."
+        return _rule(problem, values)
+    name = str(problem["loc"][0])
+    return f"{name} is {_short(redact(repr(values.get(name))))}: {_rule(problem, values)}"
+
+
+def _rule(problem: Any, values: Mapping[str, Any]) -> str:
+    rule = str(problem["msg"]).removeprefix("Value error, ")
+    if not problem["loc"]:
+        return f"{rule}."
     name = str(problem["loc"][0])
     given = values.get(name)
-    rule = str(problem["msg"]).removeprefix("Value error, ")
     if problem["type"].endswith("_type") and not isinstance(given, _type(name)):
         rule = f"must be {type_name(name)}, not {type(given).__name__}"
         if isinstance(given, (int, float)) and _type(name) is str:
@@ -429,7 +455,7 @@ def _sentence(problem: Any, values: Mapping[str, Any]) -> str:
         rule = f"must be {problem['ctx']['expected']}"
     examples = Parameters.model_fields[name].examples
     example = f" Example: {examples[0]!r}." if examples else ""
-    return f"{name} is {_short(redact(repr(given)))}: {rule}.{example}"
+    return f"{rule}.{example}"
 
 
 def _short(text: str) -> str:

@@ -137,6 +137,25 @@ class Runbook:
             "organization": connection.organization,
         }
 
+    @property
+    def at_work(self) -> bool:
+        """Whether a step is being performed."""
+        return self._alone.locked()
+
+    def console(self, step: Step) -> str:
+        """The page of Google Cloud's console that shows what a step works on; "" for none, as in the sandbox."""
+        return step.console(self._world()) if self.cloud.connection.target == "google-cloud" else ""
+
+    def become(self, other: Runbook) -> None:
+        """Go on as another one, so that a notebook's cells, which know this one, work on another target.
+
+        Args:
+            other: one that was opened just now, with the same face; it is not to be used by itself.
+        """
+        self.params, self.cloud, self.results = other.params, other.cloud, other.results
+        self._journal, self._attempts, self._expected = other._journal, other._attempts, other._expected
+        self._attempts.on_wait = self._on_wait
+
     async def perform(self, step: Step) -> None:
         """Perform one step: find out what is to be done, have it approved, do it, and prove it.
 
@@ -243,9 +262,15 @@ class Runbook:
         def acquire() -> None:
             lock.acquire(timeout=0)
 
-        self._attempts.run(
-            acquire, reason=f"another run to finish its step on {connection.project_id}", temporary=(Timeout,)
-        )
+        try:
+            self._attempts.run(
+                acquire, reason=f"another run to finish its step on {connection.project_id}", temporary=(Timeout,)
+            )
+        except Timeout as held:
+            raise StepFailed(
+                f"Another run on this machine has been at work on {connection.project_id} all the time; nothing was begun.",
+                "Wait until it is done, or end it if it hangs; then run again. wait_limit says for how long it is waited for.",
+            ) from held
         try:
             yield
         finally:

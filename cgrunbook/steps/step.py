@@ -198,6 +198,10 @@ class Step(ABC):
     def title(self) -> str:
         """What the step does, as an instruction: `Create the remote repository chainguard-pull-through`."""
 
+    def console(self, world: World) -> str:  # noqa: ARG002 - some steps have a page, and it depends on the world
+        """The address of the page of Google Cloud's console that shows what the step works on; "" for none."""
+        return ""
+
     @abstractmethod
     def plan(self, world: World) -> Plan:
         """Read the world and say what would change; change nothing.

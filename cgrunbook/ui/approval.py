@@ -1,4 +1,4 @@
-"""Asking the person in front of the notebook: a plan, and the buttons Approve and Decline.
+"""Asking the person in front of the notebook: buttons below a plan, and the first answer that comes.
 
 It knows widgets and the event loop, and not what is approved.
 """
@@ -6,42 +6,115 @@ It knows widgets and the event loop, and not what is approved.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from enum import Enum
+from html import escape
 from typing import Any
+
+import ipywidgets
+
+from cgrunbook.redaction import redact
+
+# navigator.clipboard is there on https and on localhost only; elsewhere the browser's older way is tried.
+_COPY = """
+const button = this, text = button.dataset.text, label = button.dataset.label;
+const say = (said) => { button.textContent = said; setTimeout(() => { button.textContent = label; }, 2000); };
+const byHand = () => {
+  const area = document.createElement('textarea');
+  area.value = text; document.body.append(area); area.select();
+  const done = document.execCommand('copy');
+  area.remove(); button.focus(); say(done ? 'Copied' : 'Could not copy');
+};
+if (navigator.clipboard) { navigator.clipboard.writeText(text).then(() => say('Copied'), byHand); } else { byHand(); }
+"""
+
+
+class Answer(Enum):
+    """What a person may say to a plan."""
+
+    APPROVE = "Approved"
+    DECLINE = "Declined"
+    APPROVE_REST = "Approved with the rest"
 
 
 class Question:
-    """One question with two answers, asked once.
+    """One question, answered once: a second click, on another tab too, finds it answered and does nothing.
+
+    The widget outlives the answer. A page that was reloaded while the kernel waited has nothing else on which what came
+    of it could be shown.
 
     Args:
-        bundle: what is asked about, as a display's mimebundle.
+        commands: what the Copy button copies; without any there is none.
+        rest: whether the rest of the notebook may be approved at once.
     """
 
-    def __init__(self, bundle: dict[str, str]) -> None:
-        import ipywidgets
-
+    def __init__(self, commands: Sequence[str] = (), *, rest: bool = True) -> None:
         self._loop = asyncio.get_running_loop()
-        self._answer: asyncio.Future[bool] = self._loop.create_future()
-        self._approve = ipywidgets.Button(description="Approve", button_style="primary", tooltip="Make these changes")
-        self._decline = ipywidgets.Button(description="Decline", tooltip="Change nothing and stop the notebook here")
-        self._approve.on_click(lambda _: self.answer(approved=True))
-        self._decline.on_click(lambda _: self.answer(approved=False))
+        self._answer: asyncio.Future[Answer] = self._loop.create_future()
+        self.buttons = {
+            Answer.APPROVE: _button("Approve", "cgrunbook-approve", "Make these changes", "primary"),
+            Answer.DECLINE: _button("Decline", "cgrunbook-decline", "Change nothing, and stop the notebook here"),
+        }
+        if rest:
+            self.buttons[Answer.APPROVE_REST] = _button(
+                "Approve the rest",
+                "cgrunbook-approve-rest",
+                "Make these changes and those of the steps below without asking again; deletions are still asked for",
+            )
+        for answer, button in self.buttons.items():
+            button.on_click(lambda _, answer=answer: self.answer(answer))
+        self._said = ipywidgets.HTML()
+        row = [*self.buttons.values(), *([copy_button(commands)] if commands else [])]
         self.widget: Any = ipywidgets.VBox(
-            [ipywidgets.HTML(bundle["text/html"]), ipywidgets.HBox([self._approve, self._decline])]
+            [ipywidgets.HBox(row, layout={"flex_flow": "row wrap", "padding": "2px 0 6px 16px"}), self._said]
         )
+        self.widget.add_class("cgrunbook-question")
 
-    def answer(self, *, approved: bool) -> None:
-        """Take the first answer; a second click finds the question answered and does nothing."""
+    def answer(self, answer: Answer) -> None:
+        """Take the first answer."""
+        if self._answer.done():
+            return
+        self._answer.set_result(answer)
+        # After the step has been set going: what is shown can wait, what was asked for should not.
+        self._loop.call_soon(self._close, f"{answer.value}.")
 
-        def take() -> None:
-            if not self._answer.done():
-                self._answer.set_result(approved)
-
-        self._approve.disabled = self._decline.disabled = True
-        self._loop.call_soon_threadsafe(take)
-
-    async def wait(self) -> bool:
+    async def wait(self) -> Answer:
         """Wait for the answer."""
         try:
             return await self._answer
-        finally:
-            self.widget.close()
+        except asyncio.CancelledError:
+            self._close("Interrupted: nothing was approved.")
+            raise
+
+    def say(self, html: str) -> None:
+        """Show what came of it, in place of the buttons."""
+        self._said.value = html
+
+    def _close(self, said: str) -> None:
+        for button in self.buttons.values():
+            button.disabled = True
+        self.say(f'<p role="status" style="margin:0 0 4px 18px">{escape(said)}</p>')
+
+
+def copy_button(commands: Sequence[str]) -> Any:
+    """A button that copies commands to the clipboard.
+
+    ipywidgets' Button tells only the kernel, which has no clipboard; its HTML widget keeps the markup as it is written.
+    """
+    text, label = escape(redact("\n".join(commands) + "\n")), "Copy commands"
+    widget = ipywidgets.HTML(
+        f'<button type="button" class="jupyter-widgets jupyter-button widget-button" style="width:auto;padding:0 12px" '
+        f'title="Copy the same as shell commands" data-label="{label}" data-text="{text}" onclick="{escape(_COPY)}">'
+        f"{label}</button>",
+        layout={"margin": "0 0 0 12px"},
+    )
+    widget.add_class("cgrunbook-copy")
+    return widget
+
+
+def _button(label: str, css: str, tooltip: str, style: str = "") -> Any:
+    button = ipywidgets.Button(
+        description=label, tooltip=tooltip, button_style=style, layout={"width": "auto", "min_width": "90px"}
+    )
+    button.add_class(css)
+    return button

@@ -14,7 +14,7 @@ from itertools import groupby
 from typing import Any
 
 from cgrunbook.cloud.attempts import Wait
-from cgrunbook.errors import CgrunbookError
+from cgrunbook.errors import CgrunbookError, Interrupted
 from cgrunbook.parameters import NAMES, Parameters
 from cgrunbook.redaction import redact
 from cgrunbook.runbook import Result
@@ -45,6 +45,18 @@ _TABLE = "margin:4px 0;border-collapse:collapse"
 _CODE = "font-family:monospace;white-space:pre-wrap;overflow-wrap:anywhere;"
 _QUIET = "opacity:0.75;"
 
+_WAITING = (
+    "<strong>Waiting for your approval.</strong> Nothing has been changed yet. Where no buttons are below, run this "
+    "cell again to be asked."
+)
+
+# A notebook opened without the kernel that made a widget shows an error in the widget's place; whoever trusts the
+# notebook sees nothing there instead, and the card says what to do.
+_HIDE_DEAD_WIDGETS = (
+    '<style class="cgrunbook-live">.jp-OutputArea-child:has(.cgrunbook-live) + .jp-OutputArea-child '
+    ".jp-OutputArea-output.jupyter-widgets:not(:has(*)){display:none}</style>"
+)
+
 
 def mimebundle(html: str, text: str) -> dict[str, str]:
     """Both forms of a display, with all that must not be shown masked."""
@@ -55,8 +67,9 @@ def result_card(result: Result) -> dict[str, str]:
     """The one, final display of a performed step."""
     step, outcome = result.step, result.outcome
     timing = _timing(result)
-    html = [_head(_GLYPHS[outcome], outcome.value, step.title, timing, _COLOURS[outcome])]
-    text = [f"{_GLYPHS[outcome]} {outcome.value}: {step.title} ({timing})"]
+    word = "interrupted" if isinstance(result.error, Interrupted) else outcome.value
+    html = [_head(_GLYPHS[outcome], word, step.title, timing, _COLOURS[outcome])]
+    text = [f"{_GLYPHS[outcome]} {word}: {step.title} ({timing})"]
     if result.plan.changes:
         html.append(_changes_html(result.plan.changes))
         text += [f"  {line}" for line in _changes_text(result.plan.changes)]
@@ -83,10 +96,19 @@ def result_card(result: Result) -> dict[str, str]:
     return mimebundle(_frame(html, _COLOURS[outcome]), "\n".join(text))
 
 
-def plan_card(step: Step, plan: Plan) -> dict[str, str]:
-    """What a step would change, shown before it is asked whether it may."""
+def plan_card(step: Step, plan: Plan, *, console: str = "") -> dict[str, str]:
+    """What a step would change, shown before it is asked whether it may.
+
+    It stays in a notebook that is saved meanwhile, so it says what to do where its buttons are gone.
+
+    Args:
+        step: what asks.
+        plan: what it would change.
+        console: the page of Google Cloud's console; "" for none.
+    """
     colour = _COLOURS[Outcome.PLANNED]
     html = [
+        _HIDE_DEAD_WIDGETS,
         _head("?", f"to be {plan.outcome.value}", step.title, "", colour),
         f'<p style="margin:4px 0">{escape(step.why)}</p>',
     ]
@@ -94,14 +116,22 @@ def plan_card(step: Step, plan: Plan) -> dict[str, str]:
     html += [f'<p style="margin:4px 0">Note: {escape(note)}</p>' for note in plan.notes]
     if plan.commands:
         html.append(_commands_html(plan.commands))
-    html.append(_guide_html(step))
+    html.append(_guide_html(step, console))
+    html.append(f'<p style="margin:4px 0 2px">{_WAITING}</p>')
     text = [f"? to be {plan.outcome.value}: {step.title}", *(f"  {line}" for line in _changes_text(plan.changes))]
     text += [f"  Note: {note}" for note in plan.notes]
+    text.append(f"  {_plain(_WAITING)}")
     return mimebundle(_frame(html, colour), "\n".join(text))
 
 
-def working_card(step: Step, state: Progress | Wait | None) -> dict[str, str]:
-    """How far a step has come, shown while it works and then replaced."""
+def working_card(step: Step, state: Progress | Wait | None, pace: str = "") -> dict[str, str]:
+    """How far a step has come, shown while it works and then replaced.
+
+    Args:
+        step: the step.
+        state: what it said last.
+        pace: how fast it is and what remains, as words; "" when nothing can be said.
+    """
     if isinstance(state, Wait):
         said = f"waiting for {state.reason}"
     elif state is None:
@@ -112,6 +142,8 @@ def working_card(step: Step, state: Progress | Wait | None) -> dict[str, str]:
             said += f": {state.done / state.total:.0%}"
             if state.unit == "bytes":
                 said += f" of {in_bytes(state.total)}"
+    if pace:
+        said += f", {pace}"
     colour = _COLOURS[Outcome.UPDATED]
     html = _frame(
         [_head("…", "working", step.title, "", colour), f'<p style="margin:4px 0">{escape(said)}</p>'], colour
@@ -119,8 +151,25 @@ def working_card(step: Step, state: Progress | Wait | None) -> dict[str, str]:
     return mimebundle(html, f"… {step.title}: {said}")
 
 
-def target_card(notebook: str, params: Parameters, names: Iterable[str], target: Mapping[str, str]) -> dict[str, str]:
-    """What a notebook works on, and what it was told."""
+def target_card(
+    notebook: str,
+    params: Parameters,
+    names: Iterable[str],
+    target: Mapping[str, str],
+    said: Mapping[str, str] | None = None,
+    *,
+    form: bool = False,
+) -> dict[str, str]:
+    """What a notebook works on, what it was told, and by whom.
+
+    Args:
+        notebook: its name.
+        params: what it was told.
+        names: which of them it has.
+        target: what was left empty and is known now.
+        said: by name, who said the value; None leaves it out.
+        form: whether a form follows.
+    """
     where = (
         "the sandbox on this machine; nothing leaves it, nothing costs"
         if params.target == "sandbox"
@@ -129,13 +178,46 @@ def target_card(notebook: str, params: Parameters, names: Iterable[str], target:
     doing = "; it lists what it would change, and changes nothing" if params.mode == "plan" else ""
     rows = {name: getattr(params, name) for name in NAMES if name in set(names)}
     rows |= {name: value for name, value in target.items() if name in rows}
+    return _values_card(notebook, f"works on {where}{doing}", rows, said or {}, form=form)
+
+
+def form_card(notebook: str, values: Mapping[str, Any], said: Mapping[str, str], why: str) -> dict[str, str]:
+    """What a notebook would work with, while its form waits.
+
+    Args:
+        notebook: its name.
+        values: by name.
+        said: by name, who said the value.
+        why: why it waits.
+    """
+    return _values_card(notebook, why, values, said, form=True)
+
+
+def _values_card(
+    notebook: str, sentence: str, values: Mapping[str, Any], said: Mapping[str, str], *, form: bool
+) -> dict[str, str]:
     colour = "#6e7781"
-    html = [
-        _head("▸", notebook, f"works on {where}{doing}", "", colour),
-        _facts_html({name: _shown(value) for name, value in rows.items()}),
-    ]
-    text = [f"▸ {notebook}: works on {where}{doing}", *(f"  {line}" for line in _facts_text(rows))]
-    return mimebundle(_frame(html, colour), "\n".join(text))
+    rows = "".join(
+        f'<tr><th scope="row" style="{_CELL}font-weight:normal;{_QUIET}">{escape(name)}</th>'
+        f'<td style="{_CELL}{_CODE}">{escape(_shown(value))}</td><td style="{_CELL}{_QUIET}">{escape(said.get(name, ""))}</td></tr>'
+        for name, value in values.items()
+    )
+    html = _frame(
+        [
+            _HIDE_DEAD_WIDGETS if form else "",
+            _head("▸", notebook, sentence, "", colour),
+            f'<table style="{_TABLE}">{rows}</table>',
+        ],
+        colour,
+    )
+    text = [f"▸ {notebook}: {sentence}"]
+    for name, value in values.items():
+        text.append(f"  {name}: {_shown(value)}" + (f" ({said[name]})" if name in said else ""))
+    return mimebundle(html, "\n".join(text))
+
+
+def _plain(html: str) -> str:
+    return html.replace("<strong>", "").replace("</strong>", "")
 
 
 def in_bytes(count: float) -> str:
@@ -280,5 +362,6 @@ def _commands_html(commands: Sequence[str]) -> str:
     )
 
 
-def _guide_html(step: Step) -> str:
-    return f'<p style="margin:2px 0;{_QUIET}"><a href="{step.section.link}">the guide on this</a></p>'
+def _guide_html(step: Step, console: str = "") -> str:
+    page = f' &#160;·&#160; <a href="{escape(console)}">in the console</a>' if console else ""
+    return f'<p style="margin:2px 0;{_QUIET}"><a href="{step.section.link}">the guide on this</a>{page}</p>'

@@ -6,31 +6,45 @@ It puts cards where the cell's output is and asks by buttons. It knows no step a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cgrunbook.cloud.attempts import Wait
+from cgrunbook.errors import CgrunbookError, Interrupted, ParameterError
 from cgrunbook.journal import write_record
 from cgrunbook.report import write_report
 from cgrunbook.runbook import Result, Runbook, open_runbook
-from cgrunbook.steps.step import Plan, Progress, Step
-from cgrunbook.ui import cards
-from cgrunbook.ui.approval import Question
+from cgrunbook.steps.step import Outcome, Plan, Progress, Step
+from cgrunbook.ui import cards, values
+from cgrunbook.ui.cell import CellOutput, ipython_display
 from cgrunbook.ui.front_end import somebody_can_click
+from cgrunbook.ui.pace import Pace
+from cgrunbook.ui.values import Source, Value
+
+if TYPE_CHECKING:
+    from cgrunbook.ui.approval import Question
+    from cgrunbook.ui.form import Form
+
+# Seconds between two redraws of the working card: five a second are smooth and flood nothing.
+REDRAW_SECONDS = 0.2
 
 
 class QuietFace:
-    """Nobody is there: each step has one, final, static display."""
+    """Nobody is there: each step has one, final, static display.
+
+    Args:
+        said: by name, what the notebook says its parameters are, and where that comes from.
+    """
 
     interactive = False
 
-    def __init__(self, names: Mapping[str, Any]) -> None:
-        self._names = names
+    def __init__(self, said: Mapping[str, Value]) -> None:
+        self._said = said
 
     def opened(self, book: Runbook) -> None:
         """Show what the notebook works on."""
-        show(cards.target_card(book.notebook, book.params, self._names, book.target))
+        show(target_card(book, self._said))
 
     async def approve(self, number: int, step: Step, plan: Plan) -> bool:
         """Never asked: nobody is there."""
@@ -47,62 +61,113 @@ class QuietFace:
         show(cards.result_card(result))
 
 
-class LiveFace(QuietFace):
-    """Somebody is there: a plan is approved by a click, work is seen as it goes, and the final display replaces both."""
+class LiveFace:
+    """Somebody is there: a plan is approved by a click, work is seen as it goes, and the final display replaces both.
+
+    Made where an event loop runs; it draws only there.
+    """
 
     interactive = True
 
-    def __init__(self, names: Mapping[str, Any]) -> None:
-        super().__init__(names)
-        self._loop = asyncio.get_running_loop() if _loop_runs() else None
-        self._handle: Any = None
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._output = CellOutput()
+        self._book: Runbook | None = None
+        self._question: Question | None = None
+        self._approve_rest = False
+        self._pace = Pace()
+        self._drawn = 0.0
+        self._next: asyncio.TimerHandle | None = None
+        self._state: tuple[int, Step, Progress | Wait | None] | None = None
+        self._ended = 0
 
-    async def approve(self, number: int, step: Step, plan: Plan) -> bool:  # noqa: ARG002 - a face is told
-        """Show the plan and await the click."""
-        question = Question(cards.plan_card(step, plan))
-        _ipython().clear_output(wait=True)
-        _ipython().display(question.widget)
-        agreed = await question.wait()
-        _ipython().clear_output(wait=True)
-        self._handle = None
-        self._show_working(step, None)
-        return agreed
+    def opened(self, book: Runbook) -> None:
+        """Remember it; what it works on is shown with the form. What was approved ahead was approved for another."""
+        self._book = book
+        self._approve_rest = False
+        self._ended = 0
 
-    def progress(self, number: int, step: Step, progress: Progress) -> None:  # noqa: ARG002 - a face is told
+    async def approve(self, number: int, step: Step, plan: Plan) -> bool:
+        """Show the plan and await the click; a deletion is asked for even when the rest was approved."""
+        from cgrunbook.ui.approval import Answer, Question
+
+        if self._approve_rest and plan.outcome is not Outcome.DELETED:
+            self._redraw(number, step, None)
+            return True
+        self._cancel_redraw()
+        console = self._book.console(step) if self._book else ""
+        question = self._question = Question(plan.commands, rest=plan.outcome is not Outcome.DELETED)
+        self._output.draw(cards.plan_card(step, plan, console=console))
+        self._output.attach(question.widget, "Approve, Decline: buttons of a running notebook.")
+        try:
+            answer = await question.wait()
+        except asyncio.CancelledError:
+            self._output.detach()
+            raise
+        self._approve_rest |= answer is Answer.APPROVE_REST
+        if answer is Answer.DECLINE:
+            self._output.detach()
+        else:
+            # The step's thread is started first; drawing takes longer than starting it.
+            self._loop.call_soon(self._draw_approved, number, step)
+        return answer is not Answer.DECLINE
+
+    def progress(self, number: int, step: Step, progress: Progress) -> None:
         """Redraw the working card, from whichever thread."""
-        self._later(step, progress)
+        self._loop.call_soon_threadsafe(self._redraw, number, step, progress)
 
-    def waiting(self, number: int, step: Step, wait: Wait) -> None:  # noqa: ARG002 - a face is told
+    def waiting(self, number: int, step: Step, wait: Wait) -> None:
         """The same for a wait."""
-        self._later(step, wait)
+        self._loop.call_soon_threadsafe(self._redraw, number, step, wait)
 
     def finished(self, result: Result) -> None:
         """Let the final display take the place of what was shown while the step worked."""
+        self._cancel_redraw()
+        self._ended = result.number
         card = cards.result_card(result)
-        if self._handle is None:
-            show(card)
-        else:
-            self._handle.update(card, raw=True)
-        self._handle = None
+        self._output.settle(card)
+        if self._question is not None:
+            self._question.say(card["text/html"])
+            self._question = None
 
-    def _later(self, step: Step, state: Progress | Wait) -> None:
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._show_working, step, state)
+    def _draw_approved(self, number: int, step: Step) -> None:
+        if number > self._ended:
+            self._output.detach()
+            self._redraw(number, step, None)
 
-    def _show_working(self, step: Step, state: Progress | Wait | None) -> None:
-        card = cards.working_card(step, state)
-        if self._handle is None:
-            self._handle = _ipython().display(card, raw=True, display_id=True)
-        else:
-            self._handle.update(card, raw=True)
+    def _redraw(self, number: int, step: Step, state: Progress | Wait | None) -> None:
+        """Draw now, or a little later what is the last state by then."""
+        if number <= self._ended:
+            return  # said by a thread before the step ended, heard after
+        self._state = (number, step, state)
+        if self._next is None:
+            self._next = self._loop.call_at(max(self._loop.time(), self._drawn + REDRAW_SECONDS), self._draw)
+
+    def _draw(self) -> None:
+        self._next = None
+        if self._state is not None:
+            _, step, state = self._state
+            self._drawn = self._loop.time()
+            pace = self._pace.of(state) if isinstance(state, Progress) else ""
+            self._output.detach()
+            self._output.draw(cards.working_card(step, state, pace))
+
+    def _cancel_redraw(self) -> None:
+        self._state = None
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
 
 
-def open_notebook(notebook: str, namespace: Mapping[str, Any]) -> Runbook:
-    """Begin a notebook: check its parameters, connect to its target, and show both.
+async def open_notebook(notebook: str, namespace: MutableMapping[str, Any]) -> Runbook:
+    """Begin a notebook: settle its parameters, connect to its target, and show both.
+
+    With somebody in front of the notebook this shows the form. It waits for the form's button only when nothing was
+    ever confirmed, or when a value is missing or breaks its rule; otherwise it goes on with what the form shows.
 
     Args:
         notebook: its name without the ending.
-        namespace: the notebook's `globals()`, which hold the parameters.
+        namespace: the notebook's `globals()`, which hold the parameters; gets the values that were chosen.
 
     Returns:
         The runbook whose `perform` the cells await.
@@ -112,30 +177,159 @@ def open_notebook(notebook: str, namespace: Mapping[str, Any]) -> Runbook:
     """
     from IPython import get_ipython
 
-    face = (LiveFace if somebody_can_click(get_ipython()) else QuietFace)(namespace)
+    if somebody_can_click(get_ipython()):
+        return await Opening(notebook, namespace).run()
+    face = QuietFace(values.said_in_notebook(namespace))
     return open_runbook(notebook, namespace, face, after_step=_record_and_report)
+
+
+class Opening:
+    """The opening cell with somebody in front of it: the form, and the runbook that follows it.
+
+    Args:
+        notebook: the notebook's name.
+        namespace: its globals.
+    """
+
+    def __init__(self, notebook: str, namespace: MutableMapping[str, Any]) -> None:
+        from cgrunbook.ui.form import Form
+
+        self._notebook = notebook
+        self._namespace = namespace
+        self._saved = values.read_saved()
+        self._began = values.for_person(namespace, self._saved)
+        self._output = CellOutput(stays=True)
+        self._face = LiveFace()
+        self._chosen: asyncio.Future[dict[str, Any]] | None = None
+        self._following: asyncio.Task[None] | None = None
+        self.book: Runbook | None = None
+        self.form: Form = Form(self._began, rules=values.broken_rules, on_use=self.use, on_target=self._for_target)
+
+    async def run(self) -> Runbook:
+        """Show the form, wait for it if need be, and connect.
+
+        Raises:
+            Interrupted: the kernel was interrupted meanwhile.
+            CgrunbookError: the target cannot be reached.
+        """
+        chosen, _ = self.form.values()
+        why = ""
+        if self.form.wrong:
+            why = "needs values that keep the rules: correct the form below and press “Use these values”"
+        elif self._saved is None:
+            why = "waits for you: look at the form below and press “Use these values”"
+        if not why:
+            # Drawn once, when it is known what the notebook works on.
+            try:
+                return await self._begin(chosen, attached=False)
+            except ParameterError as error:
+                why = "cannot work with these values: correct the form below and press “Use these values”"
+                self.form.say(error.message, error=True)
+        self._draw_waiting(why)
+        self._attach()
+        while True:
+            chosen = await self._confirmed()
+            self.form.busy("Connecting ...")
+            try:
+                book = await self._begin(chosen, attached=True)
+            except ParameterError as error:
+                self.form.ready(error.message, error=True)
+                continue
+            except CgrunbookError as error:
+                self.form.ready(error.message, error=True)
+                raise
+            self._save(chosen)
+            return book
+
+    def use(self, chosen: dict[str, Any]) -> None:
+        """The person has pressed the button: go on with the cell, or when that has ended, work with these values now."""
+        if self._chosen is not None and not self._chosen.done():
+            self._chosen.set_result(chosen)
+        elif self.book is not None:
+            self._following = asyncio.get_running_loop().create_task(self._rebind(self.book, chosen))
+
+    async def _confirmed(self) -> dict[str, Any]:
+        self._chosen = asyncio.get_running_loop().create_future()
+        try:
+            return await self._chosen
+        except asyncio.CancelledError as cancelled:
+            self.form.busy("Interrupted: run this cell again.")
+            self._draw_waiting("was interrupted before its values were confirmed: run this cell again")
+            raise Interrupted(f"{self._notebook}: interrupted.", "Run this cell again.") from cancelled
+
+    async def _begin(self, chosen: dict[str, Any], *, attached: bool) -> Runbook:
+        """Connect with these values and show what the notebook works on."""
+        values.write_back(self._namespace, chosen)
+        try:
+            book = self.book = await self._open()
+        except asyncio.CancelledError as cancelled:
+            raise Interrupted(f"{self._notebook}: interrupted.", "Run this cell again.") from cancelled
+        self._output.draw(target_card(book, self._sources(chosen), form=True))
+        if not attached:
+            self._attach()
+        self.form.ready("")
+        return book
+
+    async def _rebind(self, book: Runbook, chosen: dict[str, Any]) -> None:
+        """Let the notebook's cells work with other values from now on."""
+        if book.at_work:
+            self.form.say("a step is at work; press again when it has ended.", error=True)
+            return
+        self.form.busy("Connecting ...")
+        before = {name: self._namespace[name] for name in chosen}
+        values.write_back(self._namespace, chosen)
+        try:
+            other = await self._open()
+            self._save(chosen)
+        except CgrunbookError as error:
+            values.write_back(self._namespace, before)
+            self.form.ready(str(error), error=True)
+            return
+        book.become(other)
+        self._output.draw(target_card(book, self._sources(chosen), form=True))
+        self.form.ready("Saved. Run the cells below again.")
+
+    async def _open(self) -> Runbook:
+        """Connect beside the event loop: it may take seconds, and an interrupt is to be heard."""
+        return await asyncio.to_thread(
+            open_runbook, self._notebook, self._namespace, self._face, after_step=_record_and_report
+        )
+
+    def _save(self, chosen: dict[str, Any]) -> None:
+        values.save(chosen)
+        self._saved = values.read_saved()
+
+    def _for_target(self, target: str) -> Mapping[str, Value]:
+        return values.for_person(self._namespace, self._saved, target=target)
+
+    def _sources(self, chosen: Mapping[str, Any]) -> dict[str, Value]:
+        """Where the values come from that were chosen: from before, unless the person changed them in the form."""
+        return {
+            name: began if (began := self._began[name]).value == value else Value(value, Source.SAVED)
+            for name, value in chosen.items()
+        }
+
+    def _draw_waiting(self, why: str) -> None:
+        shown = {name: value.value for name, value in self._began.items()}
+        said = {name: value.source.value for name, value in self._began.items()}
+        self._output.draw(cards.form_card(self._notebook, shown, said, why))
+
+    def _attach(self) -> None:
+        self._output.attach(self.form.widget, "A form, where the notebook runs.")
+
+
+def target_card(book: Runbook, said: Mapping[str, Value], *, form: bool = False) -> dict[str, str]:
+    """What a notebook works on, with the source of each value."""
+    used = values.in_use(said, book.target)
+    sources = {name: value.source.value for name, value in used.items()}
+    return cards.target_card(book.notebook, book.params, used, book.target, sources, form=form)
 
 
 def show(bundle: dict[str, str]) -> None:
     """One static display in the cell's output."""
-    _ipython().display(bundle, raw=True)
-
-
-def _ipython() -> Any:
-    """IPython's display module, whose functions have no types."""
-    import IPython.display
-
-    return IPython.display
+    ipython_display().display(bundle, raw=True)
 
 
 def _record_and_report(folder: Path) -> None:
     write_record(folder)
     write_report(folder)
-
-
-def _loop_runs() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True

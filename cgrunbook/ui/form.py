@@ -1,0 +1,300 @@
+"""The form in which a person says what a notebook works with: fields out of the declared parameters, and one button.
+
+It knows widgets and the parameters' rules. It does not know where values are kept, nor what is done with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from html import escape
+from typing import Any
+
+import ipywidgets
+
+from cgrunbook import parameters
+from cgrunbook.errors import ParameterError
+from cgrunbook.parameters import Parameters
+from cgrunbook.redaction import redact
+from cgrunbook.ui.values import Source, Value, names_in
+
+# What a person decides at first; everything else is folded away until it is wanted.
+_FIRST = (
+    "target",
+    "mode",
+    "project_id",
+    "location",
+    "organization",
+    "repository",
+    "private_repository",
+    "secret_id",
+    "developer_images",
+    "production_images",
+    "confirm",
+)
+
+_LABELS = {
+    "project_id": "Project",
+    "organization": "Organisation",
+    "repository": "Repository, public",
+    "private_repository": "Repository, private",
+    "secret_id": "Secret",
+    "kms_key_name": "KMS key",
+    "token_ttl": "Token's life",
+    "wait_limit": "Longest wait, seconds",
+    "confirm": "Confirm deletion",
+}
+
+# What the services may be asked for; these fields offer what is there, and take anything else as well.
+LISTED = ("project_id", "location", "organization", "repository", "private_repository")
+
+_SAID = {
+    Source.GIVEN: "given from outside",
+    Source.CELL: "from the cell above",
+    Source.SAVED: "as last saved",
+    Source.GCLOUD: "from gcloud",
+    Source.ENVIRONMENT: "from the environment",
+    Source.SANDBOX: "the sandbox's own",
+    Source.DEFAULT: "default",
+}
+
+_LABEL_WIDTH = "160px"
+_FIELD = {"width": "100%", "max_width": "620px", "margin": "0"}
+_BELOW = f"margin:0 0 0 calc({_LABEL_WIDTH} + 8px);line-height:1.35;max-width:444px;font-size:12px;"
+_QUIET = "color:var(--jp-ui-font-color2,#616161);"
+_ERROR = "color:var(--jp-error-color0,#b3261e);font-weight:600;"
+
+Rules = Callable[[Mapping[str, Any]], Mapping[str, str]]
+
+
+class Field:
+    """One parameter: its control, what is wrong with its value, and what it is for, in this order for whoever listens.
+
+    Args:
+        name: the parameter.
+        value: what it begins with.
+        changed: called when the person changed it.
+    """
+
+    def __init__(self, name: str, value: Value, changed: Callable[[str], None]) -> None:
+        self.name = name
+        self.source = value.source
+        self.touched = False
+        self._hint = ""
+        self.control = _control(name, value.value)
+        self.control.add_class(f"cgrunbook-field-{name}")
+        self.error = ipywidgets.HTML(layout={"display": "none", "margin": "0"})
+        self.error.add_class(f"cgrunbook-error-{name}")
+        self._help = ipywidgets.HTML(layout={"margin": "0"})
+        self.widget: Any = ipywidgets.VBox(
+            [self.control, self.error, self._help], layout={"margin": "0 0 8px 0", "width": "100%"}
+        )
+        self._changed = changed
+        self._quiet = False
+        self._tell()
+        self.control.observe(self._on_change, names="value")
+
+    @property
+    def text(self) -> str:
+        """What stands in the field."""
+        return str(self.control.value)
+
+    def read(self) -> Any:
+        """The value, by the parameter's type.
+
+        Raises:
+            ParameterError: what stands there is no value of this type.
+        """
+        if isinstance(self.control.value, bool):
+            return self.control.value
+        return parameters.from_text(self.name, self.control.value.strip())
+
+    def put(self, value: Value) -> None:
+        """Let another value stand there, as if the form had begun with it."""
+        self._quiet = True
+        try:
+            self.control.value = _shown(self.name, value.value)
+        finally:
+            self._quiet = False
+        self.source, self.touched = value.source, False
+        self._tell()
+
+    def offer(self, options: Iterable[str], hint: str = "") -> None:
+        """Offer what is there, or say why it cannot be asked for."""
+        self.control.options = tuple(options)
+        self._hint = hint
+        self._tell()
+
+    def complain(self, rule: str) -> None:
+        """Say what is wrong; "" when nothing is."""
+        said = f'<div role="alert" style="{_BELOW}{_ERROR}">Error: {escape(rule)}</div>' if rule else ""
+        if self.error.value != said:
+            self.error.value = said
+            self.error.layout.display = None if said else "none"
+
+    def _on_change(self, _: Any) -> None:
+        if self._quiet:
+            return
+        if not self.touched:
+            self.touched = True
+            self._tell()
+        self._changed(self.name)
+
+    def _tell(self) -> None:
+        description = str(Parameters.model_fields[self.name].description)
+        more = [f"{description[0].upper()}{description[1:]}."]
+        if not self.touched and self.source is not Source.DEFAULT:
+            more.append(f"Here {_SAID[self.source]}.")
+        if self._hint:
+            more.append(self._hint)
+        self._help.value = f'<div style="{_BELOW}{_QUIET}">{escape(" ".join(more))}</div>'
+
+
+class Form:
+    """All fields of one notebook, and the button that uses them.
+
+    Args:
+        values: by name, what the fields begin with.
+        rules: what is wrong with values, by name.
+        on_use: called with the values when the person has confirmed them, and only when nothing is wrong with them.
+        on_target: called when the person chose another target; answers what the fields are to begin with there.
+    """
+
+    def __init__(
+        self,
+        values: Mapping[str, Value],
+        *,
+        rules: Rules,
+        on_use: Callable[[dict[str, Any]], None],
+        on_target: Callable[[str], Mapping[str, Value]] = lambda _: {},
+    ) -> None:
+        self._rules = rules
+        self._on_use = on_use
+        self._on_target = on_target
+        self._busy = False
+        names = names_in(values)
+        self.fields = {name: Field(name, values[name], self._changed) for name in names}
+        self.use = ipywidgets.Button(
+            description="Use these values",
+            button_style="primary",
+            tooltip="Save these values for every notebook, and work with them",
+            layout={"width": "160px", "margin": "4px 12px 4px 0"},
+        )
+        self.use.add_class("cgrunbook-use")
+        self.use.on_click(lambda _: self.confirm())
+        self.status = ipywidgets.HTML(layout={"margin": "4px 0"})
+        self.status.add_class("cgrunbook-status")
+        first = [self.fields[name].widget for name in names if name in _FIRST]
+        self._folded = [name for name in names if name not in _FIRST]
+        self._more = ipywidgets.Accordion(
+            [ipywidgets.VBox([self.fields[name].widget for name in self._folded])], layout={"max_width": "660px"}
+        )
+        self.widget: Any = ipywidgets.VBox(
+            [*first, *([self._more] if self._folded else []), ipywidgets.HBox([self.use, self.status])],
+            layout={"padding": "6px 0 2px 0", "max_width": "680px"},
+        )
+        self.widget.add_class("cgrunbook-form")
+        self.wrong: dict[str, str] = {}
+        self._validate()
+
+    def values(self) -> tuple[dict[str, Any], dict[str, str]]:
+        """What stands in the fields, and what is wrong with it."""
+        values: dict[str, Any] = {}
+        wrong: dict[str, str] = {}
+        for name, field in self.fields.items():
+            try:
+                values[name] = field.read()
+            except ParameterError as error:
+                wrong[name] = error.message.partition(": ")[2].removesuffix(".") + "."
+        return values, {**self._rules(values), **wrong}
+
+    def confirm(self) -> None:
+        """What the button does. Nothing while something is wrong or the last confirmation is still being followed."""
+        if self._busy:
+            return
+        values, _ = self.values()
+        self._validate()
+        if not self.wrong:
+            self._on_use(values)
+
+    def busy(self, said: str) -> None:
+        """Take no confirmation for now, and say why."""
+        self._busy = True
+        self.use.disabled = True
+        self.say(said)
+
+    def ready(self, said: str, *, error: bool = False) -> None:
+        """Take confirmations again, and say what came of the last."""
+        self._busy = False
+        self._validate()
+        self.say(said, error=error)
+
+    def say(self, said: str, *, error: bool = False) -> None:
+        """One sentence beside the button."""
+        text = f"Error: {said}" if error and said else said
+        style = _ERROR if error else _QUIET
+        self.status.value = f'<div role="status" style="line-height:1.35;font-size:12px;padding:6px 0;{style}">{escape(redact(text))}</div>'
+
+    def _changed(self, name: str) -> None:
+        if name == "target":
+            for other, value in self._on_target(self.fields["target"].text).items():
+                if other in self.fields and other != "target" and not self.fields[other].touched:
+                    self.fields[other].put(value)
+        self._validate()
+
+    def _validate(self) -> None:
+        _, self.wrong = self.values()
+        for name, field in self.fields.items():
+            field.complain(self.wrong.get(name, ""))
+        count = len(self.wrong)
+        if self.use.disabled != (bool(count) or self._busy):
+            self.use.disabled = bool(count) or self._busy
+        if not self._busy:
+            alone = self.wrong.get("", "")
+            if alone:
+                self.say(alone, error=True)
+            elif count:
+                self.say(f"{count} value{'s' if count > 1 else ''} to correct first.")
+            else:
+                self.say("")
+        in_fold = sum(name in self._folded for name in self.wrong)
+        title = f"More settings ({len(self._folded)})" + (f", {in_fold} to correct" if in_fold else "")
+        if self._folded and self._more.titles != (title,):
+            self._more.titles = (title,)
+        if in_fold and self._more.selected_index is None:
+            self._more.selected_index = 0
+
+
+def label(name: str) -> str:
+    """What a field is called on the page."""
+    words = name.replace("_", " ")
+    return _LABELS.get(name, f"{words[0].upper()}{words[1:]}")
+
+
+def _control(name: str, value: Any) -> Any:
+    shared = {
+        "description": label(name),
+        "tooltip": str(Parameters.model_fields[name].description),
+        "style": {"description_width": _LABEL_WIDTH},
+        "layout": dict(_FIELD),
+    }
+    shown = _shown(name, value)
+    if isinstance(shown, bool):
+        return ipywidgets.Checkbox(value=shown, **shared)
+    options = parameters.choices(name)
+    if options:
+        known = [(option or "(leave as it is)", option) for option in options]
+        if shown not in options:
+            known.append((shown, shown))
+        return ipywidgets.Dropdown(options=known, value=shown, **shared)
+    if name in LISTED:
+        return ipywidgets.Combobox(value=shown, ensure_option=False, **shared)
+    return ipywidgets.Text(value=shown, **shared)
+
+
+def _shown(name: str, value: Any) -> Any:
+    """A value as its control has it."""
+    if isinstance(value, bool) and parameters.type_name(name) == "bool":
+        return value
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value))
+    return "" if value is None else str(value)

@@ -1,0 +1,198 @@
+"""Where each value of a notebook's parameters comes from, and what the form has saved for the next notebook.
+
+It knows the order of those who may say a value, and the file of the saved ones. It knows no widget and calls nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, MutableMapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from cgrunbook import parameters
+from cgrunbook.cloud.connection import configured_project
+from cgrunbook.journal import write_whole
+from cgrunbook.runbook import injected_names
+
+_FILE = "parameters.json"
+
+# What is meant for one run only: a deletion that was confirmed once must not be confirmed for ever.
+_FOR_ONE_RUN = frozenset({"confirm", "try_fresh_repository"})
+
+# Under this name the notebook's namespace remembers what the form wrote there, so that it is not taken for the cell's.
+_WRITTEN = "_cgrunbook_written"
+
+
+class Source(StrEnum):
+    """Who says a value, in the order of their right to do so."""
+
+    GIVEN = "given"
+    CELL = "this cell"
+    SAVED = "saved"
+    GCLOUD = "gcloud"
+    ENVIRONMENT = "environment"
+    SANDBOX = "sandbox"
+    DEFAULT = "default"
+
+
+@dataclass(frozen=True)
+class Value:
+    """A parameter's value, and who says so."""
+
+    value: Any
+    source: Source
+
+
+class Saved(BaseModel):
+    """What the form has saved: of each target the values that differ from their defaults.
+
+    Attributes:
+        target: where the person worked last.
+        values: by target and by name.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    target: str
+    values: dict[str, dict[str, Any]] = {}
+
+    def of(self, target: str) -> Mapping[str, Any]:
+        """The values saved for one target."""
+        return self.values.get(target, {})
+
+    def having(self, chosen: Mapping[str, Any]) -> Saved:
+        """The same with what was chosen in one notebook.
+
+        Args:
+            chosen: values by name, the target among them.
+        """
+        target = str(chosen["target"])
+        kept = dict(self.of(target))
+        for name, value in chosen.items():
+            if name == "target" or name in _FOR_ONE_RUN:
+                continue
+            kept.pop(name, None)
+            if value != default(name):
+                kept[name] = value
+        return Saved(target=target, values={**self.values, target: kept})
+
+
+def read_saved() -> Saved | None:
+    """What was saved; None when nothing ever was, or the file is none of ours."""
+    try:
+        return Saved.model_validate_json(_path().read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
+def save(chosen: Mapping[str, Any]) -> None:
+    """Save what was chosen, for every notebook of this home. No parameter is a secret.
+
+    Raises:
+        StepFailed: the file cannot be written.
+    """
+    path = _path()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    saved = (read_saved() or Saved(target=str(chosen["target"]))).having(chosen)
+    write_whole(path, json.dumps(saved.model_dump(), indent=2, sort_keys=True) + "\n", mode=0o600)
+
+
+def default(name: str) -> Any:
+    """A parameter's declared default."""
+    return parameters.Parameters.model_fields[name].default
+
+
+def declared(namespace: Mapping[str, Any]) -> tuple[str, ...]:
+    """The parameters that the notebook has."""
+    return tuple(name for name in parameters.NAMES if name in namespace)
+
+
+def said_in_notebook(namespace: Mapping[str, Any]) -> dict[str, Value]:
+    """What the notebook itself says: values from outside, those edited in its cell, and the defaults."""
+    given = set(injected_names(namespace))
+    written = namespace.get(_WRITTEN, {})
+    said = {}
+    for name in declared(namespace):
+        value = namespace[name]
+        if name in given:
+            said[name] = Value(value, Source.GIVEN)
+        elif value == default(name) or (name in written and value == written[name]):
+            said[name] = Value(default(name), Source.DEFAULT)
+        else:
+            said[name] = Value(value, Source.CELL)
+    return said
+
+
+def for_person(namespace: Mapping[str, Any], saved: Saved | None, *, target: str = "") -> dict[str, Value]:
+    """The values that the form begins with.
+
+    Args:
+        namespace: the notebook's globals.
+        saved: what was saved before.
+        target: the target that the person has just chosen; "" takes what the notebook or the saved values say.
+    """
+    values = said_in_notebook(namespace)
+    if target:
+        values["target"] = Value(target, values["target"].source)
+    elif saved is not None and values["target"].source is Source.DEFAULT:
+        values["target"] = Value(saved.target, Source.SAVED)
+    kept = saved.of(str(values["target"].value)) if saved is not None else {}
+    for name, value in values.items():
+        if value.source is Source.DEFAULT and name in kept:
+            values[name] = Value(kept[name], Source.SAVED)
+    if values["target"].value == "google-cloud" and "project_id" in values and not values["project_id"].value:
+        project, source = configured_project()
+        if project:
+            values["project_id"] = Value(project, Source(source))
+    return values
+
+
+def in_use(said: Mapping[str, Value], target: Mapping[str, str]) -> dict[str, Value]:
+    """The values that a run works with, where the target has filled in what was left empty.
+
+    Args:
+        said: by name, what was said.
+        target: by name, what the runbook works on.
+    """
+    values = dict(said)
+    for name, value in target.items():
+        if name in values and not values[name].value and value:
+            source = Source.SANDBOX
+            if target["target"] == "google-cloud":
+                project, who = configured_project()
+                source = Source(who) if project == value and who else Source.GCLOUD
+            values[name] = Value(value, source)
+    return values
+
+
+def write_back(namespace: MutableMapping[str, Any], chosen: Mapping[str, Any]) -> None:
+    """Give the notebook's later cells the values that were chosen."""
+    namespace.update(chosen)
+    namespace[_WRITTEN] = dict(chosen)
+
+
+def broken_rules(values: Mapping[str, Any]) -> dict[str, str]:
+    """What keeps a notebook from beginning with these values, as a sentence by name; "" for several together."""
+    broken = parameters.broken_rules(values)
+    no_project = values.get("target") == "google-cloud" and values.get("project_id") == ""
+    if no_project and not configured_project()[0]:
+        broken.setdefault("project_id", "must be given: neither gcloud nor the environment names a project.")
+    return broken
+
+
+def names_in(values: Iterable[str]) -> tuple[str, ...]:
+    """The names in the order of their declaration."""
+    among = set(values)
+    return tuple(name for name in parameters.NAMES if name in among)
+
+
+def _path() -> Path:
+    from platformdirs import user_data_dir
+
+    return Path(os.environ.get("CGRUNBOOK_HOME") or user_data_dir("cgrunbook")) / _FILE
