@@ -1,7 +1,4 @@
-"""The sandbox's registries seen by skopeo, podman, curl and Debian's docker-registry, none of which was written here.
-
-A client that is missing skips its tests; with CGRUNBOOK_REQUIRE_CLIENTS=1 it fails them instead.
-"""
+"""The sandbox's registries seen by skopeo, podman, curl and Debian's docker-registry, none of which was written here."""
 
 from __future__ import annotations
 
@@ -12,7 +9,6 @@ import hashlib
 import json
 import os
 import secrets
-import shutil
 import socket
 import subprocess
 import tempfile
@@ -24,36 +20,13 @@ import httpx
 import pytest
 
 from cgrunbook.sandbox.registry.images import sample_repositories
+from tests.clients.programs import absent, client, run
 from tests.sandbox.registry.conftest import PROJECT, World, a_world, key, wait_for, world
 
 __all__ = ["key", "world"]  # fixtures
 
 BASE = "example.com/chainguard-base"
 SAMPLES = sample_repositories()
-
-
-def client(command):
-    """The path of a client, or the end of the test."""
-    found = shutil.which(command)
-    if found is None:
-        message = f"{command} is not installed"
-        if os.environ.get("CGRUNBOOK_REQUIRE_CLIENTS") == "1":
-            pytest.fail(message)
-        pytest.skip(message)
-    return found
-
-
-def run(command, *words, check=True, **environment):
-    done = subprocess.run(
-        [client(command), *map(str, words)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, **environment},
-        stdin=subprocess.DEVNULL,
-    )
-    assert not check or done.returncode == 0, done.stderr
-    return done
 
 
 def skopeo(*words, **more):
@@ -162,8 +135,8 @@ def short_folder():
 def test_podman_pulls_through_artifact_registry(world, operator, token, short_folder):
     storage = ["--root", short_folder / "root", "--runroot", short_folder / "run", "--storage-driver", "vfs"]
     probe = run("podman", *storage, "info", check=False)
-    if probe.returncode != 0 and os.environ.get("CGRUNBOOK_REQUIRE_CLIENTS") != "1":
-        pytest.skip(f"podman does not run here: {probe.stderr.splitlines()[-1]}")
+    if probe.returncode != 0:
+        absent(f"podman does not run here: {probe.stderr.splitlines()[-1]}")
     base = world.private(f"r{secrets.token_hex(4)}", token)
     reference = f"{remote_path(base)}/{BASE}:latest"
     run("podman", *storage, "pull", "--tls-verify=false", "--creds", operator, f"docker://{reference}")
