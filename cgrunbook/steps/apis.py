@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from cgrunbook.errors import ApiDisabled, StepFailed
-from cgrunbook.steps.step import Change, Evidence, Outcome, Plan, Progress, Section, Step, World
+from cgrunbook.steps.step import CONSOLE, Change, Evidence, Outcome, Plan, Progress, Section, Step, World
 
 ARTIFACT_REGISTRY = "artifactregistry.googleapis.com"
 SECRET_MANAGER = "secretmanager.googleapis.com"  # noqa: S105 - a service's name
@@ -53,6 +53,10 @@ class EnableApi(Step):
     def title(self) -> str:
         """What the step does."""
         return f"Enable the {_NAMES[self.api]}"
+
+    def console(self, world: World) -> str:
+        """The API's page."""
+        return f"{CONSOLE}/apis/library/{self.api}?project={world.cloud.connection.project_id}"
 
     def plan(self, world: World) -> Plan:
         """Whether it is on."""

@@ -35,7 +35,7 @@ from cgrunbook.errors import (
     WrongState,
 )
 from cgrunbook.steps.apis import ARTIFACT_REGISTRY, SECRET_MANAGER, require_api
-from cgrunbook.steps.secret import MADE_BY_ANNOTATION, expected_secret, require_secret
+from cgrunbook.steps.secret import MADE_BY_ANNOTATION, console_page, expected_secret, require_secret
 from cgrunbook.steps.step import KNOWN_AFTER_APPLY, Change, Evidence, Outcome, Plan, Progress, Section, Step, World
 
 _VERSION_ANNOTATION = "cgrunbook.version-"
@@ -214,6 +214,10 @@ class StorePullToken(Step):
     def title(self) -> str:
         """What the step does."""
         return f"Keep a pull token in the secret {self.secret_id}"
+
+    def console(self, world: World) -> str:
+        """The secret's page."""
+        return console_page(world, self.secret_id)
 
     def plan(self, world: World) -> Plan:
         """Whether a good token is stored already."""

@@ -158,6 +158,8 @@ class PullImage(Proof):
 
 def _report(world: World, text: str) -> Any:
     def report(progress: PullProgress) -> None:
-        world.progress(Progress(text, progress.done, progress.size))
+        whole = sum(layer.done >= layer.size for layer in progress.layers)
+        layers = f"{whole} of {len(progress.layers)} layers"
+        world.progress(Progress(text, progress.done, progress.size, detail=layers))
 
     return report

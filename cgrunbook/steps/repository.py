@@ -17,6 +17,7 @@ from cgrunbook.cloud.artifact_registry import CleanupPolicy, RemoteRepository, S
 from cgrunbook.errors import InvalidRequest, StepFailed
 from cgrunbook.steps.apis import ARTIFACT_REGISTRY, require_api
 from cgrunbook.steps.step import (
+    CONSOLE,
     KNOWN_AFTER_APPLY,
     MANAGED_BY,
     Change,
@@ -123,6 +124,10 @@ class RemoteRepositoryStep(Step):
     def notes(self, existing: RemoteRepository | None) -> tuple[str, ...]:
         """What the operator should know before agreeing."""
         return ()
+
+    def console(self, world: World) -> str:
+        """The project's repositories; a page of its own it has only once it is there."""
+        return f"{CONSOLE}/artifacts?project={world.cloud.connection.project_id}"
 
     def plan(self, world: World) -> Plan:
         """Compare what is there with what was asked for."""

@@ -16,12 +16,18 @@ from cgrunbook import durations
 from cgrunbook.cloud.secret_manager import Rotation, SecretResource
 from cgrunbook.errors import InvalidRequest, PrerequisiteMissing, StepFailed
 from cgrunbook.steps.apis import ARTIFACT_REGISTRY, SECRET_MANAGER, require_api
-from cgrunbook.steps.step import MANAGED_BY, Change, Evidence, Outcome, Plan, Progress, Section, Step, World
+from cgrunbook.steps.step import CONSOLE, MANAGED_BY, Change, Evidence, Outcome, Plan, Progress, Section, Step, World
 
 ACCESSOR = "roles/secretmanager.secretAccessor"
 
 # Beside the label, which people edit: by it a secret is known again as cgrunbook's.
 MADE_BY_ANNOTATION = "cgrunbook.made-by"
+
+
+def console_page(world: World, secret_id: str = "") -> str:
+    """The page of a secret in Google Cloud's console, or without an id that of all the project's secrets."""
+    page = f"/secret/{secret_id}/versions" if secret_id else ""
+    return f"{CONSOLE}/security/secret-manager{page}?project={world.cloud.connection.project_id}"
 
 
 @dataclass(frozen=True)
@@ -94,6 +100,10 @@ class CreateSecret(Step):
     def title(self) -> str:
         """What the step does."""
         return f"Create the secret {self.secret_id}"
+
+    def console(self, world: World) -> str:
+        """The project's secrets; a page of its own it has only once it is there."""
+        return console_page(world)
 
     def plan(self, world: World) -> Plan:
         """Compare what is there with what was asked for."""
@@ -236,6 +246,10 @@ class GrantSecretAccess(Step):
     def title(self) -> str:
         """What the step does."""
         return f"Let Artifact Registry's service agent read the secret {self.secret_id}"
+
+    def console(self, world: World) -> str:
+        """The secret's page."""
+        return console_page(world, self.secret_id)
 
     def plan(self, world: World) -> Plan:
         """Whether the grant is on the secret."""

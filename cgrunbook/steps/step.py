@@ -15,6 +15,8 @@ from cgrunbook.cloud import Cloud
 
 GUIDE = "https://edu.chainguard.dev/chainguard/chainguard-registry/pull-through-guides/artifact-registry-pull-through/"
 
+CONSOLE = "https://console.cloud.google.com"
+
 KNOWN_AFTER_APPLY = "(known after apply)"
 
 # The label that marks what cgrunbook made: only what bears it is ever deleted.
@@ -151,12 +153,14 @@ class Progress:
         done: how much of it, in `unit`; None when it cannot be said.
         total: of how much.
         unit: `bytes` or `seconds`.
+        detail: what more can be said, such as "2 of 5 layers"; it may change while `text` stays.
     """
 
     text: str
     done: float | None = None
     total: float | None = None
     unit: str = "bytes"
+    detail: str = ""
 
 
 @dataclass(frozen=True)
@@ -198,7 +202,7 @@ class Step(ABC):
     def title(self) -> str:
         """What the step does, as an instruction: `Create the remote repository chainguard-pull-through`."""
 
-    def console(self, world: World) -> str:  # noqa: ARG002 - some steps have a page, and it depends on the world
+    def console(self, world: World) -> str:
         """The address of the page of Google Cloud's console that shows what the step works on; "" for none."""
         return ""
 

@@ -9,7 +9,7 @@ from cgrunbook.steps.apis import ARTIFACT_REGISTRY, SECRET_MANAGER
 from cgrunbook.steps.pull_token import organization_of, pairs, token_name
 from cgrunbook.steps.repository import made_by_cgrunbook
 from cgrunbook.steps.secret import made_by_cgrunbook as secret_made_by_cgrunbook
-from cgrunbook.steps.step import Change, Evidence, Outcome, Plan, Progress, Section, Step, World
+from cgrunbook.steps.step import CONSOLE, Change, Evidence, Outcome, Plan, Progress, Section, Step, World
 
 
 class TearDown(Step):
@@ -41,6 +41,10 @@ class TearDown(Step):
         self.organization = organization
         if not confirm:
             self.held_back = f"Nothing was deleted: set confirm to {repository!r} to go on."
+
+    def console(self, world: World) -> str:
+        """The project's repositories."""
+        return f"{CONSOLE}/artifacts?project={world.cloud.connection.project_id}"
 
     def plan(self, world: World) -> Plan:
         """What is there, and whose it is."""

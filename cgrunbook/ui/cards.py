@@ -45,16 +45,17 @@ _TABLE = "margin:4px 0;border-collapse:collapse"
 _CODE = "font-family:monospace;white-space:pre-wrap;overflow-wrap:anywhere;"
 _QUIET = "opacity:0.75;"
 
-_WAITING = (
-    "<strong>Waiting for your approval.</strong> Nothing has been changed yet. Where no buttons are below, run this "
-    "cell again to be asked."
-)
+_WAITING = "Waiting for your approval. Nothing has been changed yet."
+_AGAIN = "To be asked, run this cell again."
 
-# A notebook opened without the kernel that made a widget shows an error in the widget's place; whoever trusts the
-# notebook sees nothing there instead, and the card says what to do.
+# A notebook opened without the kernel that made a widget shows an error in the widget's place. In JupyterLab, for who
+# trusts the notebook, these two rules take that error away, and while the widget lives what the card says for the other
+# case. Everywhere else they are stripped or mean nothing, and all of the card is shown.
 _HIDE_DEAD_WIDGETS = (
     '<style class="cgrunbook-live">.jp-OutputArea-child:has(.cgrunbook-live) + .jp-OutputArea-child '
-    ".jp-OutputArea-output.jupyter-widgets:not(:has(*)){display:none}</style>"
+    ".jp-OutputArea-output.jupyter-widgets:not(:has(*)),"
+    ".jp-OutputArea-child:has(+ .jp-OutputArea-child .jupyter-widgets *) .cgrunbook-without-widget"
+    "{display:none}</style>"
 )
 
 
@@ -117,10 +118,10 @@ def plan_card(step: Step, plan: Plan, *, console: str = "") -> dict[str, str]:
     if plan.commands:
         html.append(_commands_html(plan.commands))
     html.append(_guide_html(step, console))
-    html.append(f'<p style="margin:4px 0 2px">{_WAITING}</p>')
+    html.append(f'<p style="margin:4px 0 2px">{_WAITING} <span class="cgrunbook-without-widget">{_AGAIN}</span></p>')
     text = [f"? to be {plan.outcome.value}: {step.title}", *(f"  {line}" for line in _changes_text(plan.changes))]
     text += [f"  Note: {note}" for note in plan.notes]
-    text.append(f"  {_plain(_WAITING)}")
+    text.append(f"  {_WAITING} {_AGAIN}")
     return mimebundle(_frame(html, colour), "\n".join(text))
 
 
@@ -142,8 +143,7 @@ def working_card(step: Step, state: Progress | Wait | None, pace: str = "") -> d
             said += f": {state.done / state.total:.0%}"
             if state.unit == "bytes":
                 said += f" of {in_bytes(state.total)}"
-    if pace:
-        said += f", {pace}"
+        said += "".join(f", {more}" for more in (state.detail, pace) if more)
     colour = _COLOURS[Outcome.UPDATED]
     html = _frame(
         [_head("…", "working", step.title, "", colour), f'<p style="margin:4px 0">{escape(said)}</p>'], colour
@@ -206,7 +206,7 @@ def _values_card(
         [
             _HIDE_DEAD_WIDGETS if form else "",
             _head("▸", notebook, sentence, "", colour),
-            f'<table style="{_TABLE}">{rows}</table>',
+            f'<table class="{"cgrunbook-without-widget" if form else ""}" style="{_TABLE}">{rows}</table>',
         ],
         colour,
     )
@@ -214,10 +214,6 @@ def _values_card(
     for name, value in values.items():
         text.append(f"  {name}: {_shown(value)}" + (f" ({said[name]})" if name in said else ""))
     return mimebundle(html, "\n".join(text))
-
-
-def _plain(html: str) -> str:
-    return html.replace("<strong>", "").replace("</strong>", "")
 
 
 def in_bytes(count: float) -> str:
@@ -279,7 +275,7 @@ def _facts_html(facts: Mapping[str, Any]) -> str:
 
 
 def _table_html(name: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    quiet = f'<caption style="text-align:left;{_QUIET}">{escape(name)}</caption>'
+    quiet = f'<caption style="text-align:left;{_QUIET}white-space:nowrap">{escape(name)}</caption>'
     if not rows:
         return f'<table style="{_TABLE}">{quiet}</table>'
     columns = list(rows[0])

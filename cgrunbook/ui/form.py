@@ -47,6 +47,14 @@ _LABELS = {
 # What the services may be asked for; these fields offer what is there, and take anything else as well.
 LISTED = ("project_id", "location", "organization", "repository", "private_repository")
 
+# What an empty field stands for.
+_EMPTY = {
+    ("sandbox", "project_id"): "the sandbox's own",
+    ("sandbox", "organization"): "the sandbox's own",
+    ("google-cloud", "project_id"): "the one that gcloud is set to",
+    ("google-cloud", "organization"): "the only one you have",
+}
+
 _SAID = {
     Source.GIVEN: "given from outside",
     Source.CELL: "from the cell above",
@@ -124,6 +132,11 @@ class Field:
         self._hint = hint
         self._tell()
 
+    def stand_for(self, target: str) -> None:
+        """Say what the field means when it is left empty."""
+        if (target, self.name) in _EMPTY:
+            self.control.placeholder = _EMPTY[target, self.name]
+
     def complain(self, rule: str) -> None:
         """Say what is wrong; "" when nothing is."""
         said = f'<div role="alert" style="{_BELOW}{_ERROR}">Error: {escape(rule)}</div>' if rule else ""
@@ -194,6 +207,7 @@ class Form:
         )
         self.widget.add_class("cgrunbook-form")
         self.wrong: dict[str, str] = {}
+        self._explain_empty()
         self._validate()
 
     def values(self) -> tuple[dict[str, Any], dict[str, str]]:
@@ -223,8 +237,11 @@ class Form:
         self.say(said)
 
     def ready(self, said: str, *, error: bool = False) -> None:
-        """Take confirmations again, and say what came of the last."""
+        """Take confirmations again, and say what came of the last; what stands in the fields is in use if it was none."""
         self._busy = False
+        if not error:
+            for field in self.fields.values():
+                field.touched = False
         self._validate()
         self.say(said, error=error)
 
@@ -239,7 +256,12 @@ class Form:
             for other, value in self._on_target(self.fields["target"].text).items():
                 if other in self.fields and other != "target" and not self.fields[other].touched:
                     self.fields[other].put(value)
+            self._explain_empty()
         self._validate()
+
+    def _explain_empty(self) -> None:
+        for field in self.fields.values():
+            field.stand_for(self.fields["target"].text)
 
     def _validate(self) -> None:
         _, self.wrong = self.values()
@@ -255,7 +277,7 @@ class Form:
             elif count:
                 self.say(f"{count} value{'s' if count > 1 else ''} to correct first.")
             else:
-                self.say("")
+                self.say("Changed, and not in use yet." if any(field.touched for field in self.fields.values()) else "")
         in_fold = sum(name in self._folded for name in self.wrong)
         title = f"More settings ({len(self._folded)})" + (f", {in_fold} to correct" if in_fold else "")
         if self._folded and self._more.titles != (title,):

@@ -202,6 +202,7 @@ class Opening:
         self._face = LiveFace()
         self._chosen: asyncio.Future[dict[str, Any]] | None = None
         self._following: asyncio.Task[None] | None = None
+        self._listing: asyncio.Task[None] | None = None
         self.book: Runbook | None = None
         self.form: Form = Form(self._began, rules=values.broken_rules, on_use=self.use, on_target=self._for_target)
 
@@ -267,7 +268,9 @@ class Opening:
         self._output.draw(target_card(book, self._sources(chosen), form=True))
         if not attached:
             self._attach()
-        self.form.ready("")
+        self.form.ready(
+            "Saved, and in use." if attached else "In use. Change a value and press the button to use another."
+        )
         return book
 
     async def _rebind(self, book: Runbook, chosen: dict[str, Any]) -> None:
@@ -287,7 +290,8 @@ class Opening:
             return
         book.become(other)
         self._output.draw(target_card(book, self._sources(chosen), form=True))
-        self.form.ready("Saved. Run the cells below again.")
+        self.form.ready("Saved, and in use. Run the cells below again.")
+        self._list()
 
     async def _open(self) -> Runbook:
         """Connect beside the event loop: it may take seconds, and an interrupt is to be heard."""
@@ -300,7 +304,10 @@ class Opening:
         self._saved = values.read_saved()
 
     def _for_target(self, target: str) -> Mapping[str, Value]:
-        return values.for_person(self._namespace, self._saved, target=target)
+        began = values.for_person(self._namespace, self._saved, target=target)
+        # After the fields have taken these values.
+        asyncio.get_running_loop().call_soon(self._list)
+        return began
 
     def _sources(self, chosen: Mapping[str, Any]) -> dict[str, Value]:
         """Where the values come from that were chosen: from before, unless the person changed them in the form."""
@@ -316,6 +323,18 @@ class Opening:
 
     def _attach(self) -> None:
         self._output.attach(self.form.widget, "A form, where the notebook runs.")
+        self._list()
+
+    def _list(self) -> None:
+        """Ask, beside everything else, for what the fields can offer; what was asked before is of no interest now."""
+        from cgrunbook.ui.world_lists import offer_lists
+
+        if self._listing is not None:
+            self._listing.cancel()
+        chosen, wrong = self.form.values()
+        if not {"target", "project_id", "location"} & set(wrong):
+            offer = offer_lists(chosen, lambda name, found, problem: self.form.fields[name].offer(found, problem))
+            self._listing = asyncio.get_running_loop().create_task(offer)
 
 
 def target_card(book: Runbook, said: Mapping[str, Value], *, form: bool = False) -> dict[str, str]:

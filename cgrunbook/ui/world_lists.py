@@ -1,0 +1,95 @@
+"""What the services have for the form's fields to offer: projects, locations, organisations, repositories.
+
+It asks in a thread of its own and never keeps anybody waiting. It knows the services and no widget.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from cgrunbook.cloud import Attempts, Cloud, open_cloud
+from cgrunbook.errors import ApiDisabled, CgrunbookError
+
+# Seconds for all attempts of one list: a list that comes later is of no use.
+_LIMIT = 8.0
+
+Offer = Callable[[str, tuple[str, ...], str], None]
+
+
+async def offer_lists(values: Mapping[str, Any], offer: Offer) -> None:
+    """Ask for what the fields can offer.
+
+    Args:
+        values: what the form holds; the target, the project and the location decide whom to ask for what.
+        offer: called in the event loop with a parameter's name, what there is, and why it could not be asked for, "" if
+            it could.
+    """
+    try:
+        cloud = await asyncio.to_thread(_open, values)
+    except CgrunbookError as error:
+        for name in values:
+            if name in _LISTS:
+                offer(name, (), _unknown(error))
+        return
+    for names, ask in _asked(values):
+        try:
+            found, problem = tuple(await asyncio.to_thread(ask, cloud)), ""
+        except ApiDisabled:
+            found, problem = (), ""  # the usual beginning: nothing can be there yet
+        except CgrunbookError as error:
+            found, problem = (), _unknown(error)
+        for name in names:
+            offer(name, found, problem)
+
+
+def _open(values: Mapping[str, Any]) -> Cloud:
+    return open_cloud(
+        values["target"],
+        project_id=values.get("project_id", ""),
+        location=values.get("location") or "us-central1",
+        attempts=Attempts(limit=_LIMIT),
+    )
+
+
+def _asked(values: Mapping[str, Any]) -> list[tuple[tuple[str, ...], Callable[[Cloud], Iterable[str]]]]:
+    """Each list once, with the fields that it is for."""
+    asked: dict[Callable[[Cloud], Iterable[str]], tuple[str, ...]] = {}
+    for name, ask in _LISTS.items():
+        if name in values:
+            asked[ask] = (*asked.get(ask, ()), name)
+    return [(names, ask) for ask, names in asked.items()]
+
+
+def _projects(cloud: Cloud) -> Iterable[str]:
+    return cloud.project.visible()
+
+
+def _locations(cloud: Cloud) -> Iterable[str]:
+    return cloud.repositories.locations()
+
+
+def _organizations(cloud: Cloud) -> Iterable[str]:
+    return [organization.name for organization in cloud.chainctl.organizations()]
+
+
+def _repositories(cloud: Cloud) -> Iterable[str]:
+    return [
+        repository.id
+        for repository in cloud.repositories.list()
+        if (repository.mode, repository.format) == ("REMOTE_REPOSITORY", "DOCKER")
+    ]
+
+
+_LISTS: dict[str, Callable[[Cloud], Iterable[str]]] = {
+    "project_id": _projects,
+    "location": _locations,
+    "organization": _organizations,
+    "repository": _repositories,
+    "private_repository": _repositories,
+}
+
+
+def _unknown(error: CgrunbookError) -> str:
+    return f"What there is could not be listed: {error.message.splitlines()[0]}"
