@@ -1,6 +1,6 @@
 """Artifact Registry's repositories of one location: read, create, change, delete.
 
-It knows the API's shapes and what may change in place (facts/google.md 1). It does not know what the repositories are
+It knows the API's shapes and what may change in place. It does not know what the repositories are
 for, and no images: those are served by `cgrunbook.cloud.registry`.
 """
 
@@ -418,7 +418,7 @@ class ArtifactRegistry(GoogleService):
 def _secret_unreadable(error: BaseException) -> bool:
     """Whether this may be how Artifact Registry says that it cannot read the secret yet.
 
-    The exact text is not known (facts/google.md, open questions), so an upstream that fails its validation for no
+    The exact text is not known (no public source has it), so an upstream that fails its validation for no
     stated reason counts as well; credentials that the upstream has refused do not.
     """
     if isinstance(error, PermissionMissing):
@@ -491,7 +491,7 @@ def _repository(raw: Any) -> RemoteRepository:
 
 
 def _upstream(raw: Any) -> str:
-    """The upstream, from the shape in use or from either of the older ones (facts/google.md 0.1)."""
+    """The upstream, from the shape in use or from either of the older ones."""
     if _word(raw.format_) != "DOCKER":
         return ""
     remote = raw.remote_repository_config

@@ -49,7 +49,7 @@ _QUIET = {
     "NO_COLOR": "1",
 }
 
-# Roles that hold identity.create and role_bindings.create (facts/chainguard.md 1.3); editor and viewer do not.
+# Roles that hold identity.create and role_bindings.create (the capability lists of Chainguard's SDK); editor and viewer do not.
 _MAY_CREATE = ("owner", "registry.pull_token_creator")
 
 _VERSION = re.compile(r"\bv?(\d+\.\d+\.\d+[\w.+-]*)")

@@ -1,7 +1,7 @@
 """What Google's services answer when they refuse, turned into the errors of `cgrunbook.errors`.
 
 It knows status names, ErrorInfo reasons, the services' sentences and who holds which permission. It retries nothing.
-Sources: facts/google.md 1.6, 2, 3 and 5; google.rpc.ErrorInfo of googleapis for the reasons.
+Sources: answers of the services as public issues and recorded logs show them; google.rpc.ErrorInfo of googleapis for the reasons.
 """
 
 from __future__ import annotations
@@ -317,7 +317,7 @@ def _missing(permission: str, resource: str, connection: Connection, message: st
 
 
 def _upstream(answer: Answer, connection: Connection, message: str) -> CgrunbookError:
-    """Artifact Registry tried the upstream with the credentials given, and it did not work (facts/google.md 1.6, 2)."""
+    """Artifact Registry tried the upstream with the credentials given, and it did not work."""
     text = answer.message.lower()
     project = connection.project_id
     # The exact text for a secret that the service agent cannot read is not known; it names the secret or the access.
@@ -407,7 +407,7 @@ def _invalid(text: str, connection: Connection, message: str) -> CgrunbookError:
     if "cloudkms" in text.lower() or "CryptoKey" in text:
         return _agent_lacks_key(connection, message)
     if text.startswith("Request contains an invalid argument"):
-        # Artifact Registry's bare answer to a location it does not have (facts/google.md 1.6).
+        # Artifact Registry's bare answer to a location it does not have (Terraform's provider, issue 10184).
         return InvalidRequest(
             message,
             f"Often the location: {connection.location} must be one of those listed by: "

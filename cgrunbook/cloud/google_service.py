@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Seconds for one request; the clients' own default for these services (facts/google.md 1.5, 3).
+# Seconds for one request; the clients' own default for these services.
 TIMEOUT = 60.0
 
 # Seconds for one operation. Creating a repository takes some seconds; Terraform allows 20 minutes, and so does this.
@@ -77,7 +77,7 @@ class GoogleService:
             operation: a `google.api_core.operation.Operation`; it may be done already, and it may have failed already.
 
         Returns:
-            The operation's response. For a repository it lacks fields that a later read has (facts/google.md 1.5).
+            The operation's response. For a repository it lacks fields that a later read has.
 
         Raises:
             Temporary: it is still running after `OPERATION_LIMIT` seconds.

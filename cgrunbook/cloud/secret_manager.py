@@ -1,6 +1,6 @@
 """Secret Manager's secrets of one project: the secret, its versions, and who may read them.
 
-It knows the API's shapes, checksums, etags and states (facts/google.md 3). It does not know what a value means, and
+It knows the API's shapes, checksums, etags and states. It does not know what a value means, and
 shows none.
 """
 
@@ -154,7 +154,7 @@ class Policy:
 
 
 class SecretManager(GoogleService):
-    """The global secrets of the connection's project; Artifact Registry takes no regional ones (facts/google.md 2)."""
+    """The global secrets of the connection's project; Artifact Registry takes no regional ones: its field's pattern has no location."""
 
     @cached_property
     def _client(self) -> Any:
