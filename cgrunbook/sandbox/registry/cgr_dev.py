@@ -25,6 +25,7 @@ from cgrunbook.sandbox.errors import RegistryError, ServiceError
 from cgrunbook.sandbox.registry import distribution
 from cgrunbook.sandbox.registry.catalog import Catalog, Repository
 from cgrunbook.sandbox.registry.images import INDEX_TYPE
+from cgrunbook.sandbox.registry.pass_through import PassThrough
 
 _BUCKET = "chainguard-images-prod"
 _TOKEN_ISSUER = "https://cgr.dev"  # noqa: S105 - an address
@@ -278,12 +279,13 @@ def _authentication_required(*challenge: tuple[str, str]) -> RegistryError:
 
 
 def app(sandbox: Sandbox) -> ASGIApp:
-    """Return what plays cgr.dev.
+    """Return what plays cgr.dev: this registry, or the way to the one that was named instead of it.
 
     Args:
         sandbox: Gives state, clock, settings and hosts.
     """
-    return _Registry(sandbox)
+    upstream = sandbox.settings.upstream
+    return _Registry(sandbox) if upstream is None else PassThrough(sandbox, upstream)
 
 
 def blob_app(sandbox: Sandbox) -> ASGIApp:

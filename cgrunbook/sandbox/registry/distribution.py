@@ -302,12 +302,18 @@ async def send_blob(
         }
     )
     if request.method != "HEAD":
-        await _send_body(content(start, end), receive, send)
+        await send_body(content(start, end), receive, send)
     await send({"type": "http.response.body", "body": b""})
 
 
-async def _send_body(pieces: AsyncGenerator[bytes, None], receive: Receive, send: Send) -> None:
-    """Send the pieces until the client goes: a server's send says nothing when there is nobody left to read."""
+async def send_body(pieces: AsyncGenerator[bytes, None], receive: Receive, send: Send) -> None:
+    """Send pieces of a body until the client goes: a server's send says nothing when there is nobody left to read.
+
+    Args:
+        pieces: Closed in any case.
+        receive: ASGI.
+        send: ASGI; the empty piece that ends the body is the caller's.
+    """
 
     async def departure() -> None:
         while (await receive())["type"] != "http.disconnect":

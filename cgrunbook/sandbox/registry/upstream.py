@@ -255,7 +255,7 @@ class Upstream:
     async def _send(
         self, url: str, headers: Mapping[str, str], path: str, query: Mapping[str, str] | None = None
     ) -> AsyncIterator[httpx.Response]:
-        client = _client(self._sandbox)
+        client = http_client(self._sandbox)
         try:
             request = client.build_request("GET", url, headers=dict(headers), params=query)
             if self._sandbox.settings.upstream is None and request.url.host not in _LOOPBACK:
@@ -355,7 +355,12 @@ def _challenge(answer: httpx.Response) -> dict[str, str]:
     return {"scheme": scheme.lower(), **{name.lower(): value for name, value in _PARAMETER.findall(parameters)}}
 
 
-def _client(sandbox: Sandbox) -> httpx.AsyncClient:
+def http_client(sandbox: Sandbox) -> httpx.AsyncClient:
+    """Return the one client with which a sandbox asks other registries.
+
+    Args:
+        sandbox: The sandbox.
+    """
     client = _clients.get(sandbox)
     if client is None:
         # trust_env=False: a proxy of the environment must not see what goes over loopback.
