@@ -69,6 +69,7 @@ class GoogleError(ServiceError):
         headers: Sequence[tuple[str, str]] = (),
         *,
         http_code: int | None = None,
+        legacy: Mapping[str, Any] | None = None,
     ) -> None:
         """Keep the status' message and details.
 
@@ -77,13 +78,17 @@ class GoogleError(ServiceError):
             details: google.rpc detail messages in JSON, each with its @type.
             headers: Extra response headers.
             http_code: The HTTP status code where it differs from the one that belongs to the status.
+            legacy: The entry of the list `errors` where the service still writes one.
         """
         super().__init__(http_code or self.http_code, message, headers)
         self.details = tuple(dict(detail) for detail in details)
+        self.legacy = legacy
 
     def document(self) -> dict[str, Any]:
         """Return `{"error": {code, message, status, details}}`; details only where there are some."""
         error: dict[str, Any] = {"code": self.http_status, "message": self.message, "status": self.status}
+        if self.legacy is not None:
+            error["errors"] = [dict(self.legacy)]
         if self.details:
             error["details"] = list(self.details)
         return {"error": error}

@@ -124,6 +124,7 @@ REMOTE_CONFIG = Message(
             },
         ),
         "disableUpstreamValidation": Bool(),
+        "noCache": Message(f"{_REMOTE}.NoCache", {}),  # Preview, not in the public proto; Terraform's provider knows it
     },
     oneofs=[tuple(_SOURCES)],
 )
@@ -390,6 +391,9 @@ def _check_remote(sandbox: Sandbox, document: Mapping[str, Any]) -> None:
     preset = remote[source].get("publicRepository", "PUBLIC_REPOSITORY_UNSPECIFIED")
     if preset == "PUBLIC_REPOSITORY_UNSPECIFIED" and source in {"commonRepository", "dockerRepository"}:
         _check_uri(sandbox, remote, docker=form == "DOCKER")
+    if "noCache" in remote:
+        sandbox.hint("a connector (noCache) was asked for, which the sandbox does not play: it always caches")
+        raise errors.Unimplemented("Operation is not implemented, or supported, or enabled: noCache.")
     if "upstreamCredentials" in remote:
         _check_credentials(remote)
 

@@ -43,6 +43,7 @@ _BATCH_ENABLE = Message("google.api.serviceusage.v1.BatchEnableServicesRequest",
 TITLES = {
     "accesscontextmanager.googleapis.com": "Access Context Manager API",
     "artifactregistry.googleapis.com": "Artifact Registry API",
+    "cloudbilling.googleapis.com": "Cloud Billing API",
     "cloudkms.googleapis.com": "Cloud Key Management Service (KMS) API",
     "cloudresourcemanager.googleapis.com": "Cloud Resource Manager API",
     "containerscanning.googleapis.com": "Container Scanning API",
@@ -53,6 +54,8 @@ TITLES = {
     "serviceusage.googleapis.com": "Service Usage API",
 }
 _FROM_THE_START = ("cloudresourcemanager.googleapis.com", "iam.googleapis.com", "serviceusage.googleapis.com")
+#: Services whose errors carry the list `errors` of the first generation of Google's APIs besides `status` and `details`.
+_LEGACY_ERRORS = frozenset({"cloudbilling.googleapis.com", "cloudresourcemanager.googleapis.com"})
 _DONE = "operations/noop.DONE_OPERATION"
 _FINISHED = "operations/finished.DONE_OPERATION"
 
@@ -126,6 +129,15 @@ def require_enabled(sandbox: Sandbox, service: str) -> None:
                 "links": [{"description": "Google developers console API activation", "url": url}],
             },
         ],
+        # Google's older Go clients, Terraform's provider among them, know the refusal by this reason.
+        legacy={
+            "message": message,
+            "domain": "usageLimits",
+            "reason": "accessNotConfigured",
+            "extendedHelp": "https://console.developers.google.com",
+        }
+        if service in _LEGACY_ERRORS
+        else None,
     )
 
 
@@ -285,6 +297,7 @@ def _generate_identity(call: Call) -> Answer:
     }
 
 
+_QUOTAS = "v1beta1/projects/{project}/services/{service}/consumerQuotaMetrics"
 METHODS = (
     Method("GetService", "GET", "v1/projects/{project}/services/{service}", _get, response=_SERVICE),
     Method(
@@ -328,6 +341,30 @@ METHODS = (
         _list,
         query=PAGE | {"filter": String()},
         response=_LIST,
+        partly="knows the few services that the guide needs or stands beside",
     ),
     Method("EnableService", "POST", "v1beta1/projects/{project}/services/{service}:enable", _enable),
+    Method("DisableService", "POST", "v1beta1/projects/{project}/services/{service}:disable", _disable, body=_DISABLE),
+    Method(
+        "BatchEnableServices",
+        "POST",
+        "v1beta1/projects/{project}/services:batchEnable",
+        _batch_enable,
+        body=_BATCH_ENABLE,
+    ),
+    Method("ListOperations", "GET", "v1beta1/operations", None),
+    Method("ListConsumerQuotaMetrics", "GET", f"{_QUOTAS}", None),
+    Method("GetConsumerQuotaMetric", "GET", f"{_QUOTAS}/{{metric}}", None),
+    Method("GetConsumerQuotaLimit", "GET", f"{_QUOTAS}/{{metric}}/limits/{{limit}}", None),
+    Method("ImportConsumerOverrides", "POST", f"{_QUOTAS}:importConsumerOverrides", None),
+    *(
+        Method(f"{verb}{kind}Override", method, f"{_QUOTAS}/{{metric}}/limits/{{limit}}/{resource}{one}", None)
+        for kind, resource in (("Admin", "adminOverrides"), ("Consumer", "consumerOverrides"))
+        for verb, method, one in (
+            ("Create", "POST", ""),
+            ("List", "GET", ""),
+            ("Update", "PATCH", "/{override}"),
+            ("Delete", "DELETE", "/{override}"),
+        )
+    ),
 )
