@@ -10,12 +10,16 @@ import json
 import logging
 import os
 import shlex
+import shutil
 import signal
 import socket
 import sqlite3
+import stat
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TextIO
+from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
 
@@ -38,9 +42,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--home", required=True, type=Path, help="CGRUNBOOK_HOME; the state goes to its folder sandbox/"
     )
-    parser.add_argument("--upstream", help="URL of a registry that stands in for cgr.dev")
+    parser.add_argument("--upstream", type=_registry_url, help="URL of a registry that stands in for cgr.dev")
     parser.add_argument("--iam-delay", type=float, help="seconds until an IAM policy takes effect")
     parser.add_argument("--agent-delay", type=float, help="seconds until a new service agent is visible")
+    parser.add_argument("--idle", type=float, help="seconds without a request after which the process ends")
     parser.add_argument("--ready-fd", type=int, help="descriptor to write a line to when requests are answered")
     given = parser.parse_args(arguments)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -58,7 +63,11 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     (folder / process.PID_FILE).write_text(str(os.getpid()))
     (folder / process.SANDBOX_FILE).unlink(missing_ok=True)
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.basicConfig(
+        handlers=[_BoundedLog(folder / process.SERVER_LOG)],
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(message)s",
+    )
 
     for chatty in ("httpx", "httpcore"):
         # A line for each request, with its query: signed URLs of blobs would end up in the log.
@@ -67,7 +76,7 @@ def main(arguments: list[str] | None = None) -> int:
     settings = _settings(given, folder)
     try:
         state = State(folder / "state.db")
-        hosts, sockets = _open_hosts(state)
+        hosts, sockets = _open_hosts(state, folder)
         _give_operator_a_token(folder, settings, Tokens(state, Clock(state)))
         process.write_client_files(home, hosts)
         _install_commands(home, folder)
@@ -96,20 +105,60 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+class _BoundedLog(logging.StreamHandler[TextIO]):
+    """stderr, which is the log file; when that is full it is copied aside and begun anew.
+
+    Args:
+        path: The file that stderr goes to, when it does.
+    """
+
+    most_bytes = 2 * 1024 * 1024
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(sys.stderr)
+        self._path = path
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record, then make room if there is too much."""
+        super().emit(record)
+        try:
+            descriptor = self.stream.fileno()
+            told = os.fstat(descriptor)
+            if stat.S_ISREG(told.st_mode) and told.st_size > self.most_bytes:
+                shutil.copyfile(self._path, self._path.with_name(self._path.name + ".1"))
+                os.ftruncate(descriptor, 0)  # opened to append: whoever writes next writes at the new end
+        except OSError:
+            self.handleError(record)
+
+
+def _registry_url(text: str) -> str:
+    parts = urlsplit(text)
+    if (
+        parts.scheme not in ("http", "https")
+        or not parts.hostname
+        or parts.query
+        or parts.fragment
+        or "@" in parts.netloc
+    ):
+        raise argparse.ArgumentTypeError(f"{text!r} is no address of a registry; write it as http://127.0.0.1:5000")
+    return text
+
+
 def _settings(given: argparse.Namespace, folder: Path) -> Settings:
     return Settings(
         home=folder,
         upstream=given.upstream,
         iam_delay=_seconds(given.iam_delay, "CGRUNBOOK_SANDBOX_IAM_DELAY", Settings.iam_delay),
         agent_delay=_seconds(given.agent_delay, "CGRUNBOOK_SANDBOX_AGENT_DELAY", Settings.agent_delay),
+        idle_seconds=_seconds(given.idle, "CGRUNBOOK_SANDBOX_IDLE", 0.0) or None,
         validation_in_operation=os.environ.get("CGRUNBOOK_SANDBOX_VALIDATION_IN_OPERATION", "") == "1",
     )
 
 
-def _open_hosts(state: State) -> tuple[dict[str, str], list[socket.socket]]:
+def _open_hosts(state: State, folder: Path) -> tuple[dict[str, str], list[socket.socket]]:
     """Bind the ports that were told before, as far as they are free; return each host's address, and the sockets."""
     remembered = {row["host"]: row["port"] for row in state.read().execute("SELECT host, port FROM port")}
-    ports, sockets = server.open_sockets(remembered)
+    ports, sockets = server.open_sockets(remembered, folder)
     if ports != remembered:
         with state.transaction() as connection:
             connection.execute("DELETE FROM port")

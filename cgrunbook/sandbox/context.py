@@ -6,17 +6,15 @@ Knows who the caller is and where each host is played. Knows no service's protoc
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
-import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cgrunbook.sandbox import errors
+from cgrunbook.sandbox.quotas import Quotas
 from cgrunbook.sandbox.state import Clock, State
 
 if TYPE_CHECKING:
@@ -32,10 +30,20 @@ ARTIFACT_REGISTRY = "artifactregistry.googleapis.com"
 SECRET_MANAGER = "secretmanager.googleapis.com"  # noqa: S105 - a host
 SERVICE_USAGE = "serviceusage.googleapis.com"
 RESOURCE_MANAGER = "cloudresourcemanager.googleapis.com"
+CLOUD_BILLING = "cloudbilling.googleapis.com"
 CGR_DEV = "cgr.dev"
 CONSOLE_API = "console-api.enforce.dev"
 BLOB_HOST = "9236a389bd48b984df91adc1bc924620.r2.cloudflarestorage.com"
-SINGLE_HOSTS = (ARTIFACT_REGISTRY, SECRET_MANAGER, SERVICE_USAGE, RESOURCE_MANAGER, CGR_DEV, CONSOLE_API, BLOB_HOST)
+SINGLE_HOSTS = (
+    ARTIFACT_REGISTRY,
+    SECRET_MANAGER,
+    SERVICE_USAGE,
+    RESOURCE_MANAGER,
+    CLOUD_BILLING,
+    CGR_DEV,
+    CONSOLE_API,
+    BLOB_HOST,
+)
 
 #: Locations that have a docker host (gcloud 528). A few of them Google opens to chosen customers only.
 _LOCATION_NAMES = """
@@ -85,6 +93,7 @@ class Settings:
         agent_delay: Seconds until a new service agent can be named in a policy.
         upstream: URL of a registry that stands in for https://cgr.dev, or None for the sandbox's own.
         tag_cache_seconds: How long a remote repository trusts a tag (documented: 1 hour for Docker).
+        idle_seconds: After how long without a request the process ends by itself; None for never.
         validation_in_operation: Whether a failed upstream validation is told in the operation instead of in the answer
             to the call. Which of the two the real service does is not known.
     """
@@ -98,6 +107,7 @@ class Settings:
     agent_delay: float = 1.0
     upstream: str | None = None
     tag_cache_seconds: float = 3600.0
+    idle_seconds: float | None = None
     validation_in_operation: bool = False
 
 
@@ -158,31 +168,6 @@ class Tokens:
         return str(row["principal"])
 
 
-class RequestLog:
-    """`log/requests.jsonl`: one line a request; neither authorization values nor payloads are ever given to it."""
-
-    def __init__(self, path: Path) -> None:
-        """Append to a file.
-
-        Args:
-            path: The file; made 0600 with its folder when absent.
-        """
-        path.parent.mkdir(mode=0o700, exist_ok=True)
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-
-    def write(self, **fields: object) -> None:
-        """Append one line; a full disk costs the line, never the request.
-
-        Args:
-            fields: What the line says; `time` is put before it.
-        """
-        line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds")} | fields
-        try:
-            os.write(self._descriptor, json.dumps(line, ensure_ascii=False).encode() + b"\n")
-        except OSError as problem:
-            log.warning("The request log could not be written: %s", problem)
-
-
 class Sandbox:
     """The running sandbox, as its services see it.
 
@@ -207,6 +192,7 @@ class Sandbox:
         self.hosts = dict(hosts)
         self.tokens = Tokens(state, self.clock)
         self.iam: Iam = Iam(settings, state, self.clock)
+        self.quotas = Quotas(state)
 
     def docker_host(self, location: str) -> str:
         """Return "127.0.0.1:PORT" of a location's docker host.

@@ -27,6 +27,19 @@ PID_FILE = "server.pid"
 TOKEN_FILE = "access-token"  # noqa: S105 - a file's name
 SERVER_LOG = "log/server.log"
 
+#: For each Google API: what gcloud calls it, and what Terraform's provider does with the versions that it asks for.
+_ENDPOINT_VARIABLES = (
+    ("artifactregistry.googleapis.com", "ARTIFACTREGISTRY", (("ARTIFACT_REGISTRY", "v1"),)),
+    ("secretmanager.googleapis.com", "SECRETMANAGER", (("SECRET_MANAGER", "v1"),)),
+    ("serviceusage.googleapis.com", "SERVICEUSAGE", (("SERVICE_USAGE", "v1beta1"),)),
+    (
+        "cloudresourcemanager.googleapis.com",
+        "CLOUDRESOURCEMANAGER",
+        (("RESOURCE_MANAGER", "v1"), ("RESOURCE_MANAGER_V3", "v3")),
+    ),
+    ("cloudbilling.googleapis.com", "CLOUDBILLING", (("CLOUD_BILLING", "v1"),)),
+)
+
 _READY_SECONDS = 30.0
 _STOP_SECONDS = 8.0
 _IDENTITY_PATH = "/.well-known/cgrunbook-sandbox"
@@ -138,6 +151,7 @@ def start(
     upstream: str | None = None,
     iam_delay: float | None = None,
     agent_delay: float | None = None,
+    idle: float | None = None,
 ) -> Running:
     """Return the running sandbox, starting it when there is none.
 
@@ -149,6 +163,7 @@ def start(
         upstream: URL of a real registry that stands in for cgr.dev.
         iam_delay: Seconds until a changed IAM policy takes effect; None for the variable or the default.
         agent_delay: Seconds until a new service agent is visible; None for the variable or the default.
+        idle: Seconds without a request after which it ends by itself; None for the variable or never.
 
     Raises:
         SandboxFailure: The home cannot be used, or the process did not come up.
@@ -162,7 +177,7 @@ def start(
         if _is_served(base):
             # Alive and not answering: hung, or stopped. It cannot be used and would hold the lock for ever.
             _end(base)
-        _launch(base, upstream, iam_delay, agent_delay)
+        _launch(base, upstream, {"--iam-delay": iam_delay, "--agent-delay": agent_delay, "--idle": idle})
         running = _answering(base)
         if running is None:
             raise SandboxFailure(f"The sandbox started and then did not answer.{_log_tail(base)}")
@@ -244,15 +259,11 @@ def environment(running: Running) -> dict[str, str]:
     Returns:
         Variable to value. PATH is this process's with the stand-ins' folders added, once each.
     """
-
-    def api(host: str) -> str:
-        return f"http://{running.hosts[host]}/"
-
     parts = [part for part in os.environ.get("PATH", os.defpath).split(os.pathsep) if part]
     own = {str(running.bin), str(running.fallback_bin)}
     path = os.pathsep.join([str(running.bin), *(p for p in parts if p not in own), str(running.fallback_bin)])
     token = running.access_token_file.read_text().strip()
-    return {
+    variables = {
         "CGRUNBOOK_HOME": str(running.home),
         "CGRUNBOOK_SANDBOX_DOCKER_HOST": running.docker_host("us-central1"),
         "CGRUNBOOK_SANDBOX_CGR_HOST": running.hosts["cgr.dev"],
@@ -263,22 +274,20 @@ def environment(running: Running) -> dict[str, str]:
         "CLOUDSDK_AUTH_ACCESS_TOKEN_FILE": str(running.access_token_file),
         "CLOUDSDK_ARTIFACTS_ALLOW_UNRECOGNIZED_REGISTRY": "1",
         "CLOUDSDK_COMPONENT_MANAGER_DISABLE_UPDATE_CHECK": "1",
-        "CLOUDSDK_API_ENDPOINT_OVERRIDES_ARTIFACTREGISTRY": api("artifactregistry.googleapis.com"),
-        "CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER": api("secretmanager.googleapis.com"),
-        "CLOUDSDK_API_ENDPOINT_OVERRIDES_SERVICEUSAGE": api("serviceusage.googleapis.com"),
-        "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDRESOURCEMANAGER": api("cloudresourcemanager.googleapis.com"),
         "GOOGLE_PROJECT": running.project_id,
         "GOOGLE_OAUTH_ACCESS_TOKEN": token,
-        "GOOGLE_ARTIFACT_REGISTRY_CUSTOM_ENDPOINT": api("artifactregistry.googleapis.com") + "v1/",
-        "GOOGLE_SECRET_MANAGER_CUSTOM_ENDPOINT": api("secretmanager.googleapis.com") + "v1/",
-        "GOOGLE_SERVICE_USAGE_CUSTOM_ENDPOINT": api("serviceusage.googleapis.com") + "v1/",
-        "GOOGLE_RESOURCE_MANAGER_CUSTOM_ENDPOINT": api("cloudresourcemanager.googleapis.com") + "v1/",
-        "GOOGLE_RESOURCE_MANAGER_V3_CUSTOM_ENDPOINT": api("cloudresourcemanager.googleapis.com") + "v3/",
         "DOCKER_CONFIG": str(running.docker_config),
         "REGISTRY_AUTH_FILE": str(running.docker_config / "config.json"),
         "CONTAINERS_REGISTRIES_CONF": str(running.folder / "containers" / "registries.conf"),
         "PATH": path,
     }
+    for host, gcloud, terraform in _ENDPOINT_VARIABLES:
+        if host in running.hosts:  # a sandbox that an older cgrunbook started may play fewer
+            base = f"http://{running.hosts[host]}/"
+            variables[f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{gcloud}"] = base
+            for name, version in terraform:
+                variables[f"GOOGLE_{name}_CUSTOM_ENDPOINT"] = f"{base}{version}/"
+    return variables
 
 
 def access_token(principal: str, home: Path | None = None, lifetime_seconds: float | None = None) -> str:
@@ -446,11 +455,11 @@ def _identity(address: str) -> dict[str, object]:
     return told if isinstance(told, dict) and told.get("cgrunbook") == "sandbox" else {}
 
 
-def _launch(base: Path, upstream: str | None, iam_delay: float | None, agent_delay: float | None) -> None:
+def _launch(base: Path, upstream: str | None, seconds: Mapping[str, float | None]) -> None:
     folder = folder_of(base)
     reader, writer = os.pipe()
     command = [sys.executable, "-m", "cgrunbook.sandbox", "--home", str(base), "--ready-fd", str(writer)]
-    for option, value in (("--upstream", upstream), ("--iam-delay", iam_delay), ("--agent-delay", agent_delay)):
+    for option, value in {"--upstream": upstream, **seconds}.items():
         if value is not None:
             command += [option, str(value)]
     package_root = str(Path(__file__).parents[2])

@@ -7,20 +7,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import importlib
+import itertools
 import json
 import os
 import signal
 import socket
 import sqlite3
 import time
+import zlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
 import uvicorn
 
-from cgrunbook.sandbox import context, errors
+from cgrunbook.sandbox import context, errors, request_log
 from cgrunbook.sandbox.context import Sandbox, log
 
 Scope = MutableMapping[str, Any]
@@ -44,6 +49,7 @@ _FACTORIES: Mapping[str, tuple[str, str]] = {
     context.SECRET_MANAGER: ("cgrunbook.sandbox.google.secret_manager", "app"),
     context.SERVICE_USAGE: ("cgrunbook.sandbox.google.service_usage", "app"),
     context.RESOURCE_MANAGER: ("cgrunbook.sandbox.google.resource_manager", "app"),
+    context.CLOUD_BILLING: ("cgrunbook.sandbox.google.cloud_billing", "app"),
     context.CGR_DEV: ("cgrunbook.sandbox.registry.cgr_dev", "app"),
     context.BLOB_HOST: ("cgrunbook.sandbox.registry.cgr_dev", "blob_app"),
     context.CONSOLE_API: ("cgrunbook.sandbox.chainguard", "app"),
@@ -65,46 +71,58 @@ class Dispatcher:
         self._identity = json.dumps(identity).encode()
         self._hosts = {int(address.rpartition(":")[2]): name for name, address in sandbox.hosts.items()}
         self._apps: dict[str, ASGIApp] = {}
-        self._requests = context.RequestLog(sandbox.settings.home / "log" / "requests.jsonl")
+        self._requests = request_log.RequestLog(sandbox.settings.home / request_log.FILE)
+        self._under_way = 0
+        self._last_request = time.monotonic()
+
+    def idle_seconds(self) -> float:
+        """Return for how long there has been no request but the question whose port this is."""
+        return 0.0 if self._under_way else time.monotonic() - self._last_request
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
             return
         host = self._hosts[scope["server"][1]]
+        if scope["path"] == IDENTITY_PATH:
+            await respond(send, 200, self._identity)
+            return
         scope["state"] = state = {"principal": None}
         started = time.perf_counter()
-        status = 0
+        told = _Told()
+        self._under_way += 1
 
         async def noting_send(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
+            told.note(message)
             await send(message)
 
         try:
-            if scope["path"] == IDENTITY_PATH:
-                await respond(noting_send, 200, self._identity)
-                return
             _refuse_foreign(scope, host)
+            self._sandbox.quotas.take(host, self._sandbox.settings.project_number)
             await self._app(host)(scope, receive, noting_send)
         except Exception as problem:  # the wire must never show a traceback, whatever a service raises
             refusal = _refusal(problem, host, scope)
-            if status == 0:
+            if told.status == 0:
                 await respond(noting_send, refusal.http_status, refusal.body(), refusal.headers)
             else:
                 log.error("%s %s broke off after its headers were sent", host, scope["path"])
                 raise
         finally:
-            if scope["path"] != IDENTITY_PATH:
-                self._requests.write(
-                    service=host,
-                    method=scope["method"],
-                    path=_shown_path(scope),
-                    principal=state["principal"],
-                    status=status,
-                    milliseconds=round((time.perf_counter() - started) * 1000, 1),
-                )
+            self._under_way -= 1
+            self._last_request = time.monotonic()
+            agent = dict(scope["headers"]).get(b"user-agent", b"").decode("latin-1")
+            line = request_log.Line(
+                time=datetime.now(UTC).isoformat(timespec="milliseconds"),
+                service=host,
+                client=request_log.client_of(agent),
+                principal=state["principal"],
+                method=scope["method"],
+                path=_shown_path(scope),
+                status=told.status,
+                milliseconds=round((time.perf_counter() - started) * 1000, 1),
+                hint=request_log.hint_of(told.status, request_log.refusal_in(bytes(told.beginning)), told.headers),
+            )
+            self._requests.write(line)
 
     def _app(self, host: str) -> ASGIApp:
         if host not in self._apps:
@@ -117,6 +135,25 @@ class Dispatcher:
                 raise _shaped(host, 503, "UNAVAILABLE", f"The sandbox does not play {host} yet.") from absent
             self._apps[host] = factory(self._sandbox, location) if location else factory(self._sandbox)
         return self._apps[host]
+
+
+class _Told:
+    """What an answer said so far, as much of it as the request log needs."""
+
+    _MOST = 4096
+
+    def __init__(self) -> None:
+        self.status = 0
+        self.headers: dict[bytes, bytes] = {}
+        self.beginning = bytearray()
+
+    def note(self, message: Message) -> None:
+        """Take one message of ASGI's; of bodies only the beginning of a refusal's."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            self.headers = dict(message.get("headers", ()))
+        elif self.status >= 400 and len(self.beginning) < self._MOST:
+            self.beginning += message.get("body", b"")[: self._MOST]
 
 
 async def respond(send: Send, status: int, body: bytes, headers: Sequence[tuple[str, str]] = ()) -> None:
@@ -184,8 +221,6 @@ def _refusal(problem: Exception, host: str, scope: Scope) -> errors.ServiceError
 
 def _means_disk_full(problem: Exception) -> bool:
     if isinstance(problem, OSError):
-        import errno
-
         return problem.errno in {errno.ENOSPC, errno.EDQUOT}
     return "disk is full" in str(problem) or "disk I/O error" in str(problem)
 
@@ -202,46 +237,79 @@ def _shown_path(scope: Scope) -> str:
     return f"{path}?{'&'.join(shown)}"
 
 
-def open_sockets(sandbox_ports: Mapping[str, int]) -> tuple[dict[str, int], list[socket.socket]]:
+def open_sockets(sandbox_ports: Mapping[str, int], home: Path) -> tuple[dict[str, int], list[socket.socket]]:
     """Bind one loopback socket a host.
+
+    New ports lie in one block below those that the system gives out by itself, so that nothing takes them while the
+    sandbox is stopped; which block follows from the home, so that they are the same after a reset too.
 
     Args:
         sandbox_ports: Ports of an earlier start by real host name; each is taken again where it is free.
+        home: The state folder.
 
     Returns:
         The port of each host, and the bound sockets.
     """
-    ports: dict[str, int] = {}
-    sockets: list[socket.socket] = []
-    # Remembered ports first: a new one chosen by the system must not land on a port that another host remembers.
-    for host in sorted(context.all_host_names(), key=lambda name: name not in sandbox_ports):
-        # With the protocol named, asyncio sets TCP_NODELAY; without it each answer waits 40 ms for an acknowledgement.
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(("127.0.0.1", sandbox_ports.get(host, 0)))
-            listener.listen(512)
-        except OSError:
-            # Somebody took the port meanwhile: another one, which sandbox.json will tell.
-            listener.close()
-            listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-            listener.bind(("127.0.0.1", 0))
-            listener.listen(512)
-        ports[host] = listener.getsockname()[1]
-        sockets.append(listener)
-    return ports, sockets
+    block = zlib.crc32(os.fsencode(home)) % _BLOCKS
+    blocks = [_FIRST_PORT + (block + step) % _BLOCKS * _BLOCK for step in range(_BLOCKS)]
+    candidates = itertools.chain.from_iterable(range(first, first + _BLOCK) for first in blocks)
+    bound: dict[str, socket.socket] = {}
+    # Remembered ports first: a new one must not land on a port that another host remembers.
+    for host, port in sandbox_ports.items():
+        if host in context.all_host_names() and (listener := _listening(port)) is not None:
+            bound[host] = listener
+    # The others are new, or somebody took their port meanwhile: sandbox.json will tell the new one.
+    for host in context.all_host_names():
+        if host not in bound:
+            found = next(filter(None, map(_listening, itertools.chain(candidates, [0]))), None)
+            if found is None:
+                raise OSError(errno.EADDRNOTAVAIL, "no port of 127.0.0.1 is free")
+            bound[host] = found
+    return {host: listener.getsockname()[1] for host, listener in bound.items()}, list(bound.values())
+
+
+_FIRST_PORT, _BLOCK, _BLOCKS = 20000, 64, 190
+
+
+def _listening(port: int) -> socket.socket | None:
+    """Return a listening socket of a port, 0 for any; None when it is taken."""
+    # With the protocol named, asyncio sets TCP_NODELAY; without it each answer waits 40 ms for an acknowledgement.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(("127.0.0.1", port))
+        listener.listen(512)
+    except OSError:
+        listener.close()
+        return None
+    return listener
 
 
 class _Server(uvicorn.Server):
-    """uvicorn that tells when it answers, ends on SIGTERM and takes no notice of the terminal's Ctrl-C."""
+    """uvicorn that tells when it answers, ends on SIGTERM or when idle, and takes no notice of the terminal's Ctrl-C."""
 
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, on_ready: Callable[[], None], dispatcher: Dispatcher, most_idle: float | None
+    ) -> None:
         super().__init__(config)
         self._on_ready = on_ready
+        self._dispatcher = dispatcher
+        self._most_idle = most_idle
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._on_ready()
+        if self._most_idle is not None:
+            self._end_when_idle(self._most_idle)
+
+    def _end_when_idle(self, most_idle: float) -> None:
+        """End, or look again when it could be time."""
+        left = most_idle - self._dispatcher.idle_seconds()
+        if left <= 0:
+            log.info("no request for %g seconds: ending", most_idle)
+            self.should_exit = True
+        else:
+            asyncio.get_running_loop().call_later(left + 0.01, self._end_when_idle, most_idle)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -269,8 +337,9 @@ def serve(
         parser = "httptools"
     except ImportError:
         parser = "h11"
+    dispatcher = Dispatcher(sandbox, identity)
     config = uvicorn.Config(
-        Dispatcher(sandbox, identity),
+        dispatcher,
         http=parser,
         loop="asyncio",
         lifespan="off",
@@ -282,7 +351,7 @@ def serve(
         timeout_graceful_shutdown=2,
         timeout_keep_alive=75,  # longer than clients keep theirs: a pooled connection must not close under a request
     )
-    asyncio.run(_Server(config, on_ready).serve(sockets=sockets))
+    asyncio.run(_Server(config, on_ready, dispatcher, sandbox.settings.idle_seconds).serve(sockets=sockets))
 
 
 def process_identity() -> dict[str, object]:

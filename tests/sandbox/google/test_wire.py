@@ -202,7 +202,8 @@ def test_the_request_log_tells_who_did_what_and_no_secret(api: Api) -> None:
     api.secrets("GET", "/secrets?filter=name:logged&access_token=canary")
     text = (api.settings.home / "log" / "requests.jsonl").read_text()
     lines = [json.loads(line) for line in text.splitlines()]
-    assert {"time", "service", "method", "path", "principal", "status", "milliseconds"} == set(lines[-1])
+    fields = {"time", "service", "client", "method", "path", "principal", "status", "milliseconds"}
+    assert fields == set(lines[-1])
     assert lines[-1]["principal"] == api.settings.operator
     assert "filter=name:logged&access_token=..." in lines[-1]["path"]
     assert api.token not in text
