@@ -533,6 +533,32 @@ def sandbox_reset() -> None:
     typer.echo("The sandbox is gone; the next start makes a new one.")
 
 
+@_sandbox.command("log")
+def sandbox_log(
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with each request as it comes.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of the last requests to show.")] = 50,
+    as_json: Annotated[bool, typer.Option("--json", help="Print each request as one line of JSON.")] = False,
+) -> None:
+    """Show who asked the sandbox what, and what came of it. Secrets are never in it."""
+    import dataclasses
+    import itertools
+    from collections import deque
+
+    from cgrunbook.sandbox import process, request_log
+
+    reader = request_log.Reader(process.folder_of(process.home()))
+    last = deque(reader.kept(), maxlen=lines)
+    colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    try:
+        for line in itertools.chain(last, reader.follow() if follow else ()):
+            text = json.dumps(dataclasses.asdict(line)) if as_json else request_log.shown(line, colours=colours)
+            print(text, flush=follow)  # noqa: T201 - typer.echo would strip colours by its own rules
+    except KeyboardInterrupt:
+        return  # how following ends
+    if not last and not follow and not as_json:
+        typer.echo("No request has been logged yet.", err=True)
+
+
 @_sandbox.command("env")
 def sandbox_env() -> None:
     """Print export lines that point a shell's tools at the sandbox.
