@@ -212,8 +212,10 @@ class Runbook:
         plan = await self._planned(number, step)
         while not plan.empty:
             asked = time.monotonic()
-            agreed = await self._face.approve(number, step, plan)
-            self._thought += time.monotonic() - asked
+            try:
+                agreed = await self._face.approve(number, step, plan)
+            finally:
+                self._thought += time.monotonic() - asked
             if not agreed:
                 self._write("declined", number)
                 raise Declined(f"{step.title}: declined; nothing was changed.", "Run the cell again to be asked again.")

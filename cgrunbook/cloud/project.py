@@ -1,6 +1,6 @@
 """The Google Cloud project: its number, its APIs, its service agent, and what the caller may do in it.
 
-It knows Service Usage and Resource Manager (facts/google.md 2, 5). It does not know what the APIs are wanted for.
+It knows Service Usage and Resource Manager. It does not know what the APIs are wanted for.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ class Project(GoogleService):
         return True
 
     def service_agent_email(self) -> str:
-        """Artifact Registry's service agent: the account that reads the upstream's password (facts/google.md 2)."""
+        """Artifact Registry's service agent: the account that reads the upstream's password."""
         return f"service-{self.number()}@gcp-sa-artifactregistry.iam.gserviceaccount.com"
 
     def ensure_service_agent(self, service: str = ARTIFACT_REGISTRY) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 import ipywidgets
 
 from cgrunbook.redaction import redact
+from cgrunbook.ui.interrupts import interruptible
 
 # navigator.clipboard is there on https and on localhost only; elsewhere the browser's older way is tried.
 _COPY = """
@@ -73,7 +74,7 @@ class Question:
     def answer(self, answer: Answer) -> None:
         """Take the first answer."""
         if self._answer.done():
-            return
+            return  # also when the wait was interrupted
         self._answer.set_result(answer)
         # After the step has been set going: what is shown can wait, what was asked for should not.
         self._loop.call_soon(self._close, f"{answer.value}.")
@@ -81,7 +82,7 @@ class Question:
     async def wait(self) -> Answer:
         """Wait for the answer."""
         try:
-            return await self._answer
+            return await interruptible(self._answer)
         except asyncio.CancelledError:
             self._close("Interrupted: nothing was approved.")
             raise

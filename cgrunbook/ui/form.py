@@ -248,8 +248,8 @@ class Form:
     def say(self, said: str, *, error: bool = False) -> None:
         """One sentence beside the button."""
         text = f"Error: {said}" if error and said else said
-        style = _ERROR if error else _QUIET
-        self.status.value = f'<div role="status" style="line-height:1.35;font-size:12px;padding:6px 0;{style}">{escape(redact(text))}</div>'
+        style = f"line-height:1.35;font-size:12px;padding:6px 0;{_ERROR if error else _QUIET}"
+        self.status.value = f'<div role="status" style="{style}">{escape(redact(text))}</div>'
 
     def _changed(self, name: str) -> None:
         if name == "target":

@@ -19,6 +19,7 @@ from cgrunbook.steps.step import Outcome, Plan, Progress, Step
 from cgrunbook.ui import cards, values
 from cgrunbook.ui.cell import CellOutput, ipython_display
 from cgrunbook.ui.front_end import somebody_can_click
+from cgrunbook.ui.interrupts import interruptible
 from cgrunbook.ui.pace import Pace
 from cgrunbook.ui.values import Source, Value
 
@@ -252,7 +253,7 @@ class Opening:
     async def _confirmed(self) -> dict[str, Any]:
         self._chosen = asyncio.get_running_loop().create_future()
         try:
-            return await self._chosen
+            return await interruptible(self._chosen)
         except asyncio.CancelledError as cancelled:
             self.form.busy("Interrupted: run this cell again.")
             self._draw_waiting("was interrupted before its values were confirmed: run this cell again")
@@ -295,8 +296,8 @@ class Opening:
 
     async def _open(self) -> Runbook:
         """Connect beside the event loop: it may take seconds, and an interrupt is to be heard."""
-        return await asyncio.to_thread(
-            open_runbook, self._notebook, self._namespace, self._face, after_step=_record_and_report
+        return await interruptible(
+            asyncio.to_thread(open_runbook, self._notebook, self._namespace, self._face, after_step=_record_and_report)
         )
 
     def _save(self, chosen: dict[str, Any]) -> None:
