@@ -11,6 +11,7 @@ import os
 import secrets
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -260,6 +261,24 @@ def test_a_remote_repository_pulls_from_docker_registry_with_its_credentials(wor
             assert through == copied(tmp_path / "direct", source, f"{BASE}:latest", pair)
             assert other.get(f"{base}/{BASE}/tags/list").json()["tags"] == ["latest", "latest-dev"]
             refuse_bad_credentials(other, username)
+
+
+def test_the_runbook_compares_with_the_registry_that_stands_in_for_cgr_dev(world, key, tmp_path):
+    """What its latest is there is not what it is in the samples."""
+    index = SAMPLES["chainguard/go"].tags["latest-dev"]
+    source = f"docker://{world.running.hosts['cgr.dev']}/chainguard/go:latest-dev"
+    with docker_registry(tmp_path / "upstream", "") as upstream:
+        words = ["--src-tls-verify=false", "--dest-tls-verify=false", "--src-no-creds"]
+        skopeo("copy", "-q", "--all", *words, source, f"docker://{upstream}/chainguard/go:latest")
+        with a_world(tmp_path / "home", key, upstream=f"http://{upstream}") as other:
+            direct = inspected(other.running.hosts["cgr.dev"], "chainguard/go:latest")
+            assert (direct["Digest"], direct["RepoTags"]) == (index, ["latest"])
+            words = ["-m", "cgrunbook", "run", "02", "-p", "repository", "pub", "--output", tmp_path / "run", "--json"]
+            record = json.loads(run(sys.executable, *words, CGRUNBOOK_HOME=str(other.running.home)).stdout)
+            (pull,) = [step for step in record["notebooks"][0]["steps"] if step["title"].startswith("Pull chainguard/go")
+                       and "docker" not in step["title"]]  # fmt: skip
+            assert pull["evidence"]["digest"] == index
+            assert "same digest" in pull["evidence"]["compared with cgr.dev"]
 
 
 def refuse_bad_credentials(other: World, username: str) -> None:
