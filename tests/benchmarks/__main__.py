@@ -1,6 +1,6 @@
 """`make bench`: every benchmark beside this file, one after the other, each printing its ratios.
 
-    python -m tests.benchmarks [NAME ...]
+python -m tests.benchmarks [NAME ...]
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ def main(chosen: list[str]) -> int:
     broken = 0
     for name in chosen or NAMES:
         print(f"\n== {name.replace('_', ' ')}", flush=True)
-        broken |= subprocess.run([sys.executable, str(HERE / f"{name}.py")], cwd=HERE.parents[1], check=False).returncode
+        broken |= subprocess.run(
+            [sys.executable, "-m", f"tests.benchmarks.{name}"], cwd=HERE.parents[1], check=False
+        ).returncode
     return 1 if broken else 0
 
 

@@ -163,19 +163,25 @@ def timed(command: list[str]) -> Timed:
 
 
 @contextlib.contextmanager
-def registry(folder: Path) -> Iterator[str]:
-    """A docker-registry on a free loopback port, for as long as the block lasts."""
+def registry(folder: Path, accesses: Path | None = None) -> Iterator[str]:
+    """A docker-registry on a free loopback port, for as long as the block lasts.
+
+    Args:
+        folder: an existing folder for its settings and its content.
+        accesses: a file that gets a line for each request; None for no such file.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
     config = folder / "registry.yml"
     config.write_text(
-        "version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\n"
+        f"version: 0.1\nlog: {{level: error, accesslog: {{disabled: {'true' if accesses is None else 'false'}}}}}\n"
         f"storage: {{filesystem: {{rootdirectory: '{folder / 'registry'}'}}}}\nhttp: {{addr: '{address}'}}\n"
     )
-    with subprocess.Popen(
-        ["docker-registry", "serve", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
+    with (
+        (accesses or Path(os.devnull)).open("wb") as out,
+        subprocess.Popen(["docker-registry", "serve", str(config)], stdout=out, stderr=subprocess.DEVNULL) as process,
+    ):
         try:
             until_it_answers(address, process)
             yield address
