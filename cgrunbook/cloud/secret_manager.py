@@ -154,7 +154,7 @@ class Policy:
 
 
 class SecretManager(GoogleService):
-    """The global secrets of the connection's project; Artifact Registry takes no regional ones: its field's pattern has no location."""
+    """The global secrets of the connection's project: Artifact Registry takes no regional ones (its pattern has no location)."""
 
     @cached_property
     def _client(self) -> Any:
