@@ -32,6 +32,7 @@ from cgrunbook.errors import (
     PrerequisiteMissing,
     StepFailed,
     Temporary,
+    UpstreamCredentialsRefused,
     WrongState,
 )
 from cgrunbook.steps.apis import ARTIFACT_REGISTRY, SECRET_MANAGER, require_api
@@ -60,6 +61,10 @@ class Pair:
     username: str
     version: int
     expires: datetime | None
+
+    def ended(self, now: datetime) -> bool:
+        """Whether the token's time is known to be over."""
+        return self.expires is not None and self.expires <= now
 
 
 @dataclass(frozen=True)
@@ -131,14 +136,15 @@ def pair_in_use(world: World, secret_id: str, repository: str) -> Pair | None:
         return None
     versions = {version.number: version for version in world.cloud.secrets.versions(secret_id)}
     written = pairs(secret)
+    now = datetime.now(UTC)
+    usable = [
+        pair
+        for number, pair in sorted(written.items(), reverse=True)
+        if number in versions and versions[number].enabled and not pair.ended(now)
+    ]
     pair = _pair_of_repository(world, secret_id, repository, versions, written)
-    if pair is None:
-        usable = [number for number in written if number in versions and versions[number].enabled]
-        pair = written[max(usable)] if usable else None
-    if pair is None:
-        return None
-    state = versions[pair.version].state if pair.version in versions else "DESTROYED"
-    if state == "DISABLED":
+    state = versions[pair.version].state if pair and pair.version in versions else "DESTROYED"
+    if pair and state == "DISABLED":
         project = world.cloud.connection.project_id
         raise WrongState(
             f"Version {pair.version} of the secret {secret_id}, which {repository} uses, is disabled.",
@@ -146,9 +152,9 @@ def pair_in_use(world: World, secret_id: str, repository: str) -> Pair | None:
             f"--project={project}\nIf it should never again: destroy it (`destroy` in the place of `enable`) and run again; "
             "a new pull token is made then.",
         )
-    if state != "ENABLED" or (pair.expires and pair.expires <= datetime.now(UTC)):
-        return None
-    return pair
+    if pair and state == "ENABLED" and not pair.ended(now):
+        return pair
+    return usable[0] if usable else None
 
 
 def _pair_of_repository(
@@ -162,8 +168,50 @@ def _pair_of_repository(
     if secret != secret_id:
         return None
     number = max(versions, default=0) if version == "latest" else int(version) if version.isdigit() else 0
-    known = written.get(number)
-    return Pair(there.username, number, known.expires if known and known.username == there.username else None)
+    # Where both are known, the version's own username is right: with another one its password is worth nothing.
+    return written.get(number) or Pair(there.username, number, None)
+
+
+def stored_token(world: World, username: str, secret_id: str, version: str) -> PullToken:
+    """Read what a repository signs in with, and look whether it is a pull token at all.
+
+    Args:
+        world: what is worked on.
+        username: the one in the repository.
+        secret_id: the secret.
+        version: its number or `latest`.
+
+    Raises:
+        UpstreamCredentialsRefused: the value is no pull token, or one whose time is over.
+        PermissionMissing: the caller may not read the value.
+        WrongState: the version is disabled or destroyed.
+    """
+    try:
+        token = PullToken.checked(username, world.cloud.secrets.access(secret_id, version))
+    except ChainctlFailed as error:
+        # Said of what chainctl prints; this may have been stored by anybody.
+        wrong = error.message.partition(" whose ")[2].rstrip(".") or "form is wrong"
+        raise UpstreamCredentialsRefused(
+            f"Version {version} of the secret {secret_id}, with the username {username!r}, is no pull token: its {wrong}.",
+            renewal(world, secret_id, version),
+        ) from error
+    if token.expired(datetime.now(UTC)):
+        raise UpstreamCredentialsRefused(
+            f"The pull token in version {version} of the secret {secret_id} ended at {token.expires:%Y-%m-%d %H:%M} UTC.",
+            renewal(world, secret_id, version),
+        )
+    return token
+
+
+def renewal(world: World, secret_id: str, version: str) -> str:
+    """What to do about a pull token that is no good."""
+    there = world.cloud.secrets.version(secret_id, version)
+    number = there.number if there else version
+    return (
+        f"Destroy it: gcloud secrets versions destroy {number} --secret={secret_id} "
+        f"--project={world.cloud.connection.project_id}\nThen run 03_production_images: it takes a good one or makes a new "
+        "one, and sets username and password together."
+    )
 
 
 def organization_of(world: World, given: str) -> str:

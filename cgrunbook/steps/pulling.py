@@ -11,10 +11,18 @@ from typing import Any, ClassVar
 from cgrunbook.cloud.manifests import Descriptor
 from cgrunbook.cloud.pull import PulledImage, PullProgress
 from cgrunbook.cloud.registry import BasicCredentials
-from cgrunbook.errors import DigestMismatch, ImageNotAvailable, PermissionMissing, PrerequisiteMissing, RegistryError
+from cgrunbook.errors import (
+    CgrunbookError,
+    DigestMismatch,
+    ImageNotAvailable,
+    PermissionMissing,
+    PrerequisiteMissing,
+    RegistryError,
+    UpstreamCredentialsRefused,
+)
 from cgrunbook.image_reference import ImageReference, Platform
 from cgrunbook.steps.apis import ARTIFACT_REGISTRY, require_api
-from cgrunbook.steps.pull_token import organization_of, split_version
+from cgrunbook.steps.pull_token import organization_of, renewal, split_version, stored_token
 from cgrunbook.steps.step import Evidence, Progress, Proof, Section, World
 
 
@@ -58,6 +66,45 @@ def upstream_login(world: World, repository: str) -> BasicCredentials | None:
     return BasicCredentials(there.username, world.cloud.secrets.access(secret_id, version))
 
 
+def why_refused(
+    world: World, repository: str, image: ImageReference, refused: UpstreamCredentialsRefused
+) -> CgrunbookError:
+    """Find out what a refusal is about, for cgr.dev answers the same whatever is wrong.
+
+    Args:
+        world: what is worked on.
+        repository: whose credential was refused.
+        image: what was asked for.
+        refused: the refusal.
+
+    Returns:
+        An error that names the one cause; the refusal itself where more cannot be seen.
+    """
+    there = world.cloud.repositories.get(repository)
+    if there is None or not there.username:
+        return refused
+    _, secret_id, version = split_version(there.password_secret_version)
+    try:
+        stored_token(world, there.username, secret_id, version)
+        live = {token.id for token in world.cloud.chainctl.list_pull_tokens(image.organization)}
+    except UpstreamCredentialsRefused as found:
+        return found
+    except CgrunbookError:
+        return refused
+    if there.username not in live:
+        return UpstreamCredentialsRefused(
+            f"cgr.dev does not take the credential: the pull token {there.username} is not among those of "
+            f"{image.organization}; it was revoked.",
+            renewal(world, secret_id, version),
+        )
+    return ImageNotAvailable(
+        f"cgr.dev does not give {image.repository} to a pull token that is live and whole: the image is not in the "
+        f"catalogue of {image.organization}, or its name is another.",
+        f"See what is: chainctl images repos list --parent={image.organization}",
+        debugging=3,
+    )
+
+
 class PullImage(Proof):
     """Pull an image through a remote repository and prove that it is what cgr.dev has.
 
@@ -97,6 +144,12 @@ class PullImage(Proof):
         """Resolve, fetch, hash, compare."""
         require_api(world, ARTIFACT_REGISTRY)
         image = self._reference(world)
+        try:
+            return self._proof(world, image)
+        except UpstreamCredentialsRefused as refused:
+            raise why_refused(world, self.repository, image, refused) from refused
+
+    def _proof(self, world: World, image: ImageReference) -> Evidence:
         path = path_through(world, self.repository, image)
         registry = world.cloud.artifact_registry_host
         at_cgr, why_not = self._resolve_at_cgr(world, image)

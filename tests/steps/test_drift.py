@@ -1,0 +1,167 @@
+"""What others change is seen by a plan and put right by a run; what others add is left alone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cgrunbook.cloud import Cloud
+from cgrunbook.journal import read_record
+from cgrunbook.steps.secret import ACCESSOR
+from cgrunbook.steps.step import Outcome
+from tests.steps.performing import (
+    PRIVATE,
+    PUBLIC,
+    SECRET,
+    Names,
+    live_tokens,
+    open_book,
+    perform,
+    proof_of_03,
+    state_of,
+    steps_of_02,
+    steps_of_03,
+)
+
+
+def relabel(cloud: Cloud, repository: str, labels: dict[str, str]) -> None:
+    there = cloud.repositories.get(repository)
+    assert there is not None
+    cloud.repositories.update(there, replace(there, labels=labels))
+
+
+def relabel_secret(cloud: Cloud, labels: dict[str, str], name: str = SECRET) -> None:
+    there = cloud.secrets.get(name)
+    assert there is not None
+    cloud.secrets.update(there, replace(there, labels=labels))
+
+
+def take_grant(cloud: Cloud) -> None:
+    cloud.secrets.revoke_grant(SECRET, f"serviceAccount:{cloud.project.service_agent_email()}", ACCESSOR)
+
+
+def other_username(cloud: Cloud) -> None:
+    """A pair that does not match, as whoever rotates by hand leaves it who forgets that usernames change too."""
+    other = cloud.chainctl.create_pull_token("example.com", "by-hand", "1h")
+    cloud.repositories.set_upstream_credentials(
+        PRIVATE, other.username, cloud.secrets.version_name(SECRET, 1), disable_upstream_validation=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("notebook", "edit", "resource", "field"),
+    [
+        (
+            "02",
+            lambda cloud: relabel(cloud, PUBLIC, {"managed-by": "somebody"}),
+            f"repository {PUBLIC}",
+            "labels.managed-by",
+        ),
+        ("02", lambda cloud: relabel(cloud, PUBLIC, {}), f"repository {PUBLIC}", "labels.managed-by"),
+        ("03", lambda cloud: relabel(cloud, PRIVATE, {}), f"repository {PRIVATE}", "labels.managed-by"),
+        ("03", lambda cloud: relabel_secret(cloud, {}), f"secret {SECRET}", "labels.managed-by"),
+        ("03", take_grant, f"secret {SECRET}", f"IAM: {ACCESSOR}"),
+        ("03", other_username, f"repository {PRIVATE}", "upstream username"),
+    ],
+    ids=["label-edited", "labels-cleared", "private-labels", "secret-labels", "grant-removed", "username-mismatched"],
+)
+def test_a_change_by_another_client_is_named_by_a_plan_and_put_right_by_a_run(
+    home: Path, tmp_path: Path, notebook: str, edit: Callable[[Cloud], None], resource: str, field: str
+):
+    book, _ = open_book()
+    perform(book, *steps_of_02(), *steps_of_03())
+    edit(book.cloud)
+    planned, seen = open_book(mode="plan")
+    perform(planned, *(steps_of_02() if notebook == "02" else steps_of_03()))
+    drifted = [result.plan.changes for result in seen.results if result.plan.changes and result.number != 3]
+    assert [(change.resource, change.field) for changes in drifted for change in changes] == [(resource, field)]
+    book, seen = open_book()
+    perform(book, *(steps_of_02() if notebook == "02" else steps_of_03()))
+    assert {Outcome.UPDATED, Outcome.CREATED} & set(seen.outcomes)
+    perform(open_book()[0], proof_of_03())
+    after = state_of(book.cloud)
+    assert (after.public, after.private) == ({"managed-by": "cgrunbook"}, {"managed-by": "cgrunbook"})
+    assert (after.grants, after.versions, after.live_tokens) == (1, ["1 ENABLED"], 1)
+    assert after.pair_is_taken_by_cgr_dev
+
+
+def test_the_command_says_by_its_exit_code_whether_there_is_anything_to_do(fresh_home: Path, tmp_path: Path):
+    def cgrunbook(verb: str, folder: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "cgrunbook", verb, "02", "03", "--output", str(tmp_path / folder)],
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+
+    book, _ = open_book()
+    perform(book, *steps_of_02()[:2], *steps_of_03())
+    assert cgrunbook("run", "run").returncode == 0  # docker's login is left to do
+    assert cgrunbook("plan", "same").returncode == 0
+    take_grant(book.cloud)
+    relabel(book.cloud, PUBLIC, {"managed-by": "somebody", "team": "platform"})
+    drifted = cgrunbook("plan", "drifted")
+    assert drifted.returncode == 4
+    assert ACCESSOR in drifted.stdout
+    assert "labels.managed-by" in drifted.stdout
+    assert {change.resource for change in read_record(tmp_path / "drifted").changes} == {
+        f"repository {PUBLIC}",
+        f"secret {SECRET}",
+    }
+    assert cgrunbook("run", "repaired").returncode == 0
+    assert state_of(book.cloud).public == {"managed-by": "cgrunbook", "team": "platform"}
+
+
+def test_labels_that_others_added_are_left_alone_and_are_no_drift(home: Path):
+    names = Names.of("labelled")
+    book, _ = open_book()
+    perform(book, *steps_of_02(names), *steps_of_03(names))
+    relabel(book.cloud, names.public, {"managed-by": "cgrunbook", "team": "a"})
+    relabel_secret(book.cloud, {"managed-by": "cgrunbook", "team": "b"}, names.secret)
+    book, seen = open_book()
+    perform(book, steps_of_02(names)[1], *steps_of_03(names))
+    assert set(seen.outcomes) == {Outcome.UNCHANGED}
+    public, secret = book.cloud.repositories.get(names.public), book.cloud.secrets.get(names.secret)
+    assert public is not None
+    assert secret is not None
+    assert (public.labels["team"], secret.labels["team"]) == ("a", "b")
+
+
+def test_a_repository_that_others_made_is_used_and_not_claimed(home: Path):
+    names = Names.of("others")
+    book, _ = open_book()
+    perform(book, *steps_of_02(Names.of("model")))
+    model = book.cloud.repositories.get(Names.of("model").public)
+    assert model is not None
+    theirs = replace(model, name=book.cloud.repositories.name(names.public), labels={}, upstream_description="ours")
+    book.cloud.repositories.create(theirs)
+    book, seen = open_book()
+    perform(book, steps_of_02(names)[1])
+    assert seen.outcomes == [Outcome.UNCHANGED]
+    there = book.cloud.repositories.get(names.public)
+    assert there is not None
+    assert dict(there.labels) == {}
+
+
+def test_a_version_that_was_destroyed_is_replaced_by_a_good_one_that_is_there_before_a_new_one_is_made(home: Path):
+    names = Names.of("destroyed")
+    book, _ = open_book()
+    perform(book, *steps_of_02(names), *steps_of_03(names))
+    password = book.cloud.secrets.access(names.secret, 1)
+    there = book.cloud.repositories.get(names.private)
+    assert there is not None
+    second = book.cloud.secrets.add_version(names.secret, password)
+    book.cloud.repositories.set_upstream_credentials(names.private, there.username, second.name)
+    book.cloud.secrets.destroy(names.secret, second.number)
+    before = live_tokens(book.cloud, names)
+    book, _ = open_book()
+    perform(book, *steps_of_03(names))
+    after = state_of(book.cloud, names)
+    assert live_tokens(book.cloud, names) == before
+    assert after.versions == ["1 ENABLED"]
+    assert after.pair_is_taken_by_cgr_dev

@@ -1,0 +1,165 @@
+"""Taking away what the runbook made: only when confirmed, nothing of others', and to the end also after a kill."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cgrunbook import steps
+from cgrunbook.errors import ParameterError
+from cgrunbook.steps.step import Outcome
+from tests.steps.disturbing import Killed, Moment, disturbed
+from tests.steps.performing import (
+    Names,
+    State,
+    Watcher,
+    live_tokens,
+    open_book,
+    perform,
+    requests,
+    state_of,
+    steps_of_02,
+    steps_of_03,
+    writes,
+)
+
+NOTHING = State(public=None, private=None)
+
+
+@pytest.fixture
+def made(home: Path, request: pytest.FixtureRequest) -> Iterator[Names]:
+    names = Names.of("".join(c if c.isalnum() else "-" for c in request.node.name.lower())[-32:].strip("-"))
+    perform(open_book()[0], *steps_of_02(names), *steps_of_03(names))
+    yield names
+    perform(open_book()[0], teardown(names))
+
+
+def teardown(names: Names, confirm: str | None = None) -> steps.TearDown:
+    return steps.TearDown(
+        names.public, names.private, names.secret, confirm=names.public if confirm is None else confirm
+    )
+
+
+def test_without_confirmation_the_plan_is_shown_and_nothing_is_deleted(home: Path, made: Names):
+    known, before = len(requests(home)), state_of(open_book()[0].cloud, made)
+    book, seen = open_book()
+    perform(book, teardown(made, confirm=""))
+    [result] = seen.results
+    assert result.outcome is Outcome.PLANNED
+    assert [change.resource.partition(" ")[0] for change in result.plan.changes] == [
+        "repository",
+        "repository",
+        "pull",
+        "secret",
+    ]
+    assert any(f"set confirm to '{made.public}'" in note for note in result.plan.notes)
+    assert writes(requests(home, known)) == []
+    assert state_of(book.cloud, made) == before
+
+
+def test_a_confirmation_of_another_name_is_refused_before_any_call(home: Path):
+    known = len(requests(home))
+    with pytest.raises(ParameterError, match="confirm is 'yes'"):
+        teardown(Names(), confirm="yes")
+    assert requests(home, known) == []
+
+
+def test_confirmed_everything_is_gone_the_token_too_and_a_second_time_finds_nothing(made: Names):
+    book, seen = open_book()
+    perform(book, teardown(made), teardown(made))
+    assert seen.outcomes == [Outcome.DELETED, Outcome.UNCHANGED]
+    assert seen.results[1].evidence.facts == {"left": "nothing of it"}
+    assert state_of(book.cloud, made) == NOTHING
+    assert live_tokens(book.cloud, made) == []
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("call", [1, 2, 3, 4])
+def test_killed_at_any_deletion_the_next_run_takes_away_the_rest(made: Names, call: int, moment: Moment):
+    book, _ = open_book()
+    with disturbed(call, moment), pytest.raises(Killed):
+        perform(book, teardown(made))
+    book, _ = open_book()
+    perform(book, teardown(made))
+    assert state_of(book.cloud, made) == NOTHING
+    assert live_tokens(book.cloud, made) == []
+
+
+def test_a_repository_and_a_secret_that_others_made_stay_and_are_named(made: Names):
+    book, _ = open_book()
+    theirs = Names.of(f"their-{made.secret[-20:]}")
+    public, secret = book.cloud.repositories.get(made.public), book.cloud.secrets.get(made.secret)
+    assert public is not None
+    assert secret is not None
+    book.cloud.repositories.create(
+        replace(public, name=book.cloud.repositories.name(theirs.public), labels={}, upstream_description="theirs")
+    )
+    book.cloud.secrets.create(replace(secret, name=book.cloud.secrets.name(theirs.secret), labels={}, annotations={}))
+    book, seen = open_book()
+    perform(book, steps.TearDown(theirs.public, made.private, theirs.secret, confirm=theirs.public))
+    [result] = seen.results
+    assert [change.resource for change in result.plan.changes] == [f"repository {made.private}"]
+    said = " ".join(result.plan.notes)
+    assert f"The repository {theirs.public} stays: cgrunbook did not make it." in said
+    assert f"The secret {theirs.secret} stays: cgrunbook did not make it." in said
+    assert book.cloud.repositories.get(theirs.public) is not None
+    assert book.cloud.secrets.get(theirs.secret) is not None
+    assert set(str(result.evidence.facts["left"]).split()) >= {"repository"} or theirs.public in str(
+        result.evidence.facts["left"]
+    )
+
+
+def test_what_it_made_is_known_again_when_somebody_cleared_the_labels(made: Names):
+    book, _ = open_book()
+    for name in (made.public, made.private):
+        there = book.cloud.repositories.get(name)
+        assert there is not None
+        book.cloud.repositories.update(there, replace(there, labels={}))
+    secret = book.cloud.secrets.get(made.secret)
+    assert secret is not None
+    book.cloud.secrets.update(secret, replace(secret, labels={}))
+    perform(book, teardown(made))
+    assert state_of(book.cloud, made) == NOTHING
+
+
+def test_a_pull_token_of_another_secret_is_not_revoked(made: Names):
+    other = Names.of(f"other-{made.secret[-20:]}")
+    book, _ = open_book()
+    perform(book, *steps_of_03(other))
+    perform(book, teardown(made))
+    assert len(live_tokens(book.cloud, other)) == 1
+    perform(book, teardown(other))
+
+
+def test_with_somebody_there_it_is_asked_about_and_a_no_deletes_nothing(made: Names):
+    async def no(*_: object) -> bool:
+        return False
+
+    book, seen = open_book(Watcher(no))
+    with pytest.raises(Exception, match="declined"):
+        perform(book, teardown(made))
+    assert len(seen.asked) == 1
+    assert state_of(book.cloud, made).public == {"managed-by": "cgrunbook"}
+
+
+def test_on_a_project_where_nothing_was_ever_enabled_there_is_nothing_to_do(fresh_home: Path):
+    book, seen = open_book()
+    perform(book, teardown(Names()))
+    assert seen.outcomes == [Outcome.UNCHANGED]
+
+
+def test_chainctl_signed_out_leaves_the_secret_so_that_the_token_can_still_be_found(made: Names):
+    book, _ = open_book()
+    assert book.cloud.chainctl._run(["auth", "logout"]).code == 0
+    try:
+        with pytest.raises(Exception, match="chainctl"):
+            perform(book, teardown(made))
+        assert book.cloud.secrets.get(made.secret) is not None
+    finally:
+        assert book.cloud.chainctl._run(["auth", "login"]).code == 0
+    book, _ = open_book()
+    perform(book, teardown(made))
+    assert live_tokens(book.cloud, made) == []
