@@ -15,6 +15,7 @@ from cgrunbook.sandbox.context import LOCATIONS, Sandbox
 from cgrunbook.sandbox.google import cached_images, operations, repositories, service_usage
 from cgrunbook.sandbox.google.filters import compile_filter
 from cgrunbook.sandbox.google.messages import (
+    Bool,
     Enum,
     Integer,
     ListOf,
@@ -80,6 +81,9 @@ _VPCSC = Message(
             f"{PACKAGE}.VPCSCConfig.VPCSCPolicy", {"VPCSC_POLICY_UNSPECIFIED": 0, "DENY": 1, "ALLOW": 2}
         ),
     },
+)
+_BATCH_DELETE = Message(
+    f"{PACKAGE}.BatchDeleteVersionsRequest", {"names": ListOf(String()), "validateOnly": Bool(), "parent": String()}
 )
 #: Locations that Google opens to chosen customers only (facts, 1.6).
 _RESTRICTED = frozenset({"us-central2", "us-east7", "us-west8"})
@@ -380,6 +384,7 @@ _ONE = f"{_ALL}/{{repository}}"
 _ONE_PACKAGE = f"{_ONE}/packages/{{package}}"
 _LISTED = PAGE | {"filter": String(), "orderBy": String(), "view": String()}
 _MASK = {"updateMask": String()}
+_UNORDERED = "orderBy is taken and not used"
 _LOCATIONS_QUERY = PAGE | {"filter": String(), "extraLocationTypes": String()}
 METHODS = (
     Method("CreateRepository", "POST", _ALL, _create, REPOSITORY, "repository", {"repositoryId": String()}),
@@ -390,7 +395,7 @@ METHODS = (
         _list,
         query=_LISTED,
         response=_REPOSITORIES,
-        partly="orderBy is taken and not used",
+        partly=_UNORDERED,
     ),
     Method("GetRepository", "GET", _ONE, _get, response=REPOSITORY),
     Method("UpdateRepository", "PATCH", _ONE, _update, REPOSITORY, "repository", _MASK, REPOSITORY),
@@ -425,32 +430,84 @@ METHODS = (
         _VPCSC,
         partly="kept and answered; there is no perimeter that it could open",
     ),
-    Method("ListDockerImages", "GET", f"{_ONE}/dockerImages", cached_images.list_images, query=_LISTED),
+    Method("ListDockerImages", "GET", f"{_ONE}/dockerImages", cached_images.list_images, query=_LISTED, partly=_UNORDERED),
     Method("GetDockerImage", "GET", f"{_ONE}/dockerImages/{{image}}", cached_images.get_image),
-    Method("ListPackages", "GET", f"{_ONE}/packages", cached_images.list_packages, query=_LISTED),
+    Method("ListPackages", "GET", f"{_ONE}/packages", cached_images.list_packages, query=_LISTED, partly=_UNORDERED),
     Method("GetPackage", "GET", _ONE_PACKAGE, cached_images.get_package),
-    Method("ListVersions", "GET", f"{_ONE_PACKAGE}/versions", cached_images.list_versions, query=_LISTED),
+    Method("ListVersions", "GET", f"{_ONE_PACKAGE}/versions", cached_images.list_versions, query=_LISTED, partly=_UNORDERED),
     Method(
         "GetVersion", "GET", f"{_ONE_PACKAGE}/versions/{{digest}}", cached_images.get_version, query={"view": String()}
     ),
-    Method("ListTags", "GET", f"{_ONE_PACKAGE}/tags", cached_images.list_tags, query=_LISTED),
+    Method("ListTags", "GET", f"{_ONE_PACKAGE}/tags", cached_images.list_tags, query=_LISTED, partly=_UNORDERED),
     Method("GetTag", "GET", f"{_ONE_PACKAGE}/tags/{{tag}}", cached_images.get_tag),
-    Method("DeletePackage", "DELETE", _ONE_PACKAGE, None),
+    Method("DeletePackage", "DELETE", _ONE_PACKAGE, cached_images.delete_package),
     Method("UpdatePackage", "PATCH", _ONE_PACKAGE, None),
-    Method("DeleteVersion", "DELETE", f"{_ONE_PACKAGE}/versions/{{digest}}", None),
-    Method("BatchDeleteVersions", "POST", f"{_ONE_PACKAGE}/versions:batchDelete", None),
+    Method(
+        "DeleteVersion",
+        "DELETE",
+        f"{_ONE_PACKAGE}/versions/{{digest}}",
+        cached_images.delete_version,
+        query={"force": Bool()},
+    ),
+    Method(
+        "BatchDeleteVersions",
+        "POST",
+        f"{_ONE_PACKAGE}/versions:batchDelete",
+        cached_images.delete_versions,
+        _BATCH_DELETE,
+        partly="within one package",
+    ),
     Method("UpdateVersion", "PATCH", f"{_ONE_PACKAGE}/versions/{{digest}}", None),
     Method("CreateTag", "POST", f"{_ONE_PACKAGE}/tags", None),
     Method("UpdateTag", "PATCH", f"{_ONE_PACKAGE}/tags/{{tag}}", None),
-    Method("DeleteTag", "DELETE", f"{_ONE_PACKAGE}/tags/{{tag}}", None),
+    Method("DeleteTag", "DELETE", f"{_ONE_PACKAGE}/tags/{{tag}}", cached_images.delete_tag),
     Method("ListFiles", "GET", f"{_ONE}/files", None),
+    Method("DownloadFile", "GET", f"{_ONE}/files/{{file}}:download", None),
     Method("GetFile", "GET", f"{_ONE}/files/{{file}}", None),
+    Method("UpdateFile", "PATCH", f"{_ONE}/files/{{file}}", None),
     Method("DeleteFile", "DELETE", f"{_ONE}/files/{{file}}", None),
+    Method("UploadFile", "POST", f"{_ONE}/files:upload", None),
+    *(
+        Method(f"{verb}{kind}", method, f"{_ONE}/{kind.lower()}s{one}", None)
+        for kind in ("Rule", "Attachment")
+        for verb, method, one in (
+            ("Create", "POST", ""),
+            ("Get", "GET", f"/{{{kind.lower()}}}"),
+            ("Update", "PATCH", f"/{{{kind.lower()}}}"),
+            ("Delete", "DELETE", f"/{{{kind.lower()}}}"),
+        )
+        if (kind, verb) != ("Attachment", "Update")  # an attachment cannot be changed
+    ),
     Method("ListRules", "GET", f"{_ONE}/rules", None),
-    Method("CreateRule", "POST", f"{_ONE}/rules", None),
     Method("ListAttachments", "GET", f"{_ONE}/attachments", None),
-    Method("CreateAttachment", "POST", f"{_ONE}/attachments", None),
+    *(
+        Method(f"{verb}{kind}{plural}", "GET", f"{_ONE}/{resource}{one}", None)
+        for kind, resource in (
+            ("MavenArtifact", "mavenArtifacts"),
+            ("NpmPackage", "npmPackages"),
+            ("PythonPackage", "pythonPackages"),
+        )
+        for verb, plural, one in (("List", "s", ""), ("Get", "", "/{artifact}"))
+    ),
+    *(
+        Method(f"Upload{kind}", "POST", f"{_ONE}/{resource}:create", None)
+        for kind, resource in (
+            ("AptArtifact", "aptArtifacts"),
+            ("YumArtifact", "yumArtifacts"),
+            ("GenericArtifact", "genericArtifacts"),
+            ("GoModule", "goModules"),
+            ("GoogetArtifact", "googetArtifacts"),
+            ("KfpArtifact", "kfpArtifacts"),
+        )
+    ),
     Method("ImportAptArtifacts", "POST", f"{_ONE}/aptArtifacts:import", None),
     Method("ImportYumArtifacts", "POST", f"{_ONE}/yumArtifacts:import", None),
+    Method("ImportGoogetArtifacts", "POST", f"{_ONE}/googetArtifacts:import", None),
     Method("ExportArtifact", "POST", f"{_ONE}:exportArtifact", None),
+    Method("ReindexRepository", "POST", f"{_ONE}:reindex", None),
+    *(
+        Method(f"{verb}{of}PlatformLogsConfig", method, f"{parent}/platformLogsConfig", None)
+        for of, parent in (("Location", _LOCATION), ("Repository", _ONE))
+        for verb, method in (("Get", "GET"), ("Update", "PATCH"))
+    ),
 )

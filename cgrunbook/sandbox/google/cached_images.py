@@ -10,8 +10,9 @@ from typing import Any
 
 from cgrunbook.sandbox import context, errors
 from cgrunbook.sandbox.context import Sandbox
+from cgrunbook.sandbox.google import operations
 from cgrunbook.sandbox.google.filters import compile_filter
-from cgrunbook.sandbox.google.repositories import MISSING, found, name_of
+from cgrunbook.sandbox.google.repositories import MISSING, PACKAGE, found, name_of
 from cgrunbook.sandbox.google.wire import (
     Answer,
     Call,
@@ -220,3 +221,80 @@ def get_tag(call: Call) -> Answer:
     call.check("artifactregistry.tags.get", name_of(call))
     found(call)
     return _one(_tags(call), f"{name_of(call)}/packages/{call.names['package']}/tags/{call.names['tag']}")
+
+
+# --- throwing away what is cached: the next pull fetches it anew ---------------------------------------------------------
+
+
+_METADATA = {"@type": f"type.googleapis.com/{PACKAGE}.OperationMetadata"}
+_EMPTY = {"@type": "type.googleapis.com/google.protobuf.Empty"}
+
+
+def _drop(call: Call, where: str, *values: str) -> None:
+    """Delete an image's cached rows: those of a "tag", those of a "digest", or all where the condition is ""."""
+    image = call.names["package"].replace("%2F", "/")
+    key = (call.sandbox.settings.project_id, call.names["location"], call.names["repository"], image)
+    tables: tuple[str, ...] = ("cached_tag",) if where == "tag" else ("cached_tag", "cached_manifest")
+    if not where:
+        tables = ("cached_tag", "cached_tag_list", "cached_manifest", "cached_blob")
+    condition = f" AND {where} = ?" if where else ""
+    with call.sandbox.state.transaction() as connection:
+        for table in tables:
+            if _has_table(call.sandbox, table):
+                statement = f"DELETE FROM {table} WHERE project = ? AND location = ? AND repository = ? AND image = ?{condition}"  # noqa: S608 - fixed names
+                connection.execute(statement, (*key, *values))
+
+
+def _gone(call: Call) -> Answer:
+    prefix = f"{call.project}/locations/{call.names['location']}/operations/"
+    return operations.begin(call.sandbox, prefix, _METADATA, response=_EMPTY)
+
+
+def delete_package(call: Call) -> Answer:
+    """Answer DeletePackage."""
+    call.check("artifactregistry.packages.delete", name_of(call))
+    found(call)
+    _one(_packages(call), f"{name_of(call)}/packages/{call.names['package']}")
+    _drop(call, "")
+    return _gone(call)
+
+
+def _check_untagged(call: Call, digest: str) -> None:
+    """Refuse a version that is there and has tags, unless the call forces it."""
+    version = _one(_versions(call), f"{name_of(call)}/packages/{call.names['package']}/versions/{digest}")
+    if version.get("relatedTags") and not call.query.get("force", False):
+        raise errors.FailedPrecondition(f"Version {version['name']} is tagged. Delete its tags first, or use force.")
+
+
+def delete_version(call: Call) -> Answer:
+    """Answer DeleteVersion."""
+    call.check("artifactregistry.versions.delete", name_of(call))
+    found(call)
+    _check_untagged(call, call.names["digest"])
+    _drop(call, "digest", call.names["digest"])
+    return _gone(call)
+
+
+def delete_versions(call: Call) -> Answer:
+    """Answer BatchDeleteVersions."""
+    call.check("artifactregistry.versions.delete", name_of(call))
+    found(call)
+    names = call.body.get("names", [])
+    if not 1 <= len(names) <= 10000:
+        raise errors.InvalidArgument("Between 1 and 10000 versions can be deleted at once.")
+    digests = [name.rpartition("/")[2] for name in names]
+    for digest in digests:
+        _check_untagged(call, digest)
+    if not call.body.get("validateOnly", False):
+        for digest in digests:
+            _drop(call, "digest", digest)
+    return _gone(call)
+
+
+def delete_tag(call: Call) -> Answer:
+    """Answer DeleteTag; unlike the others it is done at once."""
+    call.check("artifactregistry.tags.delete", name_of(call))
+    found(call)
+    _one(_tags(call), f"{name_of(call)}/packages/{call.names['package']}/tags/{call.names['tag']}")
+    _drop(call, "tag", call.names["tag"])
+    return {}

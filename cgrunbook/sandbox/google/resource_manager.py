@@ -46,6 +46,8 @@ _PROJECT = Message(
 _SEARCH = Message(
     "google.cloud.resourcemanager.v3.SearchProjectsResponse", {"projects": ListOf(_PROJECT), "nextPageToken": String()}
 )
+#: The Google Cloud organisation that the project is in; nothing of it is played.
+_PARENT = {"type": "organization", "id": "100000000001"}
 _ANY_QUERY = PAGE | {"query": String(), "filter": String(), "parent": String(), "showDeleted": Bool()}
 
 
@@ -95,7 +97,7 @@ def _v3(sandbox: Sandbox) -> dict[str, Any]:
     settings, made = sandbox.settings, created(sandbox)
     return {
         "name": f"projects/{settings.project_number}",
-        "parent": "organizations/100000000001",
+        "parent": f"organizations/{_PARENT['id']}",
         "projectId": settings.project_id,
         "state": "ACTIVE",
         "displayName": settings.project_id,
@@ -113,7 +115,7 @@ def _v1(sandbox: Sandbox) -> dict[str, Any]:
         "lifecycleState": "ACTIVE",
         "name": settings.project_id,
         "createTime": created(sandbox),
-        "parent": {"type": "organization", "id": "100000000001"},
+        "parent": _PARENT,
     }
 
 
@@ -125,6 +127,12 @@ def _get_v3(call: Call) -> Answer:
 def _get_v1(call: Call) -> Answer:
     call.check("resourcemanager.projects.get", _resource(call))
     return _v1(call.sandbox)
+
+
+def _ancestry(call: Call) -> Answer:
+    call.check("resourcemanager.projects.get", _resource(call))
+    ancestors = ({"type": "project", "id": call.sandbox.settings.project_id}, _PARENT)
+    return {"ancestor": [{"resourceId": ancestor} for ancestor in ancestors]}
 
 
 def _visible(call: Call, project: dict[str, Any], expression: str) -> list[dict[str, Any]]:
@@ -204,6 +212,19 @@ METHODS = (
     Method("CreateProject", "POST", "v3/projects", None),
     Method("UpdateProject", "PATCH", "v3/projects/{resource}", None),
     Method("DeleteProject", "DELETE", "v3/projects/{resource}", None),
+    Method("MoveProject", "POST", "v3/projects/{resource}:move", None),
+    Method("UndeleteProject", "POST", "v3/projects/{resource}:undelete", None),
+    Method("GetOperation", "GET", "v3/operations/{operation}", None),
+    *(
+        Method(f"{verb}Settings", method, f"v3/projects/{{resource}}/settings{rest}", None)
+        for verb, method, rest in (
+            ("List", "GET", ""),
+            ("Get", "GET", "/{setting}"),
+            ("Update", "PATCH", "/{setting}"),
+            ("Clear", "POST", "/{setting}:clear"),
+        )
+    ),
+    Method("GetEffectiveSettings", "GET", "v3/projects/{resource}/effectiveSettings/{setting}", None),
     Method("projects.get", "GET", "v1/projects/{resource}", _get_v1),
     Method("projects.list", "GET", "v1/projects", _list_v1, query=_ANY_QUERY, partly="one project"),
     Method(
@@ -225,7 +246,20 @@ METHODS = (
     Method(
         "projects.testIamPermissions", "POST", "v1/projects/{resource}:testIamPermissions", _test, body=TEST_PERMISSIONS
     ),
-    Method("projects.getAncestry", "POST", "v1/projects/{resource}:getAncestry", None),
+    Method("projects.getAncestry", "POST", "v1/projects/{resource}:getAncestry", _ancestry),
+    Method("operations.get", "GET", "v1/operations/{operation}", None),
+    *(
+        Method(f"projects.{name}", "POST", f"v1/projects/{{resource}}:{name}", None)
+        for name in (
+            "undelete",
+            "getOrgPolicy",
+            "setOrgPolicy",
+            "clearOrgPolicy",
+            "listOrgPolicies",
+            "getEffectiveOrgPolicy",
+            "listAvailableOrgPolicyConstraints",
+        )
+    ),
     Method("projects.create", "POST", "v1/projects", None),
     Method("projects.update", "PUT", "v1/projects/{resource}", None),
     Method("projects.delete", "DELETE", "v1/projects/{resource}", None),

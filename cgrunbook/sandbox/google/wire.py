@@ -24,7 +24,7 @@ MAX_BODY_BYTES = 10 * 1024 * 1024
 _MAX_PATH_BYTES = 8192
 _MAX_JSON_DEPTH = 100
 #: Path variables that hold a digest.
-_MAY_HAVE_COLONS = frozenset({"image", "digest"})
+_MAY_HAVE_COLONS = frozenset({"image", "digest", "file"})
 
 #: Parameters that every Google API takes (https://cloud.google.com/apis/docs/system-parameters).
 _SYSTEM_NAMES = (

@@ -1,0 +1,171 @@
+"""What the sandbox plays of each service, method by method: the table in docs/sandbox.md, and what tests hold it to.
+
+Knows the services' tables of methods and, of the registries and Chainguard's platform, their end points. Plays nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from cgrunbook.sandbox import context
+from cgrunbook.sandbox.google.wire import Method
+
+State = Literal["yes", "partly", "not"]
+_GOOGLE = {
+    context.ARTIFACT_REGISTRY: "artifact_registry",
+    context.SECRET_MANAGER: "secret_manager",
+    context.SERVICE_USAGE: "service_usage",
+    context.RESOURCE_MANAGER: "resource_manager",
+    context.CLOUD_BILLING: "cloud_billing",
+}
+#: Stands for each location's docker host.
+DOCKER_HOSTS = context.docker_host_name("LOCATION")
+
+
+@dataclass(frozen=True)
+class Played:
+    """One method or end point of a service that the sandbox plays.
+
+    Attributes:
+        host: The service's real host name.
+        name: What the service's own reference calls it.
+        verb: The HTTP method.
+        path: The path, variables in braces.
+        state: Whether it is played: "yes", "partly", "not".
+        missing: What is missing where it is "partly".
+    """
+
+    host: str
+    name: str
+    verb: str
+    path: str
+    state: State
+    missing: str = ""
+
+
+def methods_of(host: str) -> tuple[Method, ...]:
+    """Return the table of methods of one of Google's services.
+
+    Args:
+        host: Its real host name.
+    """
+    module = importlib.import_module(f"cgrunbook.sandbox.google.{_GOOGLE[host]}")
+    methods: tuple[Method, ...] = module.METHODS
+    return methods
+
+
+def google() -> list[Played]:
+    """Return every method of Google's services that the sandbox knows, in the order of its tables."""
+    return [
+        Played(
+            host,
+            method.rpc,
+            method.verb,
+            f"/{method.template}",
+            "not" if method.handler is None else "partly" if method.partly else "yes",
+            method.partly,
+        )
+        for host in _GOOGLE
+        for method in methods_of(host)
+    ]
+
+
+def _registry(host: str, *, catalog: State, referrers: str, tags: str) -> list[Played]:
+    name = "{name}"
+    one = f"/v2/{name}"
+    return [
+        Played(host, "API version check (end-1)", "GET", "/v2/", "yes"),
+        Played(host, "Pull a blob (end-2)", "GET", f"{one}/blobs/{{digest}}", "yes"),
+        Played(host, "Ask for a blob (end-2)", "HEAD", f"{one}/blobs/{{digest}}", "yes"),
+        Played(host, "Pull a manifest (end-3)", "GET", f"{one}/manifests/{{reference}}", "yes"),
+        Played(host, "Ask for a manifest (end-3)", "HEAD", f"{one}/manifests/{{reference}}", "yes"),
+        Played(host, "Push a blob (end-4a)", "POST", f"{one}/blobs/uploads/", "not"),
+        Played(host, "Push a manifest (end-7)", "PUT", f"{one}/manifests/{{reference}}", "not"),
+        Played(host, "List tags (end-8)", "GET", f"{one}/tags/list", "partly" if tags else "yes", tags),
+        Played(host, "Delete a manifest (end-9)", "DELETE", f"{one}/manifests/{{reference}}", "not"),
+        Played(host, "Delete a blob (end-10)", "DELETE", f"{one}/blobs/{{digest}}", "not"),
+        Played(
+            host,
+            "List referrers (end-12)",
+            "GET",
+            f"{one}/referrers/{{digest}}",
+            "partly" if referrers else "yes",
+            referrers,
+        ),
+        Played(host, "List repositories (Docker's catalog)", "GET", "/v2/_catalog", catalog),
+    ]
+
+
+def others() -> list[Played]:
+    """Return the end points of the registries and of Chainguard's platform."""
+    console, blobs = context.CONSOLE_API, context.BLOB_HOST
+    platform = [
+        ("GET", "/ping/v1/ping", "ping"),
+        ("GET", "/auth/v1/ok", "who am I"),
+        ("POST", "/sts/exchange", "exchange a credential for an API token"),
+        ("GET", "/iam/v1/groups", "ListGroups"),
+        ("GET", "/iam/v1/roles", "ListRoles"),
+        ("GET", "/iam/v1/identities", "ListIdentities"),
+        ("POST", "/iam/v1/identities/{group}", "CreateIdentity"),
+        ("DELETE", "/iam/v1/identities/{id}", "DeleteIdentity"),
+        ("GET", "/iam/v1/rolebindings", "ListRoleBindings"),
+        ("POST", "/iam/v1/rolebindings/{group}", "CreateRoleBinding"),
+        ("GET", "/registry/v1/repos", "ListRepos"),
+        ("GET", "/registry/v1/tags", "ListTags"),
+    ]
+    absent = [
+        ("POST", "/iam/v1/groups", "CreateGroup"),
+        ("POST", "/iam/v1/roles", "CreateRole"),
+        ("POST", "/registry/v1/repos", "CreateRepo"),
+        ("GET", "/iam/v2/groups", "ListGroups (v2), and all else of v2"),
+    ]
+    partly = {
+        "/sts/exchange": "for the trainee and for identities made here; played on console-api, not on issuer.enforce.dev",
+        "/iam/v1/identities/{group}": "static identities (pull tokens) only",
+    }
+    return [
+        Played(context.CGR_DEV, "Token", "GET", "/token", "yes"),
+        *_registry(context.CGR_DEV, catalog="yes", referrers="", tags=""),
+        Played(blobs, "Blob by a signed link", "GET", "/chainguard-images-prod/{digest}", "yes"),
+        Played(DOCKER_HOSTS, "Token", "GET", "/v2/token", "yes"),
+        Played(DOCKER_HOSTS, "Token (OAuth2)", "POST", "/v2/token", "yes"),
+        *_registry(
+            DOCKER_HOSTS,
+            catalog="not",
+            referrers="whether the real service passes these through is not known; the sandbox does",
+            tags="those of the upstream, kept for an hour; what the real service lists is not documented",
+        ),
+        *(
+            Played(console, name, verb, path, "partly" if path in partly else "yes", partly.get(path, ""))
+            for verb, path, name in platform
+        ),
+        *(Played(console, name, verb, path, "not") for verb, path, name in absent),
+    ]
+
+
+_WORDS = {"yes": "yes", "partly": "partly", "not": "no"}
+
+
+def markdown() -> str:
+    """Return the tables of docs/sandbox.md: a heading and a table a host, with a sum on top."""
+    everything = google() + others()
+    count = {state: sum(one.state == state for one in everything) for state in ("yes", "partly", "not")}
+    told = [
+        f"{len(everything)} methods and end points: {count['yes']} played, {count['partly']} partly, {count['not']} not.",
+        "",
+    ]
+    for host in dict.fromkeys(one.host for one in everything):
+        told += [f"### {host}", "", "| method | request | played | what is missing |", "|---|---|---|---|"]
+        told += _rows(one for one in everything if one.host == host)
+        told.append("")
+    return "\n".join(told)
+
+
+def _rows(methods: Iterable[Played]) -> list[str]:
+    return [
+        f"| {one.name} | `{one.verb} {one.path}` | {_WORDS[one.state]} | {one.missing or ''} |".replace("|  |", "| |")
+        for one in methods
+    ]

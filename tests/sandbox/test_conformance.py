@@ -1,0 +1,309 @@
+"""The table of methods in docs/sandbox.md is true: complete as the official clients know the services, and as answered."""
+
+from __future__ import annotations
+
+import base64
+import inspect
+import json
+import logging
+import re
+import subprocess
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from email.message import Message
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.cloud.artifactregistry_v1.services.artifact_registry.transports import rest_base as artifact_registry
+from google.cloud.resourcemanager_v3.services.projects.transports import rest_base as resource_manager
+from google.cloud.secretmanager_v1.services.secret_manager_service.transports import rest_base as secret_manager
+from google.cloud.service_usage_v1.services.service_usage.transports import rest_base as service_usage
+
+from cgrunbook.sandbox import conformance, context, process
+from cgrunbook.sandbox.conformance import Played
+from tests.sandbox.conftest import Api
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "sandbox.md"
+CLIENTS = {
+    context.ARTIFACT_REGISTRY: artifact_registry,
+    context.SECRET_MANAGER: secret_manager,
+    context.SERVICE_USAGE: service_usage,
+    context.RESOURCE_MANAGER: resource_manager,
+}
+DIGEST = "sha256:" + "a" * 64
+BLOB = "sha256:" + "b" * 64
+
+
+def of_clients() -> Iterator[tuple[str, str, str, str]]:
+    """Every method that Google's Python clients send over REST: host, name, verb, a path of its form."""
+    for host, module in CLIENTS.items():
+        for name, base in inspect.getmembers(module, inspect.isclass):
+            if not re.fullmatch(r"_Base\w+RestTransport", name):
+                continue
+            for rpc, method in inspect.getmembers(base, inspect.isclass):
+                for option in method._get_http_options() if hasattr(method, "_get_http_options") else ():
+                    path = re.sub(r"\{[\w.]+(?:=([^}]*))?\}", lambda variable: variable[1] or "*", option["uri"])
+                    path = path.replace("/*/*/services", "/projects/*/services")
+                    yield host, rpc.removeprefix("_Base"), option["method"].upper(), re.sub(r"\*+", "x", path)
+
+
+def test_no_method_of_the_official_clients_is_missing() -> None:
+    found = list(of_clients())
+    assert len(found) > 100
+    missing = []
+    for host, rpc, verb, path in found:
+        names = [
+            method.rpc.partition(" ")[0]
+            for method in conformance.methods_of(host)
+            if method.verb == verb and method.pattern().fullmatch(path)
+        ]
+        if rpc not in names:
+            missing.append((host, rpc, verb, path, names))
+    assert not missing
+
+
+def test_no_method_is_listed_twice() -> None:
+    everything = [(one.host, one.verb, one.path) for one in conformance.google() + conformance.others()]
+    assert len(everything) == len(set(everything))
+
+
+def test_the_document_holds_the_tables_of_the_code() -> None:
+    table = re.search(r"<!-- methods: .*?-->\n(.*?)<!-- /methods -->", DOCUMENT.read_text(), re.DOTALL)
+    assert table is not None
+    assert table[1] == conformance.markdown()
+
+
+def test_the_document_names_every_variable_of_a_shell(sandbox: process.Running) -> None:
+    text = DOCUMENT.read_text()
+    for name in process.environment(sandbox):
+        short = re.sub(r"^(CLOUDSDK_API_ENDPOINT_OVERRIDES)_", r"..._", name)
+        shorter = re.sub(r"_CUSTOM_ENDPOINT$", "_...", name)
+        assert any(f"`{one}`" in text for one in (name, short, shorter)), name
+
+
+def path_of(method: Played) -> str:
+    """A request for things that are there, with the digest and names of `prepared`."""
+    values = {
+        "project": context.PROJECT_ID, "resource": context.PROJECT_ID, "location": "us-central1", "repository": "one",
+        "secret": "one", "version": "1", "service": context.SECRET_MANAGER, "package": "chainguard%2Fgo", "tag": "latest",
+        "digest": DIGEST, "image": f"chainguard%2Fgo@{DIGEST}",
+    }  # fmt: skip
+    return re.sub(r"\{(\w+)\}", lambda variable: values.get(variable[1], "x"), method.path)
+
+
+def prepared(api: Api, method: Played) -> tuple[str, Any]:
+    """Put there what the method is about; return the path, with an operation's name in it, and the body."""
+    from cgrunbook.sandbox.registry import cache
+
+    api.enable(context.ARTIFACT_REGISTRY, context.SECRET_MANAGER, context.CLOUD_BILLING)
+    made = api.artifacts("POST", "/locations/us-central1/repositories?repositoryId=one", {"format": "DOCKER"})
+    if api.secrets("GET", "/secrets/one").status == 404:
+        api.add_secret("one")
+    api.sandbox.state.declare(cache.SCHEMA)
+    key = (context.PROJECT_ID, "us-central1", "one", "chainguard/go")
+    now = api.sandbox.clock.now().isoformat()
+    with api.sandbox.state.transaction() as rows:
+        rows.execute(
+            "INSERT OR IGNORE INTO cached_manifest VALUES (?,?,?,?,?,?,?,?,?)", (*key, DIGEST, "x/y", 8, now, b"{}")
+        )
+        if method.name in {"DeleteVersion", "BatchDeleteVersions"}:
+            rows.execute("DELETE FROM cached_tag")  # a version with tags is not deleted
+        else:
+            rows.execute("INSERT OR IGNORE INTO cached_tag VALUES (?,?,?,?,?,?,?)", (*key, "latest", DIGEST, now))
+    path = path_of(method)
+    if method.name == "GetOperation" and method.host == context.ARTIFACT_REGISTRY:
+        path = path.replace("operations/x", made.body["name"].partition("locations/us-central1/")[2])
+    elif method.name == "GetOperation":
+        api.services("POST", "/services/pubsub.googleapis.com:disable")
+        begun = api.services("POST", "/services/pubsub.googleapis.com:enable").body["name"]
+        path = path.replace("operations/x", begun)
+    bodies = {
+        "AddSecretVersion": {"payload": {"data": base64.b64encode(b"x").decode()}},
+        "CreateSecret": {"replication": {"automatic": {}}},
+        "CreateRepository": {"format": "DOCKER"},
+        "UpdateVPCSCConfig": {"vpcscPolicy": "ALLOW"},
+        "BatchEnableServices": {"serviceIds": [context.SECRET_MANAGER]},
+        "BatchDeleteVersions": {"names": [f"{path.rpartition(':')[0]}/{DIGEST}"]},
+    }
+    if ":setIamPolicy" in path:
+        mine = api.projects("POST", ":getIamPolicy", {}).body if method.host == context.RESOURCE_MANAGER else {}
+        bodies[method.name] = {"policy": mine}
+    queries = {
+        "CreateRepository": "?repositoryId=two",
+        "CreateSecret": "?secretId=two",
+        "BatchGetServices": f"?names=services/{context.SECRET_MANAGER}",
+        "UpdateSecret": "?updateMask=labels",
+    }
+    return path + queries.get(method.name, ""), bodies.get(
+        method.name, None if method.verb in {"GET", "DELETE"} else {}
+    )
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Api:
+    return Api(tmp_path_factory.mktemp("conformance"))
+
+
+def test_each_method_of_google_is_answered_as_the_table_says(shared: Api, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, logger="cgrunbook.sandbox")
+    wrong = []
+    for method in conformance.google():
+        path, body = prepared(shared, method)
+        caplog.clear()
+        answer = shared.call(method.verb, method.host, path, body)
+        if method.state == "not":
+            as_told = answer.status == 501 and answer.error["status"] == "UNIMPLEMENTED"
+            as_told = as_told and method.name.partition(" ")[0] in caplog.text
+        else:
+            as_told = answer.status == 200
+        if not as_told:
+            wrong.append((method, path, answer.status, answer.body))
+    assert not wrong
+
+
+@pytest.mark.parametrize(
+    ("host", "verb", "path"),
+    [
+        (context.ARTIFACT_REGISTRY, "GET", "/v1/projects/{}/locations/us-central1/operations"),
+        (context.ARTIFACT_REGISTRY, "DELETE", "/v1/projects/{}/locations/us-central1/operations/x"),
+        (context.SECRET_MANAGER, "PUT", "/v1/projects/{}/secrets/one"),
+        (context.SECRET_MANAGER, "GET", "/v2/projects/{}/secrets"),
+        (context.SERVICE_USAGE, "POST", "/v1/projects/{}/services/x:generateServiceIdentity"),
+        (context.RESOURCE_MANAGER, "GET", "/v2/projects/{}"),
+    ],
+)
+def test_what_is_no_method_of_a_service_is_not_found(shared: Api, host: str, verb: str, path: str) -> None:
+    answer = shared.call(verb, host, path.format(context.PROJECT_ID))
+    assert (answer.status, answer.error["status"]) == (404, "NOT_FOUND")
+
+
+# --- the registries and Chainguard's platform, in a process, since they ask each other ----------------------------------
+
+
+class NotFollowed(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+OPENER = urllib.request.build_opener(NotFollowed)
+
+
+def ask(address: str, verb: str, path: str, *, body: Any = None, **headers: str) -> tuple[int, bytes, Message]:
+    data = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(f"http://{address}{path}", method=verb, data=data, headers=headers)
+    try:
+        with OPENER.open(request, timeout=30) as answer:
+            return answer.status, answer.read(), answer.headers
+    except urllib.error.HTTPError as refused:
+        with refused:
+            return refused.code, refused.read(), refused.headers
+
+
+class Others:
+    """A sandbox with one remote repository; knows who may ask each host for what."""
+
+    def __init__(self, running: process.Running) -> None:
+        self.running = running
+        self.operator = running.access_token_file.read_text()
+        project = f"/v1/projects/{running.project_id}"
+        self._google(context.SERVICE_USAGE, f"{project}/services/{context.ARTIFACT_REGISTRY}:enable", {})
+        remote = {"format": "DOCKER", "mode": "REMOTE_REPOSITORY"}
+        remote["remoteRepositoryConfig"] = {"commonRepository": {"uri": "https://cgr.dev"}}  # type: ignore[assignment]
+        here = f"{project}/locations/us-central1/repositories?repositoryId=one"
+        self._google(context.ARTIFACT_REGISTRY, here, remote)
+        scope = "repository:chainguard/go:pull"
+        address = running.hosts[context.CGR_DEV]
+        self.pull = json.loads(ask(address, "GET", f"/token?service=cgr.dev&scope={scope}")[1])["token"]
+        self.blob, self.digest = self._of_the_image(address)
+        self.chainguard = self._logged_in("https://console-api.enforce.dev")
+        catalog = base64.b64encode(f"_token:{self._logged_in('cgr.dev')}".encode()).decode()
+        listing = "/token?service=cgr.dev&scope=registry:catalog:*"
+        self.catalog = json.loads(ask(address, "GET", listing, Authorization=f"Basic {catalog}")[1])["token"]
+
+    def _logged_in(self, audience: str) -> str:
+        command = [str(self.running.bin / "chainctl"), "auth", "token", "--audience", audience]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    def _google(self, host: str, path: str, body: Any) -> None:
+        status, answer, _ = ask(
+            self.running.hosts[host], "POST", path, body=body, Authorization=f"Bearer {self.operator}"
+        )
+        assert status == 200, answer
+
+    def _of_the_image(self, address: str) -> tuple[str, str]:
+        def get(reference: str) -> tuple[dict[str, Any], Message]:
+            accept = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json"
+            path = f"/v2/chainguard/go/manifests/{reference}"
+            status, body, headers = ask(address, "GET", path, Authorization=f"Bearer {self.pull}", Accept=accept)
+            assert status == 200, body
+            return json.loads(body), headers
+
+        index, _ = get("latest")
+        digest = index["manifests"][0]["digest"]
+        return get(digest)[0]["config"]["digest"], digest
+
+    def ask(self, one: Played) -> tuple[int, bytes]:
+        docker = one.host == conformance.DOCKER_HOSTS
+        host = context.docker_host_name("us-central1") if docker else one.host
+        name = f"{self.running.project_id}/one/chainguard/go" if docker else "chainguard/go"
+        path = one.path.replace("{name}", name).replace("{reference}", "latest")
+        path = path.replace("{digest}", self.blob if "blob" in one.name.lower() else self.digest)
+        address = self.running.hosts[host]
+        if one.host == context.BLOB_HOST:
+            blobs = f"/v2/chainguard/go/blobs/{self.blob}"
+            told = ask(self.running.hosts[context.CGR_DEV], "GET", blobs, Authorization=f"Bearer {self.pull}")[2]
+            path = told["Location"].partition(address)[2]
+        token = self.operator if docker else self.pull
+        if "_catalog" in path and not docker:
+            token = self.catalog
+        if "{" in path:
+            path = re.sub(r"\{\w+\}", "x", path)
+        headers = {"Authorization": f"Bearer {token}", "Accept": "*/*, application/vnd.oci.image.index.v1+json"}
+        if path.endswith("/token"):
+            basic = base64.b64encode(f"oauth2accesstoken:{self.operator}".encode()).decode()
+            headers["Authorization"] = f"Basic {basic}"
+            if not docker:
+                del headers["Authorization"]
+                path += "?service=cgr.dev&scope=repository:chainguard/go:pull"
+        form = {"grant_type": "password", "username": "oauth2accesstoken", "password": self.operator, "service": host}
+        posted = urllib.parse.urlencode(form).encode() if one.name == "Token (OAuth2)" else None
+        status, body, _ = ask(address, one.verb, path, body=posted, **headers)
+        return status, body
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Others]:
+    home = tmp_path_factory.mktemp("others") / "home"
+    running = process.start(home, iam_delay=0.0, agent_delay=0.0)
+    yield Others(running)
+    process.stop(home)
+
+
+def test_each_end_point_of_the_registries_is_answered_as_the_table_says(played: Others) -> None:
+    wrong = []
+    for one in conformance.others():
+        if one.host == context.CONSOLE_API:
+            continue
+        status, body = played.ask(one)
+        as_told = 400 <= status < 500 if one.state == "not" else status in {200, 307}
+        if not as_told:
+            wrong.append((one, status, body[:200]))
+    assert not wrong
+
+
+def test_each_end_point_of_chainguards_platform_is_answered_as_the_table_says(played: Others) -> None:
+    wrong = []
+    for one in conformance.others():
+        if one.host != context.CONSOLE_API:
+            continue
+        path = re.sub(r"\{\w+\}", "0" * 40, one.path)
+        address = played.running.hosts[context.CONSOLE_API]
+        login = {"Authorization": f"Bearer {played.chainguard}"}
+        status, body, _ = ask(address, one.verb, path, body={} if one.verb == "POST" else None, **login)
+        unknown = b"Method Not Allowed" in body or b'"Not Found"' in body
+        if unknown != (one.state == "not") or b"a valid token" in body:
+            wrong.append((one, status, body[:200]))
+    assert not wrong
