@@ -80,7 +80,7 @@ def test_a_whole_run_killed_with_its_kernel_leaves_readable_files_and_is_finishe
             text=True,
             start_new_session=True,
         )
-        wait_for(lambda: any(line.event == "intent" for line in read_lines(folder / "journal.jsonl")), run)
+        wait_for_intent(folder, run)
         time.sleep(moments.uniform(0.0, _LATEST_KILL_SECONDS))
         kill_all(run)
         for path in folder.glob("*.ipynb"):
@@ -94,8 +94,8 @@ def test_a_whole_run_killed_with_its_kernel_leaves_readable_files_and_is_finishe
     assert state_of(book.cloud) == UNDISTURBED_03
 
 
-def wait_for(condition, process: subprocess.Popen[str]) -> None:
-    while process.poll() is None and not condition():
+def wait_for_intent(folder: Path, process: subprocess.Popen[str]) -> None:
+    while process.poll() is None and not any(line.event == "intent" for line in read_lines(folder / "journal.jsonl")):
         time.sleep(0.02)
 
 
