@@ -38,11 +38,47 @@ class Answer(Enum):
     APPROVE_REST = "Approved with the rest"
 
 
+# Seconds in which a new question takes no click: a second click meant for the one before must not answer it.
+_SETTLE_SECONDS = 0.4
+
+
+class Panel:
+    """Where a notebook's questions are asked, one after the other, in one widget.
+
+    A page that was reloaded while the kernel waited hears nothing more of the cells that run: what they display is
+    lost. But it still has this widget, and so it can be asked the next question and told what came of the last.
+    """
+
+    def __init__(self) -> None:
+        self._log = ipywidgets.HTML()
+        self._cards: list[str] = []
+        self.widget: Any = ipywidgets.VBox([self._log])
+        self.widget.add_class("cgrunbook-panel")
+
+    def ask(self, question: Question, number: int, card: str) -> None:
+        """Put a question.
+
+        Args:
+            question: its buttons.
+            number: the step's place in the notebook, by which the card of the plan knows the panel as its own.
+            card: the plan as HTML, for a page that has no other card.
+        """
+        self._draw(f"cgrunbook-log-{number}", [*self._cards, card])
+        self._cards = []
+        self.widget.children = [self._log, question.widget]
+
+    def tell(self, card: str) -> None:
+        """Say what came of a step."""
+        self._cards.append(card)
+        self._draw("", self._cards)
+        self.widget.children = [self._log]
+
+    def _draw(self, css: str, cards: list[str]) -> None:
+        self._log.value = f'<div class="cgrunbook-log {css}">{"".join(cards)}</div>'
+
+
 class Question:
     """One question, answered once: a second click, on another tab too, finds it answered and does nothing.
-
-    The widget outlives the answer. A page that was reloaded while the kernel waited has nothing else on which what came
-    of it could be shown.
 
     Args:
         commands: what the Copy button copies; without any there is none.
@@ -64,6 +100,7 @@ class Question:
             )
         for answer, button in self.buttons.items():
             button.on_click(lambda _, answer=answer: self.answer(answer))
+        self._loop.call_later(_SETTLE_SECONDS, self._open)
         self._said = ipywidgets.HTML()
         row = [*self.buttons.values(), *([copy_button(commands)] if commands else [])]
         self.widget: Any = ipywidgets.VBox(
@@ -72,12 +109,17 @@ class Question:
         self.widget.add_class("cgrunbook-question")
 
     def answer(self, answer: Answer) -> None:
-        """Take the first answer."""
-        if self._answer.done():
-            return  # also when the wait was interrupted
+        """Take the first answer; ipywidgets hands on the clicks on a disabled button too."""
+        if self._answer.done() or self.buttons[answer].disabled:
+            return
         self._answer.set_result(answer)
         # After the step has been set going: what is shown can wait, what was asked for should not.
         self._loop.call_soon(self._close, f"{answer.value}.")
+
+    def _open(self) -> None:
+        if not self._answer.done():
+            for button in self.buttons.values():
+                button.disabled = False
 
     async def wait(self) -> Answer:
         """Wait for the answer."""
@@ -87,14 +129,10 @@ class Question:
             self._close("Interrupted: nothing was approved.")
             raise
 
-    def say(self, html: str) -> None:
-        """Show what came of it, in place of the buttons."""
-        self._said.value = html
-
     def _close(self, said: str) -> None:
         for button in self.buttons.values():
             button.disabled = True
-        self.say(f'<p role="status" style="margin:0 0 4px 18px">{escape(said)}</p>')
+        self._said.value = f'<p role="status" style="margin:0 0 4px 18px">{escape(said)}</p>'
 
 
 def copy_button(commands: Sequence[str]) -> Any:
@@ -115,7 +153,11 @@ def copy_button(commands: Sequence[str]) -> Any:
 
 def _button(label: str, css: str, tooltip: str, style: str = "") -> Any:
     button = ipywidgets.Button(
-        description=label, tooltip=tooltip, button_style=style, layout={"width": "auto", "min_width": "90px"}
+        description=label,
+        tooltip=tooltip,
+        button_style=style,
+        disabled=True,
+        layout={"width": "auto", "min_width": "90px"},
     )
     button.add_class(css)
     return button

@@ -46,17 +46,33 @@ _CODE = "font-family:monospace;white-space:pre-wrap;overflow-wrap:anywhere;"
 _QUIET = "opacity:0.75;"
 
 _WAITING = "Waiting for your approval. Nothing has been changed yet."
-_AGAIN = "To be asked, run this cell again."
 
-# A notebook opened without the kernel that made a widget shows an error in the widget's place. In JupyterLab, for who
-# trusts the notebook, these two rules take that error away, and while the widget lives what the card says for the other
-# case. Everywhere else they are stripped or mean nothing, and all of the card is shown.
-_HIDE_DEAD_WIDGETS = (
-    '<style class="cgrunbook-live">.jp-OutputArea-child:has(.cgrunbook-live) + .jp-OutputArea-child '
-    ".jp-OutputArea-output.jupyter-widgets:not(:has(*)),"
-    ".jp-OutputArea-child:has(+ .jp-OutputArea-child .jupyter-widgets *) .cgrunbook-without-widget"
-    "{display:none}</style>"
+# In JupyterLab these rules tie a card to the widget in the output below it; everywhere else they are stripped or mean
+# nothing, and all of the card is shown.
+_OUTPUT = ".jp-OutputArea-child"
+_LIVE_RULES = (
+    # A widget whose kernel is gone shows an error in its place: the card says what to do instead.
+    f"{_OUTPUT}:has(.cgrunbook-live) + {_OUTPUT} .jp-OutputArea-output.jupyter-widgets:not(:has(*)),"
+    # While the widget lives, what the card says for the other case is of no use.
+    f"{_OUTPUT}:has(+ {_OUTPUT} .jupyter-widgets *) .cgrunbook-without-widget{{display:none}}"
 )
+_AGAIN = "To be asked, interrupt the kernel if it is busy, and run this cell again."
+
+
+def _panel_rules(number: int) -> str:
+    """Let a plan's card and the panel below it say everything once, on a page that was reloaded meanwhile too."""
+    return (
+        # The panel repeats the plan for a page that did not get the card.
+        f"{_OUTPUT}:has(.cgrunbook-plan-{number}) + {_OUTPUT} .cgrunbook-log-{number},"
+        ".cgrunbook-log .cgrunbook-without-widget,"
+        # The panel has gone on, and this page did not hear that the card was replaced.
+        f"{_OUTPUT}:has(+ {_OUTPUT} .cgrunbook-log:not(.cgrunbook-log-{number})) .cgrunbook-plan-{number}"
+        "{display:none}"
+    )
+
+
+def _style(rules: str) -> str:
+    return f'<style class="cgrunbook-live">{rules}</style>'
 
 
 def mimebundle(html: str, text: str) -> dict[str, str]:
@@ -97,7 +113,7 @@ def result_card(result: Result) -> dict[str, str]:
     return mimebundle(_frame(html, _COLOURS[outcome]), "\n".join(text))
 
 
-def plan_card(step: Step, plan: Plan, *, console: str = "") -> dict[str, str]:
+def plan_card(step: Step, plan: Plan, *, number: int = 0, console: str = "") -> dict[str, str]:
     """What a step would change, shown before it is asked whether it may.
 
     It stays in a notebook that is saved meanwhile, so it says what to do where its buttons are gone.
@@ -105,11 +121,11 @@ def plan_card(step: Step, plan: Plan, *, console: str = "") -> dict[str, str]:
     Args:
         step: what asks.
         plan: what it would change.
+        number: the step's place in the notebook, by which the card knows its panel.
         console: the page of Google Cloud's console; "" for none.
     """
     colour = _COLOURS[Outcome.PLANNED]
     html = [
-        _HIDE_DEAD_WIDGETS,
         _head("?", f"to be {plan.outcome.value}", step.title, "", colour),
         f'<p style="margin:4px 0">{escape(step.why)}</p>',
     ]
@@ -122,7 +138,8 @@ def plan_card(step: Step, plan: Plan, *, console: str = "") -> dict[str, str]:
     text = [f"? to be {plan.outcome.value}: {step.title}", *(f"  {line}" for line in _changes_text(plan.changes))]
     text += [f"  Note: {note}" for note in plan.notes]
     text.append(f"  {_WAITING} {_AGAIN}")
-    return mimebundle(_frame(html, colour), "\n".join(text))
+    style = _style(_LIVE_RULES + _panel_rules(number))
+    return mimebundle(f'<div class="cgrunbook-plan-{number}">{style}{_frame(html, colour)}</div>', "\n".join(text))
 
 
 def working_card(step: Step, state: Progress | Wait | None, pace: str = "") -> dict[str, str]:
@@ -204,7 +221,7 @@ def _values_card(
     )
     html = _frame(
         [
-            _HIDE_DEAD_WIDGETS if form else "",
+            _style(_LIVE_RULES) if form else "",
             _head("▸", notebook, sentence, "", colour),
             f'<table class="{"cgrunbook-without-widget" if form else ""}" style="{_TABLE}">{rows}</table>',
         ],

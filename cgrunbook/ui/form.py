@@ -10,11 +10,13 @@ from html import escape
 from typing import Any
 
 import ipywidgets
+from IPython import get_ipython
 
 from cgrunbook import parameters
 from cgrunbook.errors import ParameterError
 from cgrunbook.parameters import Parameters
 from cgrunbook.redaction import redact
+from cgrunbook.ui.acknowledgement import acknowledge_widgets
 from cgrunbook.ui.values import Source, Value, names_in
 
 # What a person decides at first; everything else is folded away until it is wanted.
@@ -180,6 +182,8 @@ class Form:
         on_use: Callable[[dict[str, Any]], None],
         on_target: Callable[[str], Mapping[str, Value]] = lambda _: {},
     ) -> None:
+        shell = get_ipython()
+        acknowledge_widgets(getattr(shell, "kernel", None))
         self._rules = rules
         self._on_use = on_use
         self._on_target = on_target

@@ -24,7 +24,7 @@ from cgrunbook.ui.pace import Pace
 from cgrunbook.ui.values import Source, Value
 
 if TYPE_CHECKING:
-    from cgrunbook.ui.approval import Question
+    from cgrunbook.ui.approval import Panel
     from cgrunbook.ui.form import Form
 
 # Seconds between two redraws of the working card: five a second are smooth and flood nothing.
@@ -74,7 +74,7 @@ class LiveFace:
         self._loop = asyncio.get_running_loop()
         self._output = CellOutput()
         self._book: Runbook | None = None
-        self._question: Question | None = None
+        self._panel: Panel | None = None
         self._approve_rest = False
         self._pace = Pace()
         self._drawn = 0.0
@@ -90,16 +90,20 @@ class LiveFace:
 
     async def approve(self, number: int, step: Step, plan: Plan) -> bool:
         """Show the plan and await the click; a deletion is asked for even when the rest was approved."""
-        from cgrunbook.ui.approval import Answer, Question
+        from cgrunbook.ui.approval import Answer, Panel, Question
 
         if self._approve_rest and plan.outcome is not Outcome.DELETED:
             self._redraw(number, step, None)
             return True
         self._cancel_redraw()
         console = self._book.console(step) if self._book else ""
-        question = self._question = Question(plan.commands, rest=plan.outcome is not Outcome.DELETED)
-        self._output.draw(cards.plan_card(step, plan, console=console))
-        self._output.attach(question.widget, "Approve, Decline: buttons of a running notebook.")
+        question = Question(plan.commands, rest=plan.outcome is not Outcome.DELETED)
+        card = cards.plan_card(step, plan, number=number, console=console)
+        if self._panel is None:
+            self._panel = Panel()
+        self._panel.ask(question, number, card["text/html"])
+        self._output.draw(card)
+        self._output.attach(self._panel.widget, "Approve, Decline: buttons of a running notebook.")
         try:
             answer = await question.wait()
         except asyncio.CancelledError:
@@ -127,9 +131,8 @@ class LiveFace:
         self._ended = result.number
         card = cards.result_card(result)
         self._output.settle(card)
-        if self._question is not None:
-            self._question.say(card["text/html"])
-            self._question = None
+        if self._panel is not None:
+            self._panel.tell(card["text/html"])
 
     def _draw_approved(self, number: int, step: Step) -> None:
         if number > self._ended:
