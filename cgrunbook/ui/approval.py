@@ -13,21 +13,8 @@ from typing import Any
 
 import ipywidgets
 
-from cgrunbook.redaction import redact
 from cgrunbook.ui.interrupts import interruptible
-
-# navigator.clipboard is there on https and on localhost only; elsewhere the browser's older way is tried.
-_COPY = """
-const button = this, text = button.dataset.text, label = button.dataset.label;
-const say = (said) => { button.textContent = said; setTimeout(() => { button.textContent = label; }, 2000); };
-const byHand = () => {
-  const area = document.createElement('textarea');
-  area.value = text; document.body.append(area); area.select();
-  const done = document.execCommand('copy');
-  area.remove(); button.focus(); say(done ? 'Copied' : 'Could not copy');
-};
-if (navigator.clipboard) { navigator.clipboard.writeText(text).then(() => say('Copied'), byHand); } else { byHand(); }
-"""
+from cgrunbook.ui.page import copy_button, reveal
 
 
 class Answer(Enum):
@@ -101,7 +88,7 @@ class Question:
         for answer, button in self.buttons.items():
             button.on_click(lambda _, answer=answer: self.answer(answer))
         self._loop.call_later(_SETTLE_SECONDS, self._open)
-        self._said = ipywidgets.HTML()
+        self._said = ipywidgets.HTML(reveal())
         row = [*self.buttons.values(), *([copy_button(commands)] if commands else [])]
         self.widget: Any = ipywidgets.VBox(
             [ipywidgets.HBox(row, layout={"flex_flow": "row wrap", "padding": "2px 0 6px 16px"}), self._said]
@@ -133,22 +120,6 @@ class Question:
         for button in self.buttons.values():
             button.disabled = True
         self._said.value = f'<p role="status" style="margin:0 0 4px 18px">{escape(said)}</p>'
-
-
-def copy_button(commands: Sequence[str]) -> Any:
-    """A button that copies commands to the clipboard.
-
-    ipywidgets' Button tells only the kernel, which has no clipboard; its HTML widget keeps the markup as it is written.
-    """
-    text, label = escape(redact("\n".join(commands) + "\n")), "Copy commands"
-    widget = ipywidgets.HTML(
-        f'<button type="button" class="jupyter-widgets jupyter-button widget-button" style="width:auto;padding:0 12px" '
-        f'title="Copy the same as shell commands" data-label="{label}" data-text="{text}" onclick="{escape(_COPY)}">'
-        f"{label}</button>",
-        layout={"margin": "0 0 0 12px"},
-    )
-    widget.add_class("cgrunbook-copy")
-    return widget
 
 
 def _button(label: str, css: str, tooltip: str, style: str = "") -> Any:

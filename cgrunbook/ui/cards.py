@@ -376,5 +376,9 @@ def _commands_html(commands: Sequence[str]) -> str:
 
 
 def _guide_html(step: Step, console: str = "") -> str:
-    page = f' &#160;·&#160; <a href="{escape(console)}">in the console</a>' if console else ""
-    return f'<p style="margin:2px 0;{_QUIET}"><a href="{step.section.link}">the guide on this</a>{page}</p>'
+    page = f" &#160;·&#160; {_link(console, 'in the console')}" if console else ""
+    return f'<p style="margin:2px 0;{_QUIET}">{_link(step.section.link, "the guide on this")}{page}</p>'
+
+
+def _link(address: str, said: str) -> str:
+    return f'<a href="{escape(address)}" style="text-decoration:underline">{escape(said)}</a>'

@@ -17,6 +17,7 @@ from cgrunbook.errors import ParameterError
 from cgrunbook.parameters import Parameters
 from cgrunbook.redaction import redact
 from cgrunbook.ui.acknowledgement import acknowledge_widgets
+from cgrunbook.ui.page import reveal
 from cgrunbook.ui.values import Source, Value, names_in
 
 # What a person decides at first; everything else is folded away until it is wanted.
@@ -200,13 +201,14 @@ class Form:
         self.use.on_click(lambda _: self.confirm())
         self.status = ipywidgets.HTML(layout={"margin": "4px 0"})
         self.status.add_class("cgrunbook-status")
+        self._reveal = ipywidgets.HTML(layout={"height": "0", "margin": "0"})
         first = [self.fields[name].widget for name in names if name in _FIRST]
         self._folded = [name for name in names if name not in _FIRST]
         self._more = ipywidgets.Accordion(
             [ipywidgets.VBox([self.fields[name].widget for name in self._folded])], layout={"max_width": "660px"}
         )
         self.widget: Any = ipywidgets.VBox(
-            [*first, *([self._more] if self._folded else []), ipywidgets.HBox([self.use, self.status])],
+            [*first, *([self._more] if self._folded else []), ipywidgets.HBox([self.use, self.status]), self._reveal],
             layout={"padding": "6px 0 2px 0", "max_width": "680px"},
         )
         self.widget.add_class("cgrunbook-form")
@@ -233,6 +235,10 @@ class Form:
         self._validate()
         if not self.wrong:
             self._on_use(values)
+
+    def reveal(self) -> None:
+        """Bring the form into view as it is drawn: somebody has to look at it."""
+        self._reveal.value = reveal()
 
     def busy(self, said: str) -> None:
         """Take no confirmation for now, and say why."""

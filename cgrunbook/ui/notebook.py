@@ -220,17 +220,18 @@ class Opening:
         chosen, _ = self.form.values()
         why = ""
         if self.form.wrong:
-            why = "needs values that keep the rules: correct the form below and press “Use these values”"
+            why = "needs values that keep the rules: correct the form below and press 'Use these values'"
         elif self._saved is None:
-            why = "waits for you: look at the form below and press “Use these values”"
+            why = "waits for you: look at the form below and press 'Use these values'"
         if not why:
             # Drawn once, when it is known what the notebook works on.
             try:
                 return await self._begin(chosen, attached=False)
             except ParameterError as error:
-                why = "cannot work with these values: correct the form below and press “Use these values”"
+                why = "cannot work with these values: correct the form below and press 'Use these values'"
                 self.form.say(error.message, error=True)
         self._draw_waiting(why)
+        self.form.reveal()
         self._attach()
         while True:
             chosen = await self._confirmed()
