@@ -1,0 +1,210 @@
+"""The pull token's password is searched for, in all its spellings, wherever a run could have left it.
+
+All is executed at the highest verbosity that its libraries have. The sandbox's own database is the Secret Manager
+that is played, and may hold it; nothing else may.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from unittest.mock import patch
+from urllib.parse import quote
+
+import pytest
+
+from cgrunbook.cloud import Cloud
+from cgrunbook.headless import notebooks_folder
+from tests.misfortunes import ALL, Misfortune
+from tests.sandboxes import sandbox_home
+from tests.steps.performing import SECRET, open_book, perform, proof_of_03, steps_of_02, steps_of_03
+
+# Every logger of every Python process says all it can, on its standard error.
+_LOUD = """\
+import logging, sys
+logging.basicConfig(level=logging.DEBUG, stream=sys.stderr, force=True)
+for name in ("urllib3", "requests", "google", "google.auth", "httpx", "asyncio", "papermill", "traitlets"):
+    logging.getLogger(name).setLevel(logging.DEBUG)
+    logging.getLogger(name).propagate = True
+"""
+
+
+def spellings(password: str) -> list[bytes]:
+    """The forms in which it could be anywhere, its signature alone among them."""
+    found: set[str] = set()
+    for value in (password, password.rpartition(".")[2]):
+        found |= {value, quote(value, safe=""), json.dumps(value)[1:-1], value.encode().hex()}
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            for before in range(3):  # what stands before it decides how it comes out
+                encoded = encode(b"x" * before + value.encode()).decode()
+                found.add(encoded[4 if before else 0 : -4])
+    return [form.encode() for form in found]
+
+
+@contextmanager
+def watched_processes() -> Iterator[set[bytes]]:
+    """Collect the arguments and environments of all processes while the context lasts."""
+    seen: set[bytes] = set()
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.04):
+            for process in Path("/proc").glob("[0-9]*"):
+                for name in ("cmdline", "environ"):
+                    try:
+                        seen.add((process / name).read_bytes())
+                    except OSError:  # it has ended, or is another user's
+                        continue
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        thread.join()
+
+
+class Search:
+    """All that a run left behind, in one place."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.passwords: list[str] = []
+        self.said = b""
+        self.processes: set[bytes] = set()
+
+    def run(self, *words: str) -> int:
+        """Run a Python module and keep all it says."""
+        with watched_processes() as seen:
+            done = subprocess.run(
+                [sys.executable, "-m", *words], check=False, capture_output=True, cwd=self.root, timeout=120
+            )
+        self.said += done.stdout + done.stderr
+        self.processes |= seen
+        return done.returncode
+
+    def papermill(self, notebook: str, *parameters: str) -> int:
+        path = next(notebooks_folder().glob(f"{notebook}_*.ipynb"))
+        out = self.root / f"{notebook}-{len(list(self.root.glob('*.ipynb')))}.ipynb"
+        loud = ["--log-output", "--log-level", "DEBUG", "--kernel", "python3", "--no-progress-bar"]
+        return self.run("papermill", str(path), str(out), *loud, *parameters)
+
+    def knows(self, cloud: Cloud) -> None:
+        """Learn the passwords that there are."""
+        for version in cloud.secrets.versions(SECRET):
+            if version.state == "ENABLED":
+                self.passwords.append(cloud.secrets.access(SECRET, version.number).reveal().strip())
+
+    def found(self) -> list[str]:
+        """Where a password is that must not be there."""
+        passwords = [password for password in self.passwords if len(password) > 40]
+        assert passwords
+        forms = [form for password in passwords for form in spellings(password)]
+
+        def hit(data: bytes) -> bool:
+            return any(form in data for form in forms)
+
+        files = [
+            path
+            for path in self.root.rglob("*")
+            if path.is_file() and not path.is_symlink() and not path.name.startswith("state.db")
+        ]
+        assert any(path.name == "journal.jsonl" for path in files)
+        assert any(path.name == "requests.jsonl" for path in files)
+        assert any(b"papermill" in process or b"cgrunbook" in process for process in self.processes)
+        places = [str(path.relative_to(self.root)) for path in files if hit(path.read_bytes())]
+        if hit(self.said):
+            places.append("standard output or error")
+        if any(hit(process) for process in self.processes):
+            places.append("a process's arguments or environment")
+        return places
+
+
+@pytest.fixture
+def search(tmp_path: Path) -> Iterator[Search]:
+    loud = tmp_path / "loud"
+    loud.mkdir()
+    (loud / "sitecustomize.py").write_text(_LOUD)
+    verbose = {
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(loud), os.environ.get("PYTHONPATH")])),
+        "GOOGLE_SDK_PYTHON_LOGGING_SCOPE": "google",
+        "PYTHONASYNCIODEBUG": "1",
+    }
+    with patch.dict(os.environ, verbose), sandbox_home(tmp_path / "home"):
+        yield Search(tmp_path)
+
+
+def test_the_search_finds_what_it_searches_for(search: Search):
+    perform(open_book()[0], *steps_of_02(), *steps_of_03())
+    book, _ = open_book(folder=search.root)
+    search.knows(book.cloud)
+    perform(book, *steps_of_03())
+    search.processes.add(b"papermill")
+    assert search.found() == []
+    for number, form in enumerate(spellings(search.passwords[0])):
+        (search.root / f"leak-{number}").write_bytes(b"before " + form + b" after")
+    login = base64.b64encode(f"user-name:{search.passwords[0]}".encode())
+    (search.root / "leak-config.json").write_bytes(login)
+    assert len(search.found()) == len(spellings(search.passwords[0])) + 1
+
+
+def test_after_a_run_that_succeeds_the_password_is_nowhere(search: Search):
+    assert search.papermill("02") == 0
+    assert search.papermill("03") == 0
+    assert search.run("cgrunbook", "run", "04", "--json", "--output", str(search.root / "run")) == 0
+    search.knows(open_book()[0].cloud)
+    assert search.found() == []
+
+
+def test_after_the_command_made_the_token_the_password_is_nowhere(search: Search):
+    assert search.run("cgrunbook", "run", "02", "03", "--output", str(search.root / "run")) == 0
+    assert b"DEBUG" in search.said  # it was loud
+    search.knows(open_book()[0].cloud)
+    assert search.found() == []
+
+
+@pytest.mark.parametrize(
+    "misfortune",
+    [misfortune for misfortune in ALL if steps_of_03 in misfortune.before],
+    ids=lambda misfortune: misfortune.name.replace(" ", "-"),
+)
+def test_after_a_failure_that_has_to_do_with_the_password_it_is_nowhere(search: Search, misfortune: Misfortune):
+    perform(open_book()[0], *steps_of_02(), *steps_of_03())
+    search.knows(open_book()[0].cloud)
+    cloud = misfortune.prepare()
+    parameters = ["-y", "production_images: [no-such-image:latest]"] if misfortune.parameters else []
+    assert search.papermill("03", *parameters) != 0
+    misfortune.lifted(cloud)
+    search.knows(cloud)
+    assert search.found() == []
+
+
+def test_after_a_failure_between_making_and_storing_the_token_the_password_is_nowhere(search: Search):
+    """The answer that says where the token is stored never comes, with the password in the request that was sent."""
+    perform(open_book()[0], *steps_of_02(), *steps_of_03()[:-2])
+    breaking = search.root / "loud" / "sitecustomize.py"
+    breaking.write_text(
+        breaking.read_text()
+        + "import requests\nsend = requests.Session.send\n"
+        + "def broken(self, request, **more):\n"
+        + "    if ':addVersion' in request.url:\n"
+        + "        send(self, request, **more)\n"
+        + "        raise ValueError(request.body)\n"
+        + "    return send(self, request, **more)\n"
+        + "requests.Session.send = broken\n"
+    )
+    assert search.papermill("03") != 0
+    breaking.write_text(_LOUD)
+    cloud = open_book()[0].cloud
+    search.knows(cloud)
+    perform(open_book()[0], *steps_of_03(), proof_of_03())
+    search.knows(cloud)
+    assert search.found() == []
