@@ -412,31 +412,46 @@ def notebooks_copy(
     Nothing is ever overwritten: a file that is there already stays as it is and is named, and the exit code is then 1.
     """
     from cgrunbook.headless import notebooks_folder
+    from cgrunbook.lab import copy_notebooks
 
-    source = notebooks_folder()
-    in_the_way: list[Path] = []
-    for path in sorted(source.rglob("*.ipynb")):
-        if ".ipynb_checkpoints" in path.parts:
-            continue
-        target = destination / path.relative_to(source)
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with target.open("xb") as file:
-                file.write(path.read_bytes())
-        except FileExistsError:
-            in_the_way.append(target)
-        except OSError as error:
-            raise StepFailed(
-                f"{target} cannot be written: {error.strerror or error}.",
-                "Choose a folder that you may write, with room.",
-            ) from error
-        else:
-            typer.echo(str(target))
-    if in_the_way:
+    copied = copy_notebooks(notebooks_folder(), destination)
+    for path in copied.made:
+        typer.echo(str(path))
+    if copied.there:
         raise StepFailed(
-            "There already, and left as they are: " + ", ".join(map(str, in_the_way)),
+            "There already, and left as they are: " + ", ".join(map(str, copied.there)),
             "Give another folder, or move these away to get them anew.",
         )
+
+
+@app.command()
+def lab(
+    destination: Annotated[
+        Path,
+        typer.Argument(metavar="[DEST]", help="The folder to work in; made when it is not there.", show_default=True),
+    ] = Path("cgrunbook-notebooks"),
+    port: Annotated[
+        int | None,
+        typer.Option("--port", metavar="N", min=1, max=65535, help="Where it listens; the first free one from 8888."),
+    ] = None,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the address instead of opening it.")] = False,
+) -> None:
+    """Open the notebooks in JupyterLab, in a folder of yours.
+
+    Notebooks that are not in the folder yet are copied there; those that are stay as they are. It listens on this
+    machine only, and calls nobody. Ctrl-C ends it.
+    """
+    from cgrunbook import lab as jupyterlab
+    from cgrunbook.headless import notebooks_folder
+    from cgrunbook.sandbox import process
+
+    folder = destination.expanduser().absolute()
+    copied = jupyterlab.copy_notebooks(notebooks_folder(), folder)
+    typer.echo(f"{folder}: {len(copied.made)} notebooks copied, {len(copied.there)} were there already.")
+    jupyterlab.start(
+        jupyterlab.command(folder, port=port, browser=not no_browser),
+        jupyterlab.environment(folder, process.home()),
+    )
 
 
 @_sandbox.command("start")

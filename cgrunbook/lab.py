@@ -1,0 +1,113 @@
+"""JupyterLab on a folder with the notebooks: what is copied, and with which settings it is started.
+
+It knows JupyterLab's options. It does not know what is in the notebooks, and it changes nothing of the user's own
+settings, theme or extensions.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cgrunbook.errors import StepFailed
+
+FIRST = "00_start_here.ipynb"
+
+
+@dataclass(frozen=True)
+class Copied:
+    """What came of copying.
+
+    Args:
+        made: the files that were written.
+        there: those that were there already and were left as they are.
+    """
+
+    made: tuple[Path, ...]
+    there: tuple[Path, ...]
+
+
+def copy_notebooks(source: Path, destination: Path) -> Copied:
+    """Copy the notebooks, and never over a file that is there.
+
+    Args:
+        source: the folder that has them.
+        destination: the folder that gets them; made when it is not there.
+
+    Raises:
+        StepFailed: the destination cannot be written.
+    """
+    made: list[Path] = []
+    there: list[Path] = []
+    for path in sorted(source.rglob("*.ipynb")):
+        if ".ipynb_checkpoints" in path.parts:
+            continue
+        target = destination / path.relative_to(source)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with target.open("xb") as file:
+                made.append(target)
+                file.write(path.read_bytes())
+        except FileExistsError:
+            there.append(target)
+        except OSError as error:
+            if target in made:
+                with contextlib.suppress(OSError):  # the first error is the one to report
+                    target.unlink()  # half a notebook would be left as it is the next time
+            raise StepFailed(
+                f"{target} cannot be written: {error.strerror or error}.",
+                "Choose a folder that you may write, with room.",
+            ) from error
+    return Copied(tuple(made), tuple(there))
+
+
+def command(folder: Path, *, port: int | None = None, browser: bool = True) -> list[str]:
+    """The command that starts JupyterLab of this environment.
+
+    Args:
+        folder: what it shows, with the notebooks in it.
+        port: where it listens, on this machine only; None takes the first free one from 8888.
+        browser: whether it opens one.
+    """
+    options = {
+        "ServerApp.root_dir": str(folder),
+        "LabApp.default_url": f"/lab/tree/{FIRST}",
+        # Nothing calls out: no news feed, no look for a newer version, no list of extensions.
+        "LabApp.news_url": "None",
+        "LabApp.check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
+        "LabApp.extension_manager": "readonly",
+        **({"ServerApp.port": str(port), "ServerApp.port_retries": "0"} if port is not None else {}),
+    }
+    return [
+        *(sys.executable, "-m", "jupyterlab"),
+        *(f"--{name}={value}" for name, value in options.items()),
+        *(() if browser else ("--no-browser",)),
+        # JupyterLab asks root to say so; who started cgrunbook as root has.
+        *(("--allow-root",) if os.geteuid() == 0 else ()),
+    ]
+
+
+def environment(folder: Path, home: Path) -> dict[str, str]:
+    """The variables of its process.
+
+    The tabs of this folder are remembered in a place of their own, so that none of the user's other work is opened
+    beside the notebooks; all else is where the user has it.
+
+    Args:
+        folder: what it shows.
+        home: CGRUNBOOK_HOME.
+    """
+    name = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
+    return {**os.environ, "JUPYTERLAB_WORKSPACES_DIR": str(home / "lab" / name)}
+
+
+def start(words: list[str], variables: Mapping[str, str]) -> None:
+    """Become JupyterLab: this process ends when it ends, with its exit code."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execve(words[0], words, dict(variables))  # noqa: S606 - no shell is wanted
