@@ -52,7 +52,7 @@ _READ_MANIFEST = (
 _READ_TAG = "SELECT * FROM cached_tag WHERE project = ? AND location = ? AND repository = ? AND image = ? AND tag = ?"
 _READ_TAG_LIST = "SELECT * FROM cached_tag_list WHERE project = ? AND location = ? AND repository = ? AND image = ?"
 _READ_BLOB = (
-    "SELECT 1 FROM cached_blob WHERE project = ? AND location = ? AND repository = ? AND image = ? AND digest = ?"
+    "SELECT size FROM cached_blob WHERE project = ? AND location = ? AND repository = ? AND image = ? AND digest = ?"
 )
 
 _Answer = TypeVar("_Answer")
@@ -223,8 +223,9 @@ class Cache:
         Raises:
             RegistryError: It is not cached and cannot be fetched.
         """
-        size = self._store.size(digest)
-        if size is not None and self._has_blob(repository, image, digest):
+        size = self._blob_size(repository, image, digest)
+        # A file of another size is what a machine that lost its power left: it is fetched again.
+        if size is not None and size == self._store.size(digest):
             descriptor = os.open(self._store.path(digest), os.O_RDONLY)
             return Blob(digest, size, distribution.file_source(descriptor), lambda: os.close(descriptor))
         key = (*repository.place, image, digest)
@@ -252,6 +253,9 @@ class Cache:
             download.finish()
         except RegistryError as failure:
             download.fail(failure)
+        except OSError as problem:  # the network's failures are UpstreamFailure: this is the disk
+            log.error("%s could not be kept for %s: %s", download.digest, "/".join(repository.place), problem.strerror)
+            download.fail(RegistryError(503, "UNAVAILABLE", f"The sandbox cannot keep the blob: {problem.strerror}."))
         except Exception as problem:  # noqa: BLE001 - it belongs to those who wait for the blob, not to this task
             log.error("fetching %s for %s failed", download.digest, "/".join(repository.place), exc_info=problem)
             download.fail(problem)
@@ -336,9 +340,10 @@ class Cache:
         document = repositories.repository(self._sandbox, repository.location, repository.name)
         return document is not None and document.get("createTime", "") == repository.created
 
-    def _has_blob(self, repository: RemoteRepository, image: str, digest: str) -> bool:
-        """Tell whether this image of this repository has the blob: another's must not be readable through it."""
-        return self._state.read().execute(_READ_BLOB, (*repository.place, image, digest)).fetchone() is not None
+    def _blob_size(self, repository: RemoteRepository, image: str, digest: str) -> int | None:
+        """Return the size of a blob that this image of this repository has: another's must not be readable through it."""
+        row = self._state.read().execute(_READ_BLOB, (*repository.place, image, digest)).fetchone()
+        return None if row is None else int(row["size"])
 
 
 class _Download:

@@ -164,8 +164,16 @@ class Catalog:
             reference: A tag that the repository shows, or the digest of any manifest that it has; older digests of
                 free images stay pullable.
         """
-        digest = reference if distribution.is_digest(reference) else self.tags(repository).get(reference)
-        return None if digest is None else self.manifest(repository.name, digest)
+        if distribution.is_digest(reference):
+            return self.manifest(repository.name, reference)
+        if repository.public and reference not in PUBLIC_TAGS:
+            return None
+        row = (
+            self._state.read()
+            .execute("SELECT digest FROM cgr_tag WHERE repository = ? AND tag = ?", (repository.name, reference))
+            .fetchone()
+        )
+        return None if row is None else self.manifest(repository.name, row["digest"])
 
     def manifest(self, repository: str, digest: str) -> Document | None:
         """Return a manifest by digest, or None.

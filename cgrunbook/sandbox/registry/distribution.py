@@ -21,6 +21,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Send
 
+from cgrunbook.sandbox.context import log
 from cgrunbook.sandbox.errors import RegistryError
 from cgrunbook.sandbox.registry import blobs
 
@@ -301,18 +302,21 @@ async def send_blob(
             "headers": [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()],
         }
     )
-    if request.method != "HEAD":
-        await send_body(content(start, end), receive, send)
-    await send({"type": "http.response.body", "body": b""})
+    if request.method == "HEAD" or await send_body(content(start, end), receive, send):
+        await send({"type": "http.response.body", "body": b""})
 
 
-async def send_body(pieces: AsyncGenerator[bytes, None], receive: Receive, send: Send) -> None:
+async def send_body(pieces: AsyncGenerator[bytes, None], receive: Receive, send: Send) -> bool:
     """Send pieces of a body until the client goes: a server's send says nothing when there is nobody left to read.
 
     Args:
         pieces: Closed in any case.
         receive: ASGI.
         send: ASGI; the empty piece that ends the body is the caller's.
+
+    Returns:
+        Whether the body may be ended. Where its source failed it may not: the server then closes the connection, which
+        is all that can still be said to the client.
     """
 
     async def departure() -> None:
@@ -324,10 +328,14 @@ async def send_body(pieces: AsyncGenerator[bytes, None], receive: Receive, send:
         async with contextlib.aclosing(pieces) as source:
             async for piece in source:
                 if gone.done():
-                    return
+                    break
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
+    except RegistryError as failure:
+        log.warning("an answer broke off in the middle: %s", failure.message)
+        return False
     finally:
         gone.cancel()
+    return True
 
 
 def file_source(descriptor: int) -> blobs.Source:

@@ -54,8 +54,6 @@ class PassThrough:
         url = self._upstream + scope["raw_path"].decode("latin-1") + (f"?{query}" if query else "")
         headers = [(name, value) for name, value in scope["headers"] if name not in _NOT_HANDED_ON]
         headers.append((b"via", self._via))
-        if not any(name == b"accept-encoding" for name, _ in headers):
-            headers.append((b"accept-encoding", b"identity"))  # or httpx would ask for what the client may not read
         client = http_client(self._sandbox)
         try:
             answer = await client.send(client.build_request(request.method, url, headers=headers), stream=True)
@@ -71,9 +69,8 @@ class PassThrough:
                 if name.lower() not in _NOT_HANDED_BACK
             ]
             await send({"type": "http.response.start", "status": answer.status_code, "headers": back})
-            if request.method == "GET":
-                await distribution.send_body(_pieces(answer), receive, send)
-            await send({"type": "http.response.body", "body": b""})
+            if request.method == "HEAD" or await distribution.send_body(self._pieces(answer), receive, send):
+                await send({"type": "http.response.body", "body": b""})
         finally:
             await answer.aclose()
 
@@ -81,7 +78,10 @@ class PassThrough:
         """Let addresses of the registry name this port instead; those of others, as a blob host's, stay."""
         return value.replace(f"{self._upstream}/".encode(), f"{own}/".encode())
 
-
-async def _pieces(answer: httpx.Response) -> AsyncGenerator[bytes, None]:
-    async for piece in answer.aiter_raw():
-        yield piece
+    async def _pieces(self, answer: httpx.Response) -> AsyncGenerator[bytes, None]:
+        try:
+            async for piece in answer.aiter_raw():
+                yield piece
+        except httpx.TransportError as problem:
+            message = f"{self._upstream}, which stands in for cgr.dev, stopped answering: {problem}"
+            raise RegistryError(502, "UNAVAILABLE", message) from problem

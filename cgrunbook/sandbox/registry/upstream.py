@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import json
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urljoin, urlsplit
 from weakref import WeakKeyDictionary
 
@@ -37,7 +39,9 @@ _TIMEOUT = httpx.Timeout(30.0, connect=5.0)
 _REDIRECTS = 5
 _PAGES = 100
 _MANIFEST_LIMIT = 4 << 20  # bytes, as distribution's own registry limits them
+_LIST_LIMIT = 16 << 20  # bytes; 100,000 tags of the longest kind are less
 _PARAMETER = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+_MEDIA_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}")
 _INVALID_CREDENTIALS = (
     "Unauthorized error returned by the external repository... "
     "this typically means your upstream credentials are invalid"
@@ -137,14 +141,13 @@ class Upstream:
         """
         path = f"/v2/{image}/manifests/{reference}"
         async with self._get(path, image, {"Accept": ", ".join(MANIFEST_TYPES)}) as answer:
-            content = b""
-            async for piece in self._body(answer, path):
-                content += piece
-                if len(content) > _MANIFEST_LIMIT:
-                    raise self._unexpected_end(path)
+            content = await self._whole(answer, path, _MANIFEST_LIMIT)
             media_type = answer.headers.get("content-type", "").partition(";")[0].strip()
         digest = digest_of(content)
         if reference.startswith("sha256:") and digest != reference:
+            raise self._unexpected_end(path)
+        if not _MEDIA_TYPE.fullmatch(media_type) or _object(content) is None:
+            self._sandbox.hint(f"{self._shown}{path} came as {media_type[:80]!r}, and is no manifest")
             raise self._unexpected_end(path)
         return FetchedManifest(media_type, content, digest)
 
@@ -163,7 +166,7 @@ class Upstream:
             UpstreamFailure: There is none, or the upstream refuses or fails, at the start or between two pieces.
         """
         path = f"/v2/{image}/blobs/{digest}"
-        async with self._get(path, image, {"Accept-Encoding": "identity"}) as answer:
+        async with self._get(path, image, {}) as answer:
             length = answer.headers.get("content-length", "")
             yield (int(length) if length.isdigit() else None), self._body(answer, path)
 
@@ -180,11 +183,11 @@ class Upstream:
         found: list[str] = []
         for _ in range(_PAGES):
             async with self._get(path, image, {}) as answer:
-                await answer.aread()
-                try:
-                    found += [str(name) for name in answer.json()["tags"] or ()]
-                except (ValueError, KeyError, TypeError) as problem:
-                    raise self._unexpected_end(path) from problem
+                content = await self._whole(answer, path, _LIST_LIMIT)
+                tags = (_object(content) or {}).get("tags", ())
+                if not isinstance(tags, list | None):
+                    raise self._unexpected_end(path)
+                found += map(str, tags or ())
                 following = urlsplit(answer.links.get("next", {}).get("url", ""))
             if not following.query:
                 break
@@ -204,7 +207,9 @@ class Upstream:
         """
         path = f"/v2/{image}/referrers/{digest}" + (f"?{query}" if query else "")
         async with self._get(path, image, {"Accept": INDEX_TYPE}) as answer:
-            content = await answer.aread()
+            content = await self._whole(answer, path, _LIST_LIMIT)
+        if _object(content) is None:
+            raise self._unexpected_end(path)
         return FetchedManifest(INDEX_TYPE, content, digest_of(content))
 
     async def validate(self) -> None:
@@ -303,16 +308,26 @@ class Upstream:
         query = {name: challenge[name] for name in ("service", "scope") if name in challenge}
         headers = {} if self._credentials is None else {"Authorization": self._credentials.basic}
         async with self._send(challenge.get("realm", ""), headers, "/token", query) as answer:
-            await answer.aread()
             if answer.status_code in (401, 403):
                 raise self._unauthorized("failed to fetch bearer token; generic::unauthenticated: ")
             if answer.status_code != 200:
                 raise self._refused(answer.status_code, "/token")
-            try:
-                document = answer.json()
-                return str(document.get("token") or document["access_token"])
-            except (ValueError, KeyError, AttributeError) as problem:
-                raise self._unexpected_end("/token") from problem
+            content = await self._whole(answer, "/token", _LIST_LIMIT)
+            document = _object(content) or {}
+            token = document.get("token") or document.get("access_token")
+            if not isinstance(token, str) or not token.isascii():
+                raise self._unexpected_end("/token")
+            return token
+
+    async def _whole(self, answer: httpx.Response, path: str, limit: int) -> bytes:
+        """Read a document, which an upstream could make as long as it likes."""
+        content = bytearray()
+        async for piece in self._body(answer, path):
+            content += piece
+            if len(content) > limit:
+                self._sandbox.hint(f"{self._shown}{path} is longer than {limit} bytes and was not read to its end")
+                raise self._unexpected_end(path)
+        return bytes(content)
 
     async def _body(self, answer: httpx.Response, path: str) -> AsyncGenerator[bytes, None]:
         try:
@@ -349,6 +364,15 @@ class Upstream:
         return UpstreamFailure(502, "UNAVAILABLE", message, "unavailable", outage=True)
 
 
+def _object(content: bytes) -> dict[str, Any] | None:
+    """Read a document that must be a JSON object; None when it is none."""
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) else None
+
+
 def _challenge(answer: httpx.Response) -> dict[str, str]:
     """Return the first challenge's parameters with its scheme in lower case."""
     scheme, _, parameters = answer.headers.get("www-authenticate", "").partition(" ")
@@ -365,7 +389,14 @@ def http_client(sandbox: Sandbox) -> httpx.AsyncClient:
     if client is None:
         # trust_env=False: a proxy of the environment must not see what goes over loopback.
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=32)
-        client = httpx.AsyncClient(timeout=_TIMEOUT, trust_env=False, limits=limits, follow_redirects=False)
+        client = httpx.AsyncClient(
+            # Nothing is unpacked on the way: digests are of the bytes as they are.
+            headers={"Accept-Encoding": "identity"},
+            timeout=_TIMEOUT,
+            trust_env=False,
+            limits=limits,
+            follow_redirects=False,
+        )
         _clients[sandbox] = client
     return client
 

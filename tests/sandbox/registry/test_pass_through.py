@@ -9,6 +9,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 
+import httpx
 import pytest
 
 from cgrunbook.sandbox import process
@@ -32,6 +33,9 @@ class Registry(BaseHTTPRequestHandler):
             return self.answer(200, b'{"token": "abc"}', {"Content-Type": "application/json"})
         if self.headers.get("Authorization") not in ("Bearer abc", "Basic " + base64.b64encode(b"a:b").decode()):
             return self.answer(401, b"{}", {"WWW-Authenticate": f'Bearer realm="{own}/token",service="real"'})
+        if "/short/" in self.path:
+            self.close_connection = True
+            return self.answer(200, BLOB[:10], {}, announced=len(BLOB))
         if "/blobs/" in self.path:
             if "Range" in self.headers:
                 return self.answer(206, BLOB[5:10], {"Content-Range": f"bytes 5-9/{len(BLOB)}"})
@@ -42,11 +46,11 @@ class Registry(BaseHTTPRequestHandler):
     def do_HEAD(self):
         self.do_GET()
 
-    def answer(self, status, body, headers):
+    def answer(self, status, body, headers, announced=None):
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Length", str(announced or len(body)))
         self.end_headers()
         if self.command == "GET":
             with contextlib.suppress(OSError):
@@ -143,3 +147,9 @@ def test_a_sandbox_that_was_named_as_its_own_upstream_says_so(tmp_path, key):
         answer = world.http.get(f"{world.cgr}/v2/")
         assert answer.status_code == 508
         assert "leads back to this sandbox" in answer.text
+
+
+def test_a_body_that_ends_too_early_there_ends_too_early_here(front):
+    with pytest.raises(httpx.RemoteProtocolError):
+        front.http.get(f"{front.cgr}/v2/short/blobs/{DIGEST}", headers={"Authorization": "Bearer abc"})
+    assert "Traceback" not in (front.running.folder / "log" / "server.log").read_text()
