@@ -69,7 +69,8 @@ def world(home: Path) -> dict[str, Any]:
             for name in found["repositories"]
             for image in ("chainguard/go", "example.com/chainguard-base")
         }
-    return _masked(found)
+    masked: dict[str, Any] = _masked(found)
+    return masked
 
 
 def difference(one: Any, other: Any) -> str:
@@ -100,7 +101,7 @@ def _pull_tokens(home: Path) -> list[dict[str, Any]]:
         words, check=True, capture_output=True, text=True, env=os.environ | {"CGRUNBOOK_HOME": str(home)}
     )
     told = ("name", "description")  # the rest of it is the key, the ids and the times
-    return [{name: item.get(name) for name in told} for item in json.loads(listed.stdout)["items"]]
+    return [{name: item.get(name) for name in told} for item in json.loads(listed.stdout).get("items", [])]
 
 
 def _masked(value: Any) -> Any:
