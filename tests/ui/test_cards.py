@@ -1,0 +1,189 @@
+"""Cards show what comes from outside as text and nothing else, and are the same whenever the same is shown."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+from typing import ClassVar
+
+import pytest
+
+from cgrunbook.cloud.attempts import Wait
+from cgrunbook.errors import StepFailed
+from cgrunbook.parameters import NAMES, Parameters
+from cgrunbook.redaction import Secret
+from cgrunbook.runbook import Result
+from cgrunbook.steps.step import (
+    Change,
+    Evidence,
+    Finding,
+    Mark,
+    Outcome,
+    Plan,
+    Progress,
+    Proof,
+    Section,
+    World,
+)
+from cgrunbook.ui import cards
+
+HOSTILE = (
+    '<script>alert("x")</script>',
+    "<img src=x onerror=alert(1)>",
+    "</td></table><iframe src='https://example.com'>",
+    '" onmouseover="alert(1)',
+    "\x1b[31mred\x1b[0m \x1b]8;;https://example.com\x07link\x1b]8;;\x07",
+    "over\rwritten\x08\x00",
+    "\u202etxt.exe\u2066",
+    "&lt;script&gt;",
+    "\x9b31mred",
+)
+
+
+class Hostile(Proof):
+    section: ClassVar = Section.PREREQUISITES
+    why: ClassVar = "Because."
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    @property
+    def title(self) -> str:
+        return f"Do {self.text}"
+
+    def verify(self, world: World) -> Evidence:
+        raise NotImplementedError
+
+
+def bundles(text: str) -> list[dict[str, str]]:
+    """Every card, with the text in each place that something from outside can take."""
+    step = Hostile(text)
+    plan = Plan(
+        Outcome.UPDATED,
+        (Change(f"repository {text}", f"labels.{text}", {text: text}, [text]), Change(text, "", None, text)),
+        (f"gcloud --description={text}",),
+        notes=(text,),
+    )
+    evidence = Evidence(
+        text,
+        {text: text, "labels": {text: text}, "list": [text], "table": [{text: text}, {text: None}]},
+        (Finding(Mark.FAIL, text, text, text),),
+        (text,),
+    )
+    error = StepFailed(text, text)
+    return [
+        cards.result_card(Result(1, step, Outcome.UPDATED, plan, evidence, seconds=1.0)),
+        cards.result_card(Result(1, step, Outcome.FAILED, plan, Evidence(), error, seconds=1.0)),
+        cards.result_card(Result(1, step, Outcome.UNCHANGED, Plan(), Evidence(text), seconds=1.0)),
+        cards.plan_card(step, plan),
+        cards.working_card(step, Progress(text, 1.0, 2.0)),
+        cards.working_card(step, Wait(text, 1, 1.0, 2.0)),
+        cards.target_card(
+            text,
+            Parameters(description=text if "\r" not in text else ""),
+            NAMES,
+            {"target": "google-cloud", "project_id": text},
+        ),
+    ]
+
+
+class Reader(HTMLParser):
+    """Collects the elements, attributes and text of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.elements: set[str] = set()
+        self.attributes: set[str] = set()
+        self.text = ""
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+        if tag != "br":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def read(html: str) -> Reader:
+    reader = Reader()
+    reader.feed(html)
+    reader.close()
+    return reader
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: ascii(text)[:20])
+def test_what_comes_from_outside_adds_no_element_and_no_attribute(text: str):
+    for hostile, harmless in zip(bundles(text), bundles("harmless"), strict=True):
+        attacked, expected = read(hostile["text/html"]), read(harmless["text/html"])
+        assert attacked.open == []
+        assert attacked.elements - {"br"} == expected.elements - {"br"}
+        assert attacked.attributes == expected.attributes
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: ascii(text)[:20])
+def test_neither_form_holds_a_character_that_steers_a_terminal_or_turns_the_reading_direction(text: str):
+    for bundle in bundles(text):
+        for form in bundle.values():
+            assert [c for c in form if not c.isprintable() and c not in "\n\xa0"] == []
+
+
+@pytest.mark.parametrize("text", ["<b>bold</b>", "a & b", "é ü 漢字"])
+def test_what_comes_from_outside_can_still_be_read_as_it_is(text: str):
+    card = bundles(text)[0]
+    assert text in read(card["text/html"]).text
+    assert text in card["text/plain"]
+
+
+def test_the_same_result_is_drawn_the_same_twice_and_holds_no_id_that_changes():
+    first, second = bundles("harmless"), bundles("harmless")
+    assert first == second
+    for bundle in first:
+        assert "id" not in read(bundle["text/html"]).attributes
+
+
+def test_only_the_seconds_differ_between_two_runs_of_the_same():
+    step = Hostile("harmless")
+    one, two = (
+        cards.result_card(Result(1, step, Outcome.UNCHANGED, seconds=seconds, waited=0.0)) for seconds in (1.26, 7.81)
+    )
+    assert one != two
+    for form in ("text/html", "text/plain"):
+        assert one[form].replace("1.3 s", "") == two[form].replace("7.8 s", "")
+
+
+def test_a_card_loads_nothing_and_runs_nothing():
+    for bundle in bundles("harmless"):
+        reader = read(bundle["text/html"])
+        assert not reader.elements & {"script", "img", "link", "iframe", "object", "svg", "video"}
+        assert not {name for name in reader.attributes if name.startswith("on")} | (reader.attributes & {"src"})
+        assert "url(" not in bundle["text/html"]
+
+
+def test_both_forms_say_outcome_title_changes_cause_and_remedy():
+    step = Hostile("it")
+    plan = Plan(Outcome.UPDATED, (Change("the light", "colour", "red", "green"),), ("switch --green",))
+    card = cards.result_card(
+        Result(1, step, Outcome.FAILED, plan, Evidence(), StepFailed("It is dark.", "Look at the bulb."), 2.0)
+    )
+    for form in (read(card["text/html"]).text, card["text/plain"]):
+        for piece in ("failed", "Do it", "the light", "red", "green", "It is dark.", "Look at the bulb.", "switch"):
+            assert piece in form
+
+
+@pytest.mark.parametrize("outcome", list(Outcome))
+def test_an_outcome_is_told_by_its_word_and_not_by_colour_alone(outcome: Outcome):
+    card = cards.result_card(Result(1, Hostile("it"), outcome))
+    assert outcome.value in read(card["text/html"]).text
+    assert outcome.value in card["text/plain"]
+
+
+def test_a_living_secret_is_masked_in_every_card():
+    secret = Secret("canary-value-that-nobody-may-see")
+    for bundle in bundles(secret.reveal()):
+        for form in bundle.values():
+            assert secret.reveal() not in form
