@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import sys
 from collections.abc import Mapping
@@ -15,8 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cgrunbook.errors import StepFailed
+from cgrunbook.journal import write_whole
 
 FIRST = "00_start_here.ipynb"
+
+# The part of JupyterLab that asks whether it may fetch news, and does.
+_ANNOUNCEMENTS = "@jupyterlab/apputils-extension:announcements"
 
 
 @dataclass(frozen=True)
@@ -93,17 +98,34 @@ def command(folder: Path, *, port: int | None = None, browser: bool = True) -> l
 
 
 def environment(folder: Path, home: Path) -> dict[str, str]:
-    """The variables of its process.
+    """The variables of its process; writes what they point at.
 
     The tabs of this folder are remembered in a place of their own, so that none of the user's other work is opened
-    beside the notebooks; all else is where the user has it.
+    beside the notebooks, and nobody is asked whether there should be news. All else is where the user has it.
 
     Args:
         folder: what it shows.
         home: CGRUNBOOK_HOME.
+
+    Raises:
+        StepFailed: the home cannot be written.
     """
+    config = home / "lab" / "config"
+    page = config / "labconfig" / "page_config.json"
+    try:
+        page.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StepFailed(
+            f"{page.parent} cannot be made: {error.strerror or error}.", "Set CGRUNBOOK_HOME to a folder of yours."
+        ) from error
+    write_whole(page, json.dumps({"disabledExtensions": {_ANNOUNCEMENTS: True}}) + "\n")
     name = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
-    return {**os.environ, "JUPYTERLAB_WORKSPACES_DIR": str(home / "lab" / name)}
+    paths = [str(config), *filter(None, [os.environ.get("JUPYTER_CONFIG_PATH")])]
+    return {
+        **os.environ,
+        "JUPYTERLAB_WORKSPACES_DIR": str(home / "lab" / "workspaces" / name),
+        "JUPYTER_CONFIG_PATH": os.pathsep.join(paths),
+    }
 
 
 def start(words: list[str], variables: Mapping[str, str]) -> None:
