@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cgrunbook.sandbox import chainctl as command
 from cgrunbook.sandbox import chainguard
-from cgrunbook.sandbox.chainctl import Failure, go_duration
+from cgrunbook.sandbox.chainctl import __main__ as command
+from cgrunbook.sandbox.chainctl.flags import Failure, go_duration
 from cgrunbook.sandbox.context import Sandbox, Settings
 from cgrunbook.sandbox.state import State
 

@@ -1,0 +1,184 @@
+"""chainctl's command line: which commands there are, and which of them is meant.
+
+Knows names, aliases, flags and help. What a command does is pull_tokens.py's and account.py's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+
+from cgrunbook.sandbox.chainctl import account, pull_tokens
+from cgrunbook.sandbox.chainctl.flags import EVERYWHERE, Command, Failure, Flag, parse
+
+_LOGIN: Mapping[str, Flag] = {
+    "create-refresh-token": Flag(switch=True),
+    "headless": Flag(switch=True),
+    "identity": Flag(),
+    "identity-provider": Flag(),
+    "identity-token": Flag(),
+    "org-name": Flag(),
+    "prefer-ambient-credentials": Flag(switch=True),
+    "refresh": Flag(switch=True),
+    "refresh-all": Flag(switch=True),
+    "refresh-only": Flag(switch=True),
+    "skip-browser": Flag(switch=True),
+    "social-login": Flag(),
+    "sts-http1-downgrade": Flag(switch=True),
+    "validate": Flag(switch=True, default="true"),
+}
+_TOKEN: Mapping[str, Flag] = {
+    "name": Flag(default="pull-token"),
+    "parent": Flag(),
+    "save": Flag(switch=True),
+    "ttl": Flag(default="720h0m0s"),
+}
+_ALIASES = {
+    "pull-tokens": "pull-token",
+    "ls": "list",
+    "make": "create",
+    "mk": "create",
+    "rm": "delete",
+    "del": "delete",
+    "remove": "delete",
+    "identity": "identities",
+    "ids": "identities",
+    "id": "identities",
+    "organization": "organizations",
+    "orgs": "organizations",
+    "org": "organizations",
+    "image": "images",
+    "img": "images",
+    "repositories": "repos",
+    "repository": "repos",
+    "repo": "repos",
+    "tag": "tags",
+}
+
+
+_CREATE = Command(
+    pull_tokens.create_pull_token,
+    "Create a pull token.",
+    {**_TOKEN, "description": Flag(), "repository": Flag(default="oci")},
+)
+_COMMANDS: Mapping[tuple[str, ...], Command] = {
+    ("auth", "login"): Command(account.log_in, "Login to the Chainguard platform.", _LOGIN),
+    ("auth", "logout"): Command(account.log_out, "Logout from the Chainguard platform."),
+    ("auth", "status"): Command(
+        account.status, "Inspect the local Chainguard Token.", {**_LOGIN, "quick": Flag(switch=True)}
+    ),
+    ("auth", "token"): Command(account.token, "Print the local Chainguard Token.", _LOGIN),
+    ("auth", "configure-docker"): Command(
+        pull_tokens.configure_docker,
+        "Configure a Docker credential helper.",
+        {**_LOGIN, **_TOKEN, "pull-token": Flag(switch=True), "images": Flag()},
+    ),
+    ("auth", "docker-credential"): Command(pull_tokens.docker_credential, "Docker's credential helper protocol."),
+    ("auth", "pull-token"): _CREATE,
+    ("auth", "pull-token", "create"): _CREATE,
+    ("auth", "pull-token", "list"): Command(
+        pull_tokens.list_pull_tokens,
+        "List pull tokens.",
+        {"parent": Flag(), "repository": Flag(), "expired": Flag(switch=True)},
+    ),
+    ("iam", "identities", "list"): Command(
+        pull_tokens.list_identities,
+        "List identities.",
+        {
+            "parent": Flag(),
+            "type": Flag(),
+            "relationship": Flag(),
+            "name": Flag(),
+            "expired": Flag(switch=True),
+            "recursive": Flag(switch=True, default="true"),
+        },
+    ),
+    ("iam", "identities", "delete"): Command(
+        pull_tokens.delete_identities,
+        "Delete one or more identities.",
+        {"parent": Flag(), "name": Flag(), "expired": Flag(switch=True), "yes": Flag(switch=True)},
+    ),
+    ("iam", "organizations", "list"): Command(account.list_organizations, "List organizations."),
+    ("images", "repos", "list"): Command(
+        account.list_repositories, "List image repositories.", {"parent": Flag(), "repo": Flag()}
+    ),
+    ("images", "tags", "list"): Command(
+        account.list_tags,
+        "List image tags.",
+        {"parent": Flag(), "repo": Flag(), "active-only": Flag(switch=True)},
+    ),
+    ("version",): Command(account.version, "Print the version.", {"json": Flag(switch=True)}),
+    ("config", "validate"): Command(account.validate_config, "Run diagnostics on local config."),
+}
+
+
+def _edition() -> Mapping[tuple[str, ...], Command]:
+    if os.environ.get("CGRUNBOOK_SANDBOX_CHAINCTL_EDITION") == "2024":
+        return {path: command for path, command in _COMMANDS.items() if path[:2] != ("auth", "pull-token")}
+    return _COMMANDS
+
+
+def _find(words: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
+    """Return the command that the first words name, and the words after it; flags may stand between."""
+    commands = _edition()
+    path: tuple[str, ...] = ()
+    rest = list(words)
+    while rest and not rest[0].startswith("-"):
+        longer = (*path, _ALIASES.get(rest[0], rest[0]) if path or rest[0] in ("image", "img") else rest[0])
+        if not any(known[: len(longer)] == longer for known in commands):
+            break
+        path, rest = longer, rest[1:]
+    if path not in commands:
+        if rest and not rest[0].startswith("-"):
+            raise Failure(f'unknown command "{rest[0]}" for "{" ".join(("chainctl", *path))}"')
+        return path, rest
+    return path, rest
+
+
+def _usage(path: tuple[str, ...]) -> str:
+    below = {known: command for known, command in _edition().items() if known[: len(path)] == path}
+    lines = [f"Usage: {' '.join(('chainctl', *path))} [command] [flags]", ""]
+    lines += [f"  {' '.join(('chainctl', *known)):<36} {command.summary}" for known, command in below.items()]
+    if path in below:
+        lines += ["", "Flags:", *(f"  --{name}" for name in sorted({**EVERYWHERE, **below[path].flags}))]
+    return "\n".join(lines) + "\n"
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        words: The command line without the program's name.
+
+    Returns:
+        0, or 1 when it failed (the real command has no scheme of exit statuses).
+    """
+    words = list(sys.argv[1:] if words is None else words)
+    as_json = False
+    try:
+        path, rest = _find(words)
+        command = _edition().get(path)
+        if command is None or "--help" in rest or "-h" in rest:
+            sys.stdout.write(_usage(path))
+            return 0
+        given = parse(command, rest)
+        as_json = given["output"] == "json"
+        takes_arguments = command.run in (pull_tokens.delete_identities, pull_tokens.docker_credential)
+        if given.arguments and not takes_arguments:
+            raise Failure(f'unknown command "{given.arguments[0]}" for "{" ".join(("chainctl", *path))}"')
+        command.run(given)
+    except Failure as failure:
+        if as_json and failure.code is not None:
+            sys.stderr.write(json.dumps({"message": str(failure), "code": failure.code}, separators=(",", ":")) + "\n")
+        else:
+            sys.stderr.write(f"Error: {failure}\n")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
