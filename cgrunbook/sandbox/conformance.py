@@ -20,6 +20,7 @@ _GOOGLE = {
     context.SERVICE_USAGE: "service_usage",
     context.RESOURCE_MANAGER: "resource_manager",
     context.CLOUD_BILLING: "cloud_billing",
+    context.CLOUD_KMS: "cloud_kms",
 }
 #: Stands for each location's docker host.
 DOCKER_HOSTS = context.docker_host_name("LOCATION")

@@ -31,6 +31,7 @@ SECRET_MANAGER = "secretmanager.googleapis.com"  # noqa: S105 - a host
 SERVICE_USAGE = "serviceusage.googleapis.com"
 RESOURCE_MANAGER = "cloudresourcemanager.googleapis.com"
 CLOUD_BILLING = "cloudbilling.googleapis.com"
+CLOUD_KMS = "cloudkms.googleapis.com"
 CGR_DEV = "cgr.dev"
 CONSOLE_API = "console-api.enforce.dev"
 BLOB_HOST = "9236a389bd48b984df91adc1bc924620.r2.cloudflarestorage.com"
@@ -40,6 +41,7 @@ SINGLE_HOSTS = (
     SERVICE_USAGE,
     RESOURCE_MANAGER,
     CLOUD_BILLING,
+    CLOUD_KMS,
     CGR_DEV,
     CONSOLE_API,
     BLOB_HOST,

@@ -38,6 +38,7 @@ _ENDPOINT_VARIABLES = (
         (("RESOURCE_MANAGER", "v1"), ("RESOURCE_MANAGER_V3", "v3")),
     ),
     ("cloudbilling.googleapis.com", "CLOUDBILLING", (("CLOUD_BILLING", "v1"),)),
+    ("cloudkms.googleapis.com", "CLOUDKMS", (("KMS", "v1"),)),
 )
 
 _READY_SECONDS = 30.0

@@ -99,6 +99,8 @@ ROLES: Mapping[str, frozenset[str]] = {
     | _SECRET_POLICY
     | _PROJECT_POLICY
     | {
+        "cloudkms.cryptoKeys.getIamPolicy",
+        "cloudkms.cryptoKeys.setIamPolicy",
         "resourcemanager.projects.update",
         "resourcemanager.projects.delete",
     },
@@ -146,6 +148,9 @@ ROLES: Mapping[str, frozenset[str]] = {
     "roles/serviceusage.serviceUsageAdmin": _USAGE_READ | _USAGE_WRITE | _USE,
     "roles/serviceusage.serviceUsageConsumer": _USAGE_READ | _USE,
     "roles/serviceusage.serviceUsageViewer": _USAGE_READ,
+    "roles/cloudkms.admin": _PROJECT_GET | {"cloudkms.cryptoKeys.getIamPolicy", "cloudkms.cryptoKeys.setIamPolicy"},
+    "roles/cloudkms.cryptoKeyEncrypterDecrypter": _PROJECT_GET
+    | {"cloudkms.cryptoKeyVersions.useToDecrypt", "cloudkms.cryptoKeyVersions.useToEncrypt"},
     "roles/accesscontextmanager.policyEditor": _ACCESS_POLICY | {"accesscontextmanager.policies.update"},
     "roles/iam.serviceAccountUser": frozenset({"iam.serviceAccounts.actAs", "iam.serviceAccounts.get"}),
     "roles/iam.serviceAccountTokenCreator": frozenset({"iam.serviceAccounts.getAccessToken"}),

@@ -50,6 +50,7 @@ _FACTORIES: Mapping[str, tuple[str, str]] = {
     context.SERVICE_USAGE: ("cgrunbook.sandbox.google.service_usage", "app"),
     context.RESOURCE_MANAGER: ("cgrunbook.sandbox.google.resource_manager", "app"),
     context.CLOUD_BILLING: ("cgrunbook.sandbox.google.cloud_billing", "app"),
+    context.CLOUD_KMS: ("cgrunbook.sandbox.google.cloud_kms", "app"),
     context.CGR_DEV: ("cgrunbook.sandbox.registry.cgr_dev", "app"),
     context.BLOB_HOST: ("cgrunbook.sandbox.registry.cgr_dev", "blob_app"),
     context.CONSOLE_API: ("cgrunbook.sandbox.chainguard", "app"),

@@ -98,7 +98,7 @@ def prepared(api: Api, method: Played) -> tuple[str, Any]:
     """Put there what the method is about; return the path, with an operation's name in it, and the body."""
     from cgrunbook.sandbox.registry import cache
 
-    api.enable(context.ARTIFACT_REGISTRY, context.SECRET_MANAGER, context.CLOUD_BILLING)
+    api.enable(context.ARTIFACT_REGISTRY, context.SECRET_MANAGER, context.CLOUD_BILLING, context.CLOUD_KMS)
     made = api.artifacts("POST", "/locations/us-central1/repositories?repositoryId=one", {"format": "DOCKER"})
     if api.secrets("GET", "/secrets/one").status == 404:
         api.add_secret("one")

@@ -430,11 +430,15 @@ METHODS = (
         _VPCSC,
         partly="kept and answered; there is no perimeter that it could open",
     ),
-    Method("ListDockerImages", "GET", f"{_ONE}/dockerImages", cached_images.list_images, query=_LISTED, partly=_UNORDERED),
+    Method(
+        "ListDockerImages", "GET", f"{_ONE}/dockerImages", cached_images.list_images, query=_LISTED, partly=_UNORDERED
+    ),
     Method("GetDockerImage", "GET", f"{_ONE}/dockerImages/{{image}}", cached_images.get_image),
     Method("ListPackages", "GET", f"{_ONE}/packages", cached_images.list_packages, query=_LISTED, partly=_UNORDERED),
     Method("GetPackage", "GET", _ONE_PACKAGE, cached_images.get_package),
-    Method("ListVersions", "GET", f"{_ONE_PACKAGE}/versions", cached_images.list_versions, query=_LISTED, partly=_UNORDERED),
+    Method(
+        "ListVersions", "GET", f"{_ONE_PACKAGE}/versions", cached_images.list_versions, query=_LISTED, partly=_UNORDERED
+    ),
     Method(
         "GetVersion", "GET", f"{_ONE_PACKAGE}/versions/{{digest}}", cached_images.get_version, query={"view": String()}
     ),

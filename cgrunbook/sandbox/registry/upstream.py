@@ -16,7 +16,7 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 import httpx
@@ -236,22 +236,31 @@ class Upstream:
 
     @contextlib.asynccontextmanager
     async def _get(self, path: str, image: str, headers: Mapping[str, str]) -> AsyncIterator[httpx.Response]:
-        """Get with what the challenge asks for, and follow redirects without taking the credentials along."""
+        """Get with what the challenge asks for, and follow redirects; to another host the credentials do not go along."""
         async with contextlib.AsyncExitStack() as stack:
             answer = await stack.enter_async_context(self._ask(path, headers))
             if answer.status_code == 401:
                 authorization = await self._authorization(_challenge(answer), image)
-                answer = await stack.enter_async_context(self._ask(path, {**headers, "Authorization": authorization}))
+                headers = {**headers, "Authorization": authorization}
+                answer = await stack.enter_async_context(self._ask(path, headers))
             for _ in range(_REDIRECTS):
                 if answer.status_code not in (301, 302, 303, 307, 308):
                     break
-                target = urljoin(str(answer.url), answer.headers.get("location", ""))
-                answer = await stack.enter_async_context(self._send(target, headers, path))
+                target = self._redirection(answer, path)
+                if (target.scheme, target.netloc) != (answer.url.scheme, answer.url.netloc):
+                    headers = {name: value for name, value in headers.items() if name != "Authorization"}
+                answer = await stack.enter_async_context(self._send(str(target), headers, path))
             if answer.status_code == 401:
                 raise self._unauthorized("")
             if answer.status_code not in (200, 206):
                 raise self._refused(answer.status_code, path)
             yield answer
+
+    def _redirection(self, answer: httpx.Response, path: str) -> httpx.URL:
+        try:
+            return answer.url.join(answer.headers.get("location", ""))
+        except httpx.InvalidURL as problem:
+            raise self._invalid_redirect(path) from problem
 
     def _ask(self, path: str, headers: Mapping[str, str]) -> contextlib.AbstractAsyncContextManager[httpx.Response]:
         return self._send(self._root(path) + path, headers, path)
@@ -272,11 +281,7 @@ class Upstream:
             message = f"Timeout while calling external repository; url={self._shown}{path}."
             raise UpstreamFailure(504, "UNAVAILABLE", message, "deadline_exceeded", outage=True) from problem
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as problem:
-            message = (
-                f"Received invalid redirect URL from external repository; url={self._shown}{path}. If the failures "
-                "persist, your remote repository upstream URI may be misconfigured."
-            )
-            raise UpstreamFailure(502, "UNAVAILABLE", message, "unavailable") from problem
+            raise self._invalid_redirect(path) from problem
         except httpx.TransportError as problem:
             raise self._unexpected_end(path) from problem
         try:
@@ -358,6 +363,13 @@ class Upstream:
     def _no_connection(self, path: str) -> UpstreamFailure:
         message = f"Timeout before connecting to external repository; url={self._shown}{path}"
         return UpstreamFailure(504, "UNAVAILABLE", message, "deadline_exceeded", outage=True)
+
+    def _invalid_redirect(self, path: str) -> UpstreamFailure:
+        message = (
+            f"Received invalid redirect URL from external repository; url={self._shown}{path}. If the failures "
+            "persist, your remote repository upstream URI may be misconfigured."
+        )
+        return UpstreamFailure(502, "UNAVAILABLE", message, "unavailable")
 
     def _unexpected_end(self, path: str) -> UpstreamFailure:
         message = f"External repository returned unexpected EOF for url={self._shown}{path}."

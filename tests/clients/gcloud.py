@@ -1,0 +1,112 @@
+"""The real gcloud in the sandbox's environment, and Google's Python clients beside it, for a module's tests to share."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.cloud import artifactregistry_v1, resourcemanager_v3, secretmanager_v1, service_usage_v1
+from google.oauth2.credentials import Credentials
+
+from cgrunbook.sandbox import context, process
+
+PROJECT = f"projects/{context.PROJECT_ID}"
+NUMBERED = f"projects/{context.PROJECT_NUMBER}"
+AGENT = f"service-{context.PROJECT_NUMBER}@gcp-sa-artifactregistry.iam.gserviceaccount.com"
+
+
+class Refused(Exception):
+    """gcloud ended with an exit code; the message is what it wrote to stderr."""
+
+
+class Gcloud:
+    """gcloud, called as a person calls it in a shell after `eval "$(cgrunbook sandbox env)"`.
+
+    Args:
+        running: The sandbox.
+    """
+
+    def __init__(self, running: process.Running) -> None:
+        found = shutil.which("gcloud")
+        if found is None:
+            message = "gcloud is not installed"
+            if os.environ.get("CGRUNBOOK_REQUIRE_CLIENTS") == "1":
+                pytest.fail(message)
+            pytest.skip(message)
+        self._executable = found
+        self.running = running
+        self.variables = os.environ | process.environment(running)
+
+    def text(self, *arguments: str, stdin: str = "") -> str:
+        """Run a command; what it prints."""
+        done = subprocess.run(
+            [self._executable, *arguments],
+            env=self.variables,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        if done.returncode:
+            raise Refused(done.stderr)
+        return done.stdout
+
+    def __call__(self, *arguments: str, stdin: str = "") -> Any:
+        """Run a command; its answer as data."""
+        return json.loads(self.text(*arguments, "--format=json", stdin=stdin) or "null")
+
+
+class Clients:
+    """Google's Python clients over REST, as the sandbox's operator.
+
+    Args:
+        running: The sandbox.
+    """
+
+    def __init__(self, running: process.Running) -> None:
+        credentials = Credentials(running.access_token_file.read_text())
+
+        def made(kind: Any, host: str) -> Any:
+            options = {"api_endpoint": f"http://{running.hosts[host]}"}
+            return kind(credentials=credentials, transport="rest", client_options=options)
+
+        self.artifacts = made(artifactregistry_v1.ArtifactRegistryClient, context.ARTIFACT_REGISTRY)
+        self.secrets = made(secretmanager_v1.SecretManagerServiceClient, context.SECRET_MANAGER)
+        self.services = made(service_usage_v1.ServiceUsageClient, context.SERVICE_USAGE)
+        self.projects = made(resourcemanager_v3.ProjectsClient, context.RESOURCE_MANAGER)
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[process.Running]:
+    """A sandbox in which nothing waits, for all tests of a module; each takes names of its own."""
+    home: Path = tmp_path_factory.mktemp("gcloud") / "home"
+    found = process.start(home, iam_delay=0.0, agent_delay=0.0)
+    yield found
+    process.reset(home)
+
+
+@pytest.fixture(scope="module")
+def clients(running: process.Running) -> Clients:
+    """Google's Python clients."""
+    return Clients(running)
+
+
+@pytest.fixture(scope="module")
+def fresh_gcloud(running: process.Running) -> Gcloud:
+    """gcloud on the sandbox as it is."""
+    return Gcloud(running)
+
+
+@pytest.fixture(scope="module")
+def gcloud(fresh_gcloud: Gcloud, clients: Clients) -> Gcloud:
+    """gcloud on a project where the guide's APIs are enabled."""
+    names = [context.ARTIFACT_REGISTRY, context.SECRET_MANAGER]
+    clients.services.batch_enable_services({"parent": PROJECT, "service_ids": names}).result(timeout=30)
+    return fresh_gcloud
