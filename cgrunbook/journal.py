@@ -124,8 +124,15 @@ class Journal:
         self.folder = folder
         self.path = folder / JOURNAL
 
-    def add(self, event: Event, *, notebook: str = "", step: int = 0, **data: Any) -> Line:
+    def add(self, event: Event, *, notebook: str = "", step: int = 0, sync: bool = True, **data: Any) -> Line:
         """Add a line and return when it is on the disk.
+
+        Args:
+            event: what happened.
+            notebook: in which notebook.
+            step: at which step, from 1.
+            sync: False for a line that another follows at once: the disk gets both with the later one.
+            data: what belongs to the event; what must not be kept is masked.
 
         Raises:
             StepFailed: the disk is full, or the folder cannot be written.
@@ -139,7 +146,8 @@ class Journal:
                 rest = memoryview(text.encode())
                 while rest:  # a disk with little room takes a part and refuses the rest at the next attempt
                     rest = rest[os.write(descriptor, rest) :]
-                os.fsync(descriptor)
+                if sync:
+                    os.fsync(descriptor)
             finally:
                 os.close(descriptor)
         except OSError as error:

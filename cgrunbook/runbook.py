@@ -219,7 +219,7 @@ class Runbook:
             if not agreed:
                 self._write("declined", number)
                 raise Declined(f"{step.title}: declined; nothing was changed.", "Run the cell again to be asked again.")
-            self._write("approved", number)
+            self._write("approved", number, sync=False)  # the intent follows before anything is done
             plan, outcome = await self._in_thread(partial(self._apply_alone, number, step, agreed=plan))
             if outcome is not Outcome.PLANNED:
                 return plan, outcome
@@ -309,8 +309,8 @@ class Runbook:
                 task.result()  # the work was done before it heard of the interrupt; the next run finds it there
             raise
 
-    def _write(self, event: Event, number: int = 0, **data: Any) -> None:
-        self._journal.add(event, notebook=self.notebook, step=number, **data)
+    def _write(self, event: Event, number: int = 0, *, sync: bool = True, **data: Any) -> None:
+        self._journal.add(event, notebook=self.notebook, step=number, sync=sync, **data)
 
     def _write_plan(self, number: int, plan: Plan) -> None:
         self._write(

@@ -25,6 +25,9 @@ class Answer(Enum):
     APPROVE_REST = "Approved with the rest"
 
 
+# Seconds after an answer in which nothing is drawn: the step is set going first. Nobody sees so short a time.
+DRAW_SECONDS = 0.05
+
 # Seconds in which a new question takes no click: a second click meant for the one before must not answer it.
 _SETTLE_SECONDS = 0.4
 
@@ -100,8 +103,7 @@ class Question:
         if self._answer.done() or self.buttons[answer].disabled:
             return
         self._answer.set_result(answer)
-        # After the step has been set going: what is shown can wait, what was asked for should not.
-        self._loop.call_soon(self._close, f"{answer.value}.")
+        self._loop.call_later(DRAW_SECONDS, self._close, f"{answer.value}.")
 
     def _open(self) -> None:
         if not self._answer.done():

@@ -227,11 +227,12 @@ def _values_card(
         f'<td style="{_CELL}{_CODE}">{escape(_shown(value))}</td><td style="{_CELL}{_QUIET}">{escape(said.get(name, ""))}</td></tr>'
         for name, value in values.items()
     )
+    kept = ' class="cgrunbook-without-widget"' if form else ""
     html = _frame(
         [
             _style(_LIVE_RULES) if form else "",
             _head("▸", notebook, sentence, "", colour),
-            f'<table class="{"cgrunbook-without-widget" if form else ""}" style="{_TABLE}">{rows}</table>',
+            f'<table{kept} style="{_TABLE}">{rows}</table>',
         ],
         colour,
     )

@@ -90,7 +90,7 @@ class LiveFace:
 
     async def approve(self, number: int, step: Step, plan: Plan) -> bool:
         """Show the plan and await the click; a deletion is asked for even when the rest was approved."""
-        from cgrunbook.ui.approval import Answer, Panel, Question
+        from cgrunbook.ui.approval import DRAW_SECONDS, Answer, Panel, Question
 
         if self._approve_rest and plan.outcome is not Outcome.DELETED:
             self._redraw(number, step, None)
@@ -113,8 +113,7 @@ class LiveFace:
         if answer is Answer.DECLINE:
             self._output.detach()
         else:
-            # The step's thread is started first; drawing takes longer than starting it.
-            self._loop.call_soon(self._draw_approved, number, step)
+            self._loop.call_later(DRAW_SECONDS, self._draw_approved, number, step)
         return answer is not Answer.DECLINE
 
     def progress(self, number: int, step: Step, progress: Progress) -> None:
