@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cgrunbook.errors import StepFailed
+from cgrunbook.errors import Interrupted, StepFailed
 from cgrunbook.redaction import redact_all
 
 JOURNAL = "journal.jsonl"
@@ -28,6 +28,8 @@ REPORT = "report.html"
 
 # Set by whoever starts a notebook's kernel on behalf of a run, so that all notebooks of one run write to one folder.
 RUN_FOLDER_VARIABLE = "CGRUNBOOK_RUN_FOLDER"
+
+_INTERRUPTED = Interrupted.exit_code
 
 Event = Literal[
     "run-started",
@@ -218,6 +220,7 @@ class StepRecord(BaseModel):
     seconds: float | None = None
     outcome: Literal["unchanged", "created", "updated", "deleted", "planned", "declined", "failed"] | None = None
     approval: Literal["not asked", "approved", "declined"] = "not asked"
+    answered: datetime | None = None
     changes: list[ChangeRecord] = []
     commands: list[str] = []
     notes: list[str] = []
@@ -246,6 +249,9 @@ class Record(BaseModel):
     `exit_code` follows the command line: 0 done, 1 a step failed, 2 bad parameters, 3 a prerequisite is missing, 4 a
     plan found something to change, 130 interrupted, 138 the kernel died; null when the run was killed before it could
     say.
+
+    In a run that began in a notebook, with nobody beside it to say when it ended, a notebook's outcome and the exit code
+    speak of the steps so far; both are null while a step works or waits for a person.
     """
 
     format: Literal["cgrunbook.record/1"] = "cgrunbook.record/1"
@@ -288,8 +294,12 @@ def record_of(folder: Path) -> Record:
         folder: the run folder.
     """
     record = Record(run=folder.resolve().name)
+    began_in_notebook = False
     for line in read_lines(folder / JOURNAL):
         _take(record, line)
+        began_in_notebook |= line.event == "run-started" and line.data.get("began_in") == "notebook"
+    if began_in_notebook and record.exit_code is None:
+        _conclude_so_far(record)
     return record
 
 
@@ -329,6 +339,21 @@ def _take(record: Record, line: Line) -> None:
         _take_into_notebook(notebook, line)
 
 
+def _conclude_so_far(record: Record) -> None:
+    """Say of a run what its steps say, where nobody can say that it ended."""
+    for notebook in record.notebooks:
+        if notebook.outcome is not None or not notebook.steps or notebook.steps[-1].outcome is None:
+            continue
+        error = notebook.error
+        notebook.outcome = "done" if error is None else "interrupted" if error.exit_code == _INTERRUPTED else "failed"
+        notebook.ended = notebook.steps[-1].ended
+    if record.notebooks and all(notebook.outcome for notebook in record.notebooks):
+        error = record.first_error
+        planned = 4 if record.mode == "plan" and record.changes else 0
+        record.exit_code = error.exit_code if error else planned
+        record.ended = record.notebooks[-1].ended
+
+
 def _take_into_notebook(notebook: NotebookRecord, line: Line) -> None:
     data = line.data
     if line.event == "notebook-ended":
@@ -352,9 +377,9 @@ def _take_into_notebook(notebook: NotebookRecord, line: Line) -> None:
         step.changes = [ChangeRecord.model_validate(change) for change in data.get("changes", [])]
         step.commands, step.notes = list(data.get("commands", [])), list(data.get("notes", []))
     elif line.event == "approved":
-        step.approval = "approved"
+        step.approval, step.answered = "approved", line.time
     elif line.event == "declined":
-        step.approval = "declined"
+        step.approval, step.answered = "declined", line.time
     elif line.event == "waiting":
         step.waits += float(data.get("seconds", 0.0))
     elif line.event == "outcome":

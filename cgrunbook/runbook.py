@@ -375,7 +375,13 @@ def open_runbook(
                 raise parameters.unknown(name, among=values)
         params = parameters.check(values)
         if not folder:
-            journal.add("run-started", version=cgrunbook.__version__, operator=operator(), mode=params.mode)
+            journal.add(
+                "run-started",
+                version=cgrunbook.__version__,
+                operator=operator(),
+                mode=params.mode,
+                began_in="notebook",
+            )
         attempts = Attempts(limit=params.wait_limit, cancelled=threading.Event())
         cloud = open_cloud(
             params.target,

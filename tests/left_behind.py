@@ -21,6 +21,9 @@ from cgrunbook.sandbox import process
 _MASKS = (
     (re.compile(r"\b[0-9a-f]{40}/[0-9a-f]{16}\b"), "USERNAME"),
     (re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)"), "TIME"),
+    (re.compile(r"\b\d{4}-\d\d-\d\d( \d\d:\d\d(:\d\d)? UTC)?"), "TIME"),
+    (re.compile(r"\bsigns in as [0-9a-f]{16}\b"), "signs in as USERNAME"),
+    (re.compile(r"\b\d+\.\d+ s\b"), "SECONDS"),
     (re.compile(r"\b127\.0\.0\.1:\d+\b"), "HOST"),
 )
 _APIS = ("artifactregistry.googleapis.com", "secretmanager.googleapis.com")
@@ -69,8 +72,8 @@ def world(home: Path) -> dict[str, Any]:
             for name in found["repositories"]
             for image in ("chainguard/go", "example.com/chainguard-base")
         }
-    masked: dict[str, Any] = _masked(found)
-    return masked
+    without_ids: dict[str, Any] = masked(found)
+    return without_ids
 
 
 def difference(one: Any, other: Any) -> str:
@@ -104,11 +107,12 @@ def _pull_tokens(home: Path) -> list[dict[str, Any]]:
     return [{name: item.get(name) for name in told} for item in json.loads(listed.stdout).get("items", [])]
 
 
-def _masked(value: Any) -> Any:
+def masked(value: Any) -> Any:
+    """Plain data without what is new each time."""
     if isinstance(value, dict):
-        return {_masked(key): _masked(item) for key, item in value.items() if key != "etag"}
+        return {masked(key): masked(item) for key, item in value.items() if key != "etag"}
     if isinstance(value, list):
-        return [_masked(item) for item in value]
+        return [masked(item) for item in value]
     if isinstance(value, str):
         for pattern, word in _MASKS:
             value = pattern.sub(word, value)

@@ -39,9 +39,12 @@ def chromium() -> str:
     return found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser_context(chromium: str) -> Iterator[Any]:
-    """One browser, whose cache all tests share; their tabs share nothing else, each has a workspace of its own."""
+    """One browser, whose cache all tests share; their tabs share nothing else, each has a workspace of its own.
+
+    It ends with this folder's tests: while it is there, an event loop runs in this thread, and no other may.
+    """
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:

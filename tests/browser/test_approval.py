@@ -42,6 +42,15 @@ def test_a_plan_says_what_will_change_and_why_and_the_same_as_commands(asked, wo
     )
 
 
+def test_the_page_comes_to_the_question(asked):
+    expect(asked.approve).to_be_in_viewport()
+    asked.photograph("first")
+    asked.approve.click()
+    asked.until("() => document.querySelector('.jp-Notebook').innerText.includes('REMOTE_REPOSITORY')")
+    expect(asked.approve).to_be_in_viewport()
+    asked.photograph("second")
+
+
 def test_declining_changes_nothing_stops_the_notebook_and_can_be_thought_over(asked, home, workplace):
     asked.decline.click()
     asked.until_done()
