@@ -244,9 +244,9 @@ class Upstream:
                 headers = {**headers, "Authorization": authorization}
                 answer = await stack.enter_async_context(self._ask(path, headers))
             for _ in range(_REDIRECTS):
-                if answer.status_code not in (301, 302, 303, 307, 308):
+                if not answer.has_redirect_location:
                     break
-                target = self._redirection(answer, path)
+                target = answer.url.join(answer.headers["location"])
                 if (target.scheme, target.netloc) != (answer.url.scheme, answer.url.netloc):
                     headers = {name: value for name, value in headers.items() if name != "Authorization"}
                 answer = await stack.enter_async_context(self._send(str(target), headers, path))
@@ -255,12 +255,6 @@ class Upstream:
             if answer.status_code not in (200, 206):
                 raise self._refused(answer.status_code, path)
             yield answer
-
-    def _redirection(self, answer: httpx.Response, path: str) -> httpx.URL:
-        try:
-            return answer.url.join(answer.headers.get("location", ""))
-        except httpx.InvalidURL as problem:
-            raise self._invalid_redirect(path) from problem
 
     def _ask(self, path: str, headers: Mapping[str, str]) -> contextlib.AbstractAsyncContextManager[httpx.Response]:
         return self._send(self._root(path) + path, headers, path)

@@ -200,6 +200,26 @@ class Hostile(BaseHTTPRequestHandler):
     def to_itself(self, _rest):
         self.answer(b"", status=307, Location=self.path)
 
+    def to_nowhere(self, _rest):
+        self.answer(b"", status=307, Location="http://[::1/")
+
+    def moved(self, rest):
+        """Wants a token, then names another path of its own, then (of a blob) another host."""
+        host, given = self.headers["Host"], self.headers.get("Authorization")
+        if "token" in rest:
+            self.answer(b'{"token": "abc"}', "application/json")
+        elif given != "Bearer abc":
+            self.answer(b"{}", status=401, WWW_Authenticate=f'Bearer realm="http://{host}/v2/moved/token"')
+        elif not rest.startswith("there/"):
+            self.answer(b"", status=308, Location=f"/v2/moved/there/{rest}")
+        elif "/blobs/" in rest:
+            self.answer(b"", status=307, Location=f"http://localhost:{host.rpartition(':')[2]}/v2/blob_host/{rest}")
+        else:
+            self.answer(self.index)
+
+    def blob_host(self, _rest):
+        self.answer(self.large, status=400 if "Authorization" in self.headers else 200)
+
     def good(self, rest):
         if "/blobs/" in rest:
             self.answer(self.large, "application/octet-stream")
@@ -276,6 +296,15 @@ def test_redirects_in_a_circle_end(world, behind):
     answer = world.get(f"{behind}/to_itself/go/manifests/latest")
     assert answer.status_code == 502
     assert len(Hostile.asked) < 10
+
+
+def test_a_redirection_to_no_address_is_an_upstream_failure(world, behind):
+    assert error(world.get(f"{behind}/to_nowhere/go/manifests/latest"))[:2] == (502, "UNAVAILABLE")
+
+
+def test_credentials_go_along_on_the_upstreams_own_host_and_to_no_other(world, behind):
+    assert world.get(f"{behind}/moved/go/manifests/latest").content == Hostile.index
+    assert world.get(f"{behind}/moved/go/blobs/{LARGE}").content == Hostile.large
 
 
 def test_while_the_upstream_is_away_what_is_there_is_served(own_world, hostile):
