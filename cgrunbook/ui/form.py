@@ -77,6 +77,24 @@ _ERROR = "color:var(--jp-error-color0,#b3261e);font-weight:600;"
 Rules = Callable[[Mapping[str, Any]], Mapping[str, str]]
 
 
+class _Looks:
+    """Layouts and styles that the fields share: each is a message to the page, and a form of its own for each adds up."""
+
+    def __init__(self) -> None:
+        self.field = ipywidgets.Layout(width="100%", margin="0 0 8px 0")
+        self.shown = ipywidgets.Layout(margin="0")
+        self.hidden = ipywidgets.Layout(margin="0", display="none")
+        self.text = ipywidgets.HTML().style
+        self._control = ipywidgets.Layout(**_FIELD)
+        self._styles: dict[type, Any] = {}
+
+    def control(self, kind: Any, **more: Any) -> Any:
+        """A control that looks like the others of its kind."""
+        made = kind(layout=self._control, style=self._styles.get(kind, {"description_width": _LABEL_WIDTH}), **more)
+        self._styles[kind] = made.style
+        return made
+
+
 class Field:
     """One parameter: its control, what is wrong with its value, and what it is for, in this order for whoever listens.
 
@@ -84,24 +102,23 @@ class Field:
         name: the parameter.
         value: what it begins with.
         changed: called when the person changed it.
+        looks: what the fields share.
     """
 
-    def __init__(self, name: str, value: Value, changed: Callable[[str], None]) -> None:
+    def __init__(self, name: str, value: Value, changed: Callable[[str], None], looks: _Looks) -> None:
         self.name = name
         self.source = value.source
         self.touched = False
         self._hint = ""
-        self.control = _control(name, value.value)
+        self._looks = looks
+        self.control = _control(name, value.value, looks)
         self.control.add_class(f"cgrunbook-field-{name}")
-        self.error = ipywidgets.HTML(layout={"display": "none", "margin": "0"})
+        self.error = ipywidgets.HTML(layout=looks.hidden, style=looks.text)
         self.error.add_class(f"cgrunbook-error-{name}")
-        self._help = ipywidgets.HTML(layout={"margin": "0"})
-        self.widget: Any = ipywidgets.VBox(
-            [self.control, self.error, self._help], layout={"margin": "0 0 8px 0", "width": "100%"}
-        )
+        self._help = ipywidgets.HTML(self._helping(), layout=looks.shown, style=looks.text)
+        self.widget: Any = ipywidgets.VBox([self.control, self.error, self._help], layout=looks.field)
         self._changed = changed
         self._quiet = False
-        self._tell()
         self.control.observe(self._on_change, names="value")
 
     @property
@@ -145,7 +162,7 @@ class Field:
         said = f'<div role="alert" style="{_BELOW}{_ERROR}">Error: {escape(rule)}</div>' if rule else ""
         if self.error.value != said:
             self.error.value = said
-            self.error.layout.display = None if said else "none"
+            self.error.layout = self._looks.shown if said else self._looks.hidden
 
     def _on_change(self, _: Any) -> None:
         if self._quiet:
@@ -156,13 +173,16 @@ class Field:
         self._changed(self.name)
 
     def _tell(self) -> None:
+        self._help.value = self._helping()
+
+    def _helping(self) -> str:
         description = str(Parameters.model_fields[self.name].description)
         more = [f"{description[0].upper()}{description[1:]}."]
         if not self.touched and self.source is not Source.DEFAULT:
             more.append(f"Here {_SAID[self.source]}.")
         if self._hint:
             more.append(self._hint)
-        self._help.value = f'<div style="{_BELOW}{_QUIET}">{escape(" ".join(more))}</div>'
+        return f'<div style="{_BELOW}{_QUIET}">{escape(" ".join(more))}</div>'
 
 
 class Form:
@@ -190,7 +210,8 @@ class Form:
         self._on_target = on_target
         self._busy = False
         names = names_in(values)
-        self.fields = {name: Field(name, values[name], self._changed) for name in names}
+        looks = _Looks()
+        self.fields = {name: Field(name, values[name], self._changed, looks) for name in names}
         self.use = ipywidgets.Button(
             description="Use these values",
             button_style="primary",
@@ -302,25 +323,20 @@ def label(name: str) -> str:
     return _LABELS.get(name, f"{words[0].upper()}{words[1:]}")
 
 
-def _control(name: str, value: Any) -> Any:
-    shared = {
-        "description": label(name),
-        "tooltip": str(Parameters.model_fields[name].description),
-        "style": {"description_width": _LABEL_WIDTH},
-        "layout": dict(_FIELD),
-    }
+def _control(name: str, value: Any, looks: _Looks) -> Any:
+    said = {"description": label(name), "tooltip": str(Parameters.model_fields[name].description)}
     shown = _shown(name, value)
     if isinstance(shown, bool):
-        return ipywidgets.Checkbox(value=shown, **shared)
+        return looks.control(ipywidgets.Checkbox, value=shown, **said)
     options = parameters.choices(name)
     if options:
         known = [(option or "(leave as it is)", option) for option in options]
         if shown not in options:
             known.append((shown, shown))
-        return ipywidgets.Dropdown(options=known, value=shown, **shared)
+        return looks.control(ipywidgets.Dropdown, options=known, value=shown, **said)
     if name in LISTED:
-        return ipywidgets.Combobox(value=shown, ensure_option=False, **shared)
-    return ipywidgets.Text(value=shown, **shared)
+        return looks.control(ipywidgets.Combobox, value=shown, ensure_option=False, **said)
+    return looks.control(ipywidgets.Text, value=shown, **said)
 
 
 def _shown(name: str, value: Any) -> Any:
