@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from unittest.mock import patch
 
+from cgrunbook.cloud import chainctl
 from cgrunbook.journal import RUN_FOLDER_VARIABLE
 from cgrunbook.sandbox import process
 
@@ -33,3 +35,20 @@ def sandbox_home(home: Path) -> Iterator[Path]:
             yield home
         finally:
             process.reset(home)
+
+
+@contextmanager
+def chainctl_without_a_process() -> Iterator[None]:
+    """Call the sandbox's chainctl as a function: most of a step's time is the start of its Python.
+
+    For tests that perform the same steps dozens of times; the others start the command as it is.
+    """
+    from cgrunbook.sandbox.chainctl.__main__ import main
+
+    def run(_: chainctl.Chainctl, arguments: Sequence[str]) -> chainctl._Ended:
+        with redirect_stdout(io.StringIO()) as output, redirect_stderr(io.StringIO()) as said:
+            code = main(arguments)
+        return chainctl._Ended(code, output.getvalue(), said.getvalue())
+
+    with patch.object(chainctl.Chainctl, "_run", run):
+        yield

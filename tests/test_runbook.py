@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import pytest
 from filelock import FileLock
 
+from cgrunbook.cloud.attempts import Wait
 from cgrunbook.errors import CgrunbookError, Declined, Interrupted, ParameterError, PrerequisiteMissing, StepFailed
 from cgrunbook.journal import Line, Record, read_lines, read_record, record_of
 from cgrunbook.redaction import Secret
@@ -121,11 +122,8 @@ def test_an_empty_plan_ends_in_unchanged_and_is_proved_all_the_same():
 def test_what_is_not_there_after_it_was_applied_fails_the_step(tmp_path: Path):
     book, seen = open_book(folder=tmp_path)
     light = Light()
-    light.doing = lambda _: setattr(light, "colour", "red")
+    light.apply = lambda world, plan: None  # type: ignore[method-assign]
     with pytest.raises(StepFailed, match="dark"):
-        light.is_on = "blue"
-        light.doing = lambda _: None
-        light.apply = lambda world, plan: None  # type: ignore[method-assign]
         perform(book, light)
     assert seen.outcomes == [Outcome.FAILED]
     assert lines(tmp_path)[-1].data["error"]["remedy"] == "Look at the bulb."
@@ -238,8 +236,7 @@ def test_an_interrupt_while_waiting_for_the_click_is_journaled_and_the_next_run_
 
     async def interrupted() -> None:
         task = asyncio.create_task(book.perform(light))
-        while not asked.is_set():
-            await asyncio.sleep(0)
+        await asyncio.to_thread(asked.wait)
         task.cancel()
         with pytest.raises(Interrupted, match="Turn the light on: interrupted"):
             await task
@@ -269,8 +266,7 @@ def test_an_interrupt_while_working_lets_the_call_end_stops_the_step_and_frees_t
 
     async def interrupted() -> None:
         task = asyncio.create_task(book.perform(light))
-        while not working.is_set():
-            await asyncio.sleep(0)
+        await asyncio.to_thread(working.wait)
         task.cancel()
         await asyncio.sleep(0)
         go_on.set()
@@ -300,8 +296,7 @@ def test_after_an_interrupt_the_same_runbook_goes_on():
 
     async def interrupted_and_again() -> None:
         task = asyncio.create_task(book.perform(light))
-        while not working.is_set():
-            await asyncio.sleep(0)
+        await asyncio.to_thread(working.wait)
         task.cancel()
         with pytest.raises(Interrupted):
             await task
@@ -317,7 +312,13 @@ def test_another_run_at_work_is_waited_for_visibly(home: Path, tmp_path: Path):
     book._attempts.first = 0.001
     other = lock_of(home)
     other.acquire()
-    seen.waiting = lambda number, step, wait: (seen.waits.append(wait), other.release(force=True))  # type: ignore
+    told = seen.waiting
+
+    def waiting(number: int, step: Step, wait: Wait) -> None:
+        told(number, step, wait)
+        other.release(force=True)
+
+    seen.waiting = waiting  # type: ignore[method-assign]
     perform(book, Light())
     assert "another run to finish its step" in seen.waits[0].reason
     assert "waiting" in events(tmp_path)
@@ -451,7 +452,7 @@ def test_a_name_that_papermill_put_in_and_no_cell_declares_is_refused_with_the_n
 ):
     monkeypatch.setenv("CGRUNBOOK_RUN_FOLDER", str(tmp_path))
     namespace = {"In": ["", '# Parameters\nrepositori = "demo"\n'], "repository": "x", "repositori": "demo"}
-    with pytest.raises(ParameterError, match="repositori.*repository") as raised:
+    with pytest.raises(ParameterError, match=r"repositori.*repository") as raised:
         open_runbook("02_developer_images", namespace, Watcher())
     assert raised.value.exit_code == 2
 

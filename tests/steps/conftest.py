@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sandboxes import sandbox_home
+from tests.sandboxes import chainctl_without_a_process, sandbox_home
 
 
 @pytest.fixture(scope="module")
@@ -20,3 +20,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def fresh_home(tmp_path: Path) -> Iterator[Path]:
     with sandbox_home(tmp_path / "cgrunbook") as home:
         yield home
+
+
+@pytest.fixture(scope="module")
+def quick_chainctl(home: Path) -> Iterator[None]:
+    with chainctl_without_a_process():
+        yield

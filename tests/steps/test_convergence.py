@@ -48,7 +48,7 @@ def everything(names: Names) -> list[Step]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def enabled(home: Path) -> None:
+def enabled(home: Path, quick_chainctl: None) -> None:
     book, _ = open_book()
     perform(book, steps.EnableApi(steps.ARTIFACT_REGISTRY), steps.EnableApi(steps.SECRET_MANAGER))
 

@@ -29,6 +29,8 @@ from tests.steps.performing import (
     steps_of_03,
 )
 
+pytestmark = pytest.mark.usefixtures("quick_chainctl")
+
 
 def relabel(cloud: Cloud, repository: str, labels: dict[str, str]) -> None:
     there = cloud.repositories.get(repository)

@@ -26,6 +26,8 @@ from tests.steps.performing import (
     writes,
 )
 
+pytestmark = pytest.mark.usefixtures("quick_chainctl")
+
 NOTHING = State(public=None, private=None)
 
 
