@@ -38,7 +38,8 @@ _LOOK_SECONDS = 0.1
 # What every notebook of the guide imports sooner or later; a kernel that waits for its turn has the time for it.
 _IMPORTED_AHEAD = (
     "cgrunbook.ui.notebook",
-    "cgrunbook.steps",
+    "cgrunbook.steps.diagnosis",  # with it come the clients of Artifact Registry and Secret Manager, and most steps
+    "cgrunbook.steps.prerequisites",
     "google.cloud.resourcemanager_v3",
     "google.cloud.service_usage_v1",
 )
