@@ -448,11 +448,11 @@ def test_a_manifest_of_nearly_four_mebibytes_passes_and_a_larger_one_does_not(wo
               "chainguard/go;id", "-x/-y", "%f0%9f%92%a9/go"]
 )  # fmt: skip
 def test_hostile_names_reach_neither_the_upstream_nor_the_disk(world, behind, image):
-    before = set(world.running.folder.iterdir())
     request = httpx.Request("GET", behind, headers={"Authorization": f"Bearer {world.operator}"})
     target = f"{behind.partition('127.0.0.1')[2].partition('/')[2]}/{image}/manifests/latest"
     request.url = request.url.copy_with(raw_path=b"/" + target.encode("latin-1").replace(b"\0", b"%00"))
     answer = world.http.send(request)
     assert 400 <= answer.status_code < 500
     assert Hostile.asked == []
-    assert set(world.running.folder.iterdir()) == before
+    made = {path.name for path in world.running.home.rglob("*")}
+    assert made.isdisjoint(["chainguard", "etc", "go", "Go", "CHAINGUARD", "go;id", "-x", "-y", "x", "manifests"])
