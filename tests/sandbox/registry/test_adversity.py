@@ -251,18 +251,23 @@ class Hostile(BaseHTTPRequestHandler):
 LARGE = digest_of(Hostile.large)
 
 
-@pytest.fixture
-def hostile():
-    for event in (Hostile.halfway, Hostile.go_on, Hostile.away):
-        event.clear()
-    Hostile.asked.clear()
+@pytest.fixture(scope="module")
+def hostile_server():
     with ThreadingHTTPServer(("127.0.0.1", 0), Hostile) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}"
-        Hostile.go_on.set()
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def hostile(hostile_server):
+    for event in (Hostile.halfway, Hostile.go_on, Hostile.away):
+        event.clear()
+    Hostile.asked.clear()
+    yield hostile_server
+    Hostile.go_on.set()
 
 
 @pytest.fixture

@@ -385,7 +385,7 @@ class FailingRegistry(BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def failing():
     with ThreadingHTTPServer(("127.0.0.1", 0), FailingRegistry) as server:
         thread = threading.Thread(target=server.serve_forever)
