@@ -11,13 +11,16 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cgrunbook.sandbox import context, process
+from cgrunbook.sandbox import context, errors, process
+from tests.sandbox.conftest import Api
 
 
 def ask(running: process.Running, host: str, path: str, *, verb: str = "GET", body: Any = None) -> Any:
@@ -262,6 +265,56 @@ def test_a_token_for_somebody_else_is_that_persons(sandbox: process.Running) -> 
     )
     with urllib.request.urlopen(request, timeout=30) as answer:
         assert json.load(answer) == {}
+
+
+def test_a_sandbox_that_nobody_asks_ends_by_itself_when_it_was_told_to(home: Path) -> None:
+    running = process.start(home, idle=1.0)
+    assert wait_until(lambda: not (running.folder / process.SANDBOX_FILE).exists())
+    assert "no request for 1 seconds" in (running.folder / process.SERVER_LOG).read_text()
+    assert process.status(home) is None
+
+
+def test_a_sandbox_under_way_with_a_request_is_not_idle(tmp_path: Path) -> None:
+    api = Api(tmp_path / "sandbox")
+    assert api.dispatcher.idle_seconds() > 0
+    seen = []
+
+    async def slow(*_: Any) -> None:
+        seen.append(api.dispatcher.idle_seconds())
+        raise errors.NotFound("x")
+
+    api.dispatcher._apps[context.SECRET_MANAGER] = slow
+    api.secrets("GET", "/secrets")
+    assert seen == [0.0]
+
+
+def test_the_servers_own_log_is_bounded(tmp_path: Path) -> None:
+    path = tmp_path / "server.log"
+    program = (
+        "import logging, pathlib, sys; from cgrunbook.sandbox import __main__ as main; "
+        "main._BoundedLog.most_bytes = 10_000; handler = main._BoundedLog(pathlib.Path(sys.argv[1])); "
+        "logging.basicConfig(handlers=[handler]); [logging.warning('line %d', number) for number in range(2000)]"
+    )
+    with path.open("ab") as stream:
+        subprocess.run([sys.executable, "-c", program, str(path)], stderr=stream, check=True)
+    assert path.stat().st_size <= 10_000
+    assert (tmp_path / "server.log.1").stat().st_size <= 11_000
+    assert path.read_text().endswith("line 1999\n")
+
+
+def test_ports_are_below_those_that_the_system_gives_out_and_the_same_after_a_reset(sandbox: process.Running) -> None:
+    assert all(20000 <= int(address.rpartition(":")[2]) < 32768 for address in sandbox.hosts.values())
+    process.reset(sandbox.home)
+    assert process.start(sandbox.home).hosts == sandbox.hosts
+
+
+def wait_until(condition: Callable[[], bool]) -> bool:
+    """Ask until it is so, for half a minute at most."""
+    deadline = time.monotonic() + 30
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+    return True
 
 
 def test_importing_the_starter_imports_no_server() -> None:

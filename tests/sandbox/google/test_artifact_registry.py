@@ -444,6 +444,15 @@ def test_what_is_cached_is_listed_as_images_packages_versions_and_tags(api: Api)
     tags = api.artifacts("GET", f"{HERE}/repositories/one/packages/chainguard%2Fgo/tags").body["tags"]
     assert tags[0]["version"].endswith(digest)
     assert get(api).body["sizeBytes"] == "5000"
+    refused = api.artifacts("DELETE", f"{versions}/{digest}")
+    assert (refused.status, refused.error["status"]) == (400, "FAILED_PRECONDITION")
+    batch = {"names": [f"{api.project}{versions}/{digest}"]}
+    assert api.artifacts("POST", f"{versions}:batchDelete", batch).status == 400
+    assert api.artifacts("DELETE", f"{versions[: -len('versions')]}tags/latest").body == {}
+    assert api.settled(api.artifacts("POST", f"{versions}:batchDelete", batch | {"validateOnly": True}))["done"]
+    assert api.artifacts("GET", f"{versions}/{digest}").status == 200
+    assert api.settled(api.artifacts("DELETE", f"{versions}/{digest}"))["response"]["@type"].endswith("Empty")
+    assert api.artifacts("GET", f"{versions}/{digest}").status == 404
     api.artifacts("DELETE", f"{HERE}/repositories/one")
     create(api)
     assert api.artifacts("GET", f"{HERE}/repositories/one/dockerImages").body == {}

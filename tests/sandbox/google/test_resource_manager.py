@@ -140,3 +140,9 @@ def test_the_operator_can_take_the_own_role_away(fresh: Api) -> None:
     assert fresh.projects("GET", "").status == 200
     answer = fresh.services("POST", "/services/secretmanager.googleapis.com:enable", {})
     assert answer.error["status"] == "PERMISSION_DENIED"
+
+
+def test_the_projects_ancestors_are_itself_and_its_organisation(fresh: Api) -> None:
+    found = fresh.projects("POST", ":getAncestry", {}, version="v1").body["ancestor"]
+    assert [one["resourceId"]["type"] for one in found] == ["project", "organization"]
+    assert found[0]["resourceId"]["id"] == fresh.settings.project_id
