@@ -136,7 +136,6 @@ def search(tmp_path: Path) -> Iterator[Search]:
     verbose = {
         "PYTHONPATH": os.pathsep.join(filter(None, [str(loud), os.environ.get("PYTHONPATH")])),
         "GOOGLE_SDK_PYTHON_LOGGING_SCOPE": "google",
-        "PYTHONASYNCIODEBUG": "1",
     }
     with patch.dict(os.environ, verbose), sandbox_home(tmp_path / "home"):
         yield Search(tmp_path)
@@ -161,6 +160,8 @@ def test_after_a_run_that_succeeds_the_password_is_nowhere(search: Search):
     assert search.papermill("03") == 0
     assert search.run("cgrunbook", "run", "04", "--json", "--output", str(search.root / "run")) == 0
     search.knows(open_book()[0].cloud)
+    executed = b"".join(path.read_bytes() for path in search.root.glob("*.ipynb"))
+    assert b"httpRequest" in executed + search.said  # Google's clients told the payloads of their requests
     assert search.found() == []
 
 
