@@ -9,6 +9,7 @@ import json
 import os
 import resource
 import secrets
+import signal
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -386,6 +387,40 @@ def test_a_blob_that_lost_its_end_on_disk_is_fetched_again(world):
     file.unlink()
     assert world.get(url).content == content
     assert fetched(world, digest) == 3
+
+
+def test_kills_in_the_middle_of_caching_leave_only_whole_blobs(own_world):
+    """Four clients pull large blobs; each time some bytes are there, the server is killed and started again."""
+    world = own_world
+    contents = {digest_of(content): content for content in (secrets.token_bytes(24 << 20) for _ in range(4))}
+    world.catalog.publish(SampleRepository("chainguard/large", public=True, blobs=contents))
+    base = world.remote("pub")
+    folder = world.running.folder / "blobs"
+
+    def pull(digest):
+        with contextlib.suppress(httpx.TransportError):
+            answer = world.get(f"{base}/chainguard/large/blobs/{digest}")
+            assert (answer.status_code, digest_of(answer.content)) == (200, digest)
+
+    def some_bytes_came():
+        return sum(file.stat().st_size for file in (folder / "incoming").glob("*")) > secrets.randbelow(64 << 20)
+
+    running = world.running
+    for _ in range(4):
+        with ThreadPoolExecutor(4) as pool:
+            pulls = [pool.submit(pull, digest) for digest in contents]
+            with contextlib.suppress(FileNotFoundError):  # a blob became whole while we looked at it
+                wait_for(lambda: some_bytes_came() or all(one.done() for one in pulls))  # noqa: B023 - waited for here
+            os.kill(running.pid, signal.SIGKILL)
+            for one in pulls:
+                one.result()
+        running = process.start(running.home, iam_delay=0, agent_delay=0)
+        assert running.hosts == world.running.hosts
+        for file in (folder / "sha256").glob("*/*"):
+            assert hashlib.sha256(file.read_bytes()).hexdigest() == file.name
+    for digest, content in contents.items():
+        assert world.get(f"{base}/chainguard/large/blobs/{digest}").content == content
+    assert not list((folder / "incoming").iterdir())
 
 
 # --- much of everything --------------------------------------------------------------------------------------------------
