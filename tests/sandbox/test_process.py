@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
-import http.client
 import json
 import os
 import signal
@@ -103,36 +101,6 @@ def test_a_port_that_somebody_took_meanwhile_is_replaced(sandbox: process.Runnin
     assert again.hosts[context.CGR_DEV] != taken
     others = {host: address for host, address in sandbox.hosts.items() if host != context.CGR_DEV}
     assert {host: address for host, address in again.hosts.items() if host != context.CGR_DEV} == others
-
-
-def test_what_was_acknowledged_survives_kills_at_any_moment(home: Path) -> None:
-    running = process.start(home)
-    enable(running, context.SECRET_MANAGER)
-    acknowledged: list[str] = []
-
-    def write(round_number: int, current: process.Running) -> None:
-        for number in range(1000):
-            name = f"s-{round_number}-{number}"
-            path = f"/v1/projects/{current.project_id}/secrets?secretId={name}"
-            try:
-                ask(current, context.SECRET_MANAGER, path, verb="POST", body={"replication": {"automatic": {}}})
-            except (OSError, http.client.HTTPException):
-                return  # killed, perhaps in the middle of an answer
-            acknowledged.append(name)
-
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        for round_number in range(12):
-            before = len(acknowledged)
-            writing = pool.submit(write, round_number, running)
-            # The kill falls into the middle of a write: after so many of this round were acknowledged.
-            while len(acknowledged) < before + 3 * round_number and not writing.done():
-                pass
-            os.kill(running.pid, signal.SIGKILL)
-            writing.result()
-            running = process.start(home)
-            assert set(acknowledged) <= set(secrets_of(running))
-    process.stop(home)
-    assert acknowledged
 
 
 def test_a_hung_sandbox_is_replaced(sandbox: process.Running, monkeypatch: pytest.MonkeyPatch) -> None:
