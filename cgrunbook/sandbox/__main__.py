@@ -176,6 +176,7 @@ def _tell(folder: Path, settings: Settings, hosts: dict[str, str]) -> None:
         "project_id": settings.project_id,
         "project_number": settings.project_number,
         "organization": settings.organization,
+        "upstream": settings.upstream or "",
     }
     process.write_atomically(folder / process.SANDBOX_FILE, json.dumps(told, indent=2))
 

@@ -68,6 +68,7 @@ class Running:
         docker_config: DOCKER_CONFIG of this sandbox.
         started: When the process became ready, RFC 3339.
         version: cgrunbook's version that the process runs.
+        upstream: URL of the registry that stands in for cgr.dev; empty for the sandbox's own.
     """
 
     pid: int
@@ -82,6 +83,7 @@ class Running:
     docker_config: Path
     started: str = ""
     version: str = ""
+    upstream: str = ""
 
     @property
     def folder(self) -> Path:
@@ -157,7 +159,7 @@ def start(
     """Return the running sandbox, starting it when there is none.
 
     Several processes may call this at once: one starts it, the others get the same. What a killed sandbox left behind
-    is put right. A running one is returned as it is, whatever `upstream` and the delays say.
+    is put right. A running one is returned as it is, whatever the delays say.
 
     Args:
         home: CGRUNBOOK_HOME; None for `home()`.
@@ -167,14 +169,14 @@ def start(
         idle: Seconds without a request after which it ends by itself; None for the variable or never.
 
     Raises:
-        SandboxFailure: The home cannot be used, or the process did not come up.
+        SandboxFailure: The home cannot be used, the process did not come up, or one runs with another `upstream`.
     """
     base = _base(home)
     if (running := _answering(base)) is not None:
-        return running
+        return _with_upstream(running, upstream)
     with _start_lock(base):
         if (running := _answering(base)) is not None:
-            return running
+            return _with_upstream(running, upstream)
         if _is_served(base):
             # Alive and not answering: hung, or stopped. It cannot be used and would hold the lock for ever.
             _end(base)
@@ -183,6 +185,16 @@ def start(
         if running is None:
             raise SandboxFailure(f"The sandbox started and then did not answer.{_log_tail(base)}")
         return running
+
+
+def _with_upstream(running: Running, wanted: str | None) -> Running:
+    """Return the running sandbox, unless another registry was asked for than it has: digests would be compared wrongly."""
+    if wanted is not None and wanted != running.upstream:
+        raise SandboxFailure(
+            f"The sandbox runs already, with {running.upstream or 'its own registry'} as cgr.dev. To let {wanted} stand in "
+            "for it, end it first: cgrunbook sandbox stop"
+        )
+    return running
 
 
 def status(home: Path | None = None) -> Status | None:
@@ -431,6 +443,7 @@ def _answering(base: Path) -> Running | None:
             docker_config=folder / "docker",
             started=told["started"],
             version=told["version"],
+            upstream=told.get("upstream", ""),
         )
         address = running.hosts["serviceusage.googleapis.com"]
     except (OSError, ValueError, KeyError, TypeError):

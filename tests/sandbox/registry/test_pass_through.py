@@ -153,3 +153,11 @@ def test_a_body_that_ends_too_early_there_ends_too_early_here(front):
     with pytest.raises(httpx.RemoteProtocolError):
         front.http.get(f"{front.cgr}/v2/short/blobs/{DIGEST}", headers={"Authorization": "Bearer abc"})
     assert "Traceback" not in (front.running.folder / "log" / "server.log").read_text()
+
+
+def test_a_running_sandbox_is_not_taken_for_one_with_another_upstream(front, upstream):
+    home = front.running.home
+    assert process.start(home, upstream=upstream).pid == process.start(home).pid == front.running.pid
+    assert process.start(home).upstream == upstream
+    with pytest.raises(process.SandboxFailure, match=f"runs already, with {upstream} as cgr.dev"):
+        process.start(home, upstream="http://127.0.0.1:1")
