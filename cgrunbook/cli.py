@@ -485,6 +485,8 @@ def _print_sandbox(running: Running) -> None:
         *(host for host in running.hosts if host.endswith(".googleapis.com")),
     ]
     rows += [(host, running.hosts[host]) for host in shown]
+    if running.upstream:
+        rows.append(("upstream", f"{running.upstream}, which stands in for cgr.dev"))
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
         typer.echo(f"  {name:<{width}}  {value}")
@@ -534,6 +536,7 @@ def _status_data(status: Any) -> dict[str, Any]:
         "project_number": running.project_number,
         "organization": running.organization,
         "hosts": running.hosts,
+        "upstream": running.upstream,
         "size_bytes": status.size_bytes,
         "counts": status.counts,
     }
