@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cgrunbook.errors import Interrupted, StepFailed
+from cgrunbook.errors import Interrupted, StepFailed, UsageError
 from cgrunbook.redaction import redact_all
 
 JOURNAL = "journal.jsonl"
@@ -59,6 +59,37 @@ def new_run_folder(runs: Path) -> Path:
     except OSError as error:
         raise _cannot_write(folder, error) from error
     return folder
+
+
+def find_run(name: str, runs: Path) -> Path:
+    """The folder of a run that has been.
+
+    Args:
+        name: a run folder, a run's id or its beginning; "" for the newest.
+        runs: the folder that holds one folder a run.
+
+    Raises:
+        UsageError: there is none, or there are several of that beginning.
+    """
+    if name and _holds_run(given := Path(name).expanduser()):
+        return given
+    found = [folder for folder in sorted(runs.glob("*/")) if folder.name.startswith(name) and _holds_run(folder)]
+    exact = [folder for folder in found if folder.name == name]
+    if not found:
+        what = f"There is no run {name}" if name else "There is no run"
+        raise UsageError(
+            f"{what}: no folder with {JOURNAL} or {RECORD} of that name in {runs.absolute()}.",
+            "Give a run folder, or go where its folder runs/ is.",
+        )
+    if name and len(found) > 1 and not exact:
+        raise UsageError(
+            f"{len(found)} runs begin with {name}.", f"Give more of it: {', '.join(f.name for f in found)}"
+        )
+    return (exact or found)[-1]
+
+
+def _holds_run(folder: Path) -> bool:
+    return (folder / JOURNAL).is_file() or (folder / RECORD).is_file()
 
 
 def write_whole(path: Path, text: str, *, mode: int = 0o644) -> None:
@@ -210,9 +241,10 @@ class FindingRecord(BaseModel):
 
 
 class StepRecord(BaseModel):
-    """What came of one step. `outcome` is null while it works, and stays so when it was killed."""
+    """What came of one step. `outcome` is null while it works, and stays so when it was killed; `kind` names the step's class."""
 
     number: int
+    kind: str = ""
     title: str
     section: str = ""
     started: datetime
@@ -364,6 +396,7 @@ def _take_into_notebook(notebook: NotebookRecord, line: Line) -> None:
         notebook.steps.append(
             StepRecord(
                 number=line.step,
+                kind=str(data.get("kind", "")),
                 title=str(data.get("title", "")),
                 section=str(data.get("section", "")),
                 started=line.time,

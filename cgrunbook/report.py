@@ -12,8 +12,10 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cgrunbook.errors import Declined
 from cgrunbook.journal import REPORT, NotebookRecord, Record, StepRecord, record_of, write_whole
 from cgrunbook.redaction import redact, redact_all
+from cgrunbook.route import Route, routes_of
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -38,11 +40,13 @@ _GLYPHS = {
 _CHANGED = ("created", "updated", "deleted")
 
 
-def write_report(folder: Path) -> Path:
-    """Write `report.html` as the journal has it now.
+def write_report(folder: Path, record: Record | None = None, path: Path | None = None) -> Path:
+    """Write the report of a run.
 
     Args:
         folder: the run folder.
+        record: what it says; None reads the journal as it is now.
+        path: where to write; None for `report.html` in the run folder.
 
     Returns:
         Where it is.
@@ -50,8 +54,8 @@ def write_report(folder: Path) -> Path:
     Raises:
         StepFailed: it cannot be written.
     """
-    path = folder / REPORT
-    write_whole(path, render(record_of(folder)))
+    path = path or folder / REPORT
+    write_whole(path, render(record or record_of(folder)))
     return path
 
 
@@ -106,8 +110,49 @@ def _view(record: Record, rows: int, characters: int) -> dict[str, Any]:
         "value": value,
         "some": some,
         "outcome": outcome_of,
+        "approvals": approvals(record),
+        "routes": [_drawn(route) for route in routes_of(record)],
         "took": _between(record.started, record.ended),
     }
+
+
+def approvals(record: Record) -> str:
+    """Who agreed to the changes, how often and when, and what was declined."""
+    who = record.operator or "the operator"
+    answered = [step for notebook in record.notebooks for step in notebook.steps if step.approval != "not asked"]
+    approved = [step for step in answered if step.approval == "approved"]
+    declined = [step for step in answered if step.approval == "declined"]
+    if not answered:
+        return (
+            "nobody was asked: the run was started to do all of it" if record.mode == "apply" else "nothing to approve"
+        )
+    parts = []
+    if approved:
+        parts.append(f"{_count(len(approved), 'step')} approved by {who}, the last on {_time(approved[-1].answered)}")
+    parts += [f"{step.title}: declined by {who} on {_time(step.answered)}" for step in declined]
+    return "; ".join(parts)
+
+
+# How many characters fit into the boxes of the picture.
+_BOX = 36
+
+
+def _drawn(route: Route) -> dict[str, Any]:
+    """A route with its names as short as its boxes; the list below the picture has them whole."""
+    return {
+        "route": route,
+        "repository": _short(route.repository, _BOX),
+        "host": _short(route.host, _BOX),
+        "secret": _short(route.secret, _BOX),
+    }
+
+
+def _short(text: str, characters: int) -> str:
+    """A name with its middle left out: beginnings and endings tell names apart."""
+    if len(text) <= characters:
+        return text
+    half = (characters - 1) // 2
+    return f"{text[: characters - 1 - half]}…{text[-half:]}"
 
 
 def verdict(record: Record) -> str:
@@ -124,6 +169,8 @@ def verdict(record: Record) -> str:
     if record.exit_code == 0:
         return f"Done: {changed}, and every step was proved."
     how = {3: "Stopped: a prerequisite is missing", 130: "Interrupted", 138: "Failed: a kernel died"}
+    if record.first_error and record.first_error.type == Declined.__name__:
+        return f"Declined by the operator; before that {changed}."
     in_part = any(step.changes and step.outcome in ("failed", None) for step in steps) and record.mode == "apply"
     rest = (
         " The step that was at work may have made a part of its changes; a second run finishes them." if in_part else ""

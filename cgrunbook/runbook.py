@@ -173,7 +173,7 @@ class Runbook:
             begun = time.monotonic()
             plan, evidence, outcome, error = Plan(), Evidence(), Outcome.FAILED, None
             cause: BaseException | None = None
-            self._write("step-started", number, title=step.title, section=step.section.value)
+            self._write("step-started", number, kind=type(step).__name__, title=step.title, section=step.section.value)
             try:
                 plan, outcome = await self._plan_and_apply(number, step)
                 if outcome is not Outcome.PLANNED:

@@ -24,6 +24,7 @@ from cgrunbook.journal import (
     NotebookRecord,
     Record,
     StepRecord,
+    record_of,
 )
 
 BEGUN = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
@@ -128,7 +129,7 @@ def test_the_page_shows_each_step_with_all_that_is_known_of_it():
         "1. Create the repository",
         "created",
         "in 4.2 s, of which 2.5 s spent waiting",
-        "approved by the operator",
+        "approved by alex",
         "repository mirror (as a whole) — in us-central1",
         "labels a=b a=c",
         "gcloud artifacts repositories create mirror",
@@ -259,3 +260,109 @@ print([name for name in ("papermill", "nbconvert", "nbformat", "IPython", "googl
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def way() -> Record:
+    """A run that set production images up, with a declined step in it."""
+    names = {"repository": "public", "private_repository": "private-" + "x" * 55, "secret_id": "pull-token"}
+    steps = [
+        step(
+            kind="GrantSecretAccess", title="Grant", brief="on this secret alone", approval="approved", answered=BEGUN
+        ),
+        step(kind="StorePullToken", title="Keep a pull token", brief="version 1, good until 2026-12-23"),
+        step(
+            kind="CreatePrivateRepository", title="Create it", outcome="declined", approval="declined", answered=ENDED
+        ),
+    ]
+    told = record(*steps, exit_code=1, error=ErrorRecord(type="Declined", message="no"))
+    notebook = told.notebooks[0].model_copy(update={"parameters": names})
+    return told.model_copy(update={"notebooks": [notebook], "target": {"location": "us-central1"}})
+
+
+def test_the_way_an_image_takes_is_drawn_with_the_state_of_each_link_in_words():
+    html = report.render(way())
+    page = Page(html)
+    assert page.tags.count("svg") == 1
+    for said in (
+        "Production images , through the repository private-xxx",
+        "✓ made Artifact Registry's service agent to the secret: on this secret alone",
+        "✓ made the pull token in the secret to cgr.dev: version 1, good until 2026-12-23",
+        "- declined the repository to cgr.dev",
+        "… not looked at a client to the repository",
+    ):
+        assert said in page.text, said
+    drawn = html[html.index("<svg") : html.index("</svg>")]
+    assert "x" * 55 not in drawn  # it would leave its box
+    assert 'role="img"' in drawn
+    assert "href=" not in drawn
+    assert "src=" not in drawn
+
+
+def test_who_approved_and_declined_what_and_when_is_said_at_the_top():
+    told = way()
+    assert report.approvals(told) == (
+        "1 step approved by alex, the last on 2026-11-23 10:00:00 UTC; "
+        "Create it: declined by alex on 2026-11-23 10:01:15 UTC"
+    )
+    assert report.verdict(told).startswith("Declined by the operator")
+    assert report.approvals(record(step())) == "nobody was asked: the run was started to do all of it"
+
+
+def verb(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "cgrunbook", "report", *words]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def a_run(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    journal = Journal(folder)
+    journal.add("run-started", operator="alex", mode="apply")
+    journal.add("notebook-started", notebook="02_developer_images", parameters={"repository": "public"})
+    journal.add(
+        "step-started", notebook="02_developer_images", step=1, kind="CreateRemoteRepository", title="Create it"
+    )
+    journal.add("outcome", notebook="02_developer_images", step=1, outcome="created")
+    journal.add("run-ended", exit_code=0)
+    return folder
+
+
+def test_the_verb_writes_the_report_of_a_run_named_by_folder_by_id_or_not_at_all(tmp_path: Path):
+    older, newer = (a_run(tmp_path / "runs" / f"2026-11-2{day}T10-00-00Z-beef") for day in (2, 3))
+    for words, folder in (
+        ((), newer),
+        ((older.name,), older),
+        (("2026-11-22",), older),
+        ((f"runs/{newer.name}",), newer),
+    ):
+        said = verb(tmp_path, *words)
+        assert said.returncode == 0, said.stderr
+        written = tmp_path / said.stdout.strip()
+        assert written == folder / "report.html"
+        assert "Create it" in written.read_text()
+        written.unlink()
+
+
+def test_the_verb_writes_elsewhere_and_answers_as_json(tmp_path: Path):
+    folder = a_run(tmp_path / "archive")
+    (folder / "record.json").write_text(record_of(folder).model_dump_json())
+    (folder / "journal.jsonl").unlink()
+    said = json.loads(verb(tmp_path, str(folder), "--output", str(tmp_path / "page.html"), "--json").stdout)
+    assert (tmp_path / "page.html").exists()
+    assert not (folder / "report.html").exists()
+    assert said["exit_code"] == 0
+    assert said["routes"] == [
+        {
+            "images": "Developer images",
+            "links": {"a client to the repository": "not looked at", "the repository to cgr.dev": "made"},
+        }
+    ]
+
+
+def test_the_verb_says_what_it_looked_for_when_there_is_no_such_run(tmp_path: Path):
+    for words in ((), ("2026",)):
+        said = verb(tmp_path, *words)
+        assert said.returncode == 2
+        assert "There is no run" in said.stderr
+    a_run(tmp_path / "runs" / "2026-a")
+    a_run(tmp_path / "runs" / "2026-b")
+    assert "2 runs begin with 2026" in verb(tmp_path, "2026").stderr

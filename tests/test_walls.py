@@ -17,7 +17,7 @@ FLOORS = (
     ("cloud",),
     ("steps",),
     ("journal", "runbook"),
-    ("ui", "headless", "engine", "kernels", "report", "lab"),
+    ("ui", "headless", "engine", "kernels", "route", "report", "lab"),
     ("cli", "__main__"),
 )
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}

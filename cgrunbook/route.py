@@ -1,0 +1,174 @@
+"""The way an image takes, from the client through Artifact Registry to cgr.dev, and how each link of it was found.
+
+It knows which step of a run speaks for which link. It reads the record, and does not know how a route is drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from cgrunbook.journal import Record, StepRecord
+
+
+class State(Enum):
+    """How a link was found: a glyph and a word, so that no colour has to say it, and how it stands."""
+
+    PROVED = ("✓", "proved", "good")
+    MADE = ("✓", "made", "good")
+    THERE = ("✓", "there", "good")
+    PLANNED = ("?", "planned", "planned")
+    DECLINED = ("-", "declined", "open")
+    FAILED = ("✗", "failed", "bad")
+    BROKEN_OFF = ("!", "did not end", "bad")
+    NOT_SEEN = ("…", "not looked at", "open")
+
+    @property
+    def words(self) -> str:
+        """Glyph and word."""
+        return f"{self.value[0]} {self.value[1]}"
+
+    @property
+    def tone(self) -> str:
+        """`good`, `bad`, `planned` or `open`."""
+        return self.value[2]
+
+
+@dataclass(frozen=True)
+class Link:
+    """One link of the route.
+
+    Args:
+        state: how it was found.
+        between: what it joins, as words.
+        said: what the run saw there, in a line; empty when it did not look.
+    """
+
+    state: State
+    between: str
+    said: str = ""
+
+
+@dataclass(frozen=True)
+class Route:
+    """The way of the images of one repository.
+
+    Args:
+        images: which they are, such as "Developer images".
+        repository: the remote repository's name.
+        host: the registry's host that clients pull from; "" when nothing says.
+        secret: the secret's id; "" for a repository that does not sign in.
+        pull: client to repository.
+        upstream: repository to cgr.dev.
+        grant: repository to secret; None without one.
+        token: secret to cgr.dev, the pull token in it; None without one.
+    """
+
+    images: str
+    repository: str
+    host: str
+    secret: str
+    pull: Link
+    upstream: Link
+    grant: Link | None = None
+    token: Link | None = None
+
+    @property
+    def links(self) -> tuple[Link, ...]:
+        """All of them, in the order in which an image is asked for."""
+        return tuple(link for link in (self.pull, self.grant, self.token, self.upstream) if link is not None)
+
+
+def routes_of(record: Record) -> tuple[Route, ...]:
+    """The routes that a run set up, proved or planned.
+
+    Args:
+        record: of a run, ended or not.
+
+    Returns:
+        The one of developer images, the one of production images, or one for both where they share a repository; none
+        where the run did nothing about them.
+    """
+    routes = []
+    public, private, secret = (_parameter(record, name) for name in ("repository", "private_repository", "secret_id"))
+    steps = [step for notebook in record.notebooks for step in notebook.steps]
+    in_public = _of(steps, "CreateRemoteRepository")
+    in_private = _of(steps, "CreatePrivateRepository")
+    keeping = _of(steps, "StorePullToken"), _of(steps, "GrantSecretAccess")
+    shared = public == private and any((in_private, *keeping))
+    host = f"{record.target.get('location', '')}-docker.pkg.dev" if record.target.get("location") else ""
+    if in_public and not shared:
+        pulls = _pulls(steps, public)
+        routes.append(Route("Developer images", public, host, "", _pull(pulls, steps), _upstream(in_public, pulls)))
+    if in_private or any(keeping):
+        pulls = _pulls(steps, private)
+        routes.append(
+            Route(
+                "All images" if shared else "Production images",
+                private,
+                host,
+                secret,
+                _pull(pulls, steps),
+                _upstream(in_private, pulls),
+                _link("Artifact Registry's service agent to the secret", keeping[1]),
+                _link("the pull token in the secret to cgr.dev", keeping[0]),
+            )
+        )
+    return tuple(routes)
+
+
+def _parameter(record: Record, name: str) -> str:
+    """What the run's notebooks were told, the last of them first."""
+    given = (notebook.parameters.get(name) for notebook in reversed(record.notebooks))
+    return str(next((value for value in given if value), ""))
+
+
+def _of(steps: Iterable[StepRecord], kind: str) -> StepRecord | None:
+    """The last step of a kind: what was declined or failed may have been run again."""
+    return next((step for step in reversed(list(steps)) if step.kind == kind), None)
+
+
+def _pulls(steps: Iterable[StepRecord], repository: str) -> list[StepRecord]:
+    """The last pull of each image through a repository."""
+    of_title = {step.title: step for step in steps if step.kind == "PullImage"}
+    return [step for title, step in of_title.items() if title.endswith(f" through {repository}")]
+
+
+def _pull(pulls: Sequence[StepRecord], steps: Iterable[StepRecord]) -> Link:
+    """Client to repository: what a pull showed, or else whether docker would be signed in."""
+    between = "a client to the repository"
+    if not pulls:
+        signed_in = _of(steps, "SignDockerIn")
+        seen = _link(between, signed_in)
+        return Link(seen.state, between, f"docker signs in with {seen.said}" if seen.said else "")
+    failed = [pull for pull in pulls if pull.outcome not in ("unchanged", "planned")]
+    worst = (failed or pulls)[0]
+    if failed or worst.outcome == "planned":
+        return _link(between, worst)
+    count = f"{len(pulls)} images, " if len(pulls) > 1 else ""
+    return Link(State.PROVED, between, f"{count}{worst.brief}")
+
+
+def _upstream(step: StepRecord | None, pulls: Sequence[StepRecord]) -> Link:
+    """Repository to cgr.dev; whatever came through it came from there."""
+    seen = _link("the repository to cgr.dev", step)
+    if seen.state in (State.MADE, State.THERE) and pulls and all(pull.outcome == "unchanged" for pull in pulls):
+        return Link(State.PROVED, seen.between, seen.said)
+    return seen
+
+
+def _link(between: str, step: StepRecord | None) -> Link:
+    if step is None:
+        return Link(State.NOT_SEEN, between)
+    states = {
+        "created": State.MADE,
+        "updated": State.MADE,
+        "deleted": State.MADE,
+        "unchanged": State.THERE,
+        "planned": State.PLANNED,
+        "declined": State.DECLINED,
+        "failed": State.FAILED,
+    }
+    state = states.get(step.outcome or "", State.BROKEN_OFF)
+    return Link(state, between, "" if state is State.DECLINED else step.brief)
