@@ -26,6 +26,7 @@ class Pace:
         self._clock = clock
         self._text = ""
         self._from = (0.0, 0.0)
+        self._last = 0.0
 
     def of(self, progress: Progress) -> str:
         """What can be said of progress, as words: "12.4 MB/s, 8 s remaining"; "" when nothing can.
@@ -36,10 +37,11 @@ class Pace:
         now = self._clock()
         if progress.done is None:
             return ""
-        began, had = self._from
-        if progress.text != self._text or progress.done < had:
+        last, self._last = self._last, progress.done
+        if progress.text != self._text or progress.done < last:
             self._text, self._from = progress.text, (now, progress.done)
             return ""
+        began, had = self._from
         seconds = now - began
         if seconds < _SHORTEST or progress.done <= had:
             return ""

@@ -1,0 +1,111 @@
+"""`cgrunbook lab`: what is copied, what it is started with, and that nothing of the user's own is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from cgrunbook import lab
+from cgrunbook.cli import main
+from cgrunbook.errors import StepFailed
+from cgrunbook.headless import notebooks_folder
+
+
+def options(words):
+    return dict(word.removeprefix("--").split("=", 1) for word in words if "=" in word)
+
+
+def test_notebooks_are_copied_once_and_never_over_what_is_there(tmp_path):
+    first = lab.copy_notebooks(notebooks_folder(), tmp_path / "work")
+    assert {path.name for path in first.made} >= {"00_start_here.ipynb", "02_developer_images.ipynb"}
+    assert first.there == ()
+    mine = tmp_path / "work" / "02_developer_images.ipynb"
+    mine.write_text("mine")
+    (tmp_path / "work" / "00_start_here.ipynb").unlink()
+    second = lab.copy_notebooks(notebooks_folder(), tmp_path / "work")
+    assert [path.name for path in second.made] == ["00_start_here.ipynb"]
+    assert mine in second.there
+    assert mine.read_text() == "mine"
+
+
+def test_a_copy_that_breaks_off_leaves_no_half_notebook(tmp_path, monkeypatch):
+    (tmp_path / "from").mkdir()
+    (tmp_path / "from" / "00.ipynb").write_text("{}")
+
+    def no_room(self):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "read_bytes", no_room)
+    with pytest.raises(StepFailed, match="No space left on device"):
+        lab.copy_notebooks(tmp_path / "from", tmp_path / "to")
+    assert list((tmp_path / "to").iterdir()) == []
+
+
+def test_it_starts_on_the_first_notebook_and_calls_nobody(tmp_path):
+    given = options(lab.command(tmp_path))
+    assert given["ServerApp.root_dir"] == str(tmp_path)
+    assert given["LabApp.default_url"] == "/lab/tree/00_start_here.ipynb"
+    assert (notebooks_folder() / lab.FIRST).exists()
+    assert given["LabApp.news_url"] == "None"
+    assert given["LabApp.check_for_updates_class"] == "jupyterlab.NeverCheckForUpdate"
+    assert given["LabApp.extension_manager"] == "readonly"
+
+
+def test_jupyterlab_knows_every_option_that_it_is_given(tmp_path):
+    from jupyter_server.serverapp import ServerApp
+    from jupyterlab.labapp import LabApp
+
+    known = {"ServerApp": ServerApp, "LabApp": LabApp}
+    for name in options(lab.command(tmp_path, port=1)):
+        owner, _, trait = name.partition(".")
+        assert trait in known[owner].class_traits(), name
+
+
+def test_it_is_this_environments_jupyterlab(tmp_path):
+    assert lab.command(tmp_path)[:3] == [sys.executable, "-m", "jupyterlab"]
+
+
+def test_a_port_that_is_asked_for_is_the_port_or_none(tmp_path):
+    given = options(lab.command(tmp_path, port=9999))
+    assert (given["ServerApp.port"], given["ServerApp.port_retries"]) == ("9999", "0")
+    assert "ServerApp.port" not in options(lab.command(tmp_path))
+
+
+def test_a_browser_is_opened_unless_it_is_not_wanted(tmp_path):
+    assert "--no-browser" not in lab.command(tmp_path)
+    assert "--no-browser" in lab.command(tmp_path, browser=False)
+
+
+def test_tabs_are_remembered_for_each_folder_and_the_users_settings_stay(tmp_path, monkeypatch):
+    monkeypatch.setenv("JUPYTER_CONFIG_PATH", "/somebody/s/own")
+    monkeypatch.setenv("JUPYTERLAB_SETTINGS_DIR", "/their/theme")
+    one, other = (lab.environment(tmp_path / name, tmp_path / "home") for name in ("one", "other"))
+    assert one["JUPYTERLAB_WORKSPACES_DIR"] != other["JUPYTERLAB_WORKSPACES_DIR"]
+    assert one["JUPYTERLAB_SETTINGS_DIR"] == "/their/theme"
+    assert one["JUPYTER_CONFIG_PATH"].split(os.pathsep)[1:] == ["/somebody/s/own"]
+
+
+def test_nobody_is_asked_about_news(tmp_path, monkeypatch):
+    monkeypatch.delenv("JUPYTER_CONFIG_PATH", raising=False)
+    variables = lab.environment(tmp_path, tmp_path / "home")
+    page = json.loads((Path(variables["JUPYTER_CONFIG_PATH"]) / "labconfig" / "page_config.json").read_text())
+    assert page == {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}
+
+
+def test_the_verb_copies_and_becomes_jupyterlab(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CGRUNBOOK_HOME", str(tmp_path / "home"))
+    became = []
+    monkeypatch.setattr(os, "execve", lambda path, words, variables: became.append((path, words, variables)))
+    with pytest.raises(SystemExit) as end:
+        main(["lab", str(tmp_path / "work"), "--port", "9999", "--no-browser"])
+    assert end.value.code == 0
+    [(path, words, variables)] = became
+    assert (path, words[0]) == (sys.executable, sys.executable)
+    assert options(words)["ServerApp.root_dir"] == str(tmp_path / "work")
+    assert variables["JUPYTERLAB_WORKSPACES_DIR"].startswith(str(tmp_path / "home"))
+    assert "notebooks copied, 0 were there already" in capsys.readouterr().out
+    assert (tmp_path / "work" / "00_start_here.ipynb").exists()

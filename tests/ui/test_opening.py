@@ -1,0 +1,236 @@
+"""The opening cell: when the form waits, what it saves, and how a notebook is pointed at another target."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cgrunbook.errors import Interrupted, StepFailed
+from cgrunbook.ui import notebook as notebook_
+from cgrunbook.ui import values
+from cgrunbook.ui.notebook import Opening, open_notebook
+from tests.sandboxes import sandbox_home
+from tests.ui.pages import Page, open_page, until
+
+
+@pytest.fixture(scope="module", autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with sandbox_home(tmp_path_factory.mktemp("cgrunbook")) as home:
+        yield home
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder(home, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path / "gcloud"))
+    (home / "parameters.json").unlink(missing_ok=True)
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    with open_page() as page:
+        yield page
+
+
+def namespace(**edited):
+    names = ("target", "mode", "project_id", "location", "repository", "confirm")
+    return {name: values.default(name) for name in names} | edited
+
+
+def words(widget):
+    return re.sub(r"<[^>]+>", "", widget.value)
+
+
+async def waits(opening):
+    await until(lambda: opening._chosen is not None and not opening._chosen.done())
+
+
+def test_it_waits_when_nothing_was_ever_confirmed_and_then_saves(page):
+    async def story():
+        notebook = namespace()
+        opening = Opening("02", notebook)
+        opened = asyncio.ensure_future(opening.run())
+        await waits(opening)
+        assert "waits for you" in page.texts[0]
+        assert page.widgets == 1
+        opening.form.fields["location"].control.value = "europe-west1"
+        opening.form.use.click()
+        book = await opened
+        assert notebook["location"] == "europe-west1"
+        assert book.target["location"] == "europe-west1"
+        assert words(opening.form.status) == "Saved, and in use."
+        return book
+
+    asyncio.run(story())
+    assert page.texts[0].startswith("▸ 02: works on the sandbox")
+    assert page.widgets == 1
+    saved = values.read_saved()
+    assert saved is not None
+    assert saved.of("sandbox") == {"location": "europe-west1"}
+
+
+def test_a_second_run_asks_nothing_and_has_what_was_saved(page):
+    values.save({"target": "sandbox", "location": "europe-west1"})
+
+    async def story():
+        notebook = namespace()
+        book = await asyncio.wait_for(Opening("03", notebook).run(), 30)
+        return book, notebook
+
+    book, notebook = asyncio.run(story())
+    assert notebook["location"] == book.target["location"] == "europe-west1"
+    assert "  location: europe-west1 (saved)" in page.outputs[0]["text/plain"].splitlines()
+    assert "  project_id: cgrunbook-sandbox (sandbox)" in page.outputs[0]["text/plain"].splitlines()
+
+
+def test_it_waits_when_a_value_breaks_its_rule_although_everything_was_confirmed_once(page):
+    values.save({"target": "sandbox"})
+
+    async def story():
+        opening = Opening("02", namespace(location="US Central"))
+        opened = asyncio.ensure_future(opening.run())
+        await waits(opening)
+        assert "correct the form below" in page.texts[0]
+        opening.form.use.click()
+        assert not opened.done()
+        opening.form.fields["location"].control.value = "us-central1"
+        opening.form.use.click()
+        return await opened
+
+    assert asyncio.run(story()).target["location"] == "us-central1"
+
+
+def test_a_value_that_only_the_target_refuses_is_corrected_in_the_form(page):
+    values.save({"target": "sandbox"})
+
+    async def story():
+        opening = Opening("02", namespace(location="moon-north1"))
+        opened = asyncio.ensure_future(opening.run())
+        await waits(opening)
+        assert "the sandbox plays no moon-north1-docker.pkg.dev" in words(opening.form.status)
+        opening.form.fields["location"].control.value = "us-central1"
+        opening.form.use.click()
+        return await opened
+
+    assert asyncio.run(story()).target["location"] == "us-central1"
+
+
+def test_google_cloud_without_a_project_waits_for_one(page):
+    values.save({"target": "sandbox"})
+
+    async def story():
+        opening = Opening("02", namespace(target="google-cloud"))
+        opened = asyncio.ensure_future(opening.run())
+        await waits(opening)
+        assert "must be given" in words(opening.form.fields["project_id"].error)
+        opening.form.fields["target"].control.value = "sandbox"
+        opening.form.use.click()
+        return await opened
+
+    assert asyncio.run(story()).target["target"] == "sandbox"
+
+
+def test_an_interrupt_while_it_waits_leaves_a_card_that_says_so(page):
+    async def story():
+        opening = Opening("02", namespace())
+        opened = asyncio.ensure_future(opening.run())
+        await waits(opening)
+        opened.cancel()
+        with pytest.raises(Interrupted):
+            await opened
+        opening.form.use.click()
+        assert opening.book is None
+
+    asyncio.run(story())
+    assert "was interrupted before its values were confirmed: run this cell again" in page.texts[0]
+    assert values.read_saved() is None
+
+
+def test_values_changed_later_point_the_same_book_at_another_target_and_into_another_run(page):
+    values.save({"target": "sandbox"})
+
+    async def story():
+        notebook = namespace()
+        opening = Opening("02", notebook)
+        book = await opening.run()
+        folder = book.folder
+        opening.form.fields["location"].control.value = "europe-west1"
+        opening.form.use.click()
+        opening.form.use.click()
+        await until(lambda: "Run the cells below again" in words(opening.form.status))
+        assert book.target["location"] == notebook["location"] == "europe-west1"
+        assert book.folder != folder
+
+    asyncio.run(story())
+    assert "  location: europe-west1 (saved)" in page.outputs[0]["text/plain"].splitlines()
+    saved = values.read_saved()
+    assert saved is not None
+    assert saved.of("sandbox") == {"location": "europe-west1"}
+
+
+def test_values_that_the_target_refuses_later_leave_everything_as_it_was(page):
+    values.save({"target": "sandbox"})
+
+    async def story():
+        notebook = namespace()
+        opening = Opening("02", notebook)
+        book = await opening.run()
+        opening.form.fields["location"].control.value = "moon-north1"
+        opening.form.use.click()
+        await until(lambda: "Error" in words(opening.form.status))
+        assert book.target["location"] == notebook["location"] == "us-central1"
+        assert not opening.form.use.disabled
+
+    asyncio.run(story())
+    assert values.read_saved() == values.Saved(target="sandbox", values={"sandbox": {}})
+
+
+def test_nothing_is_changed_under_a_step_at_work(page):
+    values.save({"target": "sandbox"})
+
+    async def story():
+        opening = Opening("02", namespace())
+        book = await opening.run()
+        async with book._alone:
+            opening.form.fields["location"].control.value = "europe-west1"
+            opening.form.use.click()
+            await until(lambda: "a step is at work" in words(opening.form.status))
+        assert book.target["location"] == "us-central1"
+
+    asyncio.run(story())
+
+
+def test_a_file_that_cannot_be_written_is_said_and_not_passed_over(page, monkeypatch):
+    def full(_):
+        raise StepFailed("parameters.json cannot be written: No space left on device.", "Make room.")
+
+    monkeypatch.setattr(values, "save", full)
+
+    async def story():
+        opening = Opening("02", namespace())
+        opened = asyncio.ensure_future(opening.run())
+        await waits(opening)
+        opening.form.use.click()
+        with pytest.raises(StepFailed, match="No space left"):
+            await opened
+
+    asyncio.run(story())
+
+
+def test_with_nobody_in_front_there_is_a_table_and_no_form(page, monkeypatch):
+    values.save({"target": "sandbox", "location": "europe-west1"})
+    monkeypatch.setattr(notebook_, "somebody_can_click", lambda _: False)
+    notebook = namespace(repository="edited") | {"In": ["# Parameters\nmode = 'plan'\n"], "mode": "plan"}
+    book = asyncio.run(open_notebook("02", notebook))
+    assert book.target["location"] == "us-central1"
+    assert page.widgets == 0
+    [table] = page.outputs
+    lines = table["text/plain"].splitlines()
+    assert "  mode: plan (given)" in lines
+    assert "  repository: edited (this cell)" in lines
+    assert "  location: us-central1 (default)" in lines
+    assert "<style" not in table["text/html"]
