@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -24,7 +25,7 @@ def machine(monkeypatch, tmp_path):
 
 
 def make(begin=ALL, **arguments):
-    used = []
+    used: list[dict[str, Any]] = []
     form = Form(begin, rules=values.broken_rules, on_use=used.append, **arguments)
     return form, used
 

@@ -104,7 +104,7 @@ def opened(home, tmp_path):
 
 
 def failure(messages: list[dict[str, Any]]) -> str:
-    return next(message["content"]["ename"] for message in messages if message["msg_type"] == "error")
+    return next(str(message["content"]["ename"]) for message in messages if message["msg_type"] == "error")
 
 
 def test_an_interrupt_is_heard_while_a_plan_waits_for_its_click(opened):

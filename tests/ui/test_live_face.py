@@ -66,7 +66,7 @@ class Light(Step):
         return Evidence("shines" if self.on else "dark")
 
 
-async def asked(face: LiveFace, but: Question | None = None) -> Question:
+async def asked(face: Watched, but: Question | None = None) -> Question:
     """The next question that can be answered."""
     found: list[Question] = []
 

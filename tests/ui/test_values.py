@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cgrunbook import parameters
+from cgrunbook.cloud.connection import configured_project
 from cgrunbook.ui import values
 from cgrunbook.ui.values import Saved, Source, Value
 
@@ -128,9 +129,9 @@ def test_gcloud_says_the_project_for_google_cloud_alone(machine):
 def test_the_active_configuration_of_gcloud_counts(machine, monkeypatch):
     set_gcloud(machine, "one")
     set_gcloud(machine, "other", name="work")
-    assert values.configured_project() == ("other", "gcloud")
+    assert configured_project() == ("other", "gcloud")
     monkeypatch.setenv("CLOUDSDK_ACTIVE_CONFIG_NAME", "default")
-    assert values.configured_project() == ("one", "gcloud")
+    assert configured_project() == ("one", "gcloud")
 
 
 def test_the_environment_goes_before_gcloud_and_the_saved_before_both(machine, monkeypatch):
