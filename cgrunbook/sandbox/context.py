@@ -249,7 +249,7 @@ class Sandbox:
         Args:
             message: What was asked and what the sandbox lacks; no secret.
         """
-        log.warning("%s", message)
+        log.warning("%s", "".join(letter if letter.isprintable() else "?" for letter in message))
 
 
 def _sha256(token: str) -> str:

@@ -102,6 +102,8 @@ class Dispatcher:
             self._sandbox.quotas.take(host, self._sandbox.settings.project_number)
             await self._app(host)(scope, receive, noting_send)
         except Exception as problem:  # the wire must never show a traceback, whatever a service raises
+            if _is_gone(problem):
+                return  # nobody is there to be answered
             refusal = _refusal(problem, host, scope)
             if told.status == 0:
                 await respond(noting_send, refusal.http_status, refusal.body(), refusal.headers)
@@ -172,6 +174,13 @@ async def respond(send: Send, status: int, body: bytes, headers: Sequence[tuple[
     raw.append((b"content-length", str(len(body)).encode()))
     await send({"type": "http.response.start", "status": status, "headers": raw})
     await send({"type": "http.response.body", "body": body})
+
+
+def _is_gone(problem: Exception) -> bool:
+    """Tell whether a client went away before its request was whole."""
+    from starlette.requests import ClientDisconnect
+
+    return isinstance(problem, ClientDisconnect)
 
 
 def _is_google_api(host: str) -> bool:
