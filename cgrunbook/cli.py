@@ -506,11 +506,17 @@ def sandbox_start(
             "--upstream", metavar="URL", help="A real registry in place of the sandbox's cgr.dev.", show_default=False
         ),
     ] = None,
+    idle: Annotated[
+        float | None,
+        typer.Option(
+            "--idle", metavar="SECONDS", min=1, help="End it after so long without a request.", show_default=False
+        ),
+    ] = None,
 ) -> None:
     """Start the sandbox; one that runs already is left as it is."""
     from cgrunbook.sandbox import process
 
-    running = process.start(upstream=upstream)
+    running = process.start(upstream=upstream, idle=idle)
     typer.echo(f"The sandbox runs, as process {running.pid}.")
     _print_sandbox(running)
     typer.echo('\nTo talk to it from this shell with gcloud, docker and chainctl:\n  eval "$(cgrunbook sandbox env)"')

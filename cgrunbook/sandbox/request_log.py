@@ -267,7 +267,10 @@ def shown(line: Line, *, colours: bool) -> str:
     status = str(line.status) if line.status else "---"
     paint = {"2": "32", "3": "36", "4": "33", "5": "31", "-": "31"}.get(status[0], "0") if colours else ""
     status = f"\x1b[{paint}m{status}\x1b[0m" if paint else status
-    where = f"{line.service}{_printable(line.path)}"
+    path, _, query = line.path.partition("?")
+    # What says nothing: parameters whose values are not kept, and the encoding that every client of Google's asks for.
+    said = "&".join(part for part in query.split("&") if part and not part.endswith("=...") and "alt=json" not in part)
+    where = f"{line.service}{_printable(path + ('?' + said if said else ''))}"
     text = f"{moment}  {_printable(line.client):<13}  {line.method:<6} {where}  {status}  {line.milliseconds:.0f} ms"
     if line.hint:
         hint = f"  {_printable(line.hint)}"

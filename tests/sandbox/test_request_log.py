@@ -40,6 +40,14 @@ def test_a_line_says_time_client_request_status_duration_and_what_it_means() -> 
     assert ":00.123" in shown
 
 
+def test_parameters_that_say_nothing_are_left_out() -> None:
+    shown = request_log.shown(
+        line(path="/v1/x?alt=json&filter=state:ENABLED&key=...&$alt=json;enum-encoding=int"), colours=False
+    )
+    assert "/v1/x?filter=state:ENABLED  200" in shown
+    assert "/v1/x  200" in request_log.shown(line(path="/v1/x?X-Amz-Signature=..."), colours=False)
+
+
 def test_colours_are_for_terminals() -> None:
     assert "\x1b" not in request_log.shown(line(hint="x"), colours=False)
     assert "\x1b[32m200\x1b[0m" in request_log.shown(line(), colours=True)
