@@ -19,7 +19,7 @@ from typer.core import TyperGroup
 
 from cgrunbook import __version__
 from cgrunbook.errors import CgrunbookError, Interrupted, StepFailed, UsageError
-from cgrunbook.redaction import redact
+from cgrunbook.redaction import redact, visible
 
 if TYPE_CHECKING:
     from cgrunbook.headless import RunResult
@@ -70,9 +70,9 @@ def _is_typers(error: Exception) -> bool:
 
 
 def _complain(message: str, remedy: str = "") -> None:
-    typer.echo(redact(f"Error: {message}"), err=True)
+    typer.echo(visible(redact(f"Error: {message}")), err=True)
     if remedy:
-        typer.echo(redact(f"What to do: {remedy}"), err=True)
+        typer.echo(visible(redact(f"What to do: {remedy}")), err=True)
 
 
 def _keep_traceback(error: Exception) -> str:
@@ -313,7 +313,7 @@ class _Watcher:
             self._status.update(doing)
 
     def _say(self, text: str) -> None:
-        self._console.print(redact(text))
+        self._console.print(visible(redact(text)))
 
     def see(self, line: Line) -> None:
         """Take one line of the journal."""
@@ -361,7 +361,10 @@ def _print_table(result: RunResult) -> None:
             seconds = "" if step.seconds is None else f"{step.seconds:.1f}"
             style = colours.get(outcome, "green")
             table.add_row(
-                Padding(Text(step.title), (0, 0, 0, 2)), Text(outcome, style=style), Text(step.brief), seconds
+                Padding(Text(visible(step.title)), (0, 0, 0, 2)),
+                Text(outcome, style=style),
+                Text(visible(step.brief)),
+                seconds,
             )
     console = _stdout()
     console.print(table)
@@ -382,7 +385,7 @@ def _print_changes(result: RunResult) -> None:
             for change in step.changes:
                 what = f"{change.resource}.{change.field}" if change.field else change.resource
                 before, after = (as_text(value, nothing="(none)") for value in (change.before, change.after))
-                typer.echo(f"    {what}: {before} -> {after}")
+                typer.echo(visible(f"    {what}: {before} -> {after}"))
     typer.echo(verdict(result.record))
     _print_where(result)
 

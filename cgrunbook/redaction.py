@@ -26,6 +26,8 @@ _SHAPES = (
     re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----", re.DOTALL),
 )
 
+_STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
 # Shorter values would mask ordinary words.
 _SHORTEST = 6
 
@@ -105,6 +107,18 @@ def redact(text: str) -> str:
     for shape in _SHAPES:
         text = shape.sub(MASK, text)
     return text
+
+
+def visible(text: str) -> str:
+    """Write characters that steer a terminal or turn the reading direction as what they are: a label may hold any.
+
+    Args:
+        text: what is about to be shown; line breaks and tabs stay.
+
+    Returns:
+        The text with `\\u001b` and the like in the place of each.
+    """
+    return _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def redact_all(value: Any) -> Any:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cgrunbook.errors import StepFailed
-from cgrunbook.redaction import MASK, Secret, redact, redact_all
+from cgrunbook.redaction import MASK, Secret, redact, redact_all, visible
 
 SECRET_TEXT = st.text(min_size=6, max_size=80).filter(
     lambda text: text.strip() and MASK not in text and text not in MASK
@@ -130,3 +130,8 @@ def test_an_error_never_carries_a_living_secret():
     error = StepFailed(f"upstream said {value}", f"try {value} again")
     assert value not in f"{error} {error!r} {error.args} {error.remedy} {error._render_traceback_()}"
     assert secret
+
+
+def test_what_steers_a_terminal_is_written_as_what_it_is():
+    shown = visible("label \x1b[2K\x9b31m\u202egnp.exe\r\n\tplain é")
+    assert shown == "label \\u001b[2K\\u009b31m\\u202egnp.exe\\u000d\n\tplain é"

@@ -7,7 +7,6 @@ not where they come from.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from html import escape
@@ -17,7 +16,7 @@ from typing import Any
 from cgrunbook.cloud.attempts import Wait
 from cgrunbook.errors import CgrunbookError, Interrupted
 from cgrunbook.parameters import NAMES, Parameters
-from cgrunbook.redaction import redact
+from cgrunbook.redaction import redact, visible
 from cgrunbook.runbook import Result
 from cgrunbook.steps.step import Change, Finding, Mark, Outcome, Plan, Progress, Step
 
@@ -40,8 +39,6 @@ _GLYPHS = {
     Outcome.FAILED: "✗",
 }
 _MARKS = {Mark.OK: ("✓", "#2da44e"), Mark.WARN: ("!", "#bf8700"), Mark.FAIL: ("✗", "#d1242f")}
-
-_STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 _CELL = "text-align:left;vertical-align:top;padding:2px 14px 2px 0;"
 _TABLE = "margin:4px 0;border-collapse:collapse"
@@ -80,12 +77,7 @@ def _style(rules: str) -> str:
 
 def mimebundle(html: str, text: str) -> dict[str, str]:
     """Both forms of a display, with all that must not be shown masked."""
-    return {"text/html": _visible(redact(html)), "text/plain": _visible(redact(text))}
-
-
-def _visible(text: str) -> str:
-    """Write characters that steer a terminal or turn the reading direction as what they are: a label may hold any."""
-    return _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return {"text/html": visible(redact(html)), "text/plain": visible(redact(text))}
 
 
 def result_card(result: Result) -> dict[str, str]:
