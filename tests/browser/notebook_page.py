@@ -134,10 +134,19 @@ class NotebookPage:
                 self.use.click()
                 self.until(f"() => !({_FORM_WAITS})")
                 continue
-            self.approve.first.click()
+            self.agree()
             clicks += 1
-            self.until("() => !document.querySelector('button.cgrunbook-approve:not([disabled])')")
         return clicks
+
+    def agree(self) -> None:
+        """Click Approve and wait until that very button cannot be clicked any more; the next question may be there by then."""
+        button = self.approve.first.element_handle()
+        button.click()
+        self.until("button => button.disabled || !button.isConnected", button)
+
+    def until_said(self, text: str) -> None:
+        """Wait until a text stands on the page."""
+        self.until("text => document.querySelector('.jp-Notebook')?.innerText.includes(text)", text)
 
     # --- looking ---
 

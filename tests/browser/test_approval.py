@@ -24,11 +24,9 @@ def enabled(home) -> str:
 
 
 def test_a_plan_says_what_will_change_and_why_and_the_same_as_commands(asked, workplace):
-    asked.approve.click()
-    asked.until(
-        "() => document.querySelectorAll('button.cgrunbook-approve:not([disabled])').length === 1 "
-        "&& document.querySelector('.jp-Notebook').innerText.includes('REMOTE_REPOSITORY')"
-    )
+    asked.agree()
+    asked.until_said("REMOTE_REPOSITORY")
+    asked.until_asked()
     asked.approve.scroll_into_view_if_needed()
     asked.photograph("plan")
     text = asked.visible_text()
@@ -45,8 +43,8 @@ def test_a_plan_says_what_will_change_and_why_and_the_same_as_commands(asked, wo
 def test_the_page_comes_to_the_question(asked):
     expect(asked.approve).to_be_in_viewport()
     asked.photograph("first")
-    asked.approve.click()
-    asked.until("() => document.querySelector('.jp-Notebook').innerText.includes('REMOTE_REPOSITORY')")
+    asked.agree()
+    asked.until_said("REMOTE_REPOSITORY")
     expect(asked.approve).to_be_in_viewport()
     asked.photograph("second")
 
@@ -67,7 +65,7 @@ def test_declining_changes_nothing_stops_the_notebook_and_can_be_thought_over(as
 
 def test_a_double_click_acts_once(asked, workplace):
     asked.approve.dblclick()
-    asked.until("() => document.querySelector('.jp-Notebook').innerText.includes('created')")
+    asked.until_said("✓ created")
     asked.until_asked()
     assert events(workplace, "approved", "declined", "intent") == ["approved", "intent"]
 
@@ -92,11 +90,11 @@ def test_a_page_reloaded_while_it_waits_still_shows_the_plan_and_can_answer(aske
     asked.save()
     asked.page.reload()
     asked.until("() => window.jupyterapp?.shell.currentWidget?.content?.widgets?.length > 1")
-    asked.until("() => document.querySelector('.jp-Notebook').innerText.includes('artifactregistry.googleapis.com')")
+    asked.until_said("artifactregistry.googleapis.com")
     asked.photograph("reloaded")
     assert "Error displaying widget" not in asked.visible_text()
-    asked.approve.first.click()
-    asked.until("() => document.querySelector('.jp-Notebook').innerText.includes('created')")
+    asked.agree()
+    asked.until_said("✓ created")
     assert events(workplace, "approved") == ["approved"]
     asked.photograph("answered")
     assert enabled(home) == "ENABLED"
@@ -107,7 +105,7 @@ def test_two_tabs_show_the_same_question_and_the_first_answer_counts(asked, open
     other = open_tab("02_developer_images", wait=False)
     other.until("() => !!document.querySelector('button.cgrunbook-approve:not([disabled])')")
     other.photograph("second-tab")
-    asked.approve.click()
+    asked.agree()
     other.until("() => !document.querySelector('button.cgrunbook-approve:not([disabled])')")
     assert events(workplace, "approved", "declined") == ["approved"]
     asked.until_asked()
@@ -115,8 +113,8 @@ def test_two_tabs_show_the_same_question_and_the_first_answer_counts(asked, open
 
 
 def test_the_kernel_is_restarted_while_it_waits_and_running_again_picks_up(asked, workplace):
-    asked.approve.click()
-    asked.until("() => document.querySelector('.jp-Notebook').innerText.includes('REMOTE_REPOSITORY')")
+    asked.agree()
+    asked.until_said("REMOTE_REPOSITORY")
     asked.until_asked()
     asked.restart()
     asked.photograph("restarted")

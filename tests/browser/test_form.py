@@ -51,7 +51,7 @@ def test_who_fills_it_in_once_finds_it_filled_in_in_every_notebook(open_tab, hom
     second.until_asked()
     assert second.field("repository").input_value() == "our-images"
     assert "repository: our-images (saved)" in second.outputs()[0]
-    second.approve.click()
+    second.agree()
     second.until_asked()
     assert "repository our-images" in "\n".join(second.outputs())
 
@@ -65,7 +65,7 @@ def test_other_values_given_later_count_for_the_cells_below_when_they_are_run_ag
     expect(tab.page.get_by_text("Run the cells below again")).to_be_visible()
     tab.page.evaluate("() => { window.jupyterapp.shell.currentWidget.content.activeCellIndex = 5; }")
     tab.command("notebook:run-cell")
-    tab.until("() => document.querySelector('.jp-Notebook').innerText.includes('repository another-one')")
+    tab.until_said("repository another-one")
 
 
 def test_a_field_says_in_words_what_it_is(open_tab):
