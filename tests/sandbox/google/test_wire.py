@@ -249,7 +249,7 @@ _PATHS = st.sampled_from(
 ) | st.text(max_size=30).map(lambda text: "/" + text.encode("unicode_escape").decode())
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     host=st.sampled_from(HOSTS),
     verb=st.sampled_from(["GET", "POST", "PATCH", "DELETE", "PUT"]),
