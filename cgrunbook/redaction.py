@@ -116,7 +116,7 @@ def visible(text: str) -> str:
         text: what is about to be shown; line breaks and tabs stay.
 
     Returns:
-        The text with `\\u001b` and the like in the place of each.
+        The text with each of them written as its number, as JSON writes it.
     """
     return _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
