@@ -441,6 +441,10 @@ def _sentence(problem: Any, values: Mapping[str, Any]) -> str:
     return f"{name} is {_short(redact(repr(values.get(name))))}: {_rule(problem, values)}"
 
 
+# pydantic's own words for a bound, in the house's.
+_BOUNDS = {"greater_than_equal": ("at least", "ge"), "less_than_equal": ("at most", "le")}
+
+
 def _rule(problem: Any, values: Mapping[str, Any]) -> str:
     rule = str(problem["msg"]).removeprefix("Value error, ")
     if not problem["loc"]:
@@ -451,6 +455,9 @@ def _rule(problem: Any, values: Mapping[str, Any]) -> str:
         rule = f"must be {type_name(name)}, not {type(given).__name__}"
         if isinstance(given, (int, float)) and _type(name) is str:
             rule += f"; papermill's -p turns text that looks like a number into one, so give it raw: -r {name} TEXT"
+    elif problem["type"] in _BOUNDS:
+        words, bound = _BOUNDS[problem["type"]]
+        rule = f"must be {words} {problem['ctx'][bound]}"
     elif problem["type"] == "literal_error":
         rule = f"must be {problem['ctx']['expected']}"
     examples = Parameters.model_fields[name].examples

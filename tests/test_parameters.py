@@ -68,12 +68,12 @@ def test_nothing_given_is_the_guide_on_the_sandbox():
         ("labels", ["managed-by=me"], "managed-by"),
         ("kms_key_name", "my-key", "projects/P/locations/L/keyRings/R/cryptoKeys/K"),
         ("cleanup_older_than", "30d", "no unit for days"),
-        ("cleanup_keep", -1, "greater than or equal to 0"),
+        ("cleanup_keep", -1, "at least 0"),
         ("vulnerability_scanning", "on", "inherited"),
         ("docker_login", "always", "auto"),
         ("rotation_topic", "topic", "projects/P/topics/T"),
         ("description", "two\nlines", "one line"),
-        ("wait_limit", 0, "greater than or equal to 1"),
+        ("wait_limit", 0, "at least 1"),
     ],
 )
 def test_a_value_that_breaks_its_rule_is_refused_by_name(name, value, said):

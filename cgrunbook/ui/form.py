@@ -72,7 +72,9 @@ _LABEL_WIDTH = "160px"
 _FIELD = {"width": "100%", "max_width": "620px", "margin": "0"}
 _BELOW = f"margin:0 0 0 calc({_LABEL_WIDTH} + 8px);line-height:1.35;max-width:444px;font-size:12px;"
 _QUIET = "color:var(--jp-ui-font-color2,#616161);"
-_ERROR = "color:var(--jp-error-color0,#b3261e);font-weight:600;"
+# The word alone is red: a whole sentence would be hard to read on a dark page.
+_ERROR = '<strong style="color:var(--jp-error-color1,#d32f2f)">Error:</strong>'
+_SAID_LOUD = "color:var(--jp-ui-font-color1,#212121);"
 
 Rules = Callable[[Mapping[str, Any]], Mapping[str, str]]
 
@@ -159,7 +161,7 @@ class Field:
 
     def complain(self, rule: str) -> None:
         """Say what is wrong; "" when nothing is."""
-        said = f'<div role="alert" style="{_BELOW}{_ERROR}">Error: {escape(rule)}</div>' if rule else ""
+        said = f'<div role="alert" style="{_BELOW}{_SAID_LOUD}">{_ERROR} {escape(rule)}</div>' if rule else ""
         if self.error.value != said:
             self.error.value = said
             self.error.layout = self._looks.shown if said else self._looks.hidden
@@ -278,9 +280,9 @@ class Form:
 
     def say(self, said: str, *, error: bool = False) -> None:
         """One sentence beside the button."""
-        text = f"Error: {said}" if error and said else said
-        style = f"line-height:1.35;font-size:12px;padding:6px 0;{_ERROR if error else _QUIET}"
-        self.status.value = f'<div role="status" style="{style}">{escape(redact(text))}</div>'
+        mark = f"{_ERROR} " if error and said else ""
+        style = f"line-height:1.35;font-size:12px;padding:6px 0;{_SAID_LOUD if error else _QUIET}"
+        self.status.value = f'<div role="status" style="{style}">{mark}{escape(redact(said))}</div>'
 
     def _changed(self, name: str) -> None:
         if name == "target":
