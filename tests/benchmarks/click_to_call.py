@@ -106,6 +106,8 @@ def measure(page: Any, calls: Path, rounds: int) -> tuple[list[float], list[floa
         page.wait_for_timeout(300)
         clicked = page.evaluate(CLICK, APPROVE)
         ours.append(call_after(calls, number) - clicked)
+        # The button that was clicked must not be taken for that of the next question.
+        page.wait_for_function("selector => !document.querySelector(selector)", arg=APPROVE, timeout=60_000)
     return ours[1:], echoes[1:]  # the first ones import what the others have
 
 
