@@ -203,9 +203,8 @@ class NotebookPage:
         return nbformat.read(self.path, as_version=4)
 
 
-# A form that keeps its cell waiting: its cell still runs.
+# A form that keeps its cell waiting says so above. One that does not is there too while its cell still connects.
 _FORM_WAITS = """(() => {
-  const button = document.querySelector('button.cgrunbook-use');
-  const cell = button?.closest('.jp-CodeCell');
-  return !!cell && cell.querySelector('.jp-InputPrompt')?.textContent.includes('*');
+  const cell = document.querySelector('button.cgrunbook-use')?.closest('.jp-CodeCell');
+  return !!cell && /press .Use these values/.test(cell.innerText) && cell.innerText.startsWith('[*]');
 })()"""
