@@ -449,8 +449,10 @@ def _read(process: subprocess.Popen[bytes], seconds: float, cancelled: threading
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(min(_LOOK, left))
                 continue
+            # Asked before looking: what it prints and ends with between the two is found by the next look.
+            ended = process.poll() is not None
             ready = selector.select(min(_LOOK, left))
-            if not ready and process.poll() is not None:
+            if ended and not ready:
                 # It ended, all that it printed is read; something that it started still holds the pipes.
                 break
             for key, _ in ready:

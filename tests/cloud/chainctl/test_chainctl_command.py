@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import selectors
+import subprocess
 import threading
 
 import pytest
 
+from cgrunbook.cloud import chainctl as chainctl_module
 from cgrunbook.cloud.attempts import Attempts
 from cgrunbook.cloud.chainctl import Chainctl
 from cgrunbook.errors import (
@@ -264,3 +267,25 @@ def test_a_revocation_that_is_refused_names_the_token(fake, chainctl, username):
     fake.answer("delete", err="Error: rpc error: code = PermissionDenied\n", code=1)
     with pytest.raises(PermissionMissing, match=username):
         chainctl().revoke(username, "example.com")
+
+
+def test_what_it_prints_with_its_last_breath_is_read(monkeypatch):
+    """It prints and ends after a look has found nothing and before anybody asks whether it has ended."""
+    late = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    class Looking(selectors.DefaultSelector):
+        looks = 0
+
+        def select(self, timeout=None):
+            Looking.looks += 1
+            if Looking.looks > 1:
+                return super().select(timeout)
+            assert late.stdin is not None
+            late.stdin.write(b"the token")
+            late.stdin.close()
+            late.wait()
+            return []
+
+    monkeypatch.setattr(selectors, "DefaultSelector", Looking)
+    with late:
+        assert chainctl_module._read(late, 30.0, threading.Event()) == (b"the token", b"")
