@@ -115,6 +115,7 @@ class Runbook:
         self._after_step = after_step
         self._attempts = attempts
         self._expected = set(expected_of(journal)) if params.mode == "plan" else set()
+        self._changes_pending = params.mode == "plan" and changes_planned(journal)
         self._alone = asyncio.Lock()
         self._current: tuple[int, Step] | None = None
         self._waited = 0.0
@@ -154,6 +155,7 @@ class Runbook:
         """
         self.params, self.cloud, self.results = other.params, other.cloud, other.results
         self._journal, self._attempts, self._expected = other._journal, other._attempts, other._expected
+        self._changes_pending = other._changes_pending
         self._attempts.on_wait = self._on_wait
 
     async def perform(self, step: Step) -> None:
@@ -179,6 +181,9 @@ class Runbook:
                 if outcome is not Outcome.PLANNED:
                     evidence = await self._in_thread(lambda: step.verify(self._world()))
                     error = failure_of(evidence.findings)
+                    if error and self._changes_pending and isinstance(step, Proof):
+                        # What a check finds wrong now may be just what the changes of this plan put right.
+                        outcome, error = Outcome.PLANNED, None
             except Declined as declined:
                 outcome, error = Outcome.DECLINED, declined
             except CgrunbookError as failed:
@@ -206,6 +211,7 @@ class Runbook:
         if self.params.mode == "plan" or step.held_back:
             plan = await self._planned(number, step)
             self._expected |= set(plan.makes)
+            self._changes_pending |= self.params.mode == "plan" and not plan.empty
             return plan, Outcome.UNCHANGED if plan.empty else Outcome.PLANNED
         if not self._face.interactive:
             return await self._in_thread(lambda: self._apply_alone(number, step, agreed=None))
@@ -427,6 +433,11 @@ def expected_of(journal: Journal) -> Iterator[str]:
             yield from line.data.get("makes", [])
 
 
+def changes_planned(journal: Journal) -> bool:
+    """Whether the notebooks of this run have planned a change so far."""
+    return any(line.event == "planned" and line.data.get("changes") for line in journal.lines())
+
+
 def failure_of(findings: tuple[Finding, ...]) -> CgrunbookError | None:
     """The error that failed checks amount to, or None when none failed."""
     failed = [finding for finding in findings if finding.mark is Mark.FAIL]
@@ -453,6 +464,8 @@ def brief(result: Result) -> str:
     if result.error:
         return result.error.message.splitlines()[0]
     if result.outcome is Outcome.PLANNED:
+        if result.evidence.findings:
+            return f"{result.evidence.in_brief}; to be looked at again when the changes are made"
         count = len(result.plan.changes)
         return f"{count} change{'s' if count != 1 else ''}" if count else "a proof, made when the changes are"
     return result.evidence.in_brief

@@ -95,8 +95,9 @@ def test_a_change_by_another_client_is_named_by_a_plan_and_put_right_by_a_run(
 
 def test_the_command_says_by_its_exit_code_whether_there_is_anything_to_do(fresh_home: Path, tmp_path: Path):
     def cgrunbook(verb: str, folder: str) -> subprocess.CompletedProcess[str]:
+        """All of the guide, 01 to 04: its debugging checks see the same drift, and must not hide it behind a failure."""
         return subprocess.run(
-            [sys.executable, "-m", "cgrunbook", verb, "02", "03", "--output", str(tmp_path / folder)],
+            [sys.executable, "-m", "cgrunbook", verb, "--output", str(tmp_path / folder)],
             check=False,
             capture_output=True,
             text=True,
@@ -116,6 +117,10 @@ def test_the_command_says_by_its_exit_code_whether_there_is_anything_to_do(fresh
         f"repository {PUBLIC}",
         f"secret {SECRET}",
     }
+    checks = read_record(tmp_path / "drifted").notebooks[-1].steps
+    assert [finding.mark for step in checks for finding in step.findings].count("fail") == 1, (
+        "04 still says what it sees"
+    )
     assert cgrunbook("run", "repaired").returncode == 0
     assert state_of(book.cloud).public == {"managed-by": "cgrunbook", "team": "platform"}
 
