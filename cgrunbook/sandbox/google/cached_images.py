@@ -11,15 +11,8 @@ from typing import Any
 from cgrunbook.sandbox import context, errors
 from cgrunbook.sandbox.context import Sandbox
 from cgrunbook.sandbox.google import operations
-from cgrunbook.sandbox.google.filters import compile_filter
 from cgrunbook.sandbox.google.repositories import MISSING, PACKAGE, found, name_of
-from cgrunbook.sandbox.google.wire import (
-    Answer,
-    Call,
-    page_key,
-    page_size,
-    page_token,
-)
+from cgrunbook.sandbox.google.wire import Answer, Call
 from cgrunbook.sandbox.state import timestamp
 
 
@@ -109,14 +102,8 @@ def _images(call: Call) -> list[dict[str, Any]]:
     return sorted(images, key=lambda image: image["name"])
 
 
-def _paged(call: Call, name: str, everything: list[dict[str, Any]]) -> Answer:
-    size, after = page_size(call, 100, 1000), page_key(call.query.get("pageToken"))
-    passes = compile_filter(call.query.get("filter", ""))
-    page = [item for item in everything if item["name"] > after and passes(item)]
-    answer: Answer = {name: page[:size]} if page else {}
-    if len(page) > size:
-        answer["nextPageToken"] = page_token(page[size - 1]["name"])
-    return answer
+def _page(call: Call, name: str, everything: list[dict[str, Any]]) -> Answer:
+    return call.page(name, ((item["name"], item) for item in everything if item["name"] > call.after))
 
 
 def _one(everything: list[dict[str, Any]], name: str) -> Answer:
@@ -130,14 +117,14 @@ def list_images(call: Call) -> Answer:
     """Answer ListDockerImages."""
     call.check("artifactregistry.dockerimages.list", name_of(call))
     found(call)
-    return _paged(call, "dockerImages", _images(call))
+    return _page(call, "dockerImages", _images(call))
 
 
 def get_image(call: Call) -> Answer:
     """Answer GetDockerImage."""
     call.check("artifactregistry.dockerimages.get", name_of(call))
     found(call)
-    return _one(_images(call), f"{name_of(call)}/dockerImages/{call.names['image']}")
+    return _one(_images(call), f"{name_of(call)}/dockerImages/{call.names['dockerImage']}")
 
 
 def _packages(call: Call) -> list[dict[str, Any]]:
@@ -154,7 +141,7 @@ def list_packages(call: Call) -> Answer:
     """Answer ListPackages."""
     call.check("artifactregistry.packages.list", name_of(call))
     found(call)
-    return _paged(call, "packages", _packages(call))
+    return _page(call, "packages", _packages(call))
 
 
 def get_package(call: Call) -> Answer:
@@ -187,14 +174,14 @@ def list_versions(call: Call) -> Answer:
     """Answer ListVersions."""
     call.check("artifactregistry.versions.list", name_of(call))
     found(call)
-    return _paged(call, "versions", _versions(call))
+    return _page(call, "versions", _versions(call))
 
 
 def get_version(call: Call) -> Answer:
     """Answer GetVersion."""
     call.check("artifactregistry.versions.get", name_of(call))
     found(call)
-    return _one(_versions(call), f"{name_of(call)}/packages/{call.names['package']}/versions/{call.names['digest']}")
+    return _one(_versions(call), f"{name_of(call)}/packages/{call.names['package']}/versions/{call.names['version']}")
 
 
 def _tags(call: Call) -> list[dict[str, Any]]:
@@ -213,7 +200,7 @@ def list_tags(call: Call) -> Answer:
     """Answer ListTags."""
     call.check("artifactregistry.tags.list", name_of(call))
     found(call)
-    return _paged(call, "tags", _tags(call))
+    return _page(call, "tags", _tags(call))
 
 
 def get_tag(call: Call) -> Answer:
@@ -270,8 +257,8 @@ def delete_version(call: Call) -> Answer:
     """Answer DeleteVersion."""
     call.check("artifactregistry.versions.delete", name_of(call))
     found(call)
-    _check_untagged(call, call.names["digest"])
-    _drop(call, "digest", call.names["digest"])
+    _check_untagged(call, call.names["version"])
+    _drop(call, "digest", call.names["version"])
     return _gone(call)
 
 

@@ -7,25 +7,16 @@ from __future__ import annotations
 
 from cgrunbook.sandbox import context
 from cgrunbook.sandbox.google import service_usage
-from cgrunbook.sandbox.google.messages import Bool, Message, String
-from cgrunbook.sandbox.google.wire import PAGE, Answer, Call, Method, Service
+from cgrunbook.sandbox.google.wire import Answer, Call, Played, Service
 from cgrunbook.sandbox.server import ASGIApp
 
-_INFO = Message(
-    "google.cloud.billing.v1.ProjectBillingInfo",
-    {"name": String(), "projectId": String(), "billingAccountName": String(), "billingEnabled": Bool()},
-)
 _ACCOUNT = "billingAccounts/00C6B2-000000-000001"
 
 
 def app(sandbox: context.Sandbox) -> ASGIApp:
-    """Return the service.
-
-    Args:
-        sandbox: The sandbox.
-    """
+    """Return the service."""
     service_usage.prepare(sandbox)
-    return Service(sandbox, context.CLOUD_BILLING, METHODS, service_usage.require_enabled)
+    return Service(sandbox, context.CLOUD_BILLING, PLAYED, service_usage.require_enabled)
 
 
 def _info(call: Call) -> Answer:
@@ -38,12 +29,4 @@ def _info(call: Call) -> Answer:
     }
 
 
-_ONE = "v1/billingAccounts/{account}"
-METHODS = (
-    Method("GetProjectBillingInfo", "GET", "v1/projects/{project}/billingInfo", _info, response=_INFO),
-    Method("UpdateProjectBillingInfo", "PUT", "v1/projects/{project}/billingInfo", None),
-    Method("ListBillingAccounts", "GET", "v1/billingAccounts", None, query=PAGE),
-    Method("GetBillingAccount", "GET", _ONE, None),
-    Method("ListProjectBillingInfo", "GET", f"{_ONE}/projects", None, query=PAGE),
-    Method("TestIamPermissions", "POST", f"{_ONE}:testIamPermissions", None),
-)
+PLAYED: Played = {"v1": {"projects.getBillingInfo": _info}}

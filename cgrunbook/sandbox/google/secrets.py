@@ -1,4 +1,4 @@
-"""Secret Manager's Secret: the message, and what a global secret may be.
+"""Secret Manager's Secret: what a global secret may be.
 
 Knows the rules of ids, replication, expiry, rotation and aliases. Knows no calls, no versions and no store.
 """
@@ -13,54 +13,9 @@ from typing import Any
 from cgrunbook.sandbox import errors
 from cgrunbook.sandbox.context import LOCATIONS
 from cgrunbook.sandbox.google.labels import check_annotations, check_labels
-from cgrunbook.sandbox.google.messages import (
-    Duration,
-    Integer,
-    ListOf,
-    MapOf,
-    Message,
-    String,
-    Timestamp,
-    at_path,
-    moment,
-    span,
-)
+from cgrunbook.sandbox.google.messages import at_path, moment, span
 from cgrunbook.sandbox.state import timestamp
 
-PACKAGE = "google.cloud.secretmanager.v1"
-_KMS = Message(f"{PACKAGE}.CustomerManagedEncryption", {"kmsKeyName": String()})
-_AUTOMATIC = Message(f"{PACKAGE}.Replication.Automatic", {"customerManagedEncryption": _KMS})
-_REPLICA = Message(
-    f"{PACKAGE}.Replication.UserManaged.Replica", {"location": String(), "customerManagedEncryption": _KMS}
-)
-_REPLICATION = Message(
-    f"{PACKAGE}.Replication",
-    {
-        "automatic": _AUTOMATIC,
-        "userManaged": Message(f"{PACKAGE}.Replication.UserManaged", {"replicas": ListOf(_REPLICA)}),
-    },
-    oneofs=[("automatic", "userManaged")],
-)
-SECRET = Message(
-    f"{PACKAGE}.Secret",
-    {
-        "name": String(),
-        "replication": _REPLICATION,
-        "createTime": Timestamp(),
-        "labels": MapOf(String()),
-        "topics": ListOf(Message(f"{PACKAGE}.Topic", {"name": String()})),
-        "expireTime": Timestamp(),
-        "ttl": Duration(),
-        "etag": String(),
-        "rotation": Message(f"{PACKAGE}.Rotation", {"nextRotationTime": Timestamp(), "rotationPeriod": Duration()}),
-        "versionAliases": MapOf(Integer(64)),
-        "annotations": MapOf(String()),
-        "versionDestroyTtl": Duration(),
-        "customerManagedEncryption": _KMS,
-        "tags": MapOf(String()),
-    },
-    oneofs=[("expireTime", "ttl")],
-)
 _SECRET_ID = re.compile(r"[A-Za-z0-9_-]{1,255}")
 _ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
 _TOPIC = re.compile(r"projects/[a-z0-9:.-]+/topics/[A-Za-z][A-Za-z0-9._~+%-]{2,254}")

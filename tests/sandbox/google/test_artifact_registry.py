@@ -9,7 +9,7 @@ import pytest
 
 from cgrunbook.sandbox import context
 from cgrunbook.sandbox.context import Sandbox
-from cgrunbook.sandbox.google import artifact_registry
+from cgrunbook.sandbox.google import repositories
 from cgrunbook.sandbox.registry import upstream
 from tests.sandbox.conftest import Answer, Api
 
@@ -188,10 +188,10 @@ def test_both_shapes_of_a_custom_upstream_are_read(api: Api, asked: list[Any]) -
     remote(api, "common")
     remote(api, "custom", dockerRepository={"customRepository": {"uri": "https://cgr.dev"}})
     for identifier, uri in (("common", "https://cgr.dev/"), ("custom", "https://cgr.dev")):
-        document = artifact_registry.repository(api.sandbox, "us-central1", identifier)
+        document = repositories.repository(api.sandbox, "us-central1", identifier)
         assert document is not None
-        assert artifact_registry.upstream_uri(document) == uri
-        assert artifact_registry.credentials(document) is None
+        assert repositories.upstream_uri(document) == uri
+        assert repositories.credentials(document) is None
 
 
 def test_artifact_registry_as_a_custom_upstream_is_refused_in_its_own_words(api: Api, asked: list[Any]) -> None:
