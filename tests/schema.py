@@ -102,14 +102,14 @@ def template(path: str) -> str:
 
 
 class Client:
-    """What an installed official client knows of one version: its messages' descriptors, and the requests that it sends."""
+    """What an installed official client knows of one version: the descriptors of its messages and enums."""
 
-    def __init__(self, package: str | None) -> None:
+    def __init__(self, name: str) -> None:
+        self.name = name
         self.package = ""
         files = {module.DESCRIPTOR for module in SHARED}
-        self._module = None if package is None else importlib.import_module(package)
-        if self._module is not None:
-            for _, one in inspect.getmembers(importlib.import_module(f"{package}.types"), inspect.isclass):
+        if name:
+            for _, one in inspect.getmembers(importlib.import_module(f"{name}.types"), inspect.isclass):
                 if hasattr(one, "pb"):
                     files.add(one.pb().DESCRIPTOR.file)
                     self.package = one.pb().DESCRIPTOR.file.package
@@ -134,20 +134,24 @@ class Client:
                     return str(field.name)
         return None
 
-    def requests(self) -> Iterator[tuple[str, str, str]]:
-        """Each request that the client sends over REST: the method's name in its proto, verb and path with `*` for a segment."""
-        if self._module is None:
-            return
-        services = importlib.import_module(f"{self._module.__name__}.services")
-        for service in pkgutil.iter_modules(services.__path__):
-            module = importlib.import_module(f"{services.__name__}.{service.name}.transports.rest_base")
-            for name, base in inspect.getmembers(module, inspect.isclass):
-                if not re.fullmatch(r"_Base\w+RestTransport", name):
-                    continue
-                for rpc, method in inspect.getmembers(base, inspect.isclass):
-                    for option in method._get_http_options() if hasattr(method, "_get_http_options") else ():
-                        path = re.sub(r"\{[\w.]+(?:=([^}]*))?\}", lambda variable: variable[1] or "*", option["uri"])
-                        yield rpc.removeprefix("_Base"), option["method"].upper(), path.removeprefix("/")
+
+def requests(package: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """Each request that a client sends over REST: the method's name in its proto, and its http annotation."""
+    services = importlib.import_module(f"{package}.services")
+    for service in pkgutil.iter_modules(services.__path__):
+        module = importlib.import_module(f"{services.__name__}.{service.name}.transports.rest_base")
+        for name, base in inspect.getmembers(module, inspect.isclass):
+            if not re.fullmatch(r"_Base\w+RestTransport", name):
+                continue
+            for rpc, method in inspect.getmembers(base, inspect.isclass):
+                for option in method._get_http_options() if hasattr(method, "_get_http_options") else ():
+                    yield rpc.removeprefix("_Base"), option
+
+
+def route(option: dict[str, str]) -> tuple[str, str]:
+    """The verb and path of an http annotation."""
+    path = re.sub(r"\{[\w.]+(?:=([^}]*))?\}", lambda variable: variable[1] or "*", option["uri"])
+    return option["method"].upper(), template(path.removeprefix("/"))
 
 
 class Version:
@@ -173,10 +177,11 @@ class Version:
             self._message(identifier, known.get(identifier))
         self._add_methods(document, f"{document['name']}.")
         routes = {(method["verb"], method["path"]) for method in self.methods.values()}
-        for rpc, verb, path in client.requests():
-            if (verb, template(path)) not in routes:
-                routes.add((verb, template(path)))
-                self.methods[rpc] = {"verb": verb, "path": template(path)}
+        for rpc, option in requests(client.name) if client.name else ():
+            verb, path = route(option)
+            if (verb, path) not in routes:
+                routes.add((verb, path))
+                self.methods[rpc] = {"verb": verb, "path": path}
         for name, request in UNPUBLISHED.get((document["name"], document["version"]), {}).items():
             verb, _, path = request.partition(" ")
             assert (verb, template(path)) not in routes, f"{name} is published by now"
@@ -316,7 +321,7 @@ def main() -> None:
         routes: set[tuple[str, str]] = set()
         for path in sorted(documents.glob(f"{service}.*.json"), key=lambda one: ("beta" in one.name, one.name)):
             document = json.loads(path.read_text(encoding="utf-8"))
-            version = Version(document, Client(CLIENTS.get((service, document["version"]))))
+            version = Version(document, Client(CLIENTS.get((service, document["version"]), "")))
             # Resource Manager's v2 lists an operation of v1 as its own.
             version.methods = {
                 name: facts for name, facts in version.methods.items() if (facts["verb"], facts["path"]) not in routes

@@ -60,7 +60,7 @@ def _methods(host: str) -> Iterator[schema.Method]:
 
 
 def _of_google(host: str, method: schema.Method) -> Played:
-    played: wire.Played = importlib.import_module(f"cgrunbook.sandbox.google.{_GOOGLE[host]}").PLAYED
+    played: wire.Handlers = importlib.import_module(f"cgrunbook.sandbox.google.{_GOOGLE[host]}").PLAYED
     handler = played.get(method.version.name, {}).get(method.name)
     missing = handler.missing if isinstance(handler, wire.Partly) else ""
     state: State = "not" if handler is None else "partly" if missing else "yes"

@@ -24,7 +24,7 @@ from cgrunbook.sandbox.google.repositories import (
     repository,
     upstream_uri,
 )
-from cgrunbook.sandbox.google.wire import Answer, Call, Partly, Played, Service
+from cgrunbook.sandbox.google.wire import Answer, Call, Handlers, Partly, Service
 from cgrunbook.sandbox.server import ASGIApp
 from cgrunbook.sandbox.state import timestamp
 
@@ -278,7 +278,7 @@ _UNORDERED = "orderBy is taken and not used"
 _REPOSITORIES = "projects.locations.repositories"
 _POLICIES = Policies("artifactregistry.repositories", name_of, found)
 _LOCATIONS = {"projects.locations.list": _list_locations, "projects.locations.get": _get_location}
-PLAYED: Played = {
+PLAYED: Handlers = {
     "v1": {
         **_LOCATIONS,
         "projects.getProjectSettings": _project_settings,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from cgrunbook.sandbox import context
 from cgrunbook.sandbox.google import service_usage
-from cgrunbook.sandbox.google.wire import Answer, Call, Played, Service
+from cgrunbook.sandbox.google.wire import Answer, Call, Handlers, Service
 from cgrunbook.sandbox.server import ASGIApp
 
 _ACCOUNT = "billingAccounts/00C6B2-000000-000001"
@@ -29,4 +29,4 @@ def _info(call: Call) -> Answer:
     }
 
 
-PLAYED: Played = {"v1": {"projects.getBillingInfo": _info}}
+PLAYED: Handlers = {"v1": {"projects.getBillingInfo": _info}}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from cgrunbook.sandbox import context
 from cgrunbook.sandbox.google import service_usage
 from cgrunbook.sandbox.google.policies import Policies
-from cgrunbook.sandbox.google.wire import Call, Partly, Played, Service
+from cgrunbook.sandbox.google.wire import Call, Handlers, Partly, Service
 from cgrunbook.sandbox.server import ASGIApp
 
 
@@ -24,6 +24,6 @@ def _key(call: Call) -> str:
 
 
 _KEYS = Policies("cloudkms.cryptoKeys", _key).methods("projects.locations.keyRings.cryptoKeys")
-PLAYED: Played = {
+PLAYED: Handlers = {
     "v1": {name: Partly(handler, "any key is taken to be there") for name, handler in _KEYS.items()},
 }

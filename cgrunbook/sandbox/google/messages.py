@@ -176,7 +176,7 @@ class Double(Scalar):
 
     def read(self, value: Any) -> float | None:
         """Accept a number; no method that is played takes one as text."""
-        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+        return value if isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool)) else None
 
 
 class Bytes(Scalar):

@@ -1,6 +1,6 @@
-"""Artifact Registry's Repository: the message, what it may hold, what a patch may change, and where it is kept.
+"""Artifact Registry's Repository: what it may hold, what a patch may change, and where it is kept.
 
-Knows a repository's rules as the facts state them. Knows no permissions and asks no upstream.
+Knows a repository's rules beyond its schema. Knows no permissions and asks no upstream.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from cgrunbook.sandbox.context import Sandbox
 from cgrunbook.sandbox.google import service_usage
 from cgrunbook.sandbox.google.filters import compile_filter
 from cgrunbook.sandbox.google.policies import Policies
-from cgrunbook.sandbox.google.wire import Answer, Call, Partly, Played, Service
+from cgrunbook.sandbox.google.wire import Answer, Call, Handlers, Partly, Service
 from cgrunbook.sandbox.server import ASGIApp
 from cgrunbook.sandbox.state import timestamp
 
@@ -107,7 +107,7 @@ def _list_v1(call: Call) -> Answer:
 
 # A project in an organisation may lose its last owner, and the trainee may lock themselves out, as in life.
 _POLICIES = Policies("resourcemanager.projects", lambda call: call.project).methods("projects")
-PLAYED: Played = {
+PLAYED: Handlers = {
     "v3": {
         "projects.get": _get_v3,
         "projects.search": Partly(_search_v3, "one project"),

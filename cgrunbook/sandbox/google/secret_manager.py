@@ -27,7 +27,7 @@ from cgrunbook.sandbox.google.secrets import (
     check_replication,
     check_rotation,
 )
-from cgrunbook.sandbox.google.wire import Answer, Call, Partly, Played, Service
+from cgrunbook.sandbox.google.wire import Answer, Call, Handlers, Partly, Service
 from cgrunbook.sandbox.server import ASGIApp
 from cgrunbook.sandbox.state import timestamp
 
@@ -496,7 +496,7 @@ def _get_location(call: Call) -> Answer:
 
 # Documented of a secret that does not exist: nobody holds anything on it, not NOT_FOUND.
 _POLICIES = Policies("secretmanager.secrets", _resource, _settled, hides_absence=True)
-PLAYED: Played = {
+PLAYED: Handlers = {
     "v1": {
         "projects.locations.list": Partly(_list_locations, "one page; regional secrets themselves are not played"),
         "projects.locations.get": _get_location,

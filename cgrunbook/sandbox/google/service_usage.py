@@ -11,7 +11,7 @@ from typing import Any
 from cgrunbook.sandbox import context, errors
 from cgrunbook.sandbox.context import Sandbox
 from cgrunbook.sandbox.google import operations
-from cgrunbook.sandbox.google.wire import Answer, Call, Handler, Partly, Played, Service
+from cgrunbook.sandbox.google.wire import Answer, Call, Handler, Handlers, Partly, Service
 from cgrunbook.sandbox.server import ASGIApp
 
 SCHEMA = """
@@ -263,7 +263,7 @@ _SERVICES: dict[str, Handler | Partly] = {
     "services.disable": _disable,
     "operations.get": _operation_get,
 }
-PLAYED: Played = {
+PLAYED: Handlers = {
     "v1": _SERVICES | {"services.batchGet": _batch_get},
     "v1beta1": _SERVICES | {"services.generateServiceIdentity": _generate_identity},
 }

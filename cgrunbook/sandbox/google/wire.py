@@ -1,6 +1,6 @@
-"""Google's HTTP front end: routes, credentials, strict JSON, system parameters, enabled APIs, page tokens.
+"""Google's HTTP front end: credentials, strict JSON, system parameters, enabled APIs, filters and pages of lists.
 
-Knows how a published method is reached and how its answer is written. Knows no service's resources.
+Knows how a published method is called and how its answer is written. Knows no service's resources.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import functools
 import inspect
 import json
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, unquote
@@ -19,17 +19,15 @@ from urllib.parse import parse_qsl, unquote
 from cgrunbook.sandbox import errors
 from cgrunbook.sandbox.context import Sandbox
 from cgrunbook.sandbox.google import schema
-from cgrunbook.sandbox.google.filters import compile_filter
+from cgrunbook.sandbox.google.filters import Test, compile_filter
 from cgrunbook.sandbox.google.messages import ListOf, String, Violations, snake
+from cgrunbook.sandbox.google.routes import Routes
 from cgrunbook.sandbox.google.schema import Method
 from cgrunbook.sandbox.server import Receive, Scope, Send, respond
 
 MAX_BODY_BYTES = 10 * 1024 * 1024
 _MAX_PATH_BYTES = 8192
 _MAX_JSON_DEPTH = 100
-#: Path variables that may hold a digest.
-_MAY_HAVE_COLONS = frozenset({"dockerImage", "version", "file"})
-
 #: Parameters that every Google API takes (https://cloud.google.com/apis/docs/system-parameters).
 _SYSTEM_NAMES = (
     "alt $alt key $key fields $fields prettyPrint $prettyPrint pp $pp quotaUser $quotaUser userProject $userProject "
@@ -65,23 +63,16 @@ class Call:
         return f"projects/{self.sandbox.settings.project_id}"
 
     def check(self, permission: str, resource: str | None = None) -> None:
-        """Refuse a caller without a permission.
-
-        Args:
-            permission: For example "secretmanager.secrets.get".
-            resource: The resource's name with the project's id; None for the project.
-
-        Raises:
-            errors.PermissionDenied: The caller does not hold it.
-        """
+        """Refuse a caller without a permission on a resource, named with the project's id, or on the project."""
         self.sandbox.iam.check(self.principal, permission, resource or self.project)
 
-    def passes(self, message: Mapping[str, Any]) -> bool:
-        """Tell whether a list's filter lets a message through."""
-        return self._filter(message)
-
     @functools.cached_property
-    def _filter(self) -> Callable[[Mapping[str, Any]], bool]:
+    def passes(self) -> Test:
+        """What tells whether a list's filter lets a message through.
+
+        Raises:
+            errors.InvalidArgument: The filter cannot be read.
+        """
         return compile_filter(self.query.get("filter", ""))
 
     @functools.cached_property
@@ -127,7 +118,7 @@ class Call:
         if asked < 0:
             raise errors.InvalidArgument("The page size must not be negative.")
         page: list[dict[str, Any]] = []
-        last, passes = self.after, self._filter
+        last, passes = self.after, self.passes
         for key, message in entries:
             if not passes(message):
                 continue
@@ -157,46 +148,7 @@ class Partly:
 
 
 #: What a service plays: version, the method's published name, and what answers it.
-Played = Mapping[str, Mapping[str, Handler | Partly]]
-
-
-class Routes:
-    """Finds the method that a request is for, by the segments of its path."""
-
-    def __init__(self, methods: Iterable[Method]) -> None:
-        self._root: dict[Any, Any] = {}
-        for method in methods:
-            path, _, custom = method.path.partition(":")
-            node = self._root
-            for segment in path.split("/"):
-                node = node.setdefault(None if segment.startswith("{") else segment, {})
-            node[method.verb, custom] = method
-
-    def find(self, verb: str, path: str) -> tuple[Method, dict[str, str]] | None:
-        """Return the method and what its path's variables hold; None when there is no such method.
-
-        Args:
-            verb: The HTTP method.
-            path: The decoded path without its first slash.
-        """
-        before, _, custom = path.rpartition(":")
-        for rest, leaf in ((before, (verb, custom)), (path, (verb, ""))):
-            segments = rest.split("/")
-            method = self._below(self._root, segments, leaf)
-            if method is not None:
-                parts = method.path.partition(":")[0].split("/")
-                names = {part[1:-1]: held for part, held in zip(parts, segments, strict=True) if part.startswith("{")}
-                if all(":" not in held or name in _MAY_HAVE_COLONS for name, held in names.items()):
-                    return method, names
-        return None
-
-    def _below(self, node: dict[Any, Any], segments: Sequence[str], leaf: tuple[str, str]) -> Method | None:
-        if not segments:
-            return node.get(leaf)
-        for key in (segments[0], None):
-            if segments[0] and key in node and (found := self._below(node[key], segments[1:], leaf)) is not None:
-                return found
-        return None
+Handlers = Mapping[str, Mapping[str, Handler | Partly]]
 
 
 class Service:
@@ -214,7 +166,7 @@ class Service:
         self,
         sandbox: Sandbox,
         host: str,
-        played: Played,
+        played: Handlers,
         enabled: Callable[[Sandbox, str], None],
         foreign: Callable[[str, str], errors.GoogleError] | None = None,
     ) -> None:

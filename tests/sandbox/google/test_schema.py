@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import pkgutil
 import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from cgrunbook.sandbox import context
 from cgrunbook.sandbox.google import messages, schema
-from cgrunbook.sandbox.google.wire import Routes
+from cgrunbook.sandbox.google.routes import Routes
+from tests.schema import CLIENTS, requests, route
 
-CLIENTS = {
-    (context.ARTIFACT_REGISTRY, "v1"): "google.cloud.artifactregistry_v1",
-    (context.SECRET_MANAGER, "v1"): "google.cloud.secretmanager_v1",
-    (context.SERVICE_USAGE, "v1"): "google.cloud.service_usage_v1",
-    (context.RESOURCE_MANAGER, "v3"): "google.cloud.resourcemanager_v3",
-}
 SCALARS = {
     "string": messages.String, "bool": messages.Bool, "bytes": messages.Bytes, "int32": messages.Integer, "int64": messages.Integer,
     "google.protobuf.Timestamp": messages.Timestamp, "google.protobuf.Duration": messages.Duration,
@@ -51,24 +44,6 @@ def descriptors(package: str) -> dict[str, Any]:
     return found
 
 
-def requests(package: str) -> Iterator[tuple[str, dict[str, str]]]:
-    """Each request that a client sends over REST: the method's name in its proto, and its HTTP option."""
-    services = importlib.import_module(f"{package}.services")
-    for service in pkgutil.iter_modules(services.__path__):
-        module = importlib.import_module(f"{services.__name__}.{service.name}.transports.rest_base")
-        for name, base in inspect.getmembers(module, inspect.isclass):
-            if not re.fullmatch(r"_Base\w+RestTransport", name):
-                continue
-            for rpc, method in inspect.getmembers(base, inspect.isclass):
-                for option in method._get_http_options() if hasattr(method, "_get_http_options") else ():
-                    yield rpc.removeprefix("_Base"), option
-
-
-def path_of(option: dict[str, str]) -> str:
-    path = re.sub(r"\{[\w.]+(?:=([^}]*))?\}", lambda variable: variable[1] or "*", option["uri"]).removeprefix("/")
-    return re.sub(r"\*+", "x", path.replace("/*/*/services", "/projects/*/services"))
-
-
 def differs(field: Any, kind: Any) -> str:
     """What a kind lacks of a field's: of its values, where it is a list or a map."""
     if field.message_type is not None and field.message_type.GetOptions().map_entry:
@@ -97,12 +72,12 @@ def differences(version: schema.Version, descriptor: Any) -> Iterator[str]:
             yield f"{descriptor.full_name} lacks the oneof {group}"
 
 
-@pytest.mark.parametrize(("host", "version"), CLIENTS)
-def test_every_message_of_the_official_clients_is_in_the_table_as_it_is_there(host: str, version: str) -> None:
-    table = schema.versions(host)[version]
+@pytest.mark.parametrize(("service", "version"), CLIENTS)
+def test_every_message_of_the_official_clients_is_in_the_table_as_it_is_there(service: str, version: str) -> None:
+    table = schema.versions(f"{service}.googleapis.com")[version]
     found: list[str] = []
     absent: set[str] = set()
-    for name, descriptor in descriptors(CLIENTS[host, version]).items():
+    for name, descriptor in descriptors(CLIENTS[service, version]).items():
         try:
             table.message(name.removeprefix(f"{descriptor.file.package}."))
         except KeyError:
@@ -113,15 +88,17 @@ def test_every_message_of_the_official_clients_is_in_the_table_as_it_is_there(ho
     assert {name for name in absent if not name.endswith("Request")} <= ABSENT.keys()
 
 
-@pytest.mark.parametrize(("host", "version"), CLIENTS)
+@pytest.mark.parametrize(("service", "version"), CLIENTS)
 def test_every_request_of_the_official_clients_finds_its_method_with_all_its_parameters(
-    host: str, version: str
+    service: str, version: str
 ) -> None:
-    routes = Routes(method for one in schema.versions(host).values() for method in one.methods.values())
-    known = descriptors(CLIENTS[host, version])
+    routes = Routes(
+        method for one in schema.versions(f"{service}.googleapis.com").values() for method in one.methods.values()
+    )
+    known = descriptors(CLIENTS[service, version])
     missing, seen = [], 0
-    for rpc, option in requests(CLIENTS[host, version]):
-        found = routes.find(option["method"].upper(), path_of(option))
+    for rpc, option in requests(CLIENTS[service, version]):
+        found = routes.find(*route(option))
         if found is None:
             missing.append((rpc, option))
             continue
