@@ -50,7 +50,7 @@ class Played:
 
 
 def google() -> list[Played]:
-    """Return every published method of Google's services."""
+    """Every published method of Google's services."""
     return [_of_google(host, method) for host in _GOOGLE for method in _methods(host)]
 
 
@@ -94,7 +94,7 @@ def _registry(host: str, *, catalog: State, referrers: str, tags: str) -> list[P
 
 
 def others() -> list[Played]:
-    """Return the end points of the registries and of Chainguard's platform."""
+    """The end points of the registries and of Chainguard's platform."""
     console, blobs = context.CONSOLE_API, context.BLOB_HOST
     platform = [
         ("GET", "/ping/v1/ping", "ping"),
@@ -141,7 +141,7 @@ def others() -> list[Played]:
 
 
 def markdown() -> str:
-    """Return the tables of docs/sandbox.md: what is played of each host, and by name what is not; a sum on top."""
+    """The tables of docs/sandbox.md: what is played of each host, and by name what is not; a sum on top."""
     everything = google() + others()
     count = {state: sum(one.state == state for one in everything) for state in ("yes", "partly", "not")}
     told = [

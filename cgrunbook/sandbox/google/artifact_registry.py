@@ -43,7 +43,7 @@ def prepare(sandbox: Sandbox) -> None:
 
 
 def app(sandbox: Sandbox) -> ASGIApp:
-    """Return the service."""
+    """The service as an ASGI application."""
     prepare(sandbox)
     return Service(sandbox, context.ARTIFACT_REGISTRY, PLAYED, service_usage.require_enabled)
 
@@ -90,7 +90,7 @@ async def _validate_upstream(sandbox: Sandbox, document: Mapping[str, Any]) -> N
 
 
 def _with_outputs(sandbox: Sandbox, document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a repository with the fields that only the service writes, but createTime, updateTime and registryUri."""
+    """A repository with the fields that only the service writes, but createTime, updateTime and registryUri."""
     shown = dict(document)
     shown["satisfiesPzi"] = True
     if document["format"] == "DOCKER":
@@ -109,7 +109,7 @@ def _with_outputs(sandbox: Sandbox, document: Mapping[str, Any]) -> dict[str, An
 
 
 def _in_full(sandbox: Sandbox, document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a repository as get and list answer it."""
+    """A repository as get and list answer it."""
     shown = _with_outputs(sandbox, document)
     _, _, _, location, _, identifier = document["name"].split("/")
     if document["format"] in {"DOCKER", "KFP"}:

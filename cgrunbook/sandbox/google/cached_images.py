@@ -22,13 +22,7 @@ def _has_table(sandbox: Sandbox, table: str) -> bool:
 
 
 def cached_bytes(sandbox: Sandbox, location: str, identifier: str) -> int:
-    """Return how many bytes of blobs a repository has cached.
-
-    Args:
-        sandbox: The sandbox.
-        location: The repository's location.
-        identifier: Its id.
-    """
+    """How many bytes of blobs a repository has cached."""
     if not _has_table(sandbox, "cached_blob"):
         return 0
     query = (
@@ -40,13 +34,7 @@ def cached_bytes(sandbox: Sandbox, location: str, identifier: str) -> int:
 
 
 def forget(sandbox: Sandbox, location: str, identifier: str) -> None:
-    """Drop what is cached for a repository that is deleted: one of the same name begins empty.
-
-    Args:
-        sandbox: The sandbox.
-        location: The repository's location.
-        identifier: Its id.
-    """
+    """Drop what is cached for a repository that is deleted: one of the same name begins empty."""
     with sandbox.state.transaction() as connection:
         for table in ("cached_tag", "cached_tag_list", "cached_manifest", "cached_blob"):
             if _has_table(sandbox, table):
@@ -61,7 +49,7 @@ _COLUMNS = {
 
 
 def _cached(call: Call, table: str) -> list[dict[str, Any]]:
-    """Return what is cached of a repository, as dicts of the data plane's columns."""
+    """What is cached of a repository, as dicts of the data plane's columns."""
     if not _has_table(call.sandbox, table):
         return []
     query = f"SELECT {_COLUMNS[table]} FROM {table} WHERE project = ? AND location = ? AND repository = ?"  # noqa: S608 - two names
@@ -69,8 +57,19 @@ def _cached(call: Call, table: str) -> list[dict[str, Any]]:
     return [dict(row) for row in call.sandbox.state.read().execute(query, key)]
 
 
+def _check(call: Call, permission: str) -> None:
+    """Refuse a caller who may not, and a repository that is not there."""
+    call.check(f"artifactregistry.{permission}", name_of(call))
+    found(call)
+
+
+def _package(call: Call) -> str:
+    """The name of the package that a call is about."""
+    return f"{name_of(call)}/packages/{call.names['package']}"
+
+
 def _time(text: str) -> str:
-    """Return a cached row's time as an answer has it."""
+    """A cached row's time as an answer has it."""
     return timestamp(datetime.fromisoformat(text))
 
 
@@ -115,15 +114,13 @@ def _one(everything: list[dict[str, Any]], name: str) -> Answer:
 
 def list_images(call: Call) -> Answer:
     """Answer ListDockerImages."""
-    call.check("artifactregistry.dockerimages.list", name_of(call))
-    found(call)
+    _check(call, "dockerimages.list")
     return _page(call, "dockerImages", _images(call))
 
 
 def get_image(call: Call) -> Answer:
     """Answer GetDockerImage."""
-    call.check("artifactregistry.dockerimages.get", name_of(call))
-    found(call)
+    _check(call, "dockerimages.get")
     return _one(_images(call), f"{name_of(call)}/dockerImages/{call.names['dockerImage']}")
 
 
@@ -139,20 +136,18 @@ def _packages(call: Call) -> list[dict[str, Any]]:
 
 def list_packages(call: Call) -> Answer:
     """Answer ListPackages."""
-    call.check("artifactregistry.packages.list", name_of(call))
-    found(call)
+    _check(call, "packages.list")
     return _page(call, "packages", _packages(call))
 
 
 def get_package(call: Call) -> Answer:
     """Answer GetPackage."""
-    call.check("artifactregistry.packages.get", name_of(call))
-    found(call)
-    return _one(_packages(call), f"{name_of(call)}/packages/{call.names['package']}")
+    _check(call, "packages.get")
+    return _one(_packages(call), _package(call))
 
 
 def _versions(call: Call) -> list[dict[str, Any]]:
-    parent = f"{name_of(call)}/packages/{call.names['package']}"
+    parent = _package(call)
     tags: dict[str, list[str]] = {}
     for row in _cached(call, "cached_tag"):
         if _encoded(row["image"]) == call.names["package"]:
@@ -172,20 +167,18 @@ def _versions(call: Call) -> list[dict[str, Any]]:
 
 def list_versions(call: Call) -> Answer:
     """Answer ListVersions."""
-    call.check("artifactregistry.versions.list", name_of(call))
-    found(call)
+    _check(call, "versions.list")
     return _page(call, "versions", _versions(call))
 
 
 def get_version(call: Call) -> Answer:
     """Answer GetVersion."""
-    call.check("artifactregistry.versions.get", name_of(call))
-    found(call)
-    return _one(_versions(call), f"{name_of(call)}/packages/{call.names['package']}/versions/{call.names['version']}")
+    _check(call, "versions.get")
+    return _one(_versions(call), f"{_package(call)}/versions/{call.names['version']}")
 
 
 def _tags(call: Call) -> list[dict[str, Any]]:
-    parent = f"{name_of(call)}/packages/{call.names['package']}"
+    parent = _package(call)
     return sorted(
         (
             {"name": f"{parent}/tags/{row['tag']}", "version": f"{parent}/versions/{row['digest']}"}
@@ -198,16 +191,14 @@ def _tags(call: Call) -> list[dict[str, Any]]:
 
 def list_tags(call: Call) -> Answer:
     """Answer ListTags."""
-    call.check("artifactregistry.tags.list", name_of(call))
-    found(call)
+    _check(call, "tags.list")
     return _page(call, "tags", _tags(call))
 
 
 def get_tag(call: Call) -> Answer:
     """Answer GetTag."""
-    call.check("artifactregistry.tags.get", name_of(call))
-    found(call)
-    return _one(_tags(call), f"{name_of(call)}/packages/{call.names['package']}/tags/{call.names['tag']}")
+    _check(call, "tags.get")
+    return _one(_tags(call), f"{_package(call)}/tags/{call.names['tag']}")
 
 
 # --- throwing away what is cached: the next pull fetches it anew ---------------------------------------------------------
@@ -239,24 +230,22 @@ def _gone(call: Call) -> Answer:
 
 def delete_package(call: Call) -> Answer:
     """Answer DeletePackage."""
-    call.check("artifactregistry.packages.delete", name_of(call))
-    found(call)
-    _one(_packages(call), f"{name_of(call)}/packages/{call.names['package']}")
+    _check(call, "packages.delete")
+    _one(_packages(call), _package(call))
     _drop(call, "")
     return _gone(call)
 
 
 def _check_untagged(call: Call, digest: str) -> None:
     """Refuse a version that is there and has tags, unless the call forces it."""
-    version = _one(_versions(call), f"{name_of(call)}/packages/{call.names['package']}/versions/{digest}")
+    version = _one(_versions(call), f"{_package(call)}/versions/{digest}")
     if version.get("relatedTags") and not call.query.get("force", False):
         raise errors.FailedPrecondition(f"Version {version['name']} is tagged. Delete its tags first, or use force.")
 
 
 def delete_version(call: Call) -> Answer:
     """Answer DeleteVersion."""
-    call.check("artifactregistry.versions.delete", name_of(call))
-    found(call)
+    _check(call, "versions.delete")
     _check_untagged(call, call.names["version"])
     _drop(call, "digest", call.names["version"])
     return _gone(call)
@@ -264,8 +253,7 @@ def delete_version(call: Call) -> Answer:
 
 def delete_versions(call: Call) -> Answer:
     """Answer BatchDeleteVersions."""
-    call.check("artifactregistry.versions.delete", name_of(call))
-    found(call)
+    _check(call, "versions.delete")
     names = call.body.get("names", [])
     if not 1 <= len(names) <= 10000:
         raise errors.InvalidArgument("Between 1 and 10000 versions can be deleted at once.")
@@ -280,8 +268,7 @@ def delete_versions(call: Call) -> Answer:
 
 def delete_tag(call: Call) -> Answer:
     """Answer DeleteTag; unlike the others it is done at once."""
-    call.check("artifactregistry.tags.delete", name_of(call))
-    found(call)
-    _one(_tags(call), f"{name_of(call)}/packages/{call.names['package']}/tags/{call.names['tag']}")
+    _check(call, "tags.delete")
+    _one(_tags(call), f"{_package(call)}/tags/{call.names['tag']}")
     _drop(call, "tag", call.names["tag"])
     return {}

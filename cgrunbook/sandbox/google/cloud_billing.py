@@ -14,7 +14,7 @@ _ACCOUNT = "billingAccounts/00C6B2-000000-000001"
 
 
 def app(sandbox: context.Sandbox) -> ASGIApp:
-    """Return the service."""
+    """The service as an ASGI application."""
     service_usage.prepare(sandbox)
     return Service(sandbox, context.CLOUD_BILLING, PLAYED, service_usage.require_enabled)
 

@@ -13,7 +13,7 @@ from cgrunbook.sandbox.server import ASGIApp
 
 
 def app(sandbox: context.Sandbox) -> ASGIApp:
-    """Return the service."""
+    """The service as an ASGI application."""
     service_usage.prepare(sandbox)
     return Service(sandbox, context.CLOUD_KMS, PLAYED, service_usage.require_enabled)
 

@@ -25,10 +25,6 @@ def _allowed(text: str) -> bool:
 def check_labels(labels: Mapping[str, str], field: str) -> None:
     """Refuse labels that no service takes.
 
-    Args:
-        labels: Key to value.
-        field: The field's path, for the error.
-
     Raises:
         errors.InvalidArgument: Too many, too long, or other letters than are allowed.
     """
@@ -51,10 +47,6 @@ def check_labels(labels: Mapping[str, str], field: str) -> None:
 
 def check_annotations(annotations: Mapping[str, str], field: str) -> None:
     """Refuse annotations that Secret Manager does not take.
-
-    Args:
-        annotations: Key to value.
-        field: The field's path, for the error.
 
     Raises:
         errors.InvalidArgument: A key of a wrong form, or more than 16 KiB in all.

@@ -47,10 +47,10 @@ class Kind(Protocol):
     """A type of field."""
 
     def parse(self, value: Any, path: str, violations: Violations) -> Any:
-        """Return the value in canonical JSON (enums as strings, camelCase), noting what is wrong."""
+        """The value in canonical JSON (enums as strings, camelCase), noting what is wrong."""
 
     def render(self, value: Any, *, int_enums: bool) -> Any:
-        """Return a canonical value as the answer's JSON has it."""
+        """A canonical value as the answer's JSON has it."""
 
 
 def _shown(value: Any) -> str:
@@ -85,7 +85,7 @@ class Scalar:
     nothing: Any = ""
 
     def parse(self, value: Any, path: str, violations: Violations) -> Any:
-        """Return the value in canonical JSON, noting what is wrong."""
+        """The value in canonical JSON, noting what is wrong."""
         if _not_single(value, path, violations):
             return self.nothing
         found = self.read(value)
@@ -95,15 +95,15 @@ class Scalar:
         return found
 
     def read(self, value: Any) -> Any | None:
-        """Return the canonical value of a JSON scalar; None when it is none of this kind."""
+        """The canonical value of a JSON scalar; None when it is none of this kind."""
         raise NotImplementedError
 
     def complaint(self, value: Any, path: str) -> str:  # noqa: ARG002 - the field's name is a part of some
-        """Return what an error says of a value that cannot be read."""
+        """What an error says of a value that cannot be read."""
         return _shown(value)
 
     def render(self, value: Any, *, int_enums: bool) -> Any:  # noqa: ARG002 - one interface for every kind
-        """Return the value as it is."""
+        """The value as it is."""
         return value
 
 
@@ -164,7 +164,7 @@ class Integer(Scalar):
         return None
 
     def render(self, value: Any, *, int_enums: bool) -> Any:  # noqa: ARG002
-        """Return a number for 32 bits, a string for 64."""
+        """A number for 32 bits, a string for 64."""
         return str(value) if self._as_text else value
 
 
@@ -228,7 +228,7 @@ class Timestamp(Scalar):
 
 
 def moment(text: str) -> datetime:
-    """Return a canonical timestamp as an aware datetime."""
+    """A canonical timestamp as an aware datetime."""
     return datetime.fromisoformat(text).astimezone(UTC)
 
 
@@ -254,7 +254,7 @@ class Duration(Scalar):
 
 
 def span(text: str) -> timedelta:
-    """Return a canonical duration."""
+    """A canonical duration."""
     return timedelta(seconds=float(text[:-1]))
 
 
@@ -280,7 +280,7 @@ class Enum(Scalar):
         return next((name for name, known in self.values.items() if known is not None and known == number), None)
 
     def render(self, value: Any, *, int_enums: bool) -> Any:
-        """Return the number where the caller asked for `$alt=json;enum-encoding=int`, else the name."""
+        """The number where the caller asked for `$alt=json;enum-encoding=int`, else the name."""
         number = self.values[value]
         return number if int_enums and number is not None else value
 
@@ -300,7 +300,7 @@ class Anything:
         return value
 
     def render(self, value: Any, *, int_enums: bool) -> Any:
-        """Return a message as its type writes it, all else as it is."""
+        """A message as its type writes it, all else as it is."""
         url = value.get("@type", "") if isinstance(value, dict) else ""
         message = self._message_of(url.rpartition("/")[2]) if url else None
         return value if message is None else {"@type": url} | message.render(value, int_enums=int_enums)
@@ -321,7 +321,7 @@ class ListOf:
         return [self.kind.parse(item, f"{path}[{index}]", violations) for index, item in enumerate(value)]
 
     def render(self, value: Any, *, int_enums: bool) -> Any:
-        """Return the array."""
+        """The array."""
         return [self.kind.render(item, int_enums=int_enums) for item in value]
 
 
@@ -344,12 +344,12 @@ class MapOf:
         return parsed
 
     def render(self, value: Any, *, int_enums: bool) -> Any:
-        """Return the object."""
+        """The object."""
         return {key: self.kind.render(item, int_enums=int_enums) for key, item in value.items()}
 
 
 def snake(name: str) -> str:
-    """Return a JSON name ("remoteRepositoryConfig") as the proto field's name."""
+    """A JSON name ("remoteRepositoryConfig") as the proto field's name."""
     return re.sub(r"[A-Z]", lambda letter: "_" + letter[0].lower(), name)
 
 
@@ -404,7 +404,7 @@ class Message:
         return {name: item for name, item in parsed.items() if name not in self.output_only}
 
     def render(self, value: Any, *, int_enums: bool) -> dict[str, Any]:
-        """Return the object in the order of the declaration, without scalars at their default, as proto3 writes it."""
+        """The object in the order of the declaration, without scalars at their default, as proto3 writes it."""
         rendered = {}
         for name, kind in self.fields.items():
             item = value.get(name)
@@ -417,7 +417,7 @@ class Message:
 
 
 def parse_mask(text: str, message: Message) -> list[tuple[str, ...]]:
-    """Return a field mask's paths through a message as JSON names.
+    """A field mask's paths through a message as JSON names.
 
     Args:
         text: Comma-separated paths, each part camelCase or snake_case; or "*".
@@ -448,7 +448,7 @@ def parse_mask(text: str, message: Message) -> list[tuple[str, ...]]:
 
 
 def at_path(value: Mapping[str, Any], path: Sequence[str]) -> Any:
-    """Return what a path of JSON names leads to in a canonical message, or None."""
+    """What a path of JSON names leads to in a canonical message, or None."""
     found: Any = value
     for name in path:
         if not isinstance(found, Mapping) or name not in found:

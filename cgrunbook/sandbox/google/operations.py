@@ -29,7 +29,7 @@ def begin(
     """Keep an operation and return it as the call that starts it answers: not done.
 
     Args:
-        sandbox: The sandbox.
+        sandbox: Where it is kept.
         prefix: What the name begins with, for example "projects/p/locations/l/operations/".
         metadata: The operation's metadata with its @type.
         response: What the operation comes to, with its @type.
@@ -49,12 +49,7 @@ def begin(
 
 
 def finished(sandbox: Sandbox, name: str) -> dict[str, Any] | None:
-    """Return a kept operation, done, or None.
-
-    Args:
-        sandbox: The sandbox.
-        name: Its whole name.
-    """
+    """A kept operation by its whole name, done, or None."""
     row = sandbox.state.read().execute("SELECT document FROM operation WHERE name = ?", (name,)).fetchone()
     if row is None:
         return None

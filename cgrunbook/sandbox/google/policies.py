@@ -29,7 +29,7 @@ class Policies:
     hides_absence: bool = False
 
     def methods(self, collection: str) -> dict[str, Handler]:
-        """Return what answers the methods of a collection, for example "projects.secrets"."""
+        """What answers the methods of a collection, for example "projects.secrets"."""
         return {
             f"{collection}.getIamPolicy": self._get,
             f"{collection}.setIamPolicy": self._set,

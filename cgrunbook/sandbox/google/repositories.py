@@ -64,7 +64,7 @@ _CREDENTIALS = ("remoteRepositoryConfig", "upstreamCredentials", "usernamePasswo
 
 
 def repository(sandbox: Sandbox, location: str, identifier: str) -> dict[str, Any] | None:
-    """Return a repository as it is configured, or None; what the data plane asks.
+    """A repository as it is configured, or None; what the data plane asks.
 
     It is the Repository message in JSON with enum names: `format`, `mode`, `remoteRepositoryConfig` with its
     `upstreamCredentials`, and so on. `disableUpstreamValidation` is never kept.
@@ -79,7 +79,7 @@ def repository(sandbox: Sandbox, location: str, identifier: str) -> dict[str, An
 
 
 def upstream_uri(document: Mapping[str, Any]) -> str | None:
-    """Return the URI that a remote repository pulls from, whichever of the shapes names it; None for other modes."""
+    """The URI that a remote repository pulls from, whichever of the shapes names it; None for other modes."""
     remote = document.get("remoteRepositoryConfig")
     if not remote:
         return None
@@ -93,7 +93,7 @@ def upstream_uri(document: Mapping[str, Any]) -> str | None:
 
 
 def credentials(document: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Return a remote repository's upstream username and the name of its password's secret version, or None."""
+    """A remote repository's upstream username and the name of its password's secret version, or None."""
     pair = at_path(document, _CREDENTIALS)
     return None if not pair else (pair["username"], pair["passwordSecretVersion"])
 
@@ -159,7 +159,7 @@ def _check_uri(sandbox: Sandbox, remote: Mapping[str, Any], *, docker: bool) -> 
 
 
 def _host_and_path(uri: str, field: str) -> tuple[str, str]:
-    """Return the host and the path (without slashes around it) of an upstream's URL."""
+    """The host and the path (without slashes around it) of an upstream's URL."""
     shown = repr(uri[:200])
     try:
         parts = urlsplit(uri)
@@ -252,9 +252,6 @@ def check(sandbox: Sandbox, document: Mapping[str, Any], location: str) -> None:
 def check_id(identifier: str) -> None:
     """Refuse an id that no repository can have.
 
-    Args:
-        identifier: What the caller gave, "" for nothing.
-
     Raises:
         errors.InvalidArgument: A bare one for a missing id, as the service answers; one that names the rule else.
     """
@@ -269,10 +266,7 @@ def check_id(identifier: str) -> None:
 
 
 def drafted(body: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
-    """Return the repository that a create call asks for, and whether it wants the upstream not validated.
-
-    Args:
-        body: The call's Repository.
+    """The repository that a create call asks for, and whether it wants the upstream not validated.
 
     Raises:
         errors.InvalidArgument: There is no format.
@@ -287,7 +281,7 @@ def drafted(body: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
 
 
 def mask_of(call: Call) -> list[tuple[str, ...]]:
-    """Return the paths that a patch is about: its mask's, or without one every field that it could change."""
+    """The paths that a patch is about: its mask's, or without one every field that it could change."""
     mask = parse_mask(call.query.get("updateMask", ""), call.method.body)
     if not mask:
         return [(name,) for name in _UPDATABLE if name in call.body]
@@ -317,12 +311,7 @@ def _take_inputs(document: dict[str, Any]) -> bool:
 
 
 def patched(current: Mapping[str, Any], body: Mapping[str, Any], paths: list[tuple[str, ...]]) -> dict[str, Any]:
-    """Return a repository with the fields of a mask replaced.
-
-    Args:
-        current: The repository as it is kept.
-        body: The call's Repository.
-        paths: From `mask_of`.
+    """A repository with the fields of a mask replaced.
 
     Raises:
         errors.InvalidArgument: The mask names a field that cannot be changed, and the body changes it.
@@ -345,7 +334,7 @@ def patched(current: Mapping[str, Any], body: Mapping[str, Any], paths: list[tup
 
 
 def _same_source(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a remote config whose source and description are as before; a patch need not repeat them."""
+    """A remote config whose source and description are as before; a patch need not repeat them."""
     merged = dict(after)
     for name in (*_SOURCES, "description"):
         if not merged.get(name):
@@ -362,17 +351,17 @@ def _immutable(field: str) -> errors.InvalidArgument:
 
 
 def parent_of(call: Call) -> str:
-    """Return the resource name of the location that a call is about."""
+    """The resource name of the location that a call is about."""
     return f"{call.project}/locations/{call.names['location']}"
 
 
 def name_of(call: Call) -> str:
-    """Return the resource name of the repository that a call is about, with the project's id."""
+    """The resource name of the repository that a call is about, with the project's id."""
     return f"{parent_of(call)}/repositories/{call.names['repository']}"
 
 
 def found(call: Call) -> dict[str, Any]:
-    """Return the repository that a call is about.
+    """The repository that a call is about.
 
     Raises:
         errors.NotFound: There is none.

@@ -21,13 +21,13 @@ _PARENT = {"type": "organization", "id": "100000000001"}
 
 
 def app(sandbox: Sandbox) -> ASGIApp:
-    """Return the service."""
+    """The service as an ASGI application."""
     service_usage.prepare(sandbox)
     return Service(sandbox, context.RESOURCE_MANAGER, PLAYED, service_usage.require_enabled, _foreign)
 
 
 def _created(sandbox: Sandbox) -> str:
-    """Return when the project was made, RFC 3339."""
+    """When the project was made, RFC 3339."""
     remembered = sandbox.state.setting("project_created")
     if remembered is None:
         remembered = timestamp(sandbox.clock.now())
@@ -36,7 +36,7 @@ def _created(sandbox: Sandbox) -> str:
 
 
 def _foreign(_: str, project: str) -> errors.PermissionDenied:
-    """Return the refusal of a foreign project, as one that may not exist."""
+    """The refusal of a foreign project, as one that may not exist."""
     return errors.PermissionDenied(
         "The caller does not have permission",
         [

@@ -28,7 +28,7 @@ class Routes:
             node[method.verb, custom] = method
 
     def find(self, verb: str, path: str) -> tuple[Method, dict[str, str]] | None:
-        """Return the method and what its path's variables hold; None when there is no such method.
+        """The method and what its path's variables hold; None when there is no such method.
 
         Args:
             verb: The HTTP method.

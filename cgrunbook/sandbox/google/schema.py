@@ -100,7 +100,7 @@ class Version:
         }
 
     def message(self, name: str) -> Message:
-        """Return a message by its full name, or by its name within the version's package."""
+        """A message by its full name, or by its name within the version's package."""
         if name in self._messages:
             return self._messages[name]
         declared = self._declared[name]
@@ -119,7 +119,7 @@ class Version:
         return self.message(name) if name in self._declared else None
 
     def kind(self, declared: str) -> Kind:
-        """Return the kind that a table's words stand for, for example "output list string"."""
+        """The kind that a table's words stand for, for example "output list string"."""
         word, _, of = declared.partition(" ")
         if word == "output":
             return self.kind(of)
@@ -134,7 +134,7 @@ class Version:
 
 @functools.cache
 def versions(host: str) -> Mapping[str, Version]:
-    """Return the versions of a service by name, the newest stable ones first.
+    """The versions of a service by name, the newest stable ones first.
 
     Args:
         host: For example "secretmanager.googleapis.com".

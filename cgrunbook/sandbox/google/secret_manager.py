@@ -54,17 +54,15 @@ def prepare(sandbox: Sandbox) -> None:
 
 
 def app(sandbox: Sandbox) -> ASGIApp:
-    """Return the service."""
+    """The service as an ASGI application."""
     prepare(sandbox)
     return Service(sandbox, context.SECRET_MANAGER, PLAYED, service_usage.require_enabled)
 
 
 def access_as_agent(sandbox: Sandbox, name: str) -> bytes:
-    """Return the payload that Artifact Registry's service agent reads.
+    """The payload that Artifact Registry's service agent reads of `projects/P/secrets/S/versions/V`.
 
-    Args:
-        sandbox: The sandbox.
-        name: `projects/P/secrets/S/versions/V`, V a number, an alias or "latest".
+    V is a number, an alias or "latest".
 
     Raises:
         errors.GoogleError: What the agent is told instead, in Secret Manager's words.
@@ -88,12 +86,12 @@ def access_as_agent(sandbox: Sandbox, name: str) -> bytes:
 
 
 def _resource(call: Call) -> str:
-    """Return the secret's name with the project's id, under which its policy is kept."""
+    """The secret's name with the project's id, under which its policy is kept."""
     return f"{call.project}/secrets/{call.names['secret']}"
 
 
 def _answered(sandbox: Sandbox, secret: str, version: int | str | None = None) -> str:
-    """Return the name that answers carry: with the project's number, whatever was asked."""
+    """The name that answers carry: with the project's number, whatever was asked."""
     name = f"projects/{sandbox.settings.project_number}/secrets/{secret}"
     return name if version is None else f"{name}/versions/{version}"
 
@@ -133,7 +131,7 @@ def _secret(sandbox: Sandbox, secret: str) -> dict[str, Any]:
 
 
 def _shown(sandbox: Sandbox, document: dict[str, Any]) -> dict[str, Any]:
-    """Return a secret as it is answered: a rotation time that has passed has moved on by whole periods."""
+    """A secret as it is answered: a rotation time that has passed has moved on by whole periods."""
     following, period = (
         at_path(document, ("rotation", "nextRotationTime")),
         at_path(document, ("rotation", "rotationPeriod")),
@@ -151,7 +149,7 @@ def _version_row(sandbox: Sandbox, secret: str, number: int) -> sqlite3.Row | No
 
 
 def _version(sandbox: Sandbox, secret: str, version: str, *, aliases: bool) -> sqlite3.Row:
-    """Return a version's row by number, "latest" (the most recently created, in whatever state) or alias."""
+    """A version's row by number, "latest" (the most recently created, in whatever state) or alias."""
     document = sandbox.state.read().execute("SELECT * FROM secret WHERE id = ?", (secret,)).fetchone()
     missing = errors.NotFound(f"Secret [{_answered(sandbox, secret)}] not found or has no versions.")
     if document is None or document["last_version"] == 0:
@@ -192,7 +190,7 @@ def _label(secret: str, number: int) -> bytes:
 
 
 def _cipher(sandbox: Sandbox) -> Any:
-    """Return the cipher that payloads rest under: a copy of the database alone tells nothing."""
+    """The cipher that payloads rest under: a copy of the database alone tells nothing."""
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     path = sandbox.settings.home / _KEY_FILE
@@ -472,7 +470,7 @@ def _destroy(call: Call) -> Answer:
 
 
 def _settled(call: Call) -> dict[str, Any]:
-    """Return the secret that a call is about."""
+    """The secret that a call is about."""
     _settle(call.sandbox)
     return _secret(call.sandbox, call.names["secret"])
 

@@ -26,10 +26,7 @@ _HUNDRED_YEARS = timedelta(days=36500)
 def check_expiry(now: datetime, secret: dict[str, Any], given: Mapping[str, Any]) -> None:
     """Turn a ttl into an expiry time (the ttl is never answered) and refuse one that has passed.
 
-    Args:
-        now: The sandbox's time.
-        secret: Changed in place.
-        given: What the call says of the expiry.
+    The secret is changed in place; `given` is what the call says of the expiry.
 
     Raises:
         errors.InvalidArgument: The secret would expire at once, or in more than 100 years.
@@ -50,10 +47,7 @@ def check_expiry(now: datetime, secret: dict[str, Any], given: Mapping[str, Any]
 def check_rotation(now: datetime, secret: Mapping[str, Any], *, changed: bool) -> None:
     """Refuse topics and a rotation notice that Secret Manager does not take.
 
-    Args:
-        now: The sandbox's time.
-        secret: The whole secret.
-        changed: Whether the call sets the time of the next notice, which must then lie ahead.
+    Where the call has `changed` the time of the next notice, it must lie ahead.
 
     Raises:
         errors.InvalidArgument: No topic, too many, a period or time out of bounds.
@@ -93,10 +87,6 @@ def check_rotation(now: datetime, secret: Mapping[str, Any], *, changed: bool) -
 def check_aliases(aliases: Mapping[str, int], exists: Callable[[int], bool]) -> None:
     """Refuse aliases that no version can have or that lead nowhere.
 
-    Args:
-        aliases: Alias to version number.
-        exists: Tells whether the secret has a version of a number.
-
     Raises:
         errors.InvalidArgument: Too many, of a wrong form, or for a version that is not there.
     """
@@ -114,9 +104,6 @@ def check_aliases(aliases: Mapping[str, int], exists: Callable[[int], bool]) -> 
 
 def check_common(secret: Mapping[str, Any]) -> None:
     """Refuse labels, annotations and settings that no global secret has.
-
-    Args:
-        secret: The whole secret.
 
     Raises:
         errors.InvalidArgument: Naming the field.
@@ -137,9 +124,6 @@ def check_common(secret: Mapping[str, Any]) -> None:
 def check_id(identifier: str) -> None:
     """Refuse an id that no secret can have.
 
-    Args:
-        identifier: What the caller gave.
-
     Raises:
         errors.InvalidArgument: It is empty, longer than 255 characters or has others than letters, digits, _ and -.
     """
@@ -153,9 +137,6 @@ def check_id(identifier: str) -> None:
 
 def check_replication(replication: Mapping[str, Any] | None) -> None:
     """Refuse a replication that is missing or cannot be.
-
-    Args:
-        replication: google.cloud.secretmanager.v1.Replication in JSON.
 
     Raises:
         errors.InvalidArgument: Naming the field.
@@ -177,7 +158,7 @@ def check_replication(replication: Mapping[str, Any] | None) -> None:
 
 
 def _checked_replicas(replicas: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """Return the keys of user-managed replicas, each with the location where it must be."""
+    """The keys of user-managed replicas, each with the location where it must be."""
     field = "secret.replication.user_managed.replicas"
     places = [replica.get("location", "") for replica in replicas]
     if not places:

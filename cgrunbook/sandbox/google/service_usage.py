@@ -53,7 +53,7 @@ def prepare(sandbox: Sandbox) -> None:
 
 
 def is_enabled(sandbox: Sandbox, service: str) -> bool:
-    """Tell whether the project has an API enabled, for example "secretmanager.googleapis.com"."""
+    """Whether the project has an API enabled, for example "secretmanager.googleapis.com"."""
     prepare(sandbox)
     query = "SELECT 1 FROM enabled_service WHERE name = ?"
     return sandbox.state.read().execute(query, (service,)).fetchone() is not None
@@ -108,7 +108,7 @@ def require_enabled(sandbox: Sandbox, service: str) -> None:
 
 
 def app(sandbox: Sandbox) -> ASGIApp:
-    """Return the service."""
+    """The service as an ASGI application."""
     prepare(sandbox)
     return Service(sandbox, context.SERVICE_USAGE, PLAYED, require_enabled)
 

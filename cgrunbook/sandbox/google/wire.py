@@ -42,7 +42,6 @@ class Call:
     """One call of one method.
 
     Attributes:
-        sandbox: The sandbox.
         method: What is called.
         principal: Who calls.
         names: What the path's variables hold.
@@ -102,7 +101,7 @@ class Call:
         default: int = 100,
         most: int = 1000,
     ) -> Answer:
-        """Return a page of a list: the entries that pass the filter, and a token if there are more.
+        """A page of a list: the entries that pass the filter, and a token if there are more.
 
         Args:
             field: What the answer calls the entries.
@@ -155,7 +154,6 @@ class Service:
     """An ASGI application: every published method of a service, some of them played.
 
     Args:
-        sandbox: The sandbox.
         host: The service's real host name.
         played: What answers, by version and method.
         enabled: Called with the sandbox and the host before each method; raises SERVICE_DISABLED.
@@ -240,7 +238,7 @@ def _foreign(host: str, project: str) -> errors.PermissionDenied:
 
 
 def _segments(scope: Scope) -> str:
-    """Return the decoded path, refusing what could name something else than it seems to."""
+    """The decoded path, refusing what could name something else than it seems to."""
     raw: bytes = scope.get("raw_path") or scope["path"].encode()
     if len(raw) > _MAX_PATH_BYTES:
         raise errors.InvalidArgument("The request's path is too long.")

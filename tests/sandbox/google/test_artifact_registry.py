@@ -125,9 +125,19 @@ def test_enums_come_and_go_as_numbers_for_those_who_ask(api: Api, asked: list[An
     path = f"{HERE}/repositories?repositoryId=one&$alt=json;enum-encoding=int"
     started = api.artifacts("POST", path, {"format": 1, "mode": 3, "remoteRepositoryConfig": CGR})
     assert api.settled(started)["response"]["format"] == "DOCKER"
+    done = api.call("GET", context.ARTIFACT_REGISTRY, f"/v1/{started.body['name']}?$alt=json;enum-encoding=int").body
+    assert (done["response"]["@type"], done["response"]["format"]) == (
+        "type.googleapis.com/google.devtools.artifactregistry.v1.Repository",
+        1,
+    )
     numbered = api.artifacts("GET", f"{HERE}/repositories/one?$alt=json;enum-encoding=int").body
     assert (numbered["format"], numbered["mode"]) == (1, 3)
     assert numbered["vulnerabilityScanningConfig"]["enablementState"] == 2
+
+
+def test_an_enums_value_whose_number_nobody_publishes_goes_by_its_name(api: Api) -> None:
+    assert create(api, format="CONDA").status == 200
+    assert api.artifacts("GET", f"{HERE}/repositories/one?$alt=json;enum-encoding=int").body["format"] == "CONDA"
 
 
 def test_terraforms_spelling_of_the_id_is_taken(api: Api) -> None:

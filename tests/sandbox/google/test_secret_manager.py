@@ -45,6 +45,21 @@ def test_a_secret_is_answered_with_the_projects_number(api: Api) -> None:
     assert api.secrets("GET", "/secrets/one").body == answer.body
 
 
+def test_a_secrets_type_is_kept_and_what_only_the_service_writes_is_passed_over(api: Api) -> None:
+    answer = create(
+        api,
+        secretType=2,
+        policyMember={"iamPolicyUidPrincipal": "x"},
+        topics=[{"name": "projects/p/topics/notices"}],
+        rotation={"nextRotationTime": "2100-01-01T00:00:00Z", "managedRotationStatus": {"state": 1}},
+    )
+    assert answer.status == 200, answer.body
+    assert answer.body["secretType"] == "ACCESS_KEY"
+    assert "policyMember" not in answer.body
+    assert answer.body["rotation"] == {"nextRotationTime": "2100-01-01T00:00:00.000000Z"}
+    assert api.secrets("GET", "/secrets/one?$alt=json;enum-encoding=int").body["secretType"] == 2
+
+
 def test_a_second_secret_of_the_name_already_exists(api: Api) -> None:
     create(api)
     answer = create(api)
