@@ -24,7 +24,7 @@ from google.longrunning import operations_pb2
 from google.protobuf import descriptor
 from google.rpc import status_pb2
 
-TABLES = Path(__file__).parents[1] / "cgrunbook" / "sandbox" / "google" / "schema"
+TABLES = Path(__file__).parents[1] / "cgrunbook" / "sandbox" / "google" / "tables"
 SERVICES = (
     "artifactregistry",
     "secretmanager",

@@ -28,7 +28,7 @@ from cgrunbook.sandbox.google.messages import (
     Timestamp,
 )
 
-_TABLES = Path(__file__).with_name("schema")
+_TABLES = Path(__file__).with_name("tables")
 _SCALARS: Mapping[str, Kind] = {
     "string": String(),
     "fieldmask": String(),  # read where the message is known that it leads through

@@ -28,6 +28,7 @@ from cgrunbook.sandbox.google.secrets import (
     check_rotation,
 )
 from cgrunbook.sandbox.google.wire import Answer, Call, Handlers, Partly, Service
+from cgrunbook.sandbox.iam import permission_denied
 from cgrunbook.sandbox.server import ASGIApp
 from cgrunbook.sandbox.state import timestamp
 
@@ -74,8 +75,6 @@ def access_as_agent(sandbox: Sandbox, name: str) -> bytes:
         raise errors.InvalidArgument(f"Invalid secret version name: {name!r}.")
     permission = "secretmanager.versions.access"
     if match[1] not in {settings.project_id, settings.project_number}:
-        from cgrunbook.sandbox.iam import permission_denied
-
         raise permission_denied(permission, name)
     service_usage.require_enabled(sandbox, context.SECRET_MANAGER)
     _settle(sandbox)
