@@ -40,7 +40,8 @@ KEYS = [
     "condition", "expression", "etag", "version", "upstreamCredentials", "usernamePasswordCredentials", "username",
     "passwordSecretVersion", "cleanupPolicies", "condition", "olderThan", "versionAliases", "ttl", "expireTime", "rotation",
     "topics", "permissions", "serviceIds", "names", "vpcscPolicy", "static", "expiration", "issuerKeys", "group", "nonsense", "",
-    "secretType", "policyMember", "managedRotationStatus", "platformLogsConfig", "vulnerabilityScanningConfig", "noCache", "auditConfigs",
+    "secretType", "policyMember", "managedRotationStatus", "platformLogsConfig", "vulnerabilityScanningConfig",
+    "noCache", "auditConfigs",
 ]  # fmt: skip
 QUERIES = [
     "updateMask=*", "updateMask=labels,", "updateMask=a.b.c", "pageSize=-1", "pageSize=99999999999", "pageToken=CgE=", "filter=a(",

@@ -134,7 +134,7 @@ class Version:
 
 @functools.cache
 def versions(host: str) -> Mapping[str, Version]:
-    """The versions of a service by name, the newest stable ones first.
+    """The versions of a service by name, the stable ones first.
 
     Args:
         host: For example "secretmanager.googleapis.com".
