@@ -24,8 +24,11 @@ from urllib.parse import urlsplit
 from filelock import FileLock, Timeout
 
 import cgrunbook
+from cgrunbook.home import VARIABLE
 from cgrunbook.sandbox import process, server
-from cgrunbook.sandbox.context import Sandbox, Settings, Tokens, log
+from cgrunbook.sandbox.access_tokens import Tokens
+from cgrunbook.sandbox.context import Sandbox, log
+from cgrunbook.sandbox.settings import Settings
 from cgrunbook.sandbox.state import Clock, State
 
 
@@ -213,9 +216,9 @@ def _install_commands(home: Path, folder: Path) -> None:
         path.parent.mkdir(mode=0o700, exist_ok=True)
         script = (
             "#!/bin/sh\n"
-            f"CGRUNBOOK_HOME={shlex.quote(str(home))}\n"
+            f"{VARIABLE}={shlex.quote(str(home))}\n"
             f"PYTHONPATH={shlex.quote(str(package_root))}${{PYTHONPATH:+:$PYTHONPATH}}\n"
-            "export CGRUNBOOK_HOME PYTHONPATH\n"
+            f"export {VARIABLE} PYTHONPATH\n"
             f'exec {shlex.quote(sys.executable)} -m {module} "$@"\n'
         )
         if not path.exists() or path.read_text() != script:

@@ -23,8 +23,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from cgrunbook.sandbox.context import CONSOLE_API, Sandbox
+from cgrunbook.sandbox.context import Sandbox
 from cgrunbook.sandbox.errors import RPC_CODES, ServiceError
+from cgrunbook.sandbox.hosts import CONSOLE_API
 from cgrunbook.sandbox.registry.catalog import Catalog, Repository
 
 SCHEMA = """

@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import sys
 
+from cgrunbook.home import home
 from cgrunbook.sandbox import process
+from cgrunbook.sandbox.hosts import docker_location
 
 USERNAME = "_dcgcloud_token"  # what gcloud's own helper answers
 
@@ -40,7 +42,7 @@ def main(words: list[str] | None = None) -> int:
 
 def _get(server: str) -> int:
     name = server.removeprefix("https://").removeprefix("http://").split("/")[0]
-    folder = process.folder_of(process.home())
+    folder = process.folder_of(home())
     if name not in _docker_hosts():
         sys.stdout.write(_NOT_FOUND + "\n")
         return 1
@@ -51,11 +53,11 @@ def _get(server: str) -> int:
 
 def _docker_hosts() -> list[str]:
     """Return "127.0.0.1:PORT" of every docker host, none when the sandbox is not running."""
-    file = process.folder_of(process.home()) / process.SANDBOX_FILE
+    file = process.folder_of(home()) / process.SANDBOX_FILE
     if not file.exists():
         return []
     hosts: dict[str, str] = json.loads(file.read_text())["hosts"]
-    return [address for host, address in hosts.items() if host.endswith("-docker.pkg.dev")]
+    return [address for host, address in hosts.items() if docker_location(host)]
 
 
 if __name__ == "__main__":

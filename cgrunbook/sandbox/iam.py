@@ -16,8 +16,8 @@ from typing import Any
 
 from cgrunbook.sandbox import errors
 from cgrunbook.sandbox.conditions import condition_holds
-from cgrunbook.sandbox.context import Settings
 from cgrunbook.sandbox.roles import ROLES
+from cgrunbook.sandbox.settings import Settings
 from cgrunbook.sandbox.state import Clock, State, timestamp
 
 SCHEMA = """

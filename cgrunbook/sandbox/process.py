@@ -19,6 +19,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cgrunbook.home import VARIABLE
+from cgrunbook.home import home as home  # noqa: PLC0414 - the command line asks for it here
+from cgrunbook.sandbox import hosts as host_names
+
 if TYPE_CHECKING:
     from filelock import FileLock
 
@@ -29,21 +33,20 @@ SERVER_LOG = "log/server.log"
 
 #: For each Google API: what gcloud calls it, and what Terraform's provider does with the versions that it asks for.
 _ENDPOINT_VARIABLES = (
-    ("artifactregistry.googleapis.com", "ARTIFACTREGISTRY", (("ARTIFACT_REGISTRY", "v1"),)),
-    ("secretmanager.googleapis.com", "SECRETMANAGER", (("SECRET_MANAGER", "v1"),)),
-    ("serviceusage.googleapis.com", "SERVICEUSAGE", (("SERVICE_USAGE", "v1beta1"),)),
+    (host_names.ARTIFACT_REGISTRY, "ARTIFACTREGISTRY", (("ARTIFACT_REGISTRY", "v1"),)),
+    (host_names.SECRET_MANAGER, "SECRETMANAGER", (("SECRET_MANAGER", "v1"),)),
+    (host_names.SERVICE_USAGE, "SERVICEUSAGE", (("SERVICE_USAGE", "v1beta1"),)),
     (
-        "cloudresourcemanager.googleapis.com",
+        host_names.RESOURCE_MANAGER,
         "CLOUDRESOURCEMANAGER",
         (("RESOURCE_MANAGER", "v1"), ("RESOURCE_MANAGER_V3", "v3")),
     ),
-    ("cloudbilling.googleapis.com", "CLOUDBILLING", (("CLOUD_BILLING", "v1"),)),
-    ("cloudkms.googleapis.com", "CLOUDKMS", (("KMS", "v1"),)),
+    (host_names.CLOUD_BILLING, "CLOUDBILLING", (("CLOUD_BILLING", "v1"),)),
+    (host_names.CLOUD_KMS, "CLOUDKMS", (("KMS", "v1"),)),
 )
 
 _READY_SECONDS = 30.0
 _STOP_SECONDS = 8.0
-_IDENTITY_PATH = "/.well-known/cgrunbook-sandbox"
 _ANSWER_SECONDS = 5.0
 
 
@@ -100,7 +103,7 @@ class Running:
             SandboxFailure: Artifact Registry has no such location.
         """
         try:
-            return self.hosts[f"{location}-docker.pkg.dev"]
+            return self.hosts[host_names.docker_host_name(location)]
         except KeyError:
             raise SandboxFailure(f"Artifact Registry has no location {location!r}; try us-central1.") from None
 
@@ -118,16 +121,6 @@ class Status:
     running: Running
     size_bytes: int
     counts: dict[str, int] = field(default_factory=dict)
-
-
-def home() -> Path:
-    """Return CGRUNBOOK_HOME, or the platform's user data folder for cgrunbook."""
-    given = os.environ.get("CGRUNBOOK_HOME")
-    if given:
-        return Path(given).expanduser().absolute()
-    import platformdirs
-
-    return Path(platformdirs.user_data_dir("cgrunbook"))
 
 
 def folder_of(home: Path) -> Path:
@@ -277,9 +270,9 @@ def environment(running: Running) -> dict[str, str]:
     path = os.pathsep.join([str(running.bin), *(p for p in parts if p not in own), str(running.fallback_bin)])
     token = running.access_token_file.read_text().strip()
     variables = {
-        "CGRUNBOOK_HOME": str(running.home),
+        VARIABLE: str(running.home),
         "CGRUNBOOK_SANDBOX_DOCKER_HOST": running.docker_host("us-central1"),
-        "CGRUNBOOK_SANDBOX_CGR_HOST": running.hosts["cgr.dev"],
+        "CGRUNBOOK_SANDBOX_CGR_HOST": running.hosts[host_names.CGR_DEV],
         "CLOUDSDK_CONFIG": str(running.folder / "gcloud"),
         "CLOUDSDK_CORE_PROJECT": running.project_id,
         "CLOUDSDK_CORE_DISABLE_PROMPTS": "1",
@@ -314,7 +307,7 @@ def access_token(principal: str, home: Path | None = None, lifetime_seconds: flo
     Raises:
         SandboxFailure: There is no sandbox at this home.
     """
-    from cgrunbook.sandbox.context import Tokens
+    from cgrunbook.sandbox.access_tokens import Tokens
     from cgrunbook.sandbox.state import Clock, State
 
     database = folder_of(_base(home)) / "state.db"
@@ -357,7 +350,9 @@ def write_client_files(home: Path, hosts: Mapping[str, str]) -> None:
     docker_config = folder / "docker" / "config.json"
     if not docker_config.exists():
         write_atomically(docker_config, "{}\n")
-    registries = [address for host, address in hosts.items() if host == "cgr.dev" or host.endswith("-docker.pkg.dev")]
+    registries = [
+        address for host, address in hosts.items() if host == host_names.CGR_DEV or host_names.docker_location(host)
+    ]
     text = 'unqualified-search-registries = []\nshort-name-mode = "enforcing"\n' + "".join(
         f'\n[[registry]]\nlocation = "{address}"\ninsecure = true\n' for address in registries
     )
@@ -445,7 +440,7 @@ def _answering(base: Path) -> Running | None:
             version=told["version"],
             upstream=told.get("upstream", ""),
         )
-        address = running.hosts["serviceusage.googleapis.com"]
+        address = running.hosts[host_names.SERVICE_USAGE]
     except (OSError, ValueError, KeyError, TypeError):
         return None  # none, or a file that no server of ours wrote whole
     return running if _identity(address).get("pid") == running.pid else None
@@ -456,7 +451,7 @@ def _identity(address: str) -> dict[str, object]:
     import socket
 
     host, _, port = address.rpartition(":")
-    request = f"GET {_IDENTITY_PATH} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n".encode()
+    request = f"GET {host_names.IDENTITY_PATH} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n".encode()
     answer = b""
     try:
         with socket.create_connection((host, int(port)), timeout=_ANSWER_SECONDS) as connection:

@@ -17,25 +17,17 @@ import socket
 import sqlite3
 import time
 import zlib
-from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qsl
 
 import uvicorn
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cgrunbook.sandbox import context, errors, request_log
+from cgrunbook.sandbox import errors, hosts, request_log
+from cgrunbook.sandbox.asgi import respond
 from cgrunbook.sandbox.context import Sandbox, log
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-#: Where every port says whose it is, so that a starter can tell this sandbox from whatever else took a port.
-IDENTITY_PATH = "/.well-known/cgrunbook-sandbox"
 
 #: Query parameters whose values the request log may show; of all others it shows the name only.
 _SHOWN_NAMES = (
@@ -45,18 +37,17 @@ _SHOWN_NAMES = (
 _SHOWN_PARAMETERS = frozenset(_SHOWN_NAMES.split())
 
 _FACTORIES: Mapping[str, tuple[str, str]] = {
-    context.ARTIFACT_REGISTRY: ("cgrunbook.sandbox.google.artifact_registry", "app"),
-    context.SECRET_MANAGER: ("cgrunbook.sandbox.google.secret_manager", "app"),
-    context.SERVICE_USAGE: ("cgrunbook.sandbox.google.service_usage", "app"),
-    context.RESOURCE_MANAGER: ("cgrunbook.sandbox.google.resource_manager", "app"),
-    context.CLOUD_BILLING: ("cgrunbook.sandbox.google.cloud_billing", "app"),
-    context.CLOUD_KMS: ("cgrunbook.sandbox.google.cloud_kms", "app"),
-    context.CGR_DEV: ("cgrunbook.sandbox.registry.cgr_dev", "app"),
-    context.BLOB_HOST: ("cgrunbook.sandbox.registry.cgr_dev", "blob_app"),
-    context.CONSOLE_API: ("cgrunbook.sandbox.chainguard", "app"),
+    hosts.ARTIFACT_REGISTRY: ("cgrunbook.sandbox.google.artifact_registry", "app"),
+    hosts.SECRET_MANAGER: ("cgrunbook.sandbox.google.secret_manager", "app"),
+    hosts.SERVICE_USAGE: ("cgrunbook.sandbox.google.service_usage", "app"),
+    hosts.RESOURCE_MANAGER: ("cgrunbook.sandbox.google.resource_manager", "app"),
+    hosts.CLOUD_BILLING: ("cgrunbook.sandbox.google.cloud_billing", "app"),
+    hosts.CLOUD_KMS: ("cgrunbook.sandbox.google.cloud_kms", "app"),
+    hosts.CGR_DEV: ("cgrunbook.sandbox.registry.cgr_dev", "app"),
+    hosts.BLOB_HOST: ("cgrunbook.sandbox.registry.cgr_dev", "blob_app"),
+    hosts.CONSOLE_API: ("cgrunbook.sandbox.chainguard", "app"),
 }
 _DOCKER_FACTORY = ("cgrunbook.sandbox.registry.docker_pkg_dev", "app")
-_DOCKER_SUFFIX = context.docker_host_name("")
 
 
 class Dispatcher:
@@ -85,7 +76,7 @@ class Dispatcher:
         if scope["type"] != "http":
             return
         host = self._hosts[scope["server"][1]]
-        if scope["path"] == IDENTITY_PATH:
+        if scope["path"] == hosts.IDENTITY_PATH:
             await respond(send, 200, self._identity)
             return
         scope["state"] = state = {"principal": None}
@@ -129,7 +120,7 @@ class Dispatcher:
 
     def _app(self, host: str) -> ASGIApp:
         if host not in self._apps:
-            location = host.removesuffix(_DOCKER_SUFFIX) if host.endswith(_DOCKER_SUFFIX) else None
+            location = hosts.docker_location(host)
             module_name, factory_name = _DOCKER_FACTORY if location else _FACTORIES[host]
             try:
                 factory = getattr(importlib.import_module(module_name), factory_name)
@@ -157,23 +148,6 @@ class _Told:
             self.headers = dict(message.get("headers", ()))
         elif self.status >= 400 and len(self.beginning) < self._MOST:
             self.beginning += message.get("body", b"")[: self._MOST]
-
-
-async def respond(send: Send, status: int, body: bytes, headers: Sequence[tuple[str, str]] = ()) -> None:
-    """Send one whole JSON answer.
-
-    Args:
-        send: ASGI's send.
-        status: The HTTP status code.
-        body: UTF-8 JSON.
-        headers: Extra headers; a Content-Type among them replaces that of JSON.
-    """
-    raw = [(name.lower().encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers]
-    if not any(name == b"content-type" for name, _ in raw):
-        raw.append((b"content-type", b"application/json; charset=UTF-8"))
-    raw.append((b"content-length", str(len(body)).encode()))
-    await send({"type": "http.response.start", "status": status, "headers": raw})
-    await send({"type": "http.response.body", "body": body})
 
 
 def _is_gone(problem: Exception) -> bool:
@@ -266,10 +240,10 @@ def open_sockets(sandbox_ports: Mapping[str, int], home: Path) -> tuple[dict[str
     bound: dict[str, socket.socket] = {}
     # Remembered ports first: a new one must not land on a port that another host remembers.
     for host, port in sandbox_ports.items():
-        if host in context.all_host_names() and (listener := _listening(port)) is not None:
+        if host in hosts.all_host_names() and (listener := _listening(port)) is not None:
             bound[host] = listener
     # The others are new, or somebody took their port meanwhile: sandbox.json will tell the new one.
-    for host in context.all_host_names():
+    for host in hosts.all_host_names():
         if host not in bound:
             found = next(filter(None, map(_listening, itertools.chain(candidates, [0]))), None)
             if found is None:

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from cgrunbook.home import home
 from cgrunbook.sandbox import process
 from cgrunbook.sandbox.chainctl.flags import Failure
-from cgrunbook.sandbox.context import CONSOLE_API
+from cgrunbook.sandbox.hosts import CONSOLE_API
 from cgrunbook.sandbox.state import Clock, State
 
 API_AUDIENCE = "https://console-api.enforce.dev"
@@ -37,7 +38,7 @@ class Sandbox:
         Raises:
             Failure: It is not running.
         """
-        self.folder = process.folder_of(process.home())
+        self.folder = process.folder_of(home())
         try:
             description = json.loads((self.folder / process.SANDBOX_FILE).read_text())
         except (FileNotFoundError, ValueError) as problem:

@@ -21,7 +21,7 @@ from cgrunbook.sandbox import process
 from cgrunbook.sandbox.chainctl.flags import Failure, Given, go_duration
 from cgrunbook.sandbox.chainctl.login import REGISTRY_AUDIENCE, Sandbox
 from cgrunbook.sandbox.chainctl.output import print_items, print_json, print_table
-from cgrunbook.sandbox.context import CGR_DEV
+from cgrunbook.sandbox.hosts import CGR_DEV
 
 PULL_TOKEN_ISSUER = "https://pulltoken.issuer.chainguard.dev"  # noqa: S105 - an address
 PULL_TOKEN_AUDIENCE = "https://issuer.enforce.dev"  # noqa: S105 - an address

@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 
 from cgrunbook.sandbox.context import Sandbox, log
 from cgrunbook.sandbox.errors import GoogleError, RegistryError
-from cgrunbook.sandbox.google import repositories
+from cgrunbook.sandbox.google import repositories, secret_manager
 from cgrunbook.sandbox.registry import blobs, distribution
 from cgrunbook.sandbox.registry.upstream import Credentials, FetchedManifest, Upstream, UpstreamFailure
 from cgrunbook.sandbox.state import timestamp
@@ -284,7 +284,7 @@ class Cache:
         if repository.username is None or repository.secret_version is None:
             return Upstream(self._sandbox, repository.uri)
         try:
-            payload = self._sandbox.agent_may_access(repository.secret_version)
+            payload = secret_manager.access_as_agent(self._sandbox, repository.secret_version)
         except GoogleError as refusal:
             # What a pull is told is not documented; the reason is Secret Manager's own.
             message = (

@@ -20,8 +20,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cgrunbook.sandbox.chainguard import PUBLIC_ORGANIZATION, REGISTRY_AUDIENCE, Platform
-from cgrunbook.sandbox.context import BLOB_HOST, CGR_DEV, Sandbox
+from cgrunbook.sandbox.context import Sandbox
 from cgrunbook.sandbox.errors import RegistryError, ServiceError
+from cgrunbook.sandbox.hosts import BLOB_HOST, CGR_DEV
 from cgrunbook.sandbox.registry import distribution
 from cgrunbook.sandbox.registry.catalog import Catalog, Repository
 from cgrunbook.sandbox.registry.images import INDEX_TYPE

@@ -19,9 +19,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from cgrunbook.sandbox.context import ARTIFACT_REGISTRY, Sandbox, docker_host_name
+from cgrunbook.sandbox.context import Sandbox
 from cgrunbook.sandbox.errors import PermissionDenied, RegistryError
 from cgrunbook.sandbox.google import repositories, service_usage
+from cgrunbook.sandbox.hosts import ARTIFACT_REGISTRY, docker_host_name
 from cgrunbook.sandbox.registry import distribution
 from cgrunbook.sandbox.registry.cache import Cache, RemoteRepository, cache_of
 from cgrunbook.sandbox.registry.upstream import FetchedManifest

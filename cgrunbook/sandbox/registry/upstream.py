@@ -21,8 +21,9 @@ from weakref import WeakKeyDictionary
 
 import httpx
 
-from cgrunbook.sandbox.context import CGR_DEV, Sandbox
+from cgrunbook.sandbox.context import Sandbox
 from cgrunbook.sandbox.errors import RegistryError
+from cgrunbook.sandbox.hosts import CGR_DEV
 from cgrunbook.sandbox.registry.images import INDEX_TYPE, MANIFEST_TYPE, digest_of
 
 #: What is asked for: a client that does not name the index type gets none (concourse/docker-image-resource #369).

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from cgrunbook.sandbox import chainguard
 from cgrunbook.sandbox.chainctl import __main__ as command
 from cgrunbook.sandbox.chainctl.flags import Failure, go_duration
-from cgrunbook.sandbox.context import Sandbox, Settings
+from cgrunbook.sandbox.context import Sandbox
+from cgrunbook.sandbox.settings import Settings
 from cgrunbook.sandbox.state import State
 
 ORGANIZATION = chainguard.group_id("example.com")

@@ -11,7 +11,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from cgrunbook.sandbox import chainguard
-from cgrunbook.sandbox.context import Sandbox, Settings
+from cgrunbook.sandbox.context import Sandbox
+from cgrunbook.sandbox.settings import Settings
 from cgrunbook.sandbox.state import State
 
 ORGANIZATION = chainguard.group_id("example.com")

@@ -19,8 +19,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from cgrunbook.sandbox import chainguard, process
-from cgrunbook.sandbox.context import Sandbox, Settings
+from cgrunbook.sandbox.context import Sandbox
 from cgrunbook.sandbox.registry.catalog import Catalog
+from cgrunbook.sandbox.settings import Settings
 from cgrunbook.sandbox.state import State
 
 PROJECT = "cgrunbook-sandbox"
