@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -36,7 +35,7 @@ def test_the_sandbox_keeps_everything_in_the_one_home(monkeypatch: pytest.Monkey
         assert running.home == tmp_path / "x"
         assert process.environment(running)[VARIABLE] == str(tmp_path / "x")
         assert f"{VARIABLE}={tmp_path / 'x'}\n" in (running.bin / "chainctl").read_text()
-        assert os.listdir(tmp_path) == ["x"]
+        assert [path.name for path in tmp_path.iterdir()] == ["x"]
     finally:
         process.reset()
-    assert os.listdir(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []

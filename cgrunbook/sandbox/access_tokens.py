@@ -53,11 +53,7 @@ class Tokens:
 
     def principal(self, token: str) -> str | None:
         """Who a token stands for; None when it is unknown or has expired."""
-        row = (
-            self._state.read()
-            .execute("SELECT principal, expires_at FROM access_token WHERE sha256 = ?", (_sha256(token),))
-            .fetchone()
-        )
+        row = self._state.row("SELECT principal, expires_at FROM access_token WHERE sha256 = ?", _sha256(token))
         if row is None or (row["expires_at"] and float(row["expires_at"]) <= self._clock.now().timestamp()):
             return None
         return str(row["principal"])

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from cgrunbook.sandbox import errors
 from cgrunbook.sandbox.access_tokens import Tokens
+from cgrunbook.sandbox.asgi import bearer_token
 from cgrunbook.sandbox.hosts import *  # noqa: F403 - until its last reader asks hosts.py
 from cgrunbook.sandbox.iam import Iam
 from cgrunbook.sandbox.quotas import Quotas
@@ -53,10 +54,10 @@ class Sandbox:
         """
         if not authorization:
             return None
-        scheme, _, token = authorization.partition(" ")
-        if scheme.lower() != "bearer" or not token.strip():
+        token = bearer_token(authorization)
+        if not token:
             raise errors.unauthenticated("ACCESS_TOKEN_TYPE_UNSUPPORTED")
-        principal = self.tokens.principal(token.strip())
+        principal = self.tokens.principal(token)
         if principal is None:
             raise errors.unauthenticated(None)
         return principal

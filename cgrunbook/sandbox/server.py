@@ -45,7 +45,7 @@ _FACTORIES: Mapping[str, tuple[str, str]] = {
     hosts.CLOUD_KMS: ("cgrunbook.sandbox.google.cloud_kms", "app"),
     hosts.CGR_DEV: ("cgrunbook.sandbox.registry.cgr_dev", "app"),
     hosts.BLOB_HOST: ("cgrunbook.sandbox.registry.cgr_dev", "blob_app"),
-    hosts.CONSOLE_API: ("cgrunbook.sandbox.chainguard", "app"),
+    hosts.CONSOLE_API: ("cgrunbook.sandbox.chainguard.api", "app"),
 }
 _DOCKER_FACTORY = ("cgrunbook.sandbox.registry.docker_pkg_dev", "app")
 

@@ -12,8 +12,9 @@ import urllib.request
 from typing import Any
 
 from cgrunbook.sandbox.chainctl.flags import Failure, Given
-from cgrunbook.sandbox.chainctl.login import API_AUDIENCE, TIMEOUT_SECONDS, Sandbox
+from cgrunbook.sandbox.chainctl.login import TIMEOUT_SECONDS, Sandbox
 from cgrunbook.sandbox.chainctl.output import print_items, print_json, print_table
+from cgrunbook.sandbox.chainguard.addresses import API_AUDIENCE
 from cgrunbook.sandbox.hosts import CGR_DEV, CONSOLE_API
 
 VERSION = "v0.2.261"  # the edition whose documentation this follows

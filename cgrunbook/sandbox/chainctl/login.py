@@ -20,11 +20,9 @@ from urllib.parse import urlencode
 from cgrunbook.home import home
 from cgrunbook.sandbox import process
 from cgrunbook.sandbox.chainctl.flags import Failure
+from cgrunbook.sandbox.chainguard.addresses import API_AUDIENCE
 from cgrunbook.sandbox.hosts import CONSOLE_API
 from cgrunbook.sandbox.state import Clock, State
-
-API_AUDIENCE = "https://console-api.enforce.dev"
-REGISTRY_AUDIENCE = "cgr.dev"
 
 TIMEOUT_SECONDS = 30
 

@@ -19,12 +19,10 @@ from urllib.parse import quote
 
 from cgrunbook.sandbox import process
 from cgrunbook.sandbox.chainctl.flags import Failure, Given, go_duration
-from cgrunbook.sandbox.chainctl.login import REGISTRY_AUDIENCE, Sandbox
+from cgrunbook.sandbox.chainctl.login import Sandbox
 from cgrunbook.sandbox.chainctl.output import print_items, print_json, print_table
+from cgrunbook.sandbox.chainguard.addresses import PULL_TOKEN_ISSUER, REGISTRY_AUDIENCE, STS_ISSUER
 from cgrunbook.sandbox.hosts import CGR_DEV
-
-PULL_TOKEN_ISSUER = "https://pulltoken.issuer.chainguard.dev"  # noqa: S105 - an address
-PULL_TOKEN_AUDIENCE = "https://issuer.enforce.dev"  # noqa: S105 - an address
 
 _REPOSITORY_TYPES = ("oci", "apk", "javascript", "java", "python")
 _NAME_SUFFIX = {"oci": "registry"}
@@ -73,7 +71,7 @@ def make_pull_token(sandbox: Sandbox, given: Given) -> tuple[str, str]:
     begin = int(issued.timestamp())
     claims = {
         "iss": PULL_TOKEN_ISSUER,
-        "aud": PULL_TOKEN_AUDIENCE,
+        "aud": STS_ISSUER,
         "sub": subject,
         "iat": begin,
         "exp": begin + int(ttl.total_seconds()) - 1,  # a real token lives one second less than its TTL

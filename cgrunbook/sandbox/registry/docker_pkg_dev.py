@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import json
 import re
-import secrets
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
-import jwt
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from cgrunbook.sandbox.asgi import body_of
 from cgrunbook.sandbox.context import Sandbox
 from cgrunbook.sandbox.errors import PermissionDenied, RegistryError
 from cgrunbook.sandbox.google import repositories, service_usage
@@ -26,6 +25,8 @@ from cgrunbook.sandbox.hosts import ARTIFACT_REGISTRY, docker_host_name
 from cgrunbook.sandbox.registry import distribution
 from cgrunbook.sandbox.registry.cache import Cache, RemoteRepository, cache_of
 from cgrunbook.sandbox.registry.upstream import FetchedManifest
+from cgrunbook.sandbox.signed_tokens import SignedTokens
+from cgrunbook.sandbox.state import timestamp_in_seconds
 
 _DOWNLOAD = "artifactregistry.repositories.downloadArtifacts"
 _UPLOAD = "artifactregistry.repositories.uploadArtifacts"
@@ -60,11 +61,7 @@ class _DataPlane:
         self._sandbox = sandbox
         self._location = location
         self._cache: Cache = cache_of(sandbox)
-        state = sandbox.state
-        with state.transaction():
-            if state.setting("docker.pkg.dev.key") is None:
-                state.remember("docker.pkg.dev.key", secrets.token_hex(32))
-        self._key = bytes.fromhex(state.setting("docker.pkg.dev.key") or "")
+        self._tokens = SignedTokens(sandbox.state, sandbox.clock, "docker.pkg.dev.key")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
@@ -99,7 +96,8 @@ class _DataPlane:
         if request.method == "GET":
             principal = self._basic_principal(request)
         elif request.method == "POST":
-            form = dict(parse_qsl((await _body(request)).decode("utf-8", "replace")))
+            too_large = RegistryError(413, "SIZE_INVALID", "the request body is too large")
+            form = dict(parse_qsl((await body_of(request, _BODY_LIMIT, too_large)).decode("utf-8", "replace")))
             if form.get("grant_type") == "refresh_token":
                 principal = self._access_token_principal("_token", form.get("refresh_token", ""))
             else:
@@ -109,13 +107,13 @@ class _DataPlane:
         request.scope["state"]["principal"] = principal
         now = self._sandbox.clock.now()
         claims = {"sub": principal or "", "aud": self._host, "exp": int(now.timestamp()) + _TOKEN_SECONDS}
-        token = jwt.encode(claims, self._key, algorithm="HS256")
+        token = self._tokens.sign(claims)
         return distribution.json_response(
             {
                 "token": token,
                 "access_token": token,
                 "expires_in": _TOKEN_SECONDS,
-                "issued_at": now.isoformat(timespec="seconds").replace("+00:00", "Z"),
+                "issued_at": timestamp_in_seconds(now),
             }
         )
 
@@ -158,13 +156,8 @@ class _DataPlane:
         principal = self._sandbox.tokens.principal(value.strip())
         if principal is not None:
             return principal
-        try:
-            claims: Mapping[str, Any] = jwt.decode(
-                value.strip(), self._key, algorithms=["HS256"], audience=self._host, options={"verify_exp": False}
-            )
-        except jwt.InvalidTokenError as problem:
-            raise _unauthorized(challenge) from problem
-        if claims["exp"] <= self._sandbox.clock.now().timestamp():  # by the sandbox's clock, not the machine's
+        claims = self._tokens.claims(value.strip())
+        if claims is None or claims["aud"] != self._host:
             raise _unauthorized(challenge)
         return claims["sub"] or None
 
@@ -318,15 +311,6 @@ def _take_apart(route: distribution.Route) -> _Asked:
 
 def _unauthorized(*challenge: tuple[str, str]) -> RegistryError:
     return RegistryError(401, "UNAUTHORIZED", "authentication failed", headers=[distribution.API_VERSION, *challenge])
-
-
-async def _body(request: Request) -> bytes:
-    body = b""
-    async for piece in request.stream():
-        body += piece
-        if len(body) > _BODY_LIMIT:
-            raise RegistryError(413, "SIZE_INVALID", "the request body is too large")
-    return body
 
 
 def app(sandbox: Sandbox, location: str) -> ASGIApp:
