@@ -35,9 +35,6 @@ from cgrunbook.sandbox.state import Clock, State
 def main(arguments: list[str] | None = None) -> int:
     """Run the server until SIGTERM.
 
-    Args:
-        arguments: The command line without the program's name.
-
     Returns:
         0 after an orderly end, 1 when the home is served by another process or cannot be used.
     """
@@ -112,7 +109,7 @@ class _BoundedLog(logging.StreamHandler[TextIO]):
     """stderr, which is the log file; when that is full it is copied aside and begun anew.
 
     Args:
-        path: The file that stderr goes to, when it does.
+        path: the file that stderr goes to, when it does.
     """
 
     most_bytes = 2 * 1024 * 1024

@@ -22,7 +22,7 @@ def main(words: list[str] | None = None) -> int:
     """Answer one request of docker's.
 
     Args:
-        words: The command line without the program's name: get, list, store or erase.
+        words: the command line without the program's name: get, list, store or erase.
 
     Returns:
         0, or 1 where there is no credential, as the protocol wants it.
@@ -52,7 +52,7 @@ def _get(server: str) -> int:
 
 
 def _docker_hosts() -> list[str]:
-    """Return "127.0.0.1:PORT" of every docker host, none when the sandbox is not running."""
+    """Each docker host as "127.0.0.1:PORT", none when the sandbox is not running."""
     file = process.folder_of(home()) / process.SANDBOX_FILE
     if not file.exists():
         return []

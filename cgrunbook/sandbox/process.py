@@ -58,18 +58,18 @@ class SandboxFailure(Exception):
 class Running:
     """A sandbox that answers.
 
-    Attributes:
-        pid: Process id of the server.
-        home: What CGRUNBOOK_HOME is for it.
-        hosts: Real host name to "127.0.0.1:PORT".
-        project_id: Id of the one project.
-        project_number: Its number, digits.
-        organization: The Chainguard organisation.
-        access_token_file: File with the operator's OAuth access token.
-        bin: Folder with the chainctl stand-in; belongs at the front of PATH.
-        fallback_bin: Folder with docker-credential-gcloud for machines without gcloud; belongs at the end of PATH.
+    Args:
+        pid: process id of the server.
+        home: what CGRUNBOOK_HOME is for it.
+        hosts: real host name to "127.0.0.1:PORT".
+        project_id: id of the one project.
+        project_number: its number, digits.
+        organization: the Chainguard organisation.
+        access_token_file: file with the operator's OAuth access token.
+        bin: folder with the chainctl stand-in; belongs at the front of PATH.
+        fallback_bin: folder with docker-credential-gcloud for machines without gcloud; belongs at the end of PATH.
         docker_config: DOCKER_CONFIG of this sandbox.
-        started: When the process became ready, RFC 3339.
+        started: when the process became ready, RFC 3339.
         version: cgrunbook's version that the process runs.
         upstream: URL of the registry that stands in for cgr.dev; empty for the sandbox's own.
     """
@@ -94,10 +94,10 @@ class Running:
         return folder_of(self.home)
 
     def docker_host(self, location: str) -> str:
-        """Return "127.0.0.1:PORT" that plays `LOCATION-docker.pkg.dev`.
+        """The address, "127.0.0.1:PORT", that plays `LOCATION-docker.pkg.dev`.
 
         Args:
-            location: For example "us-central1".
+            location: for example "us-central1".
 
         Raises:
             SandboxFailure: Artifact Registry has no such location.
@@ -112,10 +112,10 @@ class Running:
 class Status:
     """What a person wants to know of a running sandbox.
 
-    Attributes:
-        running: The process and its hosts.
-        size_bytes: What the state folder takes on disk.
-        counts: Rows by what they are ("repositories", "secrets", "secret_versions", "cached_manifests").
+    Args:
+        running: the process and its hosts.
+        size_bytes: what the state folder takes on disk.
+        counts: rows by what they are ("repositories", "secrets", "secret_versions", "cached_manifests").
     """
 
     running: Running
@@ -124,20 +124,12 @@ class Status:
 
 
 def folder_of(home: Path) -> Path:
-    """Return the sandbox's state folder.
-
-    Args:
-        home: CGRUNBOOK_HOME.
-    """
+    """The sandbox's state folder."""
     return home / "sandbox"
 
 
 def life_lock_of(home: Path) -> Path:
-    """Return the file that the server process holds locked for its life.
-
-    Args:
-        home: CGRUNBOOK_HOME.
-    """
+    """The file that the server process holds locked for its life."""
     return home / "sandbox.life.lock"
 
 
@@ -149,7 +141,7 @@ def start(
     agent_delay: float | None = None,
     idle: float | None = None,
 ) -> Running:
-    """Return the running sandbox, starting it when there is none.
+    """The running sandbox, starting it when there is none.
 
     Several processes may call this at once: one starts it, the others get the same. What a killed sandbox left behind
     is put right. A running one is returned as it is, whatever the delays say.
@@ -157,12 +149,12 @@ def start(
     Args:
         home: CGRUNBOOK_HOME; None for `home()`.
         upstream: URL of a real registry that stands in for cgr.dev.
-        iam_delay: Seconds until a changed IAM policy takes effect; None for the variable or the default.
-        agent_delay: Seconds until a new service agent is visible; None for the variable or the default.
-        idle: Seconds without a request after which it ends by itself; None for the variable or never.
+        iam_delay: seconds until a changed IAM policy takes effect; None for the variable or the default.
+        agent_delay: seconds until a new service agent is visible; None for the variable or the default.
+        idle: seconds without a request after which it ends by itself; None for the variable or never.
 
     Raises:
-        SandboxFailure: The home cannot be used, the process did not come up, or one runs with another `upstream`.
+        SandboxFailure: the home cannot be used, the process did not come up, or one runs with another `upstream`.
     """
     base = _base(home)
     if (running := _answering(base)) is not None:
@@ -181,7 +173,7 @@ def start(
 
 
 def _with_upstream(running: Running, wanted: str | None) -> Running:
-    """Return the running sandbox, unless another registry was asked for than it has: digests would be compared wrongly."""
+    """The running sandbox, unless another registry was asked for than it has: digests would be compared wrongly."""
     if wanted is not None and wanted != running.upstream:
         raise SandboxFailure(
             f"The sandbox runs already, with {running.upstream or 'its own registry'} as cgr.dev. To let {wanted} stand in "
@@ -191,11 +183,7 @@ def _with_upstream(running: Running, wanted: str | None) -> Running:
 
 
 def status(home: Path | None = None) -> Status | None:
-    """Return what runs, or None.
-
-    Args:
-        home: CGRUNBOOK_HOME; None for `home()`.
-    """
+    """What runs, or None."""
     base = _base(home)
     running = _answering(base)
     if running is None:
@@ -210,14 +198,11 @@ def status(home: Path | None = None) -> Status | None:
 def stop(home: Path | None = None) -> bool:
     """End the sandbox; its state stays.
 
-    Args:
-        home: CGRUNBOOK_HOME; None for `home()`.
-
     Returns:
         Whether there was one to end.
 
     Raises:
-        SandboxFailure: The process could not be ended.
+        SandboxFailure: the process could not be ended.
     """
     base = _base(home)
     if not base.exists():
@@ -233,7 +218,7 @@ def reset(home: Path | None = None) -> None:
         home: CGRUNBOOK_HOME; None for `home()`. The folder itself goes too when nothing else is in it.
 
     Raises:
-        SandboxFailure: The process could not be ended or the folder not be removed.
+        SandboxFailure: the process could not be ended or the folder not be removed.
     """
     base = _base(home)
     if not base.exists():
@@ -257,10 +242,7 @@ def reset(home: Path | None = None) -> None:
 
 
 def environment(running: Running) -> dict[str, str]:
-    """Return the variables with which gcloud, docker, podman, skopeo, crane and Terraform talk to the sandbox.
-
-    Args:
-        running: The sandbox.
+    """The variables with which gcloud, docker, podman, skopeo, crane and Terraform talk to the sandbox.
 
     Returns:
         Variable to value. PATH is this process's with the stand-ins' folders added, once each.
@@ -297,15 +279,15 @@ def environment(running: Running) -> dict[str, str]:
 
 
 def access_token(principal: str, home: Path | None = None, lifetime_seconds: float | None = None) -> str:
-    """Return a new access token of the sandbox for somebody else than the operator.
+    """A new access token of the sandbox for somebody else than the operator.
 
     Args:
         principal: IAM's member form, for example "user:reader@example.com".
         home: CGRUNBOOK_HOME; None for `home()`. The sandbox may be running or not.
-        lifetime_seconds: Seconds until the token expires; None for never.
+        lifetime_seconds: seconds until the token expires; None for never.
 
     Raises:
-        SandboxFailure: There is no sandbox at this home.
+        SandboxFailure: there is no sandbox at this home.
     """
     from cgrunbook.sandbox.access_tokens import Tokens
     from cgrunbook.sandbox.state import Clock, State
@@ -324,9 +306,9 @@ def write_atomically(path: Path, text: str, mode: int = 0o600) -> None:
     """Write a file so that a reader finds the old text or the new one, never a part.
 
     Args:
-        path: The file; its folder exists.
-        text: What it shall hold.
-        mode: Permission bits.
+        path: the file; its folder exists.
+        text: what it shall hold.
+        mode: permission bits.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
@@ -342,7 +324,7 @@ def write_client_files(home: Path, hosts: Mapping[str, str]) -> None:
 
     Args:
         home: CGRUNBOOK_HOME.
-        hosts: Real host name to "127.0.0.1:PORT".
+        hosts: real host name to "127.0.0.1:PORT".
     """
     folder = folder_of(home)
     for name in ("docker", "containers", "gcloud"):
@@ -400,7 +382,7 @@ def _start_lock(base: Path) -> Iterator[FileLock]:
 
 
 def _is_served(base: Path) -> bool:
-    """Tell whether a server process lives: it holds its lock until it ends, however it ends."""
+    """Whether a server process lives: it holds its lock until it ends, however it ends."""
     from filelock import FileLock, Timeout
 
     path = life_lock_of(base)
@@ -421,7 +403,7 @@ def _is_served(base: Path) -> bool:
 
 
 def _answering(base: Path) -> Running | None:
-    """Return what sandbox.json tells, when the process it names answers for it."""
+    """What sandbox.json tells, when the process it names answers for it."""
     folder = folder_of(base)
     try:
         told = json.loads((folder / SANDBOX_FILE).read_text(encoding="utf-8"))
@@ -521,7 +503,7 @@ def _launch(base: Path, upstream: str | None, seconds: Mapping[str, float | None
 
 
 def _wait_for_line(descriptor: int, seconds: float) -> bool:
-    """Return whether a line came before the other end closed or the time was over."""
+    """Whether a line came before the other end closed or the time was over."""
     import select
 
     deadline = time.monotonic() + seconds

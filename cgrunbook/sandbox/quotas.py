@@ -15,7 +15,7 @@ class Quotas:
     """What is left of each host's quota. Any process may set one in the state; the server asks at each request.
 
     Args:
-        state: Where they are kept.
+        state: where they are kept.
     """
 
     def __init__(self, state: State) -> None:
@@ -26,8 +26,8 @@ class Quotas:
         """Let a host answer so many requests more, and 429 after them.
 
         Args:
-            host: Its real name, for example "secretmanager.googleapis.com".
-            requests: How many more are answered; 0 for none.
+            host: its real name, for example "secretmanager.googleapis.com".
+            requests: how many more are answered; 0 for none.
         """
         with self._state.transaction() as connection:
             connection.execute(
@@ -36,11 +36,7 @@ class Quotas:
             )
 
     def lift(self, host: str) -> None:
-        """Let a host answer as many requests as come.
-
-        Args:
-            host: Its real name.
-        """
+        """Let a host answer as many requests as come."""
         with self._state.transaction() as connection:
             connection.execute("DELETE FROM quota WHERE host = ?", (host,))
 
@@ -48,11 +44,11 @@ class Quotas:
         """Count one request.
 
         Args:
-            host: The real name of the host asked.
-            project_number: Whose quota it is, for the refusal.
+            host: the real name of the host asked.
+            project_number: whose quota it is, for the refusal.
 
         Raises:
-            ServiceError: Nothing is left; in the shape of the host's clients.
+            ServiceError: nothing is left; in the shape of the host's clients.
         """
         row = self._state.read().execute("SELECT remaining FROM quota WHERE host = ?", (host,)).fetchone()
         if row is None:

@@ -54,8 +54,8 @@ class Dispatcher:
     """The ASGI application: refuses, logs, hands on, and turns whatever is raised into the answer it stands for.
 
     Args:
-        sandbox: Given to every service.
-        identity: What the identity path answers, as JSON.
+        sandbox: given to every service.
+        identity: what the identity path answers, as JSON.
     """
 
     def __init__(self, sandbox: Sandbox, identity: Mapping[str, object]) -> None:
@@ -68,7 +68,7 @@ class Dispatcher:
         self._last_request = time.monotonic()
 
     def idle_seconds(self) -> float:
-        """Return for how long there has been no request but the question whose port this is."""
+        """For how long there has been no request but the question whose port this is."""
         return 0.0 if self._under_way else time.monotonic() - self._last_request
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -151,7 +151,7 @@ class _Told:
 
 
 def _is_gone(problem: Exception) -> bool:
-    """Tell whether a client went away before its request was whole."""
+    """Whether a client went away before its request was whole."""
     from starlette.requests import ClientDisconnect
 
     return isinstance(problem, ClientDisconnect)
@@ -162,7 +162,7 @@ def _is_google_api(host: str) -> bool:
 
 
 def _shaped(host: str, http_status: int, code: str, message: str) -> errors.ServiceError:
-    """Return a refusal in the shape that the host's clients expect."""
+    """A refusal in the shape that the host's clients expect."""
     if not _is_google_api(host):
         return errors.RegistryError(http_status, code, message)
     kinds: dict[int, type[errors.GoogleError]] = {
@@ -228,8 +228,8 @@ def open_sockets(sandbox_ports: Mapping[str, int], home: Path) -> tuple[dict[str
     sandbox is stopped; which block follows from the home, so that they are the same after a reset too.
 
     Args:
-        sandbox_ports: Ports of an earlier start by real host name; each is taken again where it is free.
-        home: The state folder.
+        sandbox_ports: ports of an earlier start by real host name; each is taken again where it is free.
+        home: the state folder.
 
     Returns:
         The port of each host, and the bound sockets.
@@ -256,7 +256,7 @@ _FIRST_PORT, _BLOCK, _BLOCKS = 20000, 64, 190
 
 
 def _listening(port: int) -> socket.socket | None:
-    """Return a listening socket of a port, 0 for any; None when it is taken."""
+    """A listening socket of a port, 0 for any; None when it is taken."""
     # With the protocol named, asyncio sets TCP_NODELAY; without it each answer waits 40 ms for an acknowledgement.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -310,10 +310,10 @@ def serve(
     """Serve until SIGTERM.
 
     Args:
-        sandbox: What the services are given; its hosts are the sockets'.
-        sockets: Listening loopback sockets.
-        identity: What the identity path answers.
-        on_ready: Called once, when requests are answered.
+        sandbox: what the services are given; its hosts are the sockets'.
+        sockets: listening loopback sockets.
+        identity: what the identity path answers.
+        on_ready: called once, when requests are answered.
     """
     try:
         import httptools  # noqa: F401 - only whether it is there
@@ -339,5 +339,5 @@ def serve(
 
 
 def process_identity() -> dict[str, object]:
-    """Return what tells this process from any other that might answer on one of its ports."""
+    """What tells this process from any other that might answer on one of its ports."""
     return {"cgrunbook": "sandbox", "pid": os.getpid()}

@@ -18,7 +18,7 @@ OPERATOR = "user:trainee@example.com"
 class Settings:
     """What the sandbox was started with.
 
-    Attributes:
+    Args:
         home: the state folder itself (`$CGRUNBOOK_HOME/sandbox`).
         project_id: id of the one project.
         project_number: its number, digits.

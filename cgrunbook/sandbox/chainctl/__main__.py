@@ -121,7 +121,7 @@ def _edition() -> Mapping[tuple[str, ...], Command]:
 
 
 def _find(words: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
-    """Return the command that the first words name, and the words after it; flags may stand between."""
+    """The command that the first words name, and the words after it; flags may stand between."""
     commands = _edition()
     path: tuple[str, ...] = ()
     rest = list(words)
@@ -148,9 +148,6 @@ def _usage(path: tuple[str, ...]) -> str:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command.
-
-    Args:
-        words: The command line without the program's name.
 
     Returns:
         0, or 1 when it failed (the real command has no scheme of exit statuses).

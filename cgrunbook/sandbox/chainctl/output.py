@@ -12,20 +12,12 @@ from typing import Any
 
 
 def print_json(document: Mapping[str, Any]) -> None:
-    """Print a document.
-
-    Args:
-        document: What json can write.
-    """
+    """Print a document."""
     sys.stdout.write(json.dumps(document, separators=(",", ":")) + "\n")
 
 
 def print_items(items: Sequence[Mapping[str, Any]]) -> None:
-    """Print a list as the API's JSON has it: an empty one is left out.
-
-    Args:
-        items: The messages.
-    """
+    """Print a list as the API's JSON has it: an empty one is left out."""
     print_json({"items": list(items)} if items else {})
 
 
@@ -33,8 +25,8 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print columns under headings.
 
     Args:
-        headings: One a column.
-        rows: Cells, as many as headings.
+        headings: one a column.
+        rows: cells, as many as headings.
     """
     widths = [max(len(row[column]) for row in (headings, *rows)) for column in range(len(headings))]
     for row in (headings, *rows):

@@ -32,14 +32,14 @@ def make_pull_token(sandbox: Sandbox, given: Given) -> tuple[str, str]:
     """Make a pull token as chainctl does: a throw-away key, of which only the public half leaves this process.
 
     Args:
-        sandbox: Where.
-        given: Flags name, parent, ttl, and description and repository where the command has them.
+        sandbox: where.
+        given: flags name, parent, ttl, and description and repository where the command has them.
 
     Returns:
         The new identity's id, which is the user name, and the JWT, which is the password.
 
     Raises:
-        Failure: A flag is not acceptable, or the platform refuses.
+        Failure: a flag is not acceptable, or the platform refuses.
     """
     import jwt
     from cryptography.hazmat.primitives.asymmetric import rsa

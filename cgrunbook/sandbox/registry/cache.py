@@ -64,14 +64,14 @@ _caches: WeakKeyDictionary[Sandbox, Cache] = WeakKeyDictionary()
 class RemoteRepository:
     """A remote repository as the data plane needs it.
 
-    Attributes:
-        project: Project id.
-        location: Its location.
-        name: Its id.
-        uri: Upstream, for example "https://cgr.dev".
-        username: Of the upstream credentials, None for an unauthenticated repository.
-        secret_version: Where the password is, None for an unauthenticated repository.
-        created: When it was created; tells it from an earlier one of the same name.
+    Args:
+        project: project id.
+        location: its location.
+        name: its id.
+        uri: upstream, for example "https://cgr.dev".
+        username: of the upstream credentials, None for an unauthenticated repository.
+        secret_version: where the password is, None for an unauthenticated repository.
+        created: when it was created; tells it from an earlier one of the same name.
     """
 
     project: str
@@ -92,11 +92,11 @@ class RemoteRepository:
 class Blob:
     """A blob that can be read, whole or while it arrives.
 
-    Attributes:
-        digest: Its digest.
-        size: Bytes in all.
-        content: Yields parts of it.
-        close: To be called when nothing more is read.
+    Args:
+        digest: its digest.
+        size: bytes in all.
+        content: yields parts of it.
+        close: to be called when nothing more is read.
     """
 
     digest: str
@@ -106,11 +106,7 @@ class Blob:
 
 
 def cache_of(sandbox: Sandbox) -> Cache:
-    """Return the one cache that all locations of a sandbox share.
-
-    Args:
-        sandbox: The sandbox.
-    """
+    """The one cache that all locations of a sandbox share."""
     cache = _caches.get(sandbox)
     if cache is None:
         cache = _caches[sandbox] = Cache(sandbox)
@@ -121,11 +117,6 @@ class Cache:
     """Cached content of all remote repositories. Rows say what a repository has; equal blobs share one file."""
 
     def __init__(self, sandbox: Sandbox) -> None:
-        """Open the cache.
-
-        Args:
-            sandbox: Gives state, clock, settings, hosts and the service agent's reading of secrets.
-        """
         self._sandbox = sandbox
         self._state = sandbox.state
         self._state.declare(SCHEMA)
@@ -136,17 +127,12 @@ class Cache:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def manifest(self, repository: RemoteRepository, image: str, reference: str) -> FetchedManifest:
-        """Return a manifest: by digest from the cache for ever, by tag for as long as the tag is fresh.
+        """A manifest: by digest from the cache for ever, by tag for as long as the tag is fresh.
 
         A tag that is no longer fresh is asked for at the upstream; only while that is away the old answer still serves.
 
-        Args:
-            repository: The repository.
-            image: The image's name at the upstream.
-            reference: Tag or digest.
-
         Raises:
-            RegistryError: It is not cached and cannot be fetched.
+            RegistryError: it is not cached and cannot be fetched.
         """
         digest, fresh = reference, True
         if not distribution.is_digest(reference):
@@ -168,14 +154,10 @@ class Cache:
             raise
 
     async def tags(self, repository: RemoteRepository, image: str) -> list[str]:
-        """Return the upstream's tags of an image, at most an hour old.
-
-        Args:
-            repository: The repository.
-            image: The image's name at the upstream.
+        """The upstream's tags of an image, at most an hour old.
 
         Raises:
-            RegistryError: They are not cached and cannot be fetched.
+            RegistryError: they are not cached and cannot be fetched.
         """
         row = self._state.read().execute(_READ_TAG_LIST, (*repository.place, image)).fetchone()
         if row is not None and self._is_fresh(row["checked_at"]):
@@ -199,29 +181,18 @@ class Cache:
             raise
 
     async def referrers(self, repository: RemoteRepository, image: str, digest: str, query: str) -> FetchedManifest:
-        """Return the upstream's index of referrers; it is not cached, for it grows under the same digest.
-
-        Args:
-            repository: The repository.
-            image: The image's name at the upstream.
-            digest: What is referred to.
-            query: The client's query string.
+        """The upstream's index of referrers; it is not cached, for it grows under the same digest.
 
         Raises:
-            RegistryError: It cannot be fetched.
+            RegistryError: it cannot be fetched.
         """
         return await self._upstream(repository).referrers(image, digest, query)
 
     async def blob(self, repository: RemoteRepository, image: str, digest: str) -> Blob:
-        """Return a blob, from disk or while it comes from the upstream.
-
-        Args:
-            repository: The repository.
-            image: The image's name at the upstream.
-            digest: The blob's digest.
+        """A blob, from disk or while it comes from the upstream.
 
         Raises:
-            RegistryError: It is not cached and cannot be fetched.
+            RegistryError: it is not cached and cannot be fetched.
         """
         size = self._blob_size(repository, image, digest)
         # A file of another size is what a machine that lost its power left: it is fetched again.
@@ -280,7 +251,7 @@ class Cache:
             task.exception()  # seen, even where everybody who waited has left
 
     def _upstream(self, repository: RemoteRepository) -> Upstream:
-        """Return the upstream with the password as it is now: each fetch reads the secret anew, as the agent."""
+        """The upstream with the password as it is now: each fetch reads the secret anew, as the agent."""
         if repository.username is None or repository.secret_version is None:
             return Upstream(self._sandbox, repository.uri)
         try:
@@ -336,12 +307,12 @@ class Cache:
                 )
 
     def _still_there(self, repository: RemoteRepository) -> bool:
-        """Tell whether it was not deleted while something was fetched for it: its successor begins empty."""
+        """Whether it was not deleted while something was fetched for it: its successor begins empty."""
         document = repositories.repository(self._sandbox, repository.location, repository.name)
         return document is not None and document.get("createTime", "") == repository.created
 
     def _blob_size(self, repository: RemoteRepository, image: str, digest: str) -> int | None:
-        """Return the size of a blob that this image of this repository has: another's must not be readable through it."""
+        """The size of a blob that this image of this repository has: another's must not be readable through it."""
         row = self._state.read().execute(_READ_BLOB, (*repository.place, image, digest)).fetchone()
         return None if row is None else int(row["size"])
 
@@ -369,7 +340,7 @@ class _Download:
         """Write the pieces and put the blob in its place.
 
         Raises:
-            UpstreamFailure: What came is not the blob.
+            UpstreamFailure: what came is not the blob.
         """
         self._size = size
         self._tell()
@@ -397,7 +368,7 @@ class _Download:
         self._writer.close()
 
     async def join(self) -> Blob:
-        """Return the blob as soon as its size is known."""
+        """The blob as soon as its size is known."""
         descriptor = os.dup(self._writer.descriptor)
         try:
             while self._size is None and not self._finished:

@@ -79,7 +79,7 @@ class _Registry:
         return distribution.json_response({"token": self._tokens.sign(claims)})
 
     def _identity(self, request: Request) -> str | None:
-        """Return who shows Basic credentials, None for nobody; whatever is wrong with them is not told apart."""
+        """Who shows Basic credentials, None for nobody; whatever is wrong with them is not told apart."""
         try:
             credentials = distribution.basic_credentials(request.headers.get("authorization"))
         except ValueError:
@@ -98,7 +98,7 @@ class _Registry:
         return identity
 
     def _grant(self, identity: str | None, scope: str) -> str:
-        """Return the one thing that a token is for: a repository's name, or the catalogue."""
+        """The one thing that a token is for: a repository's name, or the catalogue."""
         if scope == _CATALOG_SCOPE:
             if identity is None:
                 raise _authentication_required()
@@ -216,7 +216,7 @@ class _Links:
         self._key = sandbox.state.key("cgr.dev.link_key")
 
     def make(self, digest: str) -> str:
-        """Return a link to a blob, good for a few minutes."""
+        """A link to a blob, good for a few minutes."""
         path = f"/{_BUCKET}/{quote(digest, safe='')}"
         date = self._sandbox.clock.now().strftime("%Y%m%dT%H%M%SZ")
         query = {
@@ -230,10 +230,10 @@ class _Links:
         return f"http://{self._sandbox.hosts[BLOB_HOST]}{path}?{urlencode(query)}"
 
     def digest(self, request: Request) -> str:
-        """Return which blob a link is for.
+        """Which blob a link is for.
 
         Raises:
-            _LinkRefused: It is forged or too old.
+            _LinkRefused: it is forged or too old.
         """
         path: str = request.scope["path"]
         prefix, _, digest = path.rpartition("/")
@@ -283,21 +283,13 @@ def _authentication_required(*challenge: tuple[str, str]) -> RegistryError:
 
 
 def app(sandbox: Sandbox) -> ASGIApp:
-    """Return what plays cgr.dev: this registry, or the way to the one that was named instead of it.
-
-    Args:
-        sandbox: Gives state, clock, settings and hosts.
-    """
+    """What plays cgr.dev: this registry, or the way to the one that was named instead of it."""
     upstream = sandbox.settings.upstream
     return _Registry(sandbox) if upstream is None else PassThrough(sandbox, upstream)
 
 
 def blob_app(sandbox: Sandbox) -> ASGIApp:
-    """Return what plays the blob host: it serves whatever a valid link names, to anybody, and nothing else.
-
-    Args:
-        sandbox: Gives state, clock, settings and hosts.
-    """
+    """What plays the blob host: it serves whatever a valid link names, to anybody, and nothing else."""
     catalog, links = Catalog(sandbox), _Links(sandbox)
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:

@@ -41,11 +41,11 @@ _KEY_USERS = ("_json_key", "_json_key_base64")
 class _Asked:
     """A path under /v2/, taken apart.
 
-    Attributes:
-        route: As the protocol sees it.
-        project: First part of the name.
-        repository: Second part.
-        image: The rest, which is the image's name at the upstream.
+    Args:
+        route: as the protocol sees it.
+        project: first part of the name.
+        repository: second part.
+        image: the rest, which is the image's name at the upstream.
     """
 
     route: distribution.Route
@@ -138,7 +138,7 @@ class _DataPlane:
         return principal
 
     def _principal(self, request: Request, route: distribution.Route) -> str | None:
-        """Return who asks, None for somebody with an anonymous token.
+        """Who asks, None for somebody with an anonymous token.
 
         Raises:
             RegistryError: 401 with the challenge, where there is no credential or a wrong one.
@@ -171,10 +171,10 @@ class _DataPlane:
     # --- what it may, and where it comes from ------------------------------------------------------------------------
 
     def _sources(self, request: Request, principal: str | None, asked: _Asked) -> list[RemoteRepository]:
-        """Return the remote repositories that may have what is asked, in the order to try them.
+        """The remote repositories that may have what is asked, in the order to try them.
 
         Raises:
-            RegistryError: The API is off, the caller may not, there is no such repository, or it is no pull.
+            RegistryError: the API is off, the caller may not, there is no such repository, or it is no pull.
         """
         try:
             service_usage.require_enabled(self._sandbox, ARTIFACT_REGISTRY)
@@ -288,7 +288,7 @@ async def _first(
     ask: Callable[[RemoteRepository], Coroutine[Any, Any, Any]],
     unknown: RegistryError,
 ) -> Any:
-    """Return what the first source has; a virtual repository goes on to the next where one has it not."""
+    """What the first source has; a virtual repository goes on to the next where one has it not."""
     failure = unknown
     for source in sources:
         try:
@@ -314,10 +314,10 @@ def _unauthorized(*challenge: tuple[str, str]) -> RegistryError:
 
 
 def app(sandbox: Sandbox, location: str) -> ASGIApp:
-    """Return what plays a location's docker host.
+    """What plays a location's docker host.
 
     Args:
-        sandbox: Gives state, clock, IAM, settings and hosts.
-        location: For example "us-central1".
+        sandbox: gives state, clock, IAM, settings and hosts.
+        location: for example "us-central1".
     """
     return _DataPlane(sandbox, location)

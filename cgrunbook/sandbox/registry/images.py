@@ -35,7 +35,7 @@ _KIB = 1024
 class Document:
     """A manifest as it is served.
 
-    Attributes:
+    Args:
         media_type: what goes into Content-Type.
         content: the exact bytes; the digest is computed over them.
         digest: "sha256:" and 64 hex digits.
@@ -52,7 +52,7 @@ class Document:
 class SampleRepository:
     """One repository of the sample catalogue.
 
-    Attributes:
+    Args:
         name: the path after the host, such as "chainguard/go".
         public: pulled without credentials.
         entitled: in the organisation's catalogue; False plays an image that the organisation has not bought.
@@ -151,7 +151,7 @@ def _payload(seed: str, size: int) -> bytes:
 
 
 def _with_parents(files: Iterable[_File]) -> list[_File]:
-    """Return the files, each folder before what it holds: some extracting tools refuse a file without its folder."""
+    """The files, each folder before what it holds: some extracting tools refuse a file without its folder."""
     found: dict[str, _File] = {}
     for file in files:
         parts = file.path.split("/")
