@@ -6,6 +6,7 @@ Knows principals, permissions and resource names with the project's id. Knows no
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import re
 import secrets
@@ -180,7 +181,7 @@ class Iam:
         Args:
             service: for example "artifactregistry.googleapis.com".
         """
-        row = self._state.read().execute("SELECT * FROM service_agent WHERE service = ?", (service,)).fetchone()
+        row = self._state.row("SELECT * FROM service_agent WHERE service = ?", service)
         if row is None or row["visible_at"] > timestamp(self._clock.now()):
             return None
         return str(row["email"])
@@ -195,7 +196,7 @@ class Iam:
             Its e-mail and unique id, of the one there is already if there is one.
         """
         with self._state.transaction() as connection:
-            row = connection.execute("SELECT * FROM service_agent WHERE service = ?", (service,)).fetchone()
+            row = self._state.row("SELECT * FROM service_agent WHERE service = ?", service)
             if row is not None:
                 return str(row["email"]), str(row["unique_id"])
             now = self._clock.now()
@@ -220,19 +221,11 @@ class Iam:
         self._store(resource, body, effective)
 
     def _newest(self, resource: str) -> sqlite3.Row | None:
-        query = "SELECT * FROM policy WHERE resource = ? ORDER BY sequence DESC LIMIT 1"
-        row: sqlite3.Row | None = self._state.read().execute(query, (resource,)).fetchone()
-        return row
+        return self._state.row("SELECT * FROM policy WHERE resource = ? ORDER BY sequence DESC LIMIT 1", resource)
 
     def _effective(self, resource: str, now: datetime) -> dict[str, Any]:
-        row = (
-            self._state.read()
-            .execute(
-                "SELECT body FROM policy WHERE resource = ? AND effective_at <= ? ORDER BY sequence DESC LIMIT 1",
-                (resource, timestamp(now)),
-            )
-            .fetchone()
-        )
+        query = "SELECT body FROM policy WHERE resource = ? AND effective_at <= ? ORDER BY sequence DESC LIMIT 1"
+        row = self._state.row(query, resource, timestamp(now))
         body: dict[str, Any] = json.loads(row["body"]) if row is not None else {}
         return body
 
@@ -301,11 +294,7 @@ class Iam:
         agent = _AGENT_DOMAIN.fullmatch(member)
         if agent is None:
             return
-        row = (
-            self._state.read()
-            .execute("SELECT visible_at FROM service_agent WHERE email = ?", (agent["email"],))
-            .fetchone()
-        )
+        row = self._state.row("SELECT visible_at FROM service_agent WHERE email = ?", agent["email"])
         if row is None or row["visible_at"] > timestamp(self._clock.now()):
             raise errors.InvalidArgument(f"Service account {agent['email']} does not exist.")
 
@@ -335,30 +324,21 @@ def permission_denied(permission: str, resource: str) -> errors.PermissionDenied
     """
     service = permission.partition(".")[0]
     domain = {"resourcemanager": "cloudresourcemanager"}.get(service, service) + ".googleapis.com"
-    if service in {"artifactregistry", "secretmanager"}:
-        named = f"//{domain}/{resource}"
-        message = f"Permission '{permission}' denied on resource '{named}' (or it may not exist)."
-        if service == "secretmanager":
-            # Secret Manager names the resource without its own host.
-            named = resource
-            message = f"Permission '{permission}' denied for resource '{resource}' (or it may not exist)."
-    elif service == "resourcemanager":
-        named = resource
+    # Artifact Registry alone names the resource with its own host in the details, Secret Manager nowhere.
+    named = f"//{domain}/{resource}" if service == "artifactregistry" else resource
+    if service == "secretmanager":
+        message = f"Permission '{permission}' denied for resource '{resource}' (or it may not exist)."
+    elif service in {"artifactregistry", "resourcemanager"}:
         message = f"Permission '{permission}' denied on resource '//{domain}/{resource}' (or it may not exist)."
     else:
-        named = resource
         message = f"Permission denied to {_DEED.get(permission, 'use service')} [{resource.rpartition('/')[2]}]"
-    return errors.PermissionDenied(
-        message,
-        [
-            {
-                "@type": errors.ERROR_INFO,
-                "reason": "IAM_PERMISSION_DENIED" if service != "serviceusage" else "AUTH_PERMISSION_DENIED",
-                "domain": domain,
-                "metadata": {"permission": permission, "resource": named},
-            }
-        ],
-    )
+    detail = {
+        "@type": errors.ERROR_INFO,
+        "reason": "IAM_PERMISSION_DENIED" if service != "serviceusage" else "AUTH_PERMISSION_DENIED",
+        "domain": domain,
+        "metadata": {"permission": permission, "resource": named},
+    }
+    return errors.PermissionDenied(message, [detail])
 
 
 _DEED: Mapping[str, str] = {
@@ -373,7 +353,5 @@ _DEED: Mapping[str, str] = {
 def _without_condition(binding: Mapping[str, Any]) -> dict[str, Any]:
     if "condition" not in binding:
         return dict(binding)
-    import hashlib
-
     digest = hashlib.sha256(json.dumps(binding["condition"], sort_keys=True).encode()).hexdigest()[:20]
     return {"role": f"{binding['role']}_withcond_{digest}", "members": list(binding["members"])}

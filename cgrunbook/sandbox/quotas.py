@@ -50,7 +50,7 @@ class Quotas:
         Raises:
             ServiceError: nothing is left; in the shape of the host's clients.
         """
-        row = self._state.read().execute("SELECT remaining FROM quota WHERE host = ?", (host,)).fetchone()
+        row = self._state.row("SELECT remaining FROM quota WHERE host = ?", host)
         if row is None:
             return
         if row["remaining"] <= 0:
@@ -62,31 +62,22 @@ class Quotas:
 def _exhausted(host: str, project_number: str) -> ServiceError:
     if not host.endswith(".googleapis.com"):
         return RegistryError(429, "TOOMANYREQUESTS", "Resource has been exhausted (e.g. check quota).")
-    metric, limit = f"{host}/requests", "RequestsPerMinutePerProject"
+    info = {
+        "service": host,
+        "consumer": f"projects/{project_number}",
+        "quota_metric": f"{host}/requests",
+        "quota_limit": "RequestsPerMinutePerProject",
+        "quota_location": "global",
+    }
+    link = {
+        "description": "Request a higher quota limit.",
+        "url": "https://cloud.google.com/docs/quotas/help/request_increase",
+    }
     return ResourceExhausted(
         f"Quota exceeded for quota metric 'Requests' and limit 'Requests per minute' of service '{host}' for consumer "
         f"'project_number:{project_number}'.",
         [
-            {
-                "@type": ERROR_INFO,
-                "reason": "RATE_LIMIT_EXCEEDED",
-                "domain": "googleapis.com",
-                "metadata": {
-                    "service": host,
-                    "consumer": f"projects/{project_number}",
-                    "quota_metric": metric,
-                    "quota_limit": limit,
-                    "quota_location": "global",
-                },
-            },
-            {
-                "@type": HELP,
-                "links": [
-                    {
-                        "description": "Request a higher quota limit.",
-                        "url": "https://cloud.google.com/docs/quotas/help/request_increase",
-                    }
-                ],
-            },
+            {"@type": ERROR_INFO, "reason": "RATE_LIMIT_EXCEEDED", "domain": "googleapis.com", "metadata": info},
+            {"@type": HELP, "links": [link]},
         ],
     )

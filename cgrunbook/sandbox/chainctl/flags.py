@@ -79,18 +79,12 @@ class Command:
     flags: Mapping[str, Flag] = field(default_factory=dict)
 
 
-EVERYWHERE: Mapping[str, Flag] = {
-    "api": Flag(),
-    "audience": Flag(),
-    "config": Flag(),
-    "console": Flag(),
-    "force-color": Flag(switch=True),
-    "help": Flag(switch=True),
-    "issuer": Flag(),
-    "log-level": Flag(),
-    "output": Flag(),
-    "v": Flag(),
-}
+def flags(valued: str = "", switches: str = "") -> dict[str, Flag]:
+    """Flags without a default, by name; both lists are names with spaces between."""
+    return {name: Flag() for name in valued.split()} | {name: Flag(switch=True) for name in switches.split()}
+
+
+EVERYWHERE = flags("api audience config console issuer log-level output v", switches="force-color help")
 _SHORT = {"o": "output", "h": "help", "y": "yes", "v": "v"}
 
 
@@ -104,8 +98,8 @@ def parse(command: Command, words: Sequence[str]) -> Given:
     Raises:
         Failure: a flag is unknown, lacks its value or has a wrong one; the message is pflag's.
     """
-    flags = {**EVERYWHERE, **command.flags}
-    values = {name: flag.default or ("false" if flag.switch else "") for name, flag in flags.items()}
+    known = {**EVERYWHERE, **command.flags}
+    values = {name: flag.default or ("false" if flag.switch else "") for name, flag in known.items()}
     arguments: list[str] = []
     left = list(words)
     while left:
@@ -121,9 +115,9 @@ def parse(command: Command, words: Sequence[str]) -> Given:
         else:
             name, value = _SHORT.get(word[1], word[1]), word[2:].removeprefix("=")
             equals = "=" if value else ""
-        if name not in flags:
+        if name not in known:
             raise Failure(f"unknown flag: --{name}" if word.startswith("--") else f"unknown shorthand flag: {word!r}")
-        if flags[name].switch:
+        if known[name].switch:
             value = value if equals else "true"
             if value.lower() not in ("true", "false", "1", "0", "t", "f"):
                 raise Failure(f'invalid argument "{value}" for "--{name}" flag: strconv.ParseBool: parsing "{value}"')

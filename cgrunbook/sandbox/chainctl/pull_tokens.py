@@ -20,7 +20,7 @@ from urllib.parse import quote
 from cgrunbook.sandbox import process
 from cgrunbook.sandbox.chainctl.flags import Failure, Given, go_duration
 from cgrunbook.sandbox.chainctl.login import Sandbox
-from cgrunbook.sandbox.chainctl.output import print_items, print_json, print_table
+from cgrunbook.sandbox.chainctl.output import print_items, print_json, print_list, print_table
 from cgrunbook.sandbox.chainguard.addresses import PULL_TOKEN_ISSUER, REGISTRY_AUDIENCE, STS_ISSUER
 from cgrunbook.sandbox.hosts import CGR_DEV
 
@@ -193,18 +193,12 @@ def list_identities(given: Given) -> None:
         raise Failure(f'the sandbox has identities of type "pull_token" only, not "{kind}"')
     sandbox = Sandbox()
     items = _selected(sandbox, given, sandbox.organization(given["parent"]), static=bool(kind))
-    if given["output"] == "json":
-        print_items(items)
-    elif given["output"] == "id":
-        sys.stdout.writelines(f"{item['id']}\n" for item in items)
-    else:
-        print_table(
-            ("ID", "NAME", "DESCRIPTION", "TYPE", "EXPIRES"),
-            [
-                (item["id"], item["name"], item["description"], "pull_token", item["static"]["expiration"])
-                for item in items
-            ],
-        )
+    print_list(
+        given["output"],
+        items,
+        ("ID", "NAME", "DESCRIPTION", "TYPE", "EXPIRES"),
+        lambda item: (item["id"], item["name"], item["description"], "pull_token", item["static"]["expiration"]),
+    )
 
 
 def _selected(sandbox: Sandbox, given: Given, group: Mapping[str, Any], *, static: bool) -> list[dict[str, Any]]:

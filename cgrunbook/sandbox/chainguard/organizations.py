@@ -188,5 +188,5 @@ class Organizations:
         return [{"group": self._group(row["group_id"]), "role": role_json(row["role"])} for row in rows]
 
     def _group(self, identifier: str) -> dict[str, Any]:
-        row = self._state.read().execute("SELECT * FROM cg_group WHERE id = ?", (identifier,)).fetchone()
-        return {"id": row["id"], "name": row["name"], "description": row["description"], "verified": True}
+        [row] = self._state.read().execute("SELECT id, name, description FROM cg_group WHERE id = ?", (identifier,))
+        return {**dict(row), "verified": True}

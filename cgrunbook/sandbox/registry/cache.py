@@ -46,14 +46,10 @@ CREATE TABLE IF NOT EXISTS cached_blob (
 ) WITHOUT ROWID;
 """
 
-_READ_MANIFEST = (
-    "SELECT * FROM cached_manifest WHERE project = ? AND location = ? AND repository = ? AND image = ? AND digest = ?"
-)
-_READ_TAG = "SELECT * FROM cached_tag WHERE project = ? AND location = ? AND repository = ? AND image = ? AND tag = ?"
-_READ_TAG_LIST = "SELECT * FROM cached_tag_list WHERE project = ? AND location = ? AND repository = ? AND image = ?"
-_READ_BLOB = (
-    "SELECT size FROM cached_blob WHERE project = ? AND location = ? AND repository = ? AND image = ? AND digest = ?"
-)
+_READ_MANIFEST = "SELECT * FROM cached_manifest WHERE (project, location, repository, image, digest) = (?, ?, ?, ?, ?)"
+_READ_TAG = "SELECT * FROM cached_tag WHERE (project, location, repository, image, tag) = (?, ?, ?, ?, ?)"
+_READ_TAG_LIST = "SELECT * FROM cached_tag_list WHERE (project, location, repository, image) = (?, ?, ?, ?)"
+_READ_BLOB = "SELECT size FROM cached_blob WHERE (project, location, repository, image, digest) = (?, ?, ?, ?, ?)"
 
 _Answer = TypeVar("_Answer")
 
@@ -159,7 +155,7 @@ class Cache:
         Raises:
             RegistryError: they are not cached and cannot be fetched.
         """
-        row = self._state.read().execute(_READ_TAG_LIST, (*repository.place, image)).fetchone()
+        row = self._state.row(_READ_TAG_LIST, *repository.place, image)
         if row is not None and self._is_fresh(row["checked_at"]):
             return list(json.loads(row["tags"]))
 
@@ -274,11 +270,11 @@ class Cache:
         return age.total_seconds() < self._sandbox.settings.tag_cache_seconds
 
     def _tag(self, repository: RemoteRepository, image: str, tag: str) -> tuple[str, bool]:
-        row = self._state.read().execute(_READ_TAG, (*repository.place, image, tag)).fetchone()
+        row = self._state.row(_READ_TAG, *repository.place, image, tag)
         return ("", False) if row is None else (row["digest"], self._is_fresh(row["checked_at"]))
 
     def _manifest(self, repository: RemoteRepository, image: str, digest: str) -> FetchedManifest | None:
-        row = self._state.read().execute(_READ_MANIFEST, (*repository.place, image, digest)).fetchone()
+        row = self._state.row(_READ_MANIFEST, *repository.place, image, digest)
         return None if row is None else FetchedManifest(row["media_type"], row["content"], row["digest"])
 
     def _keep_manifest(
@@ -288,17 +284,10 @@ class Cache:
         with self._state.transaction() as rows:
             if not self._still_there(repository):
                 return
+            kept = (manifest.digest, manifest.media_type, len(manifest.content), now, manifest.content)
             rows.execute(
                 "INSERT OR IGNORE INTO cached_manifest VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    *repository.place,
-                    image,
-                    manifest.digest,
-                    manifest.media_type,
-                    len(manifest.content),
-                    now,
-                    manifest.content,
-                ),
+                (*repository.place, image, *kept),
             )
             if not distribution.is_digest(reference):
                 rows.execute(
@@ -313,7 +302,7 @@ class Cache:
 
     def _blob_size(self, repository: RemoteRepository, image: str, digest: str) -> int | None:
         """The size of a blob that this image of this repository has: another's must not be readable through it."""
-        row = self._state.read().execute(_READ_BLOB, (*repository.place, image, digest)).fetchone()
+        row = self._state.row(_READ_BLOB, *repository.place, image, digest)
         return None if row is None else int(row["size"])
 
 

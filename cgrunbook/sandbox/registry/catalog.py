@@ -125,7 +125,7 @@ class Catalog:
 
     def repository(self, name: str) -> Repository | None:
         """One repository, or None."""
-        row = self._state.read().execute("SELECT * FROM cgr_repository WHERE name = ?", (name,)).fetchone()
+        row = self._state.row("SELECT * FROM cgr_repository WHERE name = ?", name)
         return None if row is None else Repository(row["name"], bool(row["public"]), bool(row["entitled"]))
 
     def tags(self, repository: Repository) -> dict[str, str]:
@@ -147,20 +147,12 @@ class Catalog:
             return self.manifest(repository.name, reference)
         if repository.public and reference not in PUBLIC_TAGS:
             return None
-        row = (
-            self._state.read()
-            .execute("SELECT digest FROM cgr_tag WHERE repository = ? AND tag = ?", (repository.name, reference))
-            .fetchone()
-        )
+        row = self._state.row("SELECT digest FROM cgr_tag WHERE repository = ? AND tag = ?", repository.name, reference)
         return None if row is None else self.manifest(repository.name, row["digest"])
 
     def manifest(self, repository: str, digest: str) -> Document | None:
         """A manifest by digest, or None."""
-        row = (
-            self._state.read()
-            .execute("SELECT * FROM cgr_manifest WHERE repository = ? AND digest = ?", (repository, digest))
-            .fetchone()
-        )
+        row = self._state.row("SELECT * FROM cgr_manifest WHERE repository = ? AND digest = ?", repository, digest)
         return None if row is None else Document(row["media_type"], row["content"], row["digest"], row["subject"])
 
     def referrers(self, repository: str, digest: str) -> list[Document]:
@@ -177,7 +169,5 @@ class Catalog:
 
     def has_blob(self, repository: str, digest: str) -> bool:
         """Whether a repository has a blob."""
-        row = self._state.read().execute(
-            "SELECT 1 FROM cgr_blob WHERE repository = ? AND digest = ?", (repository, digest)
-        )
-        return row.fetchone() is not None
+        query = "SELECT 1 FROM cgr_blob WHERE repository = ? AND digest = ?"
+        return self._state.row(query, repository, digest) is not None

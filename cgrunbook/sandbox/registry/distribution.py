@@ -57,11 +57,6 @@ class Route:
     name: str = ""
     reference: str = ""
 
-    @property
-    def by_digest(self) -> bool:
-        """Whether the reference is a digest."""
-        return is_digest(self.reference)
-
 
 def is_digest(reference: str) -> bool:
     """Whether a reference is a sha256 digest."""
