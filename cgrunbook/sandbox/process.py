@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from cgrunbook.home import VARIABLE
 from cgrunbook.home import home as home  # noqa: PLC0414 - the command line asks for it here
@@ -295,11 +295,8 @@ def access_token(principal: str, home: Path | None = None, lifetime_seconds: flo
     database = folder_of(_base(home)) / "state.db"
     if not database.exists():
         raise SandboxFailure(f"There is no sandbox at {_base(home)}; run: cgrunbook sandbox start")
-    state = State(database)
-    try:
+    with contextlib.closing(State(database)) as state:
         return Tokens(state, Clock(state)).issue(principal, lifetime_seconds)
-    finally:
-        state.close()
 
 
 def write_atomically(path: Path, text: str, mode: int = 0o600) -> None:
@@ -343,6 +340,13 @@ def write_client_files(home: Path, hosts: Mapping[str, str]) -> None:
         write_atomically(path, text)
 
 
+def _unusable(base: Path, problem: OSError) -> SandboxFailure:
+    return SandboxFailure(
+        f"The sandbox's home {base} cannot be used: {problem.strerror or problem}. "
+        "Set CGRUNBOOK_HOME to a folder that you may write."
+    )
+
+
 def _base(home_given: Path | None) -> Path:
     return home() if home_given is None else home_given.expanduser().absolute()
 
@@ -369,10 +373,7 @@ def _start_lock(base: Path) -> Iterator[FileLock]:
                 "End that process, then try again."
             ) from slow
         except OSError as problem:
-            raise SandboxFailure(
-                f"The sandbox's home {base} cannot be used: {problem.strerror or problem}. "
-                "Set CGRUNBOOK_HOME to a folder that you may write."
-            ) from problem
+            raise _unusable(base, problem) from problem
         try:
             yield lock
         finally:
@@ -394,10 +395,7 @@ def _is_served(base: Path) -> bool:
     except Timeout:
         return True
     except OSError as problem:
-        raise SandboxFailure(
-            f"The sandbox's home {base} cannot be used: {problem.strerror or problem}. "
-            "Set CGRUNBOOK_HOME to a folder that you may write."
-        ) from problem
+        raise _unusable(base, problem) from problem
     lock.release()
     return False
 
@@ -448,47 +446,34 @@ def _identity(address: str) -> dict[str, object]:
 
 def _launch(base: Path, upstream: str | None, seconds: Mapping[str, float | None]) -> None:
     folder = folder_of(base)
+    try:
+        (folder / "log").mkdir(mode=0o700, parents=True, exist_ok=True)
+        log = os.fdopen(os.open(folder / SERVER_LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
+    except OSError as problem:
+        raise SandboxFailure(
+            f"The sandbox's folder {folder} cannot be written: {problem.strerror or problem}. "
+            "Set CGRUNBOOK_HOME to a folder that you may write, on a disk with space."
+        ) from problem
     reader, writer = os.pipe()
-    command = [sys.executable, "-m", "cgrunbook.sandbox", "--home", str(base), "--ready-fd", str(writer)]
-    for option, value in {"--upstream": upstream, **seconds}.items():
-        if value is not None:
-            command += [option, str(value)]
-    package_root = str(Path(__file__).parents[2])
-    inherited = os.environ.get("PYTHONPATH")
-    child_environment = os.environ | {
-        "PYTHONPATH": package_root + (os.pathsep + inherited if inherited else ""),
-        "PYTHONUNBUFFERED": "1",
-    }
-    try:
-        try:
-            (folder / "log").mkdir(mode=0o700, parents=True, exist_ok=True)
-            log = os.open(folder / SERVER_LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        except OSError as problem:
-            raise SandboxFailure(
-                f"The sandbox's folder {folder} cannot be written: {problem.strerror or problem}. "
-                "Set CGRUNBOOK_HOME to a folder that you may write, on a disk with space."
-            ) from problem
-        try:
-            child = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=folder,
-                env=child_environment,
-                pass_fds=(writer,),
-                start_new_session=True,
-            )
-        finally:
-            os.close(log)
-    finally:
-        os.close(writer)
-        if sys.exc_info()[0] is not None:
-            os.close(reader)
-    try:
-        ready = _wait_for_line(reader, _READY_SECONDS)
-    finally:
-        os.close(reader)
+    with log, os.fdopen(reader, "rb", buffering=0) as answer, os.fdopen(writer, "wb", buffering=0) as childs_end:
+        command = [sys.executable, "-m", "cgrunbook.sandbox", "--home", str(base), "--ready-fd", str(writer)]
+        for option, value in {"--upstream": upstream, **seconds}.items():
+            if value is not None:
+                command += [option, str(value)]
+        inherited = os.environ.get("PYTHONPATH")
+        package_root = str(Path(__file__).parents[2]) + (os.pathsep + inherited if inherited else "")
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=folder,
+            env=os.environ | {"PYTHONPATH": package_root, "PYTHONUNBUFFERED": "1"},
+            pass_fds=(writer,),
+            start_new_session=True,
+        )
+        childs_end.close()  # else its death would not close the pipe
+        ready = _line_comes(answer, _READY_SECONDS)
     if ready:
         # The child outlives us on purpose; without this Popen would warn of a child that nobody waited for.
         child.returncode = 0
@@ -502,16 +487,12 @@ def _launch(base: Path, upstream: str | None, seconds: Mapping[str, float | None
     raise SandboxFailure(f"The sandbox did not come up; its process ended with {child.returncode}.{tail} {remedy}")
 
 
-def _wait_for_line(descriptor: int, seconds: float) -> bool:
-    """Whether a line came before the other end closed or the time was over."""
+def _line_comes(pipe: IO[bytes], seconds: float) -> bool:
+    """Whether a line comes before the other end closes or the time is over."""
     import select
 
-    deadline = time.monotonic() + seconds
-    while (left := deadline - time.monotonic()) > 0:
-        readable, _, _ = select.select([descriptor], [], [], left)
-        if readable:
-            return os.read(descriptor, 64) != b""
-    return False
+    readable, _, _ = select.select([pipe], [], [], seconds)
+    return bool(readable) and pipe.read(64) != b""
 
 
 def _end(base: Path) -> bool:

@@ -36,18 +36,19 @@ _SHOWN_NAMES = (
 )
 _SHOWN_PARAMETERS = frozenset(_SHOWN_NAMES.split())
 
-_FACTORIES: Mapping[str, tuple[str, str]] = {
-    hosts.ARTIFACT_REGISTRY: ("cgrunbook.sandbox.google.artifact_registry", "app"),
-    hosts.SECRET_MANAGER: ("cgrunbook.sandbox.google.secret_manager", "app"),
-    hosts.SERVICE_USAGE: ("cgrunbook.sandbox.google.service_usage", "app"),
-    hosts.RESOURCE_MANAGER: ("cgrunbook.sandbox.google.resource_manager", "app"),
-    hosts.CLOUD_BILLING: ("cgrunbook.sandbox.google.cloud_billing", "app"),
-    hosts.CLOUD_KMS: ("cgrunbook.sandbox.google.cloud_kms", "app"),
-    hosts.CGR_DEV: ("cgrunbook.sandbox.registry.cgr_dev", "app"),
-    hosts.BLOB_HOST: ("cgrunbook.sandbox.registry.cgr_dev", "blob_app"),
-    hosts.CONSOLE_API: ("cgrunbook.sandbox.chainguard.api", "app"),
+#: Who plays which host: module below this package, and the function in it that makes the ASGI application.
+_FACTORIES: Mapping[str, str] = {
+    hosts.ARTIFACT_REGISTRY: "google.artifact_registry:app",
+    hosts.SECRET_MANAGER: "google.secret_manager:app",
+    hosts.SERVICE_USAGE: "google.service_usage:app",
+    hosts.RESOURCE_MANAGER: "google.resource_manager:app",
+    hosts.CLOUD_BILLING: "google.cloud_billing:app",
+    hosts.CLOUD_KMS: "google.cloud_kms:app",
+    hosts.CGR_DEV: "registry.cgr_dev:app",
+    hosts.BLOB_HOST: "registry.cgr_dev:blob_app",
+    hosts.CONSOLE_API: "chainguard.api:app",
 }
-_DOCKER_FACTORY = ("cgrunbook.sandbox.registry.docker_pkg_dev", "app")
+_DOCKER_FACTORY = "registry.docker_pkg_dev:app"
 
 
 class Dispatcher:
@@ -121,12 +122,8 @@ class Dispatcher:
     def _app(self, host: str) -> ASGIApp:
         if host not in self._apps:
             location = hosts.docker_location(host)
-            module_name, factory_name = _DOCKER_FACTORY if location else _FACTORIES[host]
-            try:
-                factory = getattr(importlib.import_module(module_name), factory_name)
-            except (ModuleNotFoundError, AttributeError) as absent:
-                log.warning("%s is not played: %s", host, absent)
-                raise _shaped(host, 503, "UNAVAILABLE", f"The sandbox does not play {host} yet.") from absent
+            module, _, function = (_DOCKER_FACTORY if location else _FACTORIES[host]).partition(":")
+            factory = getattr(importlib.import_module(f"cgrunbook.sandbox.{module}"), function)
             self._apps[host] = factory(self._sandbox, location) if location else factory(self._sandbox)
         return self._apps[host]
 

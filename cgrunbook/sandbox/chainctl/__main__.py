@@ -19,27 +19,18 @@ _LOGIN = flags(
     "sts-http1-downgrade",
 ) | {"validate": Flag(switch=True, default="true")}
 _TOKEN = flags("parent", switches="save") | {"name": Flag(default="pull-token"), "ttl": Flag(default="720h0m0s")}
-_ALIASES = {
-    "pull-tokens": "pull-token",
-    "ls": "list",
-    "make": "create",
-    "mk": "create",
-    "rm": "delete",
-    "del": "delete",
-    "remove": "delete",
-    "identity": "identities",
-    "ids": "identities",
-    "id": "identities",
-    "organization": "organizations",
-    "orgs": "organizations",
-    "org": "organizations",
-    "image": "images",
-    "img": "images",
-    "repositories": "repos",
-    "repository": "repos",
-    "repo": "repos",
-    "tag": "tags",
+_ALIASES_OF = {
+    "pull-token": "pull-tokens",
+    "list": "ls",
+    "create": "make mk",
+    "delete": "rm del remove",
+    "identities": "identity ids id",
+    "organizations": "organization orgs org",
+    "images": "image img",
+    "repos": "repositories repository repo",
+    "tags": "tag",
 }
+_ALIASES = {alias: name for name, aliases in _ALIASES_OF.items() for alias in aliases.split()}
 _CREATE = Command(
     pull_tokens.create_pull_token,
     "Create a pull token.",

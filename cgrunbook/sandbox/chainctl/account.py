@@ -8,11 +8,10 @@ from __future__ import annotations
 import os
 import sys
 import urllib.error
-import urllib.request
 from typing import Any
 
 from cgrunbook.sandbox.chainctl.flags import Failure, Given
-from cgrunbook.sandbox.chainctl.login import TIMEOUT_SECONDS, Sandbox
+from cgrunbook.sandbox.chainctl.login import Sandbox, opened
 from cgrunbook.sandbox.chainctl.output import print_items, print_json, print_list, print_table
 from cgrunbook.sandbox.chainguard.addresses import API_AUDIENCE
 from cgrunbook.sandbox.hosts import CGR_DEV, CONSOLE_API
@@ -138,8 +137,7 @@ def validate_config(_given: Given) -> None:
     sandbox = Sandbox()
     for host, path in ((CONSOLE_API, "/ping/v1/ping"), (CGR_DEV, "/v2/")):
         try:
-            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-            with opener.open(f"http://{sandbox.hosts[host]}{path}", timeout=TIMEOUT_SECONDS):
+            with opened(f"http://{sandbox.hosts[host]}{path}"):
                 found = "reachable"
         except urllib.error.HTTPError:
             found = "reachable"  # any answer is one

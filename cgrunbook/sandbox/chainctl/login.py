@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -24,7 +25,14 @@ from cgrunbook.sandbox.chainguard.addresses import API_AUDIENCE
 from cgrunbook.sandbox.hosts import CONSOLE_API
 from cgrunbook.sandbox.state import Clock, State
 
-TIMEOUT_SECONDS = 30
+_TIMEOUT_SECONDS = 30
+
+
+def opened(request: urllib.request.Request | str) -> HTTPResponse:
+    """The sandbox's answer to a request; never through a proxy, for this is loopback."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    answer: HTTPResponse = opener.open(request, timeout=_TIMEOUT_SECONDS)
+    return answer
 
 
 class Sandbox:
@@ -46,11 +54,8 @@ class Sandbox:
 
     def now(self) -> datetime:
         """The sandbox's time, which training may have moved."""
-        state = State(self.folder / "state.db")
-        try:
+        with contextlib.closing(State(self.folder / "state.db")) as state:
             return Clock(state).now()
-        finally:
-            state.close()
 
     @property
     def logged_in(self) -> bool:
@@ -127,9 +132,8 @@ class Sandbox:
             data=None if body is None else json.dumps(body).encode(),
             headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
         )
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through a proxy: this is loopback
         try:
-            with opener.open(request, timeout=TIMEOUT_SECONDS) as answer:
+            with opened(request) as answer:
                 document: dict[str, Any] = json.load(answer)
                 return document
         except urllib.error.HTTPError as refusal:

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from cgrunbook.sandbox.asgi import body_of
+from cgrunbook.sandbox.asgi import bearer_token, body_of
 from cgrunbook.sandbox.context import Sandbox
 from cgrunbook.sandbox.errors import PermissionDenied, RegistryError
 from cgrunbook.sandbox.google import repositories, service_usage
@@ -144,19 +144,16 @@ class _DataPlane:
             RegistryError: 401 with the challenge, where there is no credential or a wrong one.
         """
         challenge = self._challenge(request, route)
-        scheme, _, value = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "basic":
-            try:
-                return self._basic_principal(request)
-            except RegistryError as refusal:
-                raise _unauthorized(challenge) from refusal
-        if scheme.lower() != "bearer":
-            raise _unauthorized(challenge)
+        try:
+            principal = self._basic_principal(request)
+        except RegistryError as refusal:
+            raise _unauthorized(challenge) from refusal
+        token = bearer_token(request.headers.get("authorization"))
         # An OAuth access token may be sent as it is, without the exchange.
-        principal = self._sandbox.tokens.principal(value.strip())
+        principal = principal or self._sandbox.tokens.principal(token)
         if principal is not None:
             return principal
-        claims = self._tokens.claims(value.strip())
+        claims = self._tokens.claims(token)
         if claims is None or claims["aud"] != self._host:
             raise _unauthorized(challenge)
         return claims["sub"] or None

@@ -263,8 +263,7 @@ class Upstream:
         except (httpx.ConnectTimeout, httpx.ConnectError, httpx.PoolTimeout) as problem:
             raise self._no_connection(path) from problem
         except httpx.TimeoutException as problem:
-            message = f"Timeout while calling external repository; url={self._shown}{path}."
-            raise UpstreamFailure(504, "UNAVAILABLE", message, "deadline_exceeded", outage=True) from problem
+            raise self._timed_out(path) from problem
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as problem:
             raise self._invalid_redirect(path) from problem
         except httpx.TransportError as problem:
@@ -324,8 +323,7 @@ class Upstream:
             async for piece in answer.aiter_raw():  # as they come: a slow upstream must not hold back what is there
                 yield piece
         except httpx.TimeoutException as problem:
-            message = f"Timeout while calling external repository; url={self._shown}{path}."
-            raise UpstreamFailure(504, "UNAVAILABLE", message, "deadline_exceeded", outage=True) from problem
+            raise self._timed_out(path) from problem
         except httpx.TransportError as problem:
             raise self._unexpected_end(path) from problem
 
@@ -347,6 +345,10 @@ class Upstream:
 
     def _no_connection(self, path: str) -> UpstreamFailure:
         message = f"Timeout before connecting to external repository; url={self._shown}{path}"
+        return UpstreamFailure(504, "UNAVAILABLE", message, "deadline_exceeded", outage=True)
+
+    def _timed_out(self, path: str) -> UpstreamFailure:
+        message = f"Timeout while calling external repository; url={self._shown}{path}."
         return UpstreamFailure(504, "UNAVAILABLE", message, "deadline_exceeded", outage=True)
 
     def _invalid_redirect(self, path: str) -> UpstreamFailure:
