@@ -45,11 +45,8 @@ class Tokens:
         """Make an existing token valid for a principal; for ever when no lifetime is given."""
         expires_at = None if lifetime_seconds is None else str(self._clock.now().timestamp() + lifetime_seconds)
         with self._state.transaction() as connection:
-            connection.execute(
-                "INSERT INTO access_token VALUES (?, ?, ?) "
-                "ON CONFLICT (sha256) DO UPDATE SET principal = excluded.principal, expires_at = excluded.expires_at",
-                (_sha256(token), principal, expires_at),
-            )
+            values = (_sha256(token), principal, expires_at)
+            connection.execute("INSERT OR REPLACE INTO access_token VALUES (?, ?, ?)", values)
 
     def principal(self, token: str) -> str | None:
         """Who a token stands for; None when it is unknown or has expired."""

@@ -30,10 +30,7 @@ class Quotas:
             requests: how many more are answered; 0 for none.
         """
         with self._state.transaction() as connection:
-            connection.execute(
-                "INSERT INTO quota VALUES (?, ?) ON CONFLICT (host) DO UPDATE SET remaining = excluded.remaining",
-                (host, requests),
-            )
+            connection.execute("INSERT OR REPLACE INTO quota VALUES (?, ?)", (host, requests))
 
     def lift(self, host: str) -> None:
         """Let a host answer as many requests as come."""

@@ -43,6 +43,13 @@ _CLIENTS = (
     ("chainctl", "chainctl"),
 )
 
+#: What a status says by itself.
+_HINTS = dict.fromkeys((301, 302, 303, 307, 308), "redirected: the content is on the blob host") | {
+    0: "the client went away before it was answered",
+    206: "a part of it, as asked",
+    304: "the client has it already",
+}
+
 log = logging.getLogger("cgrunbook.sandbox")
 
 
@@ -140,14 +147,8 @@ def hint_of(status: int, message: str, headers: dict[bytes, bytes]) -> str:
     challenge = headers.get(b"www-authenticate", b"")
     if status == 401 and challenge.lower().startswith(b"bearer realm=") and b"/token" in challenge:
         return "a challenge: the client is to fetch a token and ask again"
-    if status in {301, 302, 303, 307, 308}:
-        return "redirected: the content is on the blob host"
-    if status == 304:
-        return "the client has it already"
-    if status == 206:
-        return "a part of it, as asked"
-    if status == 0:
-        return "the client went away before it was answered"
+    if status in _HINTS:
+        return _HINTS[status]
     return " ".join(message.split())
 
 

@@ -154,21 +154,14 @@ def _is_gone(problem: Exception) -> bool:
     return isinstance(problem, ClientDisconnect)
 
 
-def _is_google_api(host: str) -> bool:
-    return host.endswith(".googleapis.com")
+_GOOGLE_KINDS = {403: errors.PermissionDenied, 500: errors.Internal, 503: errors.Unavailable}
 
 
 def _shaped(host: str, http_status: int, code: str, message: str) -> errors.ServiceError:
     """A refusal in the shape that the host's clients expect."""
-    if not _is_google_api(host):
-        return errors.RegistryError(http_status, code, message)
-    kinds: dict[int, type[errors.GoogleError]] = {
-        400: errors.InvalidArgument,
-        403: errors.PermissionDenied,
-        500: errors.Internal,
-        503: errors.Unavailable,
-    }
-    return kinds[http_status](message)
+    if host.endswith(".googleapis.com"):
+        return _GOOGLE_KINDS[http_status](message)
+    return errors.RegistryError(http_status, code, message)
 
 
 def _refuse_foreign(scope: Scope, host: str) -> None:
@@ -312,16 +305,9 @@ def serve(
         identity: what the identity path answers.
         on_ready: called once, when requests are answered.
     """
-    try:
-        import httptools  # noqa: F401 - only whether it is there
-
-        parser = "httptools"
-    except ImportError:
-        parser = "h11"
     dispatcher = Dispatcher(sandbox, identity)
     config = uvicorn.Config(
         dispatcher,
-        http=parser,
         loop="asyncio",
         lifespan="off",
         ws="none",

@@ -113,10 +113,7 @@ class State:
     def remember(self, name: str, value: str) -> None:
         """Keep a value under a name."""
         with self.transaction() as connection:
-            connection.execute(
-                "INSERT INTO setting VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-                (name, value),
-            )
+            connection.execute("INSERT OR REPLACE INTO setting VALUES (?, ?)", (name, value))
 
     def close(self) -> None:
         """Close this thread's connection."""

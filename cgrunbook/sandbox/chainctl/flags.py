@@ -142,23 +142,21 @@ def go_duration(text: str) -> timedelta:
     Raises:
         Failure: it is none; the message is that of Go's flag parser.
     """
-    body = text[1:] if text[:1] in ("+", "-") else text
-    parts = re.findall(r"(\d*\.?\d*)([^\d.]*)", body)[:-1]
-    if body == "0":
+    unsigned = text[1:] if text[:1] in ("+", "-") else text
+    parts = re.findall(r"(\d*\.?\d*)([^\d.]*)", unsigned)[:-1]
+    if parts == [("0", "")]:
         return timedelta()
-    problem = None
-    for number, unit in parts:
+    nanoseconds = Decimal()
+    for number, unit in parts or [("", "")]:
         if not number.strip("."):
             problem = f'time: invalid duration "{text}"'
         elif not unit:
             problem = f'time: missing unit in duration "{text}"'
         elif unit not in _NANOSECONDS:
             problem = f'time: unknown unit "{unit}" in duration "{text}"'
-        if problem:
-            break
-    if problem or not parts:
-        problem = problem or f'time: invalid duration "{text}"'
+        else:
+            nanoseconds += Decimal(number) * _NANOSECONDS[unit]
+            continue
         raise Failure(f'invalid argument "{text}" for "--ttl" flag: {problem}')
-    nanoseconds = sum(Decimal(number) * _NANOSECONDS[unit] for number, unit in parts)
     duration = timedelta(microseconds=int(nanoseconds / 1000))
     return -duration if text.startswith("-") else duration

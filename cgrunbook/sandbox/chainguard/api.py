@@ -40,19 +40,16 @@ class _Api:
         self._identities = Identities(sandbox, self._organizations)
         self._sessions = Sessions(sandbox, self._organizations)
         self._catalog = Catalog(sandbox)
-        self._calls: Sequence[tuple[str, re.Pattern[str], Callable[[Request, Session, str], Mapping[str, Any]]]] = [
-            (method, re.compile(rf"{path}\Z"), call)
-            for method, path, call in (
-                ("GET", r"/auth/v1/ok()", self._ok),
-                ("GET", r"/iam/v1/groups()", self._groups),
-                ("GET", r"/iam/v1/roles()", self._roles),
-                ("GET", r"/iam/v1/identities()", self._list_identities),
-                ("DELETE", r"/iam/v1/identities/(.+)", self._delete_identity),
-                ("GET", r"/iam/v1/rolebindings()", self._bindings),
-                ("GET", r"/registry/v1/repos()", self._repositories),
-                ("GET", r"/registry/v1/tags()", self._tags),
-            )
-        ]
+        self._calls: Sequence[tuple[str, str, Callable[[Request, Session, str], Mapping[str, Any]]]] = (
+            ("GET", r"/auth/v1/ok()", self._ok),
+            ("GET", r"/iam/v1/groups()", self._groups),
+            ("GET", r"/iam/v1/roles()", self._roles),
+            ("GET", r"/iam/v1/identities()", self._list_identities),
+            ("DELETE", r"/iam/v1/identities/(.+)", self._delete_identity),
+            ("GET", r"/iam/v1/rolebindings()", self._bindings),
+            ("GET", r"/registry/v1/repos()", self._repositories),
+            ("GET", r"/registry/v1/tags()", self._tags),
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await JSONResponse(await self._answer(Request(scope, receive)))(scope, receive, send)
@@ -71,7 +68,7 @@ class _Api:
             return create(caller.identity, created[2], await _document(request))
         known = False
         for its_method, pattern, call in self._calls:
-            found = pattern.match(path)
+            found = re.fullmatch(pattern, path)
             known = known or bool(found)
             if found and method == its_method:
                 return call(request, caller, found[1])

@@ -161,12 +161,8 @@ class Cache:
 
         async def fetch() -> list[str]:
             found = sorted(await self._upstream(repository).tags(image))
-            with self._state.transaction() as rows:
-                if self._still_there(repository):
-                    rows.execute(
-                        "INSERT OR REPLACE INTO cached_tag_list VALUES (?, ?, ?, ?, ?, ?)",
-                        (*repository.place, image, json.dumps(found), self._now()),
-                    )
+            kept = (image, json.dumps(found), self._now())
+            self._keep(repository, "INSERT OR REPLACE INTO cached_tag_list VALUES (?, ?, ?, ?, ?, ?)", *kept)
             return found
 
         try:
@@ -211,12 +207,8 @@ class Cache:
         try:
             async with upstream.blob(image, download.digest) as (size, pieces):
                 await download.fill(size, pieces)
-            with self._state.transaction() as rows:
-                if self._still_there(repository):
-                    rows.execute(
-                        "INSERT OR REPLACE INTO cached_blob VALUES (?, ?, ?, ?, ?, ?, ?)",
-                        (*repository.place, image, download.digest, download.written, self._now()),
-                    )
+            blob = (image, download.digest, download.written, self._now())
+            self._keep(repository, "INSERT OR REPLACE INTO cached_blob VALUES (?, ?, ?, ?, ?, ?, ?)", *blob)
             download.finish()
         except RegistryError as failure:
             download.fail(failure)
@@ -280,25 +272,20 @@ class Cache:
     def _keep_manifest(
         self, repository: RemoteRepository, image: str, reference: str, manifest: FetchedManifest
     ) -> None:
-        now = self._now()
-        with self._state.transaction() as rows:
-            if not self._still_there(repository):
-                return
-            kept = (manifest.digest, manifest.media_type, len(manifest.content), now, manifest.content)
-            rows.execute(
-                "INSERT OR IGNORE INTO cached_manifest VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (*repository.place, image, *kept),
-            )
+        now, digest = self._now(), manifest.digest
+        kept = (image, digest, manifest.media_type, len(manifest.content), now, manifest.content)
+        with self._state.transaction():
+            self._keep(repository, "INSERT OR IGNORE INTO cached_manifest VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", *kept)
             if not distribution.is_digest(reference):
-                rows.execute(
-                    "INSERT OR REPLACE INTO cached_tag VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    (*repository.place, image, reference, manifest.digest, now),
-                )
+                tag = (image, reference, digest, now)
+                self._keep(repository, "INSERT OR REPLACE INTO cached_tag VALUES (?, ?, ?, ?, ?, ?, ?)", *tag)
 
-    def _still_there(self, repository: RemoteRepository) -> bool:
-        """Whether it was not deleted while something was fetched for it: its successor begins empty."""
-        document = repositories.repository(self._sandbox, repository.location, repository.name)
-        return document is not None and document.get("createTime", "") == repository.created
+    def _keep(self, repository: RemoteRepository, statement: str, *values: object) -> None:
+        """Keep a row of a repository that was not deleted while it was fetched: its successor begins empty."""
+        with self._state.transaction() as rows:
+            document = repositories.repository(self._sandbox, repository.location, repository.name)
+            if document is not None and document.get("createTime", "") == repository.created:
+                rows.execute(statement, (*repository.place, *values))
 
     def _blob_size(self, repository: RemoteRepository, image: str, digest: str) -> int | None:
         """The size of a blob that this image of this repository has: another's must not be readable through it."""

@@ -108,10 +108,7 @@ class Catalog:
             self._point(rows, repository, tag, digest)
 
     def _point(self, rows: sqlite3.Connection, repository: str, tag: str, digest: str) -> None:
-        rows.execute(
-            "INSERT INTO cgr_tag VALUES (?, ?, ?) ON CONFLICT (repository, tag) DO UPDATE SET digest = excluded.digest",
-            (repository, tag, digest),
-        )
+        rows.execute("INSERT OR REPLACE INTO cgr_tag VALUES (?, ?, ?)", (repository, tag, digest))
 
     def withdraw(self, repository: str) -> None:
         """Take a repository out of the registry; a token that was given for it before then finds nothing."""

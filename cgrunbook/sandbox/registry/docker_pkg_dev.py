@@ -108,14 +108,8 @@ class _DataPlane:
         now = self._sandbox.clock.now()
         claims = {"sub": principal or "", "aud": self._host, "exp": int(now.timestamp()) + _TOKEN_SECONDS}
         token = self._tokens.sign(claims)
-        return distribution.json_response(
-            {
-                "token": token,
-                "access_token": token,
-                "expires_in": _TOKEN_SECONDS,
-                "issued_at": timestamp_in_seconds(now),
-            }
-        )
+        life = {"expires_in": _TOKEN_SECONDS, "issued_at": timestamp_in_seconds(now)}
+        return distribution.json_response({"token": token, "access_token": token, **life})
 
     @property
     def _host(self) -> str:
