@@ -1,4 +1,7 @@
-"""Where cgrunbook keeps its own things. It knows the folder and the one variable that names it, and not what is in it."""
+"""Where cgrunbook keeps its own things: the one reading of CGRUNBOOK_HOME, for the package, the sandbox and the tests.
+
+Knows the variable and its default. Knows nothing of what is kept there.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +13,14 @@ VARIABLE = "CGRUNBOOK_HOME"
 
 
 def home(environment: Mapping[str, str] = os.environ) -> Path:
-    """The folder of cgrunbook's own things, whether it is there yet or not.
+    """The home: CGRUNBOOK_HOME with its `~` expanded and made absolute, else the platform's user data folder.
 
     Args:
-        environment: what may name it; an empty value names none.
-
-    Returns:
-        An absolute path, `~` read as a shell reads it.
+        environment: where the variable is looked for.
     """
-    given = environment.get(VARIABLE, "").strip()
-    if given:
-        return Path(given).expanduser().absolute()
-    from platformdirs import user_data_dir
+    value = environment.get(VARIABLE, "").strip()
+    if value:
+        return Path(value).expanduser().absolute()
+    import platformdirs  # only here: a sandbox of a given home starts without it
 
-    return Path(user_data_dir("cgrunbook"))
+    return Path(platformdirs.user_data_dir("cgrunbook"))

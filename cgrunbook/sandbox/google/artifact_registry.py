@@ -10,9 +10,11 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
+from starlette.types import ASGIApp
+
 from cgrunbook.sandbox import context, errors
-from cgrunbook.sandbox.context import LOCATIONS, Sandbox
-from cgrunbook.sandbox.google import cached_images, operations, repositories, service_usage
+from cgrunbook.sandbox.context import Sandbox
+from cgrunbook.sandbox.google import cached_images, operations, repositories, secret_manager, service_usage
 from cgrunbook.sandbox.google.filters import compile_filter
 from cgrunbook.sandbox.google.messages import (
     Bool,
@@ -48,7 +50,7 @@ from cgrunbook.sandbox.google.wire import (
     page_size,
     page_token,
 )
-from cgrunbook.sandbox.server import ASGIApp
+from cgrunbook.sandbox.hosts import LOCATIONS
 from cgrunbook.sandbox.state import timestamp
 
 #: The data plane asks here for a repository, its upstream and its credentials.
@@ -135,13 +137,14 @@ async def _validate_upstream(sandbox: Sandbox, document: Mapping[str, Any]) -> N
     if pair is not None:
         username = pair[0]
         try:
-            password = sandbox.agent_may_access(pair[1]).decode("utf-8", "replace")  # what is no text cannot be right
+            payload = secret_manager.access_as_agent(sandbox, pair[1])
         except errors.GoogleError as refusal:
             agent = sandbox.iam.agent_email(context.ARTIFACT_REGISTRY)
             raise errors.InvalidArgument(
                 f"Failed to validate remote upstream: failed to access secret version {pair[1]}: {agent}: "
                 f"generic::{refusal.status.lower()}: {refusal.message}"
             ) from refusal
+        password = payload.decode("utf-8", "replace")  # what is no text cannot be right
     from cgrunbook.sandbox.registry import upstream
 
     try:

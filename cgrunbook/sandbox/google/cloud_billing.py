@@ -5,11 +5,12 @@ Knows whether the project has a billing account. Knows no accounts, prices or bi
 
 from __future__ import annotations
 
+from starlette.types import ASGIApp
+
 from cgrunbook.sandbox import context
 from cgrunbook.sandbox.google import service_usage
 from cgrunbook.sandbox.google.messages import Bool, Message, String
 from cgrunbook.sandbox.google.wire import PAGE, Answer, Call, Method, Service
-from cgrunbook.sandbox.server import ASGIApp
 
 _INFO = Message(
     "google.cloud.billing.v1.ProjectBillingInfo",

@@ -5,12 +5,13 @@ Knows names of keys and their policies. Knows no keys: each one that is named we
 
 from __future__ import annotations
 
+from starlette.types import ASGIApp
+
 from cgrunbook.sandbox import context, errors
 from cgrunbook.sandbox.google import service_usage
 from cgrunbook.sandbox.google.messages import Integer
 from cgrunbook.sandbox.google.resource_manager import checked_permissions
 from cgrunbook.sandbox.google.wire import IAM_POLICY, PAGE, SET_POLICY, TEST_PERMISSIONS, Answer, Call, Method, Service
-from cgrunbook.sandbox.server import ASGIApp
 
 
 def app(sandbox: context.Sandbox) -> ASGIApp:

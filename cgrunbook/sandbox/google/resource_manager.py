@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from starlette.types import ASGIApp
+
 from cgrunbook.sandbox import context, errors
 from cgrunbook.sandbox.context import Sandbox
 from cgrunbook.sandbox.google import service_usage
@@ -23,7 +25,6 @@ from cgrunbook.sandbox.google.wire import (
     Method,
     Service,
 )
-from cgrunbook.sandbox.server import ASGIApp
 from cgrunbook.sandbox.state import timestamp
 
 _STATE = Enum(

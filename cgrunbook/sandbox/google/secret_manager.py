@@ -14,8 +14,10 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
+from starlette.types import ASGIApp
+
 from cgrunbook.sandbox import context, errors
-from cgrunbook.sandbox.context import LOCATIONS, Sandbox
+from cgrunbook.sandbox.context import Sandbox
 from cgrunbook.sandbox.google import service_usage
 from cgrunbook.sandbox.google.filters import compile_filter
 from cgrunbook.sandbox.google.messages import (
@@ -57,7 +59,7 @@ from cgrunbook.sandbox.google.wire import (
     page_size,
     page_token,
 )
-from cgrunbook.sandbox.server import ASGIApp
+from cgrunbook.sandbox.hosts import LOCATIONS
 from cgrunbook.sandbox.state import timestamp
 
 SCHEMA = """

@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from cgrunbook.sandbox import errors
-from cgrunbook.sandbox.context import LOCATIONS
 from cgrunbook.sandbox.google.labels import check_annotations, check_labels
 from cgrunbook.sandbox.google.messages import (
     Duration,
@@ -25,6 +24,7 @@ from cgrunbook.sandbox.google.messages import (
     moment,
     span,
 )
+from cgrunbook.sandbox.hosts import LOCATIONS
 from cgrunbook.sandbox.state import timestamp
 
 PACKAGE = "google.cloud.secretmanager.v1"

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from starlette.types import ASGIApp
+
 from cgrunbook.sandbox import context, errors
 from cgrunbook.sandbox.context import Sandbox
 from cgrunbook.sandbox.google import operations
 from cgrunbook.sandbox.google.filters import compile_filter
 from cgrunbook.sandbox.google.messages import Bool, Enum, ListOf, Message, String
 from cgrunbook.sandbox.google.wire import PAGE, Answer, Call, Method, Service, page_key, page_size, page_token
-from cgrunbook.sandbox.server import ASGIApp
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS enabled_service (name TEXT PRIMARY KEY) WITHOUT ROWID;

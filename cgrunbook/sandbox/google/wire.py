@@ -15,10 +15,12 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
+from starlette.types import Receive, Scope, Send
+
 from cgrunbook.sandbox import errors
+from cgrunbook.sandbox.asgi import respond
 from cgrunbook.sandbox.context import Sandbox
 from cgrunbook.sandbox.google.messages import Bool, Bytes, Integer, Kind, ListOf, Message, String, Violations, snake
-from cgrunbook.sandbox.server import Receive, Scope, Send, respond
 
 MAX_BODY_BYTES = 10 * 1024 * 1024
 _MAX_PATH_BYTES = 8192
