@@ -24,16 +24,16 @@ from urllib.parse import urlsplit
 from filelock import FileLock, Timeout
 
 import cgrunbook
+from cgrunbook.home import VARIABLE
 from cgrunbook.sandbox import process, server
-from cgrunbook.sandbox.context import Sandbox, Settings, Tokens, log
+from cgrunbook.sandbox.access_tokens import Tokens
+from cgrunbook.sandbox.context import Sandbox, log
+from cgrunbook.sandbox.settings import Settings
 from cgrunbook.sandbox.state import Clock, State
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the server until SIGTERM.
-
-    Args:
-        arguments: The command line without the program's name.
 
     Returns:
         0 after an orderly end, 1 when the home is served by another process or cannot be used.
@@ -109,7 +109,7 @@ class _BoundedLog(logging.StreamHandler[TextIO]):
     """stderr, which is the log file; when that is full it is copied aside and begun anew.
 
     Args:
-        path: The file that stderr goes to, when it does.
+        path: the file that stderr goes to, when it does.
     """
 
     most_bytes = 2 * 1024 * 1024
@@ -213,9 +213,9 @@ def _install_commands(home: Path, folder: Path) -> None:
         path.parent.mkdir(mode=0o700, exist_ok=True)
         script = (
             "#!/bin/sh\n"
-            f"CGRUNBOOK_HOME={shlex.quote(str(home))}\n"
+            f"{VARIABLE}={shlex.quote(str(home))}\n"
             f"PYTHONPATH={shlex.quote(str(package_root))}${{PYTHONPATH:+:$PYTHONPATH}}\n"
-            "export CGRUNBOOK_HOME PYTHONPATH\n"
+            f"export {VARIABLE} PYTHONPATH\n"
             f'exec {shlex.quote(sys.executable)} -m {module} "$@"\n'
         )
         if not path.exists() or path.read_text() != script:

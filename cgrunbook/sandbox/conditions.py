@@ -23,8 +23,8 @@ def condition_holds(condition: Mapping[str, Any] | None, resource: str, now: dat
     Args:
         condition: google.type.Expr in JSON, or None. Comparisons of request.time, tests of resource.name, joined by &&
             or by ||, are understood.
-        resource: The resource asked about.
-        now: The sandbox's time.
+        resource: the resource asked about.
+        now: the sandbox's time.
     """
     if condition is None:
         return True

@@ -1,6 +1,7 @@
 """What a service of the sandbox refuses, in the shape that the real service gives it.
 
-Knows google.rpc.Status as JSON and the OCI distribution error body. Knows no service and no state.
+Knows google.rpc.Status as JSON, a gRPC gateway's error and the OCI distribution error body. Knows no service and no
+state.
 """
 
 from __future__ import annotations
@@ -13,53 +14,56 @@ ERROR_INFO = "type.googleapis.com/google.rpc.ErrorInfo"
 BAD_REQUEST = "type.googleapis.com/google.rpc.BadRequest"
 HELP = "type.googleapis.com/google.rpc.Help"
 
-#: google.rpc.Code by status name, as an operation's `error.code` carries it (google/rpc/code.proto).
-RPC_CODES: Mapping[str, int] = {
-    "INVALID_ARGUMENT": 3,
-    "DEADLINE_EXCEEDED": 4,
-    "NOT_FOUND": 5,
-    "ALREADY_EXISTS": 6,
-    "PERMISSION_DENIED": 7,
-    "RESOURCE_EXHAUSTED": 8,
-    "FAILED_PRECONDITION": 9,
-    "ABORTED": 10,
-    "OUT_OF_RANGE": 11,
-    "UNIMPLEMENTED": 12,
-    "INTERNAL": 13,
-    "UNAVAILABLE": 14,
-    "UNAUTHENTICATED": 16,
+#: The statuses of google.rpc.Code that are answered here: number (google/rpc/code.proto) and HTTP status.
+_CODES: Mapping[str, tuple[int, int]] = {
+    "INVALID_ARGUMENT": (3, 400),
+    "NOT_FOUND": (5, 404),
+    "ALREADY_EXISTS": (6, 409),
+    "PERMISSION_DENIED": (7, 403),
+    "RESOURCE_EXHAUSTED": (8, 429),
+    "FAILED_PRECONDITION": (9, 400),
+    "ABORTED": (10, 409),
+    "UNIMPLEMENTED": (12, 501),
+    "INTERNAL": (13, 500),
+    "UNAVAILABLE": (14, 503),
+    "UNAUTHENTICATED": (16, 401),
 }
 
 
 class ServiceError(Exception):
-    """A refusal that goes onto the wire as it is: an HTTP status, headers and a JSON body."""
+    """A refusal that goes onto the wire as it is: an HTTP status, headers and a JSON body.
+
+    Args:
+        http_status: the HTTP status code.
+        message: the service's own words.
+        headers: extra response headers, for example WWW-Authenticate.
+    """
 
     def __init__(self, http_status: int, message: str, headers: Sequence[tuple[str, str]] = ()) -> None:
-        """Keep what the answer is made of.
-
-        Args:
-            http_status: The HTTP status code.
-            message: The service's own words.
-            headers: Extra response headers, for example WWW-Authenticate.
-        """
         super().__init__(message)
         self.http_status = http_status
         self.message = message
         self.headers = tuple(headers)
 
     def document(self) -> dict[str, Any]:
-        """Return the JSON document of the answer's body."""
+        """The JSON document of the answer's body."""
         raise NotImplementedError
 
     def body(self) -> bytes:
-        """Return the answer's body as UTF-8 JSON."""
+        """The answer's body as UTF-8 JSON."""
         return json.dumps(self.document(), indent=2, ensure_ascii=False).encode() + b"\n"
 
 
 class GoogleError(ServiceError):
-    """google.rpc.Status in the JSON envelope of Google's HTTP front ends."""
+    """google.rpc.Status in the JSON envelope of Google's HTTP front ends.
 
-    http_code = 500
+    Args:
+        message: the service's own words.
+        details: google.rpc detail messages in JSON, each with its @type.
+        headers: extra response headers.
+        legacy: the entry of the list `errors` where the service still writes one.
+    """
+
     status = "INTERNAL"
 
     def __init__(
@@ -68,24 +72,14 @@ class GoogleError(ServiceError):
         details: Sequence[Mapping[str, Any]] = (),
         headers: Sequence[tuple[str, str]] = (),
         *,
-        http_code: int | None = None,
         legacy: Mapping[str, Any] | None = None,
     ) -> None:
-        """Keep the status' message and details.
-
-        Args:
-            message: The service's own words.
-            details: google.rpc detail messages in JSON, each with its @type.
-            headers: Extra response headers.
-            http_code: The HTTP status code where it differs from the one that belongs to the status.
-            legacy: The entry of the list `errors` where the service still writes one.
-        """
-        super().__init__(http_code or self.http_code, message, headers)
+        super().__init__(_CODES[self.status][1], message, headers)
         self.details = tuple(dict(detail) for detail in details)
         self.legacy = legacy
 
     def document(self) -> dict[str, Any]:
-        """Return `{"error": {code, message, status, details}}`; details only where there are some."""
+        """`{"error": {code, message, status, details}}`; details only where there are some."""
         error: dict[str, Any] = {"code": self.http_status, "message": self.message, "status": self.status}
         if self.legacy is not None:
             error["errors"] = [dict(self.legacy)]
@@ -94,8 +88,8 @@ class GoogleError(ServiceError):
         return {"error": error}
 
     def rpc_status(self) -> dict[str, Any]:
-        """Return the google.rpc.Status that an operation's `error` carries (numeric code of google.rpc.Code)."""
-        status: dict[str, Any] = {"code": RPC_CODES[self.status], "message": self.message}
+        """The google.rpc.Status that an operation's `error` carries (numeric code of google.rpc.Code)."""
+        status: dict[str, Any] = {"code": _CODES[self.status][0], "message": self.message}
         if self.details:
             status["details"] = list(self.details)
         return status
@@ -104,16 +98,15 @@ class GoogleError(ServiceError):
 class InvalidArgument(GoogleError):
     """400: the request is wrong whatever the world looks like."""
 
-    http_code = 400
     status = "INVALID_ARGUMENT"
 
     @classmethod
     def at(cls, field: str, description: str) -> InvalidArgument:
-        """Return the refusal of one field, with google.rpc.BadRequest naming it.
+        """The refusal of one field, with google.rpc.BadRequest naming it.
 
         Args:
-            field: Path of the field in the request, "" for the top of the body.
-            description: What is wrong; also the error's message.
+            field: path of the field in the request, "" for the top of the body.
+            description: what is wrong; also the error's message.
         """
         violation = {"field": field, "description": description} if field else {"description": description}
         return cls(description, [{"@type": BAD_REQUEST, "fieldViolations": [violation]}])
@@ -122,56 +115,42 @@ class InvalidArgument(GoogleError):
 class FailedPrecondition(GoogleError):
     """400: the request would be right in another state of the world."""
 
-    http_code = 400
     status = "FAILED_PRECONDITION"
-
-
-class OutOfRange(GoogleError):
-    """400: beyond what there is."""
-
-    http_code = 400
-    status = "OUT_OF_RANGE"
 
 
 class Unauthenticated(GoogleError):
     """401: no credential, or one that is not valid."""
 
-    http_code = 401
     status = "UNAUTHENTICATED"
 
 
 class PermissionDenied(GoogleError):
     """403: the caller may not, or the thing does not exist and the caller may not know."""
 
-    http_code = 403
     status = "PERMISSION_DENIED"
 
 
 class NotFound(GoogleError):
     """404: no such thing."""
 
-    http_code = 404
     status = "NOT_FOUND"
 
 
 class AlreadyExists(GoogleError):
     """409: there is one of that name."""
 
-    http_code = 409
     status = "ALREADY_EXISTS"
 
 
 class Aborted(GoogleError):
     """409: somebody else wrote in between (an etag that is no longer current)."""
 
-    http_code = 409
     status = "ABORTED"
 
 
 class ResourceExhausted(GoogleError):
     """429: a quota."""
 
-    http_code = 429
     status = "RESOURCE_EXHAUSTED"
 
 
@@ -182,48 +161,66 @@ class Internal(GoogleError):
 class Unimplemented(GoogleError):
     """501: the service has the method and the sandbox has not."""
 
-    http_code = 501
     status = "UNIMPLEMENTED"
 
 
 class Unavailable(GoogleError):
     """503: try again."""
 
-    http_code = 503
     status = "UNAVAILABLE"
 
 
 def unauthenticated(reason: str | None, service: str | None = None) -> Unauthenticated:
-    """Return Google's answer to a missing or refused OAuth access token.
+    """Google's answer to a missing or refused OAuth access token.
 
     Args:
         reason: ErrorInfo reason: "CREDENTIALS_MISSING" where no header was sent, "ACCESS_TOKEN_TYPE_UNSUPPORTED" for a
             scheme that is not Bearer, None for a token that is not valid (Google then gives no ErrorInfo).
-        service: Host name of the service asked, for the ErrorInfo's metadata.
+        service: host name of the service asked, for the ErrorInfo's metadata.
     """
-    if reason is None:
-        message = (
-            "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other "
-            "valid authentication credential. See https://developers.google.com/identity/sign-in/web/devconsole-project."
-        )
-        return Unauthenticated(
-            message,
-            headers=[("WWW-Authenticate", 'Bearer realm="https://accounts.google.com/", error="invalid_token"')],
-        )
-    message = (
-        "Request is missing required authentication credential. Expected OAuth 2 access token, login cookie or other "
-        "valid authentication credential. See https://developers.google.com/identity/sign-in/web/devconsole-project."
+    fault = (
+        "had invalid authentication credentials" if reason is None else "is missing required authentication credential"
     )
+    message = (
+        f"Request {fault}. Expected OAuth 2 access token, login cookie or other valid authentication credential. "
+        "See https://developers.google.com/identity/sign-in/web/devconsole-project."
+    )
+    realm = 'Bearer realm="https://accounts.google.com/"'
+    if reason is None:
+        return Unauthenticated(message, headers=[("WWW-Authenticate", f'{realm}, error="invalid_token"')])
     detail: dict[str, Any] = {"@type": ERROR_INFO, "reason": reason, "domain": "googleapis.com"}
     if service:
         detail["metadata"] = {"service": service}
-    return Unauthenticated(
-        message, [detail], headers=[("WWW-Authenticate", 'Bearer realm="https://accounts.google.com/"')]
-    )
+    return Unauthenticated(message, [detail], headers=[("WWW-Authenticate", realm)])
+
+
+class PlatformError(ServiceError):
+    """A refusal of Chainguard's v1 API, in the shape of its gRPC gateway: `{"code", "message", "details"}`.
+
+    Args:
+        status: name of the gRPC status, for example "INVALID_ARGUMENT".
+        message: the service's own words.
+    """
+
+    def __init__(self, status: str, message: str) -> None:
+        super().__init__(_CODES[status][1], message)
+        self.status = status
+
+    def document(self) -> dict[str, Any]:
+        """The body's document."""
+        return {"code": _CODES[self.status][0], "message": self.message, "details": []}
 
 
 class RegistryError(ServiceError):
-    """An OCI distribution error body: `{"errors": [{code, message, detail}]}`."""
+    """An OCI distribution error body: `{"errors": [{code, message, detail}]}`.
+
+    Args:
+        http_status: the HTTP status code.
+        code: the distribution specification's code, for example "MANIFEST_UNKNOWN".
+        message: the registry's own words.
+        detail: anything JSON; left out when None.
+        headers: extra response headers, for example WWW-Authenticate.
+    """
 
     def __init__(
         self,
@@ -233,26 +230,17 @@ class RegistryError(ServiceError):
         detail: object = None,
         headers: Sequence[tuple[str, str]] = (),
     ) -> None:
-        """Keep one error.
-
-        Args:
-            http_status: The HTTP status code.
-            code: The distribution specification's code, for example "MANIFEST_UNKNOWN".
-            message: The registry's own words.
-            detail: Anything JSON; left out when None.
-            headers: Extra response headers, for example WWW-Authenticate.
-        """
         super().__init__(http_status, message, headers)
         self.code = code
         self.detail = detail
 
     def document(self) -> dict[str, Any]:
-        """Return the body's document."""
+        """The body's document."""
         error: dict[str, Any] = {"code": self.code, "message": self.message}
         if self.detail is not None:
             error["detail"] = self.detail
         return {"errors": [error]}
 
     def body(self) -> bytes:
-        """Return the body as registries write it: one compact line."""
+        """The body as registries write it: one compact line."""
         return json.dumps(self.document(), separators=(",", ":"), ensure_ascii=False).encode()

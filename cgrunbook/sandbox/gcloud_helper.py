@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import sys
 
+from cgrunbook.home import home
 from cgrunbook.sandbox import process
+from cgrunbook.sandbox.hosts import docker_location
 
 USERNAME = "_dcgcloud_token"  # what gcloud's own helper answers
 
@@ -20,7 +22,7 @@ def main(words: list[str] | None = None) -> int:
     """Answer one request of docker's.
 
     Args:
-        words: The command line without the program's name: get, list, store or erase.
+        words: the command line without the program's name: get, list, store or erase.
 
     Returns:
         0, or 1 where there is no credential, as the protocol wants it.
@@ -40,7 +42,7 @@ def main(words: list[str] | None = None) -> int:
 
 def _get(server: str) -> int:
     name = server.removeprefix("https://").removeprefix("http://").split("/")[0]
-    folder = process.folder_of(process.home())
+    folder = process.folder_of(home())
     if name not in _docker_hosts():
         sys.stdout.write(_NOT_FOUND + "\n")
         return 1
@@ -50,12 +52,12 @@ def _get(server: str) -> int:
 
 
 def _docker_hosts() -> list[str]:
-    """Return "127.0.0.1:PORT" of every docker host, none when the sandbox is not running."""
-    file = process.folder_of(process.home()) / process.SANDBOX_FILE
+    """Each docker host as "127.0.0.1:PORT", none when the sandbox is not running."""
+    file = process.folder_of(home()) / process.SANDBOX_FILE
     if not file.exists():
         return []
     hosts: dict[str, str] = json.loads(file.read_text())["hosts"]
-    return [address for host, address in hosts.items() if host.endswith("-docker.pkg.dev")]
+    return [address for host, address in hosts.items() if docker_location(host)]
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ Knows principals, permissions and resource names with the project's id. Knows no
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import re
 import secrets
@@ -16,8 +17,8 @@ from typing import Any
 
 from cgrunbook.sandbox import errors
 from cgrunbook.sandbox.conditions import condition_holds
-from cgrunbook.sandbox.context import Settings
 from cgrunbook.sandbox.roles import ROLES
+from cgrunbook.sandbox.settings import Settings
 from cgrunbook.sandbox.state import Clock, State, timestamp
 
 SCHEMA = """
@@ -52,9 +53,9 @@ class Iam:
     `projects/P/locations/L/repositories/R`. A grant on the project holds for everything in it.
 
     Args:
-        settings: Project, operator and delays.
-        state: Where policies and agents are kept.
-        clock: Decides which policy is effective by now.
+        settings: project, operator and delays.
+        state: where policies and agents are kept.
+        clock: decides which policy is effective by now.
     """
 
     def __init__(self, settings: Settings, state: State, clock: Clock) -> None:
@@ -69,12 +70,12 @@ class Iam:
                 self._store(self._project, {"version": 1, "bindings": bindings}, self._clock.now())
 
     def allowed(self, principal: str | None, permission: str, resource: str) -> bool:
-        """Tell whether a principal holds a permission by now.
+        """Whether a principal holds a permission by now.
 
         Args:
             principal: IAM's member form, or None for an anonymous caller.
-            permission: For example "artifactregistry.repositories.get".
-            resource: The resource's name; grants on its project count too.
+            permission: for example "artifactregistry.repositories.get".
+            resource: the resource's name; grants on its project count too.
         """
         now = self._clock.now()
         for name in _lineage(resource):
@@ -98,30 +99,24 @@ class Iam:
 
         Args:
             principal: IAM's member form, or None for an anonymous caller.
-            permission: For example "artifactregistry.repositories.get".
-            resource: The resource's name.
+            permission: for example "artifactregistry.repositories.get".
+            resource: the resource's name.
 
         Raises:
-            errors.PermissionDenied: In the words of the service that the permission belongs to.
+            errors.PermissionDenied: in the words of the service that the permission belongs to.
         """
         if not self.allowed(principal, permission, resource):
             raise permission_denied(permission, resource)
 
     def held(self, principal: str | None, permissions: Iterable[str], resource: str) -> list[str]:
-        """Return those of the permissions that the principal holds, in the order asked.
-
-        Args:
-            principal: The caller.
-            permissions: What is asked about.
-            resource: The resource's name.
-        """
+        """Those of the permissions that the principal holds, in the order asked."""
         return [permission for permission in permissions if self.allowed(principal, permission, resource)]
 
     def policy(self, resource: str, requested_version: int = 1) -> dict[str, Any]:
-        """Return a resource's newest policy, effective or not yet.
+        """A resource's newest policy, effective or not yet.
 
         Args:
-            resource: The resource's name.
+            resource: the resource's name.
             requested_version: 3 to be shown conditions; below, a conditional role shows with a hash for its condition.
         """
         row = self._newest(resource)
@@ -141,15 +136,15 @@ class Iam:
         """Replace a resource's policy.
 
         Args:
-            resource: The resource's name.
+            resource: the resource's name.
             policy: google.iam.v1.Policy in JSON, its types already checked.
 
         Returns:
             The policy as it is kept, with its new etag.
 
         Raises:
-            errors.Aborted: The etag given is no longer current.
-            errors.InvalidArgument: A role or member that does not exist, a condition below version 3.
+            errors.Aborted: the etag given is no longer current.
+            errors.InvalidArgument: a role or member that does not exist, a condition below version 3.
         """
         with self._state.transaction():
             current = self._newest(resource)
@@ -167,30 +162,26 @@ class Iam:
         return self.policy(resource, 3)
 
     def forget(self, resource: str) -> None:
-        """Drop the policy of a resource that is deleted.
-
-        Args:
-            resource: The resource's name.
-        """
+        """Drop the policy of a resource that is deleted."""
         with self._state.transaction() as connection:
             connection.execute("DELETE FROM policy WHERE resource = ?", (resource,))
 
     def agent_email(self, service: str) -> str:
-        """Return the e-mail that a service's agent has or would have.
+        """The e-mail that a service's agent has or would have.
 
         Args:
-            service: For example "artifactregistry.googleapis.com".
+            service: for example "artifactregistry.googleapis.com".
         """
         name = service.partition(".")[0]
         return f"service-{self._settings.project_number}@gcp-sa-{name}.iam.gserviceaccount.com"
 
     def agent(self, service: str) -> str | None:
-        """Return the e-mail of a service's agent once it exists and is visible, or None.
+        """The e-mail of a service's agent once it exists and is visible, or None.
 
         Args:
-            service: For example "artifactregistry.googleapis.com".
+            service: for example "artifactregistry.googleapis.com".
         """
-        row = self._state.read().execute("SELECT * FROM service_agent WHERE service = ?", (service,)).fetchone()
+        row = self._state.row("SELECT * FROM service_agent WHERE service = ?", service)
         if row is None or row["visible_at"] > timestamp(self._clock.now()):
             return None
         return str(row["email"])
@@ -199,13 +190,13 @@ class Iam:
         """Make a service's agent exist; it becomes visible to policies after the agent delay.
 
         Args:
-            service: For example "artifactregistry.googleapis.com".
+            service: for example "artifactregistry.googleapis.com".
 
         Returns:
             Its e-mail and unique id, of the one there is already if there is one.
         """
         with self._state.transaction() as connection:
-            row = connection.execute("SELECT * FROM service_agent WHERE service = ?", (service,)).fetchone()
+            row = self._state.row("SELECT * FROM service_agent WHERE service = ?", service)
             if row is not None:
                 return str(row["email"]), str(row["unique_id"])
             now = self._clock.now()
@@ -230,19 +221,11 @@ class Iam:
         self._store(resource, body, effective)
 
     def _newest(self, resource: str) -> sqlite3.Row | None:
-        query = "SELECT * FROM policy WHERE resource = ? ORDER BY sequence DESC LIMIT 1"
-        row: sqlite3.Row | None = self._state.read().execute(query, (resource,)).fetchone()
-        return row
+        return self._state.row("SELECT * FROM policy WHERE resource = ? ORDER BY sequence DESC LIMIT 1", resource)
 
     def _effective(self, resource: str, now: datetime) -> dict[str, Any]:
-        row = (
-            self._state.read()
-            .execute(
-                "SELECT body FROM policy WHERE resource = ? AND effective_at <= ? ORDER BY sequence DESC LIMIT 1",
-                (resource, timestamp(now)),
-            )
-            .fetchone()
-        )
+        query = "SELECT body FROM policy WHERE resource = ? AND effective_at <= ? ORDER BY sequence DESC LIMIT 1"
+        row = self._state.row(query, resource, timestamp(now))
         body: dict[str, Any] = json.loads(row["body"]) if row is not None else {}
         return body
 
@@ -311,11 +294,7 @@ class Iam:
         agent = _AGENT_DOMAIN.fullmatch(member)
         if agent is None:
             return
-        row = (
-            self._state.read()
-            .execute("SELECT visible_at FROM service_agent WHERE email = ?", (agent["email"],))
-            .fetchone()
-        )
+        row = self._state.row("SELECT visible_at FROM service_agent WHERE email = ?", agent["email"])
         if row is None or row["visible_at"] > timestamp(self._clock.now()):
             raise errors.InvalidArgument(f"Service account {agent['email']} does not exist.")
 
@@ -331,44 +310,35 @@ class Iam:
 
 
 def _lineage(resource: str) -> list[str]:
-    """Return a resource and everything that it is in, the project last."""
+    """A resource and everything that it is in, the project last."""
     parts = resource.split("/")
     return ["/".join(parts[:length]) for length in range(len(parts) - len(parts) % 2, 0, -2)]
 
 
 def permission_denied(permission: str, resource: str) -> errors.PermissionDenied:
-    """Return a service's refusal, with google.rpc.ErrorInfo.
+    """A service's refusal, with google.rpc.ErrorInfo.
 
     Args:
-        permission: What the caller lacks; its first part says whose words are used.
-        resource: The resource's name, without the service's host.
+        permission: what the caller lacks; its first part says whose words are used.
+        resource: the resource's name, without the service's host.
     """
     service = permission.partition(".")[0]
     domain = {"resourcemanager": "cloudresourcemanager"}.get(service, service) + ".googleapis.com"
-    if service in {"artifactregistry", "secretmanager"}:
-        named = f"//{domain}/{resource}"
-        message = f"Permission '{permission}' denied on resource '{named}' (or it may not exist)."
-        if service == "secretmanager":
-            # Secret Manager names the resource without its own host (facts, section 3).
-            named = resource
-            message = f"Permission '{permission}' denied for resource '{resource}' (or it may not exist)."
-    elif service == "resourcemanager":
-        named = resource
+    # Artifact Registry alone names the resource with its own host in the details, Secret Manager nowhere.
+    named = f"//{domain}/{resource}" if service == "artifactregistry" else resource
+    if service == "secretmanager":
+        message = f"Permission '{permission}' denied for resource '{resource}' (or it may not exist)."
+    elif service in {"artifactregistry", "resourcemanager"}:
         message = f"Permission '{permission}' denied on resource '//{domain}/{resource}' (or it may not exist)."
     else:
-        named = resource
         message = f"Permission denied to {_DEED.get(permission, 'use service')} [{resource.rpartition('/')[2]}]"
-    return errors.PermissionDenied(
-        message,
-        [
-            {
-                "@type": errors.ERROR_INFO,
-                "reason": "IAM_PERMISSION_DENIED" if service != "serviceusage" else "AUTH_PERMISSION_DENIED",
-                "domain": domain,
-                "metadata": {"permission": permission, "resource": named},
-            }
-        ],
-    )
+    detail = {
+        "@type": errors.ERROR_INFO,
+        "reason": "IAM_PERMISSION_DENIED" if service != "serviceusage" else "AUTH_PERMISSION_DENIED",
+        "domain": domain,
+        "metadata": {"permission": permission, "resource": named},
+    }
+    return errors.PermissionDenied(message, [detail])
 
 
 _DEED: Mapping[str, str] = {
@@ -383,7 +353,5 @@ _DEED: Mapping[str, str] = {
 def _without_condition(binding: Mapping[str, Any]) -> dict[str, Any]:
     if "condition" not in binding:
         return dict(binding)
-    import hashlib
-
     digest = hashlib.sha256(json.dumps(binding["condition"], sort_keys=True).encode()).hexdigest()[:20]
     return {"role": f"{binding['role']}_withcond_{digest}", "members": list(binding["members"])}

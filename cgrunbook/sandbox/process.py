@@ -17,7 +17,11 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
+
+from cgrunbook.home import VARIABLE
+from cgrunbook.home import home as home  # noqa: PLC0414 - the command line asks for it here
+from cgrunbook.sandbox import hosts as host_names
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -29,21 +33,20 @@ SERVER_LOG = "log/server.log"
 
 #: For each Google API: what gcloud calls it, and what Terraform's provider does with the versions that it asks for.
 _ENDPOINT_VARIABLES = (
-    ("artifactregistry.googleapis.com", "ARTIFACTREGISTRY", (("ARTIFACT_REGISTRY", "v1"),)),
-    ("secretmanager.googleapis.com", "SECRETMANAGER", (("SECRET_MANAGER", "v1"),)),
-    ("serviceusage.googleapis.com", "SERVICEUSAGE", (("SERVICE_USAGE", "v1beta1"),)),
+    (host_names.ARTIFACT_REGISTRY, "ARTIFACTREGISTRY", (("ARTIFACT_REGISTRY", "v1"),)),
+    (host_names.SECRET_MANAGER, "SECRETMANAGER", (("SECRET_MANAGER", "v1"),)),
+    (host_names.SERVICE_USAGE, "SERVICEUSAGE", (("SERVICE_USAGE", "v1beta1"),)),
     (
-        "cloudresourcemanager.googleapis.com",
+        host_names.RESOURCE_MANAGER,
         "CLOUDRESOURCEMANAGER",
         (("RESOURCE_MANAGER", "v1"), ("RESOURCE_MANAGER_V3", "v3")),
     ),
-    ("cloudbilling.googleapis.com", "CLOUDBILLING", (("CLOUD_BILLING", "v1"),)),
-    ("cloudkms.googleapis.com", "CLOUDKMS", (("KMS", "v1"),)),
+    (host_names.CLOUD_BILLING, "CLOUDBILLING", (("CLOUD_BILLING", "v1"),)),
+    (host_names.CLOUD_KMS, "CLOUDKMS", (("KMS", "v1"),)),
 )
 
 _READY_SECONDS = 30.0
 _STOP_SECONDS = 8.0
-_IDENTITY_PATH = "/.well-known/cgrunbook-sandbox"
 _ANSWER_SECONDS = 5.0
 
 
@@ -55,18 +58,18 @@ class SandboxFailure(Exception):
 class Running:
     """A sandbox that answers.
 
-    Attributes:
-        pid: Process id of the server.
-        home: What CGRUNBOOK_HOME is for it.
-        hosts: Real host name to "127.0.0.1:PORT".
-        project_id: Id of the one project.
-        project_number: Its number, digits.
-        organization: The Chainguard organisation.
-        access_token_file: File with the operator's OAuth access token.
-        bin: Folder with the chainctl stand-in; belongs at the front of PATH.
-        fallback_bin: Folder with docker-credential-gcloud for machines without gcloud; belongs at the end of PATH.
+    Args:
+        pid: process id of the server.
+        home: what CGRUNBOOK_HOME is for it.
+        hosts: real host name to "127.0.0.1:PORT".
+        project_id: id of the one project.
+        project_number: its number, digits.
+        organization: the Chainguard organisation.
+        access_token_file: file with the operator's OAuth access token.
+        bin: folder with the chainctl stand-in; belongs at the front of PATH.
+        fallback_bin: folder with docker-credential-gcloud for machines without gcloud; belongs at the end of PATH.
         docker_config: DOCKER_CONFIG of this sandbox.
-        started: When the process became ready, RFC 3339.
+        started: when the process became ready, RFC 3339.
         version: cgrunbook's version that the process runs.
         upstream: URL of the registry that stands in for cgr.dev; empty for the sandbox's own.
     """
@@ -91,16 +94,16 @@ class Running:
         return folder_of(self.home)
 
     def docker_host(self, location: str) -> str:
-        """Return "127.0.0.1:PORT" that plays `LOCATION-docker.pkg.dev`.
+        """The address, "127.0.0.1:PORT", that plays `LOCATION-docker.pkg.dev`.
 
         Args:
-            location: For example "us-central1".
+            location: for example "us-central1".
 
         Raises:
             SandboxFailure: Artifact Registry has no such location.
         """
         try:
-            return self.hosts[f"{location}-docker.pkg.dev"]
+            return self.hosts[host_names.docker_host_name(location)]
         except KeyError:
             raise SandboxFailure(f"Artifact Registry has no location {location!r}; try us-central1.") from None
 
@@ -109,10 +112,10 @@ class Running:
 class Status:
     """What a person wants to know of a running sandbox.
 
-    Attributes:
-        running: The process and its hosts.
-        size_bytes: What the state folder takes on disk.
-        counts: Rows by what they are ("repositories", "secrets", "secret_versions", "cached_manifests").
+    Args:
+        running: the process and its hosts.
+        size_bytes: what the state folder takes on disk.
+        counts: rows by what they are ("repositories", "secrets", "secret_versions", "cached_manifests").
     """
 
     running: Running
@@ -120,31 +123,13 @@ class Status:
     counts: dict[str, int] = field(default_factory=dict)
 
 
-def home() -> Path:
-    """Return CGRUNBOOK_HOME, or the platform's user data folder for cgrunbook."""
-    given = os.environ.get("CGRUNBOOK_HOME")
-    if given:
-        return Path(given).expanduser().absolute()
-    import platformdirs
-
-    return Path(platformdirs.user_data_dir("cgrunbook"))
-
-
 def folder_of(home: Path) -> Path:
-    """Return the sandbox's state folder.
-
-    Args:
-        home: CGRUNBOOK_HOME.
-    """
+    """The sandbox's state folder."""
     return home / "sandbox"
 
 
 def life_lock_of(home: Path) -> Path:
-    """Return the file that the server process holds locked for its life.
-
-    Args:
-        home: CGRUNBOOK_HOME.
-    """
+    """The file that the server process holds locked for its life."""
     return home / "sandbox.life.lock"
 
 
@@ -156,7 +141,7 @@ def start(
     agent_delay: float | None = None,
     idle: float | None = None,
 ) -> Running:
-    """Return the running sandbox, starting it when there is none.
+    """The running sandbox, starting it when there is none.
 
     Several processes may call this at once: one starts it, the others get the same. What a killed sandbox left behind
     is put right. A running one is returned as it is, whatever the delays say.
@@ -164,12 +149,12 @@ def start(
     Args:
         home: CGRUNBOOK_HOME; None for `home()`.
         upstream: URL of a real registry that stands in for cgr.dev.
-        iam_delay: Seconds until a changed IAM policy takes effect; None for the variable or the default.
-        agent_delay: Seconds until a new service agent is visible; None for the variable or the default.
-        idle: Seconds without a request after which it ends by itself; None for the variable or never.
+        iam_delay: seconds until a changed IAM policy takes effect; None for the variable or the default.
+        agent_delay: seconds until a new service agent is visible; None for the variable or the default.
+        idle: seconds without a request after which it ends by itself; None for the variable or never.
 
     Raises:
-        SandboxFailure: The home cannot be used, the process did not come up, or one runs with another `upstream`.
+        SandboxFailure: the home cannot be used, the process did not come up, or one runs with another `upstream`.
     """
     base = _base(home)
     if (running := _answering(base)) is not None:
@@ -188,7 +173,7 @@ def start(
 
 
 def _with_upstream(running: Running, wanted: str | None) -> Running:
-    """Return the running sandbox, unless another registry was asked for than it has: digests would be compared wrongly."""
+    """The running sandbox, unless another registry was asked for than it has: digests would be compared wrongly."""
     if wanted is not None and wanted != running.upstream:
         raise SandboxFailure(
             f"The sandbox runs already, with {running.upstream or 'its own registry'} as cgr.dev. To let {wanted} stand in "
@@ -198,11 +183,7 @@ def _with_upstream(running: Running, wanted: str | None) -> Running:
 
 
 def status(home: Path | None = None) -> Status | None:
-    """Return what runs, or None.
-
-    Args:
-        home: CGRUNBOOK_HOME; None for `home()`.
-    """
+    """What runs, or None."""
     base = _base(home)
     running = _answering(base)
     if running is None:
@@ -217,14 +198,11 @@ def status(home: Path | None = None) -> Status | None:
 def stop(home: Path | None = None) -> bool:
     """End the sandbox; its state stays.
 
-    Args:
-        home: CGRUNBOOK_HOME; None for `home()`.
-
     Returns:
         Whether there was one to end.
 
     Raises:
-        SandboxFailure: The process could not be ended.
+        SandboxFailure: the process could not be ended.
     """
     base = _base(home)
     if not base.exists():
@@ -240,7 +218,7 @@ def reset(home: Path | None = None) -> None:
         home: CGRUNBOOK_HOME; None for `home()`. The folder itself goes too when nothing else is in it.
 
     Raises:
-        SandboxFailure: The process could not be ended or the folder not be removed.
+        SandboxFailure: the process could not be ended or the folder not be removed.
     """
     base = _base(home)
     if not base.exists():
@@ -264,10 +242,7 @@ def reset(home: Path | None = None) -> None:
 
 
 def environment(running: Running) -> dict[str, str]:
-    """Return the variables with which gcloud, docker, podman, skopeo, crane and Terraform talk to the sandbox.
-
-    Args:
-        running: The sandbox.
+    """The variables with which gcloud, docker, podman, skopeo, crane and Terraform talk to the sandbox.
 
     Returns:
         Variable to value. PATH is this process's with the stand-ins' folders added, once each.
@@ -277,9 +252,9 @@ def environment(running: Running) -> dict[str, str]:
     path = os.pathsep.join([str(running.bin), *(p for p in parts if p not in own), str(running.fallback_bin)])
     token = running.access_token_file.read_text().strip()
     variables = {
-        "CGRUNBOOK_HOME": str(running.home),
+        VARIABLE: str(running.home),
         "CGRUNBOOK_SANDBOX_DOCKER_HOST": running.docker_host("us-central1"),
-        "CGRUNBOOK_SANDBOX_CGR_HOST": running.hosts["cgr.dev"],
+        "CGRUNBOOK_SANDBOX_CGR_HOST": running.hosts[host_names.CGR_DEV],
         "CLOUDSDK_CONFIG": str(running.folder / "gcloud"),
         "CLOUDSDK_CORE_PROJECT": running.project_id,
         "CLOUDSDK_CORE_DISABLE_PROMPTS": "1",
@@ -304,36 +279,33 @@ def environment(running: Running) -> dict[str, str]:
 
 
 def access_token(principal: str, home: Path | None = None, lifetime_seconds: float | None = None) -> str:
-    """Return a new access token of the sandbox for somebody else than the operator.
+    """A new access token of the sandbox for somebody else than the operator.
 
     Args:
         principal: IAM's member form, for example "user:reader@example.com".
         home: CGRUNBOOK_HOME; None for `home()`. The sandbox may be running or not.
-        lifetime_seconds: Seconds until the token expires; None for never.
+        lifetime_seconds: seconds until the token expires; None for never.
 
     Raises:
-        SandboxFailure: There is no sandbox at this home.
+        SandboxFailure: there is no sandbox at this home.
     """
-    from cgrunbook.sandbox.context import Tokens
+    from cgrunbook.sandbox.access_tokens import Tokens
     from cgrunbook.sandbox.state import Clock, State
 
     database = folder_of(_base(home)) / "state.db"
     if not database.exists():
         raise SandboxFailure(f"There is no sandbox at {_base(home)}; run: cgrunbook sandbox start")
-    state = State(database)
-    try:
+    with contextlib.closing(State(database)) as state:
         return Tokens(state, Clock(state)).issue(principal, lifetime_seconds)
-    finally:
-        state.close()
 
 
 def write_atomically(path: Path, text: str, mode: int = 0o600) -> None:
     """Write a file so that a reader finds the old text or the new one, never a part.
 
     Args:
-        path: The file; its folder exists.
-        text: What it shall hold.
-        mode: Permission bits.
+        path: the file; its folder exists.
+        text: what it shall hold.
+        mode: permission bits.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
@@ -349,7 +321,7 @@ def write_client_files(home: Path, hosts: Mapping[str, str]) -> None:
 
     Args:
         home: CGRUNBOOK_HOME.
-        hosts: Real host name to "127.0.0.1:PORT".
+        hosts: real host name to "127.0.0.1:PORT".
     """
     folder = folder_of(home)
     for name in ("docker", "containers", "gcloud"):
@@ -357,13 +329,22 @@ def write_client_files(home: Path, hosts: Mapping[str, str]) -> None:
     docker_config = folder / "docker" / "config.json"
     if not docker_config.exists():
         write_atomically(docker_config, "{}\n")
-    registries = [address for host, address in hosts.items() if host == "cgr.dev" or host.endswith("-docker.pkg.dev")]
+    registries = [
+        address for host, address in hosts.items() if host == host_names.CGR_DEV or host_names.docker_location(host)
+    ]
     text = 'unqualified-search-registries = []\nshort-name-mode = "enforcing"\n' + "".join(
         f'\n[[registry]]\nlocation = "{address}"\ninsecure = true\n' for address in registries
     )
     path = folder / "containers" / "registries.conf"
     if not path.exists() or path.read_text() != text:
         write_atomically(path, text)
+
+
+def _unusable(base: Path, problem: OSError) -> SandboxFailure:
+    return SandboxFailure(
+        f"The sandbox's home {base} cannot be used: {problem.strerror or problem}. "
+        "Set CGRUNBOOK_HOME to a folder that you may write."
+    )
 
 
 def _base(home_given: Path | None) -> Path:
@@ -392,10 +373,7 @@ def _start_lock(base: Path) -> Iterator[FileLock]:
                 "End that process, then try again."
             ) from slow
         except OSError as problem:
-            raise SandboxFailure(
-                f"The sandbox's home {base} cannot be used: {problem.strerror or problem}. "
-                "Set CGRUNBOOK_HOME to a folder that you may write."
-            ) from problem
+            raise _unusable(base, problem) from problem
         try:
             yield lock
         finally:
@@ -405,7 +383,7 @@ def _start_lock(base: Path) -> Iterator[FileLock]:
 
 
 def _is_served(base: Path) -> bool:
-    """Tell whether a server process lives: it holds its lock until it ends, however it ends."""
+    """Whether a server process lives: it holds its lock until it ends, however it ends."""
     from filelock import FileLock, Timeout
 
     path = life_lock_of(base)
@@ -417,16 +395,13 @@ def _is_served(base: Path) -> bool:
     except Timeout:
         return True
     except OSError as problem:
-        raise SandboxFailure(
-            f"The sandbox's home {base} cannot be used: {problem.strerror or problem}. "
-            "Set CGRUNBOOK_HOME to a folder that you may write."
-        ) from problem
+        raise _unusable(base, problem) from problem
     lock.release()
     return False
 
 
 def _answering(base: Path) -> Running | None:
-    """Return what sandbox.json tells, when the process it names answers for it."""
+    """What sandbox.json tells, when the process it names answers for it."""
     folder = folder_of(base)
     try:
         told = json.loads((folder / SANDBOX_FILE).read_text(encoding="utf-8"))
@@ -445,7 +420,7 @@ def _answering(base: Path) -> Running | None:
             version=told["version"],
             upstream=told.get("upstream", ""),
         )
-        address = running.hosts["serviceusage.googleapis.com"]
+        address = running.hosts[host_names.SERVICE_USAGE]
     except (OSError, ValueError, KeyError, TypeError):
         return None  # none, or a file that no server of ours wrote whole
     return running if _identity(address).get("pid") == running.pid else None
@@ -456,7 +431,7 @@ def _identity(address: str) -> dict[str, object]:
     import socket
 
     host, _, port = address.rpartition(":")
-    request = f"GET {_IDENTITY_PATH} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n".encode()
+    request = f"GET {host_names.IDENTITY_PATH} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n".encode()
     answer = b""
     try:
         with socket.create_connection((host, int(port)), timeout=_ANSWER_SECONDS) as connection:
@@ -471,47 +446,34 @@ def _identity(address: str) -> dict[str, object]:
 
 def _launch(base: Path, upstream: str | None, seconds: Mapping[str, float | None]) -> None:
     folder = folder_of(base)
+    try:
+        (folder / "log").mkdir(mode=0o700, parents=True, exist_ok=True)
+        log = os.fdopen(os.open(folder / SERVER_LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
+    except OSError as problem:
+        raise SandboxFailure(
+            f"The sandbox's folder {folder} cannot be written: {problem.strerror or problem}. "
+            "Set CGRUNBOOK_HOME to a folder that you may write, on a disk with space."
+        ) from problem
     reader, writer = os.pipe()
-    command = [sys.executable, "-m", "cgrunbook.sandbox", "--home", str(base), "--ready-fd", str(writer)]
-    for option, value in {"--upstream": upstream, **seconds}.items():
-        if value is not None:
-            command += [option, str(value)]
-    package_root = str(Path(__file__).parents[2])
-    inherited = os.environ.get("PYTHONPATH")
-    child_environment = os.environ | {
-        "PYTHONPATH": package_root + (os.pathsep + inherited if inherited else ""),
-        "PYTHONUNBUFFERED": "1",
-    }
-    try:
-        try:
-            (folder / "log").mkdir(mode=0o700, parents=True, exist_ok=True)
-            log = os.open(folder / SERVER_LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        except OSError as problem:
-            raise SandboxFailure(
-                f"The sandbox's folder {folder} cannot be written: {problem.strerror or problem}. "
-                "Set CGRUNBOOK_HOME to a folder that you may write, on a disk with space."
-            ) from problem
-        try:
-            child = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=folder,
-                env=child_environment,
-                pass_fds=(writer,),
-                start_new_session=True,
-            )
-        finally:
-            os.close(log)
-    finally:
-        os.close(writer)
-        if sys.exc_info()[0] is not None:
-            os.close(reader)
-    try:
-        ready = _wait_for_line(reader, _READY_SECONDS)
-    finally:
-        os.close(reader)
+    with log, os.fdopen(reader, "rb", buffering=0) as answer, os.fdopen(writer, "wb", buffering=0) as childs_end:
+        command = [sys.executable, "-m", "cgrunbook.sandbox", "--home", str(base), "--ready-fd", str(writer)]
+        for option, value in {"--upstream": upstream, **seconds}.items():
+            if value is not None:
+                command += [option, str(value)]
+        inherited = os.environ.get("PYTHONPATH")
+        package_root = str(Path(__file__).parents[2]) + (os.pathsep + inherited if inherited else "")
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=folder,
+            env=os.environ | {"PYTHONPATH": package_root, "PYTHONUNBUFFERED": "1"},
+            pass_fds=(writer,),
+            start_new_session=True,
+        )
+        childs_end.close()  # else its death would not close the pipe
+        ready = _line_comes(answer, _READY_SECONDS)
     if ready:
         # The child outlives us on purpose; without this Popen would warn of a child that nobody waited for.
         child.returncode = 0
@@ -525,16 +487,12 @@ def _launch(base: Path, upstream: str | None, seconds: Mapping[str, float | None
     raise SandboxFailure(f"The sandbox did not come up; its process ended with {child.returncode}.{tail} {remedy}")
 
 
-def _wait_for_line(descriptor: int, seconds: float) -> bool:
-    """Return whether a line came before the other end closed or the time was over."""
+def _line_comes(pipe: IO[bytes], seconds: float) -> bool:
+    """Whether a line comes before the other end closes or the time is over."""
     import select
 
-    deadline = time.monotonic() + seconds
-    while (left := deadline - time.monotonic()) > 0:
-        readable, _, _ = select.select([descriptor], [], [], left)
-        if readable:
-            return os.read(descriptor, 64) != b""
-    return False
+    readable, _, _ = select.select([pipe], [], [], seconds)
+    return bool(readable) and pipe.read(64) != b""
 
 
 def _end(base: Path) -> bool:

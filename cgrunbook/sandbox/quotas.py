@@ -15,7 +15,7 @@ class Quotas:
     """What is left of each host's quota. Any process may set one in the state; the server asks at each request.
 
     Args:
-        state: Where they are kept.
+        state: where they are kept.
     """
 
     def __init__(self, state: State) -> None:
@@ -26,21 +26,14 @@ class Quotas:
         """Let a host answer so many requests more, and 429 after them.
 
         Args:
-            host: Its real name, for example "secretmanager.googleapis.com".
-            requests: How many more are answered; 0 for none.
+            host: its real name, for example "secretmanager.googleapis.com".
+            requests: how many more are answered; 0 for none.
         """
         with self._state.transaction() as connection:
-            connection.execute(
-                "INSERT INTO quota VALUES (?, ?) ON CONFLICT (host) DO UPDATE SET remaining = excluded.remaining",
-                (host, requests),
-            )
+            connection.execute("INSERT OR REPLACE INTO quota VALUES (?, ?)", (host, requests))
 
     def lift(self, host: str) -> None:
-        """Let a host answer as many requests as come.
-
-        Args:
-            host: Its real name.
-        """
+        """Let a host answer as many requests as come."""
         with self._state.transaction() as connection:
             connection.execute("DELETE FROM quota WHERE host = ?", (host,))
 
@@ -48,13 +41,13 @@ class Quotas:
         """Count one request.
 
         Args:
-            host: The real name of the host asked.
-            project_number: Whose quota it is, for the refusal.
+            host: the real name of the host asked.
+            project_number: whose quota it is, for the refusal.
 
         Raises:
-            ServiceError: Nothing is left; in the shape of the host's clients.
+            ServiceError: nothing is left; in the shape of the host's clients.
         """
-        row = self._state.read().execute("SELECT remaining FROM quota WHERE host = ?", (host,)).fetchone()
+        row = self._state.row("SELECT remaining FROM quota WHERE host = ?", host)
         if row is None:
             return
         if row["remaining"] <= 0:
@@ -66,31 +59,22 @@ class Quotas:
 def _exhausted(host: str, project_number: str) -> ServiceError:
     if not host.endswith(".googleapis.com"):
         return RegistryError(429, "TOOMANYREQUESTS", "Resource has been exhausted (e.g. check quota).")
-    metric, limit = f"{host}/requests", "RequestsPerMinutePerProject"
+    info = {
+        "service": host,
+        "consumer": f"projects/{project_number}",
+        "quota_metric": f"{host}/requests",
+        "quota_limit": "RequestsPerMinutePerProject",
+        "quota_location": "global",
+    }
+    link = {
+        "description": "Request a higher quota limit.",
+        "url": "https://cloud.google.com/docs/quotas/help/request_increase",
+    }
     return ResourceExhausted(
         f"Quota exceeded for quota metric 'Requests' and limit 'Requests per minute' of service '{host}' for consumer "
         f"'project_number:{project_number}'.",
         [
-            {
-                "@type": ERROR_INFO,
-                "reason": "RATE_LIMIT_EXCEEDED",
-                "domain": "googleapis.com",
-                "metadata": {
-                    "service": host,
-                    "consumer": f"projects/{project_number}",
-                    "quota_metric": metric,
-                    "quota_limit": limit,
-                    "quota_location": "global",
-                },
-            },
-            {
-                "@type": HELP,
-                "links": [
-                    {
-                        "description": "Request a higher quota limit.",
-                        "url": "https://cloud.google.com/docs/quotas/help/request_increase",
-                    }
-                ],
-            },
+            {"@type": ERROR_INFO, "reason": "RATE_LIMIT_EXCEEDED", "domain": "googleapis.com", "metadata": info},
+            {"@type": HELP, "links": [link]},
         ],
     )

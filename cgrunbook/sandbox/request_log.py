@@ -43,6 +43,13 @@ _CLIENTS = (
     ("chainctl", "chainctl"),
 )
 
+#: What a status says by itself.
+_HINTS = dict.fromkeys((301, 302, 303, 307, 308), "redirected: the content is on the blob host") | {
+    0: "the client went away before it was answered",
+    206: "a part of it, as asked",
+    304: "the client has it already",
+}
+
 log = logging.getLogger("cgrunbook.sandbox")
 
 
@@ -50,16 +57,16 @@ log = logging.getLogger("cgrunbook.sandbox")
 class Line:
     """One request.
 
-    Attributes:
-        time: When it was answered, RFC 3339 in UTC, of the machine's clock.
-        service: Real name of the host that was played.
-        client: Who asked, as a person calls the program: "gcloud", "docker", "curl".
-        principal: Whose credential it carried, in IAM's member form or a Chainguard identity's id; None for nobody's.
-        method: The HTTP method.
-        path: Path and query; of most query parameters the name only.
-        status: The HTTP status; 0 when the caller went away before there was one.
-        milliseconds: From the request's arrival to the answer's end.
-        hint: One sentence on what happened, "" when the status says it all.
+    Args:
+        time: when it was answered, RFC 3339 in UTC, of the machine's clock.
+        service: real name of the host that was played.
+        client: who asked, as a person calls the program: "gcloud", "docker", "curl".
+        principal: whose credential it carried, in IAM's member form or a Chainguard identity's id; None for nobody's.
+        method: the HTTP method.
+        path: path and query; of most query parameters the name only.
+        status: the HTTP status; 0 when the caller went away before there was one.
+        milliseconds: from the request's arrival to the answer's end.
+        hint: one sentence on what happened, "" when the status says it all.
     """
 
     time: str
@@ -77,8 +84,8 @@ class RequestLog:
     """Writes the lines. When the file is full it becomes the previous one, and what was the previous one goes.
 
     Args:
-        path: The file; made 0600 with its folder when absent.
-        most_bytes: How large the file may become.
+        path: the file; made 0600 with its folder when absent.
+        most_bytes: how large the file may become.
     """
 
     def __init__(self, path: Path, most_bytes: int = MOST_BYTES) -> None:
@@ -92,11 +99,7 @@ class RequestLog:
         return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
     def write(self, line: Line) -> None:
-        """Append one line; a full disk costs the line, never the request.
-
-        Args:
-            line: What to keep.
-        """
+        """Append one line; a full disk costs the line, never the request."""
         text = json.dumps(_shortened(line), ensure_ascii=False).encode("utf-8", "replace") + b"\n"
         try:
             if self._size and self._size + len(text) > self._most:
@@ -124,11 +127,7 @@ def _shortened(line: Line) -> dict[str, Any]:
 
 
 def client_of(user_agent: str) -> str:
-    """Return what a person calls the program that sent a User-Agent.
-
-    Args:
-        user_agent: The header's value, "" for none.
-    """
+    """What a person calls the program that sent a User-Agent."""
     lowered = user_agent.lower()
     for part, name in _CLIENTS:
         if part in lowered:
@@ -138,32 +137,26 @@ def client_of(user_agent: str) -> str:
 
 
 def hint_of(status: int, message: str, headers: dict[bytes, bytes]) -> str:
-    """Return the one sentence that says what an answer means.
+    """The one sentence that says what an answer means.
 
     Args:
-        status: The HTTP status.
-        message: What the answer's body says of a refusal, "" for nothing.
-        headers: The answer's headers by lower-case name.
+        status: the HTTP status.
+        message: what the answer's body says of a refusal, "" for nothing.
+        headers: the answer's headers by lower-case name.
     """
     challenge = headers.get(b"www-authenticate", b"")
     if status == 401 and challenge.lower().startswith(b"bearer realm=") and b"/token" in challenge:
         return "a challenge: the client is to fetch a token and ask again"
-    if status in {301, 302, 303, 307, 308}:
-        return "redirected: the content is on the blob host"
-    if status == 304:
-        return "the client has it already"
-    if status == 206:
-        return "a part of it, as asked"
-    if status == 0:
-        return "the client went away before it was answered"
+    if status in _HINTS:
+        return _HINTS[status]
     return " ".join(message.split())
 
 
 def refusal_in(body: bytes) -> str:
-    """Return the message of a refusal, Google-shaped or registry-shaped; "" when there is none.
+    """The message of a refusal, Google-shaped or registry-shaped; "" when there is none.
 
     Args:
-        body: The beginning of an answer's body.
+        body: the beginning of an answer's body.
     """
     try:
         document = json.loads(body)
@@ -184,7 +177,7 @@ class Reader:
     """Reads what is kept and then what comes, each line once; through a change of the file and a new sandbox.
 
     Args:
-        folder: The sandbox's state folder; it need not be there yet.
+        folder: the sandbox's state folder; it need not be there yet.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -204,7 +197,7 @@ class Reader:
         """Give what is written after what was read before, for ever.
 
         Args:
-            seconds_between: How long to wait before looking again.
+            seconds_between: how long to wait before looking again.
         """
         while True:
             current = _inode(self._path)
@@ -248,7 +241,7 @@ def _whole(text: bytes) -> tuple[bytes, list[Line]]:
 
 
 def _read(text: str) -> Line | None:
-    """Return a line; None for one that a kill broke off."""
+    """A line; None for one that a kill broke off."""
     try:
         fields = json.loads(text)
         return Line(**{name: fields[name] for name in Line.__annotations__ if name in fields})
@@ -257,11 +250,11 @@ def _read(text: str) -> Line | None:
 
 
 def shown(line: Line, *, colours: bool) -> str:
-    """Return a line as a trainee reads it: time, client, method, host and path, status, milliseconds, hint.
+    """A line as a trainee reads it: time, client, method, host and path, status, milliseconds, hint.
 
     Args:
-        line: What to show.
-        colours: Whether the reader is a terminal that wants them.
+        line: what to show.
+        colours: whether the reader is a terminal that wants them.
     """
     moment = datetime.fromisoformat(line.time).astimezone().strftime("%H:%M:%S.%f")[:-3]
     status = str(line.status) if line.status else "---"
@@ -279,5 +272,5 @@ def shown(line: Line, *, colours: bool) -> str:
 
 
 def _printable(text: str) -> str:
-    """Return a text without what would move a terminal's cursor."""
+    """A text without what would move a terminal's cursor."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)

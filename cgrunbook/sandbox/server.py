@@ -17,25 +17,17 @@ import socket
 import sqlite3
 import time
 import zlib
-from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qsl
 
 import uvicorn
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cgrunbook.sandbox import context, errors, request_log
+from cgrunbook.sandbox import errors, hosts, request_log
+from cgrunbook.sandbox.asgi import respond
 from cgrunbook.sandbox.context import Sandbox, log
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-#: Where every port says whose it is, so that a starter can tell this sandbox from whatever else took a port.
-IDENTITY_PATH = "/.well-known/cgrunbook-sandbox"
 
 #: Query parameters whose values the request log may show; of all others it shows the name only.
 _SHOWN_NAMES = (
@@ -44,27 +36,27 @@ _SHOWN_NAMES = (
 )
 _SHOWN_PARAMETERS = frozenset(_SHOWN_NAMES.split())
 
-_FACTORIES: Mapping[str, tuple[str, str]] = {
-    context.ARTIFACT_REGISTRY: ("cgrunbook.sandbox.google.artifact_registry", "app"),
-    context.SECRET_MANAGER: ("cgrunbook.sandbox.google.secret_manager", "app"),
-    context.SERVICE_USAGE: ("cgrunbook.sandbox.google.service_usage", "app"),
-    context.RESOURCE_MANAGER: ("cgrunbook.sandbox.google.resource_manager", "app"),
-    context.CLOUD_BILLING: ("cgrunbook.sandbox.google.cloud_billing", "app"),
-    context.CLOUD_KMS: ("cgrunbook.sandbox.google.cloud_kms", "app"),
-    context.CGR_DEV: ("cgrunbook.sandbox.registry.cgr_dev", "app"),
-    context.BLOB_HOST: ("cgrunbook.sandbox.registry.cgr_dev", "blob_app"),
-    context.CONSOLE_API: ("cgrunbook.sandbox.chainguard", "app"),
+#: Who plays which host: module below this package, and the function in it that makes the ASGI application.
+_FACTORIES: Mapping[str, str] = {
+    hosts.ARTIFACT_REGISTRY: "google.artifact_registry:app",
+    hosts.SECRET_MANAGER: "google.secret_manager:app",
+    hosts.SERVICE_USAGE: "google.service_usage:app",
+    hosts.RESOURCE_MANAGER: "google.resource_manager:app",
+    hosts.CLOUD_BILLING: "google.cloud_billing:app",
+    hosts.CLOUD_KMS: "google.cloud_kms:app",
+    hosts.CGR_DEV: "registry.cgr_dev:app",
+    hosts.BLOB_HOST: "registry.cgr_dev:blob_app",
+    hosts.CONSOLE_API: "chainguard.api:app",
 }
-_DOCKER_FACTORY = ("cgrunbook.sandbox.registry.docker_pkg_dev", "app")
-_DOCKER_SUFFIX = context.docker_host_name("")
+_DOCKER_FACTORY = "registry.docker_pkg_dev:app"
 
 
 class Dispatcher:
     """The ASGI application: refuses, logs, hands on, and turns whatever is raised into the answer it stands for.
 
     Args:
-        sandbox: Given to every service.
-        identity: What the identity path answers, as JSON.
+        sandbox: given to every service.
+        identity: what the identity path answers, as JSON.
     """
 
     def __init__(self, sandbox: Sandbox, identity: Mapping[str, object]) -> None:
@@ -77,7 +69,7 @@ class Dispatcher:
         self._last_request = time.monotonic()
 
     def idle_seconds(self) -> float:
-        """Return for how long there has been no request but the question whose port this is."""
+        """For how long there has been no request but the question whose port this is."""
         return 0.0 if self._under_way else time.monotonic() - self._last_request
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -85,7 +77,7 @@ class Dispatcher:
         if scope["type"] != "http":
             return
         host = self._hosts[scope["server"][1]]
-        if scope["path"] == IDENTITY_PATH:
+        if scope["path"] == hosts.IDENTITY_PATH:
             await respond(send, 200, self._identity)
             return
         scope["state"] = state = {"principal": None}
@@ -129,13 +121,9 @@ class Dispatcher:
 
     def _app(self, host: str) -> ASGIApp:
         if host not in self._apps:
-            location = host.removesuffix(_DOCKER_SUFFIX) if host.endswith(_DOCKER_SUFFIX) else None
-            module_name, factory_name = _DOCKER_FACTORY if location else _FACTORIES[host]
-            try:
-                factory = getattr(importlib.import_module(module_name), factory_name)
-            except (ModuleNotFoundError, AttributeError) as absent:
-                log.warning("%s is not played: %s", host, absent)
-                raise _shaped(host, 503, "UNAVAILABLE", f"The sandbox does not play {host} yet.") from absent
+            location = hosts.docker_location(host)
+            module, _, function = (_DOCKER_FACTORY if location else _FACTORIES[host]).partition(":")
+            factory = getattr(importlib.import_module(f"cgrunbook.sandbox.{module}"), function)
             self._apps[host] = factory(self._sandbox, location) if location else factory(self._sandbox)
         return self._apps[host]
 
@@ -159,45 +147,21 @@ class _Told:
             self.beginning += message.get("body", b"")[: self._MOST]
 
 
-async def respond(send: Send, status: int, body: bytes, headers: Sequence[tuple[str, str]] = ()) -> None:
-    """Send one whole JSON answer.
-
-    Args:
-        send: ASGI's send.
-        status: The HTTP status code.
-        body: UTF-8 JSON.
-        headers: Extra headers; a Content-Type among them replaces that of JSON.
-    """
-    raw = [(name.lower().encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers]
-    if not any(name == b"content-type" for name, _ in raw):
-        raw.append((b"content-type", b"application/json; charset=UTF-8"))
-    raw.append((b"content-length", str(len(body)).encode()))
-    await send({"type": "http.response.start", "status": status, "headers": raw})
-    await send({"type": "http.response.body", "body": body})
-
-
 def _is_gone(problem: Exception) -> bool:
-    """Tell whether a client went away before its request was whole."""
+    """Whether a client went away before its request was whole."""
     from starlette.requests import ClientDisconnect
 
     return isinstance(problem, ClientDisconnect)
 
 
-def _is_google_api(host: str) -> bool:
-    return host.endswith(".googleapis.com")
+_GOOGLE_KINDS = {403: errors.PermissionDenied, 500: errors.Internal, 503: errors.Unavailable}
 
 
 def _shaped(host: str, http_status: int, code: str, message: str) -> errors.ServiceError:
-    """Return a refusal in the shape that the host's clients expect."""
-    if not _is_google_api(host):
-        return errors.RegistryError(http_status, code, message)
-    kinds: dict[int, type[errors.GoogleError]] = {
-        400: errors.InvalidArgument,
-        403: errors.PermissionDenied,
-        500: errors.Internal,
-        503: errors.Unavailable,
-    }
-    return kinds[http_status](message)
+    """A refusal in the shape that the host's clients expect."""
+    if host.endswith(".googleapis.com"):
+        return _GOOGLE_KINDS[http_status](message)
+    return errors.RegistryError(http_status, code, message)
 
 
 def _refuse_foreign(scope: Scope, host: str) -> None:
@@ -254,8 +218,8 @@ def open_sockets(sandbox_ports: Mapping[str, int], home: Path) -> tuple[dict[str
     sandbox is stopped; which block follows from the home, so that they are the same after a reset too.
 
     Args:
-        sandbox_ports: Ports of an earlier start by real host name; each is taken again where it is free.
-        home: The state folder.
+        sandbox_ports: ports of an earlier start by real host name; each is taken again where it is free.
+        home: the state folder.
 
     Returns:
         The port of each host, and the bound sockets.
@@ -266,10 +230,10 @@ def open_sockets(sandbox_ports: Mapping[str, int], home: Path) -> tuple[dict[str
     bound: dict[str, socket.socket] = {}
     # Remembered ports first: a new one must not land on a port that another host remembers.
     for host, port in sandbox_ports.items():
-        if host in context.all_host_names() and (listener := _listening(port)) is not None:
+        if host in hosts.all_host_names() and (listener := _listening(port)) is not None:
             bound[host] = listener
     # The others are new, or somebody took their port meanwhile: sandbox.json will tell the new one.
-    for host in context.all_host_names():
+    for host in hosts.all_host_names():
         if host not in bound:
             found = next(filter(None, map(_listening, itertools.chain(candidates, [0]))), None)
             if found is None:
@@ -282,7 +246,7 @@ _FIRST_PORT, _BLOCK, _BLOCKS = 20000, 64, 190
 
 
 def _listening(port: int) -> socket.socket | None:
-    """Return a listening socket of a port, 0 for any; None when it is taken."""
+    """A listening socket of a port, 0 for any; None when it is taken."""
     # With the protocol named, asyncio sets TCP_NODELAY; without it each answer waits 40 ms for an acknowledgement.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -336,21 +300,14 @@ def serve(
     """Serve until SIGTERM.
 
     Args:
-        sandbox: What the services are given; its hosts are the sockets'.
-        sockets: Listening loopback sockets.
-        identity: What the identity path answers.
-        on_ready: Called once, when requests are answered.
+        sandbox: what the services are given; its hosts are the sockets'.
+        sockets: listening loopback sockets.
+        identity: what the identity path answers.
+        on_ready: called once, when requests are answered.
     """
-    try:
-        import httptools  # noqa: F401 - only whether it is there
-
-        parser = "httptools"
-    except ImportError:
-        parser = "h11"
     dispatcher = Dispatcher(sandbox, identity)
     config = uvicorn.Config(
         dispatcher,
-        http=parser,
         loop="asyncio",
         lifespan="off",
         ws="none",
@@ -365,5 +322,5 @@ def serve(
 
 
 def process_identity() -> dict[str, object]:
-    """Return what tells this process from any other that might answer on one of its ports."""
+    """What tells this process from any other that might answer on one of its ports."""
     return {"cgrunbook": "sandbox", "pid": os.getpid()}

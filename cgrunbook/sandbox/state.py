@@ -6,6 +6,7 @@ Knows transactions, schemas that services declare, ports and the clock's offset.
 from __future__ import annotations
 
 import contextlib
+import secrets
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -25,14 +26,12 @@ class State:
 
     WAL with synchronous=NORMAL: what was committed is in the operating system's hands, so a SIGKILL loses nothing
     (only the machine losing power could lose the last commits, and then whole ones: the file stays sound).
+
+    Args:
+        path: the database file, made when absent; its folder exists.
     """
 
     def __init__(self, path: Path) -> None:
-        """Open or make the store.
-
-        Args:
-            path: The database file; its folder exists.
-        """
         self.path = path
         self._threads = threading.local()
         self._declared: set[str] = set()
@@ -53,7 +52,7 @@ class State:
         """Make tables that are not there yet. Each service calls it once, from its `app` factory.
 
         Args:
-            schema: Statements of the form `CREATE TABLE|INDEX IF NOT EXISTS ...;`.
+            schema: statements of the form `CREATE TABLE|INDEX IF NOT EXISTS ...;`.
         """
         if schema in self._declared:
             return
@@ -91,30 +90,30 @@ class State:
             raise
 
     def read(self) -> sqlite3.Connection:
-        """Return the thread's connection for single SELECTs, which see the last commit and take no lock."""
+        """The thread's connection for single SELECTs, which see the last commit and take no lock."""
         return self._connection()
 
-    def setting(self, name: str) -> str | None:
-        """Return a remembered value, or None.
+    def row(self, query: str, *values: object) -> sqlite3.Row | None:
+        """The first row of a SELECT, None when there is none."""
+        row: sqlite3.Row | None = self.read().execute(query, values).fetchone()
+        return row
 
-        Args:
-            name: The value's name.
-        """
-        row = self.read().execute("SELECT value FROM setting WHERE name = ?", (name,)).fetchone()
+    def setting(self, name: str) -> str | None:
+        """A remembered value, or None."""
+        row = self.row("SELECT value FROM setting WHERE name = ?", name)
         return None if row is None else str(row["value"])
 
-    def remember(self, name: str, value: str) -> None:
-        """Keep a value under a name.
+    def key(self, name: str) -> bytes:
+        """A random key of 32 bytes, made when it is asked for first and kept under a name."""
+        with self.transaction():
+            if self.setting(name) is None:
+                self.remember(name, secrets.token_hex(32))
+        return bytes.fromhex(self.setting(name) or "")
 
-        Args:
-            name: The value's name.
-            value: What to keep.
-        """
+    def remember(self, name: str, value: str) -> None:
+        """Keep a value under a name."""
         with self.transaction() as connection:
-            connection.execute(
-                "INSERT INTO setting VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-                (name, value),
-            )
+            connection.execute("INSERT OR REPLACE INTO setting VALUES (?, ?)", (name, value))
 
     def close(self) -> None:
         """Close this thread's connection."""
@@ -125,24 +124,23 @@ class State:
 
 
 class Clock:
-    """The sandbox's time: the machine's plus an offset kept in the state, so that a restart does not move it back."""
+    """The sandbox's time: the machine's plus an offset kept in the state, so that a restart does not move it back.
+
+    Args:
+        state: where the offset is kept; another process may change it there.
+    """
 
     _SETTING = "clock_offset_seconds"
 
     def __init__(self, state: State) -> None:
-        """Tell the time of a state.
-
-        Args:
-            state: Where the offset is kept; another process may change it there.
-        """
         self._state = state
 
     def now(self) -> datetime:
-        """Return the sandbox's time, aware, in UTC."""
+        """The sandbox's time, aware, in UTC."""
         return datetime.now(UTC) + self.offset()
 
     def offset(self) -> timedelta:
-        """Return how far the sandbox's time is ahead of the machine's."""
+        """How far the sandbox's time is ahead of the machine's."""
         value = self._state.setting(self._SETTING)
         return timedelta(seconds=float(value)) if value else timedelta()
 
@@ -150,16 +148,17 @@ class Clock:
         """Move the sandbox's time.
 
         Args:
-            by: How far; tags then age, tokens expire and delays pass as if so much time had gone by.
+            by: how far; tags then age, tokens expire and delays pass as if so much time had gone by.
         """
         with self._state.transaction():
             self._state.remember(self._SETTING, repr((self.offset() + by).total_seconds()))
 
 
 def timestamp(moment: datetime) -> str:
-    """Return a moment as Google's JSON writes it: UTC, microseconds, Z.
-
-    Args:
-        moment: An aware datetime.
-    """
+    """An aware moment as Google's JSON writes it: UTC, microseconds, Z."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def timestamp_in_seconds(moment: datetime) -> str:
+    """An aware moment as Chainguard's JSON and docker's token answers write it: UTC, whole seconds, Z."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -213,7 +213,7 @@ def test_docker_registry_proxies_cgr_dev_with_a_pull_token(world, token, pair, t
 
 
 def test_a_proxy_with_a_revoked_pull_token_gets_nothing(world, token, tmp_path):
-    world.platform.delete_identity(world.session, token.username)
+    world.revoke(token)
     proxy = json.dumps(
         {
             "remoteurl": f"http://{world.running.hosts['cgr.dev']}",

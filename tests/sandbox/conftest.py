@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.types import Message
 
 from cgrunbook.sandbox import context, process
-from cgrunbook.sandbox.context import Sandbox, Settings
+from cgrunbook.sandbox.context import Sandbox
 from cgrunbook.sandbox.google import service_usage
-from cgrunbook.sandbox.server import Dispatcher, Message
+from cgrunbook.sandbox.server import Dispatcher
+from cgrunbook.sandbox.settings import Settings
 from cgrunbook.sandbox.state import State
 
 

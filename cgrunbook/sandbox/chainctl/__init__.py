@@ -2,7 +2,7 @@
 
 __main__.py has the commands and finds the one that is meant, flags.py reads what follows it, login.py holds the session
 and asks the platform, pull_tokens.py makes, lists and ends pull tokens, account.py does the rest, output.py prints. Rules
-about who may do what are the platform's (chainguard.py), asked over its API as the real command does.
+about who may do what are the platform's (chainguard/), asked over its API as the real command does.
 
 Established by documentation or public source: the commands, flags and aliases; the outputs of `pull-token create`;
 `items` with `id` and `name` in every `-o json` list; `activeTags` of `images repos list`; `identity`, `email` and

@@ -11,105 +11,63 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from cgrunbook.sandbox.chainctl import account, pull_tokens
-from cgrunbook.sandbox.chainctl.flags import EVERYWHERE, Command, Failure, Flag, parse
+from cgrunbook.sandbox.chainctl.flags import EVERYWHERE, Command, Failure, Flag, flags, parse
 
-_LOGIN: Mapping[str, Flag] = {
-    "create-refresh-token": Flag(switch=True),
-    "headless": Flag(switch=True),
-    "identity": Flag(),
-    "identity-provider": Flag(),
-    "identity-token": Flag(),
-    "org-name": Flag(),
-    "prefer-ambient-credentials": Flag(switch=True),
-    "refresh": Flag(switch=True),
-    "refresh-all": Flag(switch=True),
-    "refresh-only": Flag(switch=True),
-    "skip-browser": Flag(switch=True),
-    "social-login": Flag(),
-    "sts-http1-downgrade": Flag(switch=True),
-    "validate": Flag(switch=True, default="true"),
+_LOGIN = flags(
+    "identity identity-provider identity-token org-name social-login",
+    switches="create-refresh-token headless prefer-ambient-credentials refresh refresh-all refresh-only skip-browser "
+    "sts-http1-downgrade",
+) | {"validate": Flag(switch=True, default="true")}
+_TOKEN = flags("parent", switches="save") | {"name": Flag(default="pull-token"), "ttl": Flag(default="720h0m0s")}
+_ALIASES_OF = {
+    "pull-token": "pull-tokens",
+    "list": "ls",
+    "create": "make mk",
+    "delete": "rm del remove",
+    "identities": "identity ids id",
+    "organizations": "organization orgs org",
+    "images": "image img",
+    "repos": "repositories repository repo",
+    "tags": "tag",
 }
-_TOKEN: Mapping[str, Flag] = {
-    "name": Flag(default="pull-token"),
-    "parent": Flag(),
-    "save": Flag(switch=True),
-    "ttl": Flag(default="720h0m0s"),
-}
-_ALIASES = {
-    "pull-tokens": "pull-token",
-    "ls": "list",
-    "make": "create",
-    "mk": "create",
-    "rm": "delete",
-    "del": "delete",
-    "remove": "delete",
-    "identity": "identities",
-    "ids": "identities",
-    "id": "identities",
-    "organization": "organizations",
-    "orgs": "organizations",
-    "org": "organizations",
-    "image": "images",
-    "img": "images",
-    "repositories": "repos",
-    "repository": "repos",
-    "repo": "repos",
-    "tag": "tags",
-}
-
-
+_ALIASES = {alias: name for name, aliases in _ALIASES_OF.items() for alias in aliases.split()}
 _CREATE = Command(
     pull_tokens.create_pull_token,
     "Create a pull token.",
-    {**_TOKEN, "description": Flag(), "repository": Flag(default="oci")},
+    _TOKEN | flags("description") | {"repository": Flag(default="oci")},
 )
 _COMMANDS: Mapping[tuple[str, ...], Command] = {
     ("auth", "login"): Command(account.log_in, "Login to the Chainguard platform.", _LOGIN),
     ("auth", "logout"): Command(account.log_out, "Logout from the Chainguard platform."),
     ("auth", "status"): Command(
-        account.status, "Inspect the local Chainguard Token.", {**_LOGIN, "quick": Flag(switch=True)}
+        account.status, "Inspect the local Chainguard Token.", _LOGIN | flags(switches="quick")
     ),
     ("auth", "token"): Command(account.token, "Print the local Chainguard Token.", _LOGIN),
     ("auth", "configure-docker"): Command(
         pull_tokens.configure_docker,
         "Configure a Docker credential helper.",
-        {**_LOGIN, **_TOKEN, "pull-token": Flag(switch=True), "images": Flag()},
+        _LOGIN | _TOKEN | flags("images", switches="pull-token"),
     ),
     ("auth", "docker-credential"): Command(pull_tokens.docker_credential, "Docker's credential helper protocol."),
     ("auth", "pull-token"): _CREATE,
     ("auth", "pull-token", "create"): _CREATE,
     ("auth", "pull-token", "list"): Command(
-        pull_tokens.list_pull_tokens,
-        "List pull tokens.",
-        {"parent": Flag(), "repository": Flag(), "expired": Flag(switch=True)},
+        pull_tokens.list_pull_tokens, "List pull tokens.", flags("parent repository", switches="expired")
     ),
     ("iam", "identities", "list"): Command(
         pull_tokens.list_identities,
         "List identities.",
-        {
-            "parent": Flag(),
-            "type": Flag(),
-            "relationship": Flag(),
-            "name": Flag(),
-            "expired": Flag(switch=True),
-            "recursive": Flag(switch=True, default="true"),
-        },
+        flags("parent type relationship name", switches="expired") | {"recursive": Flag(switch=True, default="true")},
     ),
     ("iam", "identities", "delete"): Command(
-        pull_tokens.delete_identities,
-        "Delete one or more identities.",
-        {"parent": Flag(), "name": Flag(), "expired": Flag(switch=True), "yes": Flag(switch=True)},
+        pull_tokens.delete_identities, "Delete one or more identities.", flags("parent name", switches="expired yes")
     ),
     ("iam", "organizations", "list"): Command(account.list_organizations, "List organizations."),
-    ("images", "repos", "list"): Command(
-        account.list_repositories, "List image repositories.", {"parent": Flag(), "repo": Flag()}
-    ),
+    ("images", "repos", "list"): Command(account.list_repositories, "List image repositories.", flags("parent repo")),
     ("images", "tags", "list"): Command(
-        account.list_tags,
-        "List image tags.",
-        {"parent": Flag(), "repo": Flag(), "active-only": Flag(switch=True)},
+        account.list_tags, "List image tags.", flags("parent repo", switches="active-only")
     ),
-    ("version",): Command(account.version, "Print the version.", {"json": Flag(switch=True)}),
+    ("version",): Command(account.version, "Print the version.", flags(switches="json")),
     ("config", "validate"): Command(account.validate_config, "Run diagnostics on local config."),
 }
 
@@ -121,7 +79,7 @@ def _edition() -> Mapping[tuple[str, ...], Command]:
 
 
 def _find(words: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
-    """Return the command that the first words name, and the words after it; flags may stand between."""
+    """The command that the first words name, and the words after it; flags may stand between."""
     commands = _edition()
     path: tuple[str, ...] = ()
     rest = list(words)
@@ -148,9 +106,6 @@ def _usage(path: tuple[str, ...]) -> str:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command.
-
-    Args:
-        words: The command line without the program's name.
 
     Returns:
         0, or 1 when it failed (the real command has no scheme of exit statuses).

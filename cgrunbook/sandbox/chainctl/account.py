@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 import sys
 import urllib.error
-import urllib.request
 from typing import Any
 
 from cgrunbook.sandbox.chainctl.flags import Failure, Given
-from cgrunbook.sandbox.chainctl.login import API_AUDIENCE, TIMEOUT_SECONDS, Sandbox
-from cgrunbook.sandbox.chainctl.output import print_items, print_json, print_table
-from cgrunbook.sandbox.context import CGR_DEV, CONSOLE_API
+from cgrunbook.sandbox.chainctl.login import Sandbox, opened
+from cgrunbook.sandbox.chainctl.output import print_items, print_json, print_list, print_table
+from cgrunbook.sandbox.chainguard.addresses import API_AUDIENCE
+from cgrunbook.sandbox.hosts import CGR_DEV, CONSOLE_API
 
 VERSION = "v0.2.261"  # the edition whose documentation this follows
 
@@ -83,27 +83,22 @@ def token(given: Given) -> None:
 def list_organizations(given: Given) -> None:
     """chainctl iam organizations list."""
     groups = Sandbox().organizations()
-    if given["output"] == "json":
-        print_items(groups)
-    elif given["output"] == "id":
-        sys.stdout.writelines(f"{group['id']}\n" for group in groups)
-    elif given["output"] in ("table", "wide"):
-        print_table(("ID", "NAME", "DESCRIPTION"), [(g["id"], g["name"], g["description"]) for g in groups])
+    if given["output"] in ("json", "id", "table", "wide"):
+        print_list(
+            given["output"], groups, ("ID", "NAME", "DESCRIPTION"), lambda g: (g["id"], g["name"], g["description"])
+        )
     else:
         sys.stdout.writelines(f"[{group['name']}] {group['description']}\n" for group in groups)
 
 
 def list_repositories(given: Given) -> None:
     """chainctl images repos list."""
-    items = _repositories(Sandbox(), given)
-    if given["output"] == "json":
-        print_items(items)
-    elif given["output"] == "id":
-        sys.stdout.writelines(f"{item['id']}\n" for item in items)
-    else:
-        print_table(
-            ("NAME", "TIER", "TAGS"), [(i["name"], i["catalogTier"], ", ".join(i["activeTags"])) for i in items]
-        )
+    print_list(
+        given["output"],
+        _repositories(Sandbox(), given),
+        ("NAME", "TIER", "TAGS"),
+        lambda item: (item["name"], item["catalogTier"], ", ".join(item["activeTags"])),
+    )
 
 
 def _repositories(sandbox: Sandbox, given: Given) -> list[dict[str, Any]]:
@@ -142,8 +137,7 @@ def validate_config(_given: Given) -> None:
     sandbox = Sandbox()
     for host, path in ((CONSOLE_API, "/ping/v1/ping"), (CGR_DEV, "/v2/")):
         try:
-            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-            with opener.open(f"http://{sandbox.hosts[host]}{path}", timeout=TIMEOUT_SECONDS):
+            with opened(f"http://{sandbox.hosts[host]}{path}"):
                 found = "reachable"
         except urllib.error.HTTPError:
             found = "reachable"  # any answer is one

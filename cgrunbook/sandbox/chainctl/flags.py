@@ -24,15 +24,14 @@ _NANOSECONDS = {
 
 
 class Failure(Exception):
-    """What the command cannot do; the message goes to stderr and the exit status is 1."""
+    """What the command cannot do; the message goes to stderr and the exit status is 1.
+
+    Args:
+        message: for a person.
+        code: chainctl's own code, where it is known; such an error is JSON when -o json was asked.
+    """
 
     def __init__(self, message: str, code: int | None = None) -> None:
-        """Keep the message.
-
-        Args:
-            message: For a person.
-            code: chainctl's own code, where it is known; such an error is JSON when -o json was asked.
-        """
         super().__init__(message)
         self.code = code
 
@@ -41,9 +40,9 @@ class Failure(Exception):
 class Flag:
     """A flag as Go's pflag reads it: a switch may be written --yes or --yes=true.
 
-    Attributes:
-        switch: Takes no value unless it is joined with "=".
-        default: Value when the flag is not given.
+    Args:
+        switch: takes no value unless it is joined with "=".
+        default: value when the flag is not given.
     """
 
     switch: bool = False
@@ -54,24 +53,20 @@ class Flag:
 class Given:
     """One parsed command line.
 
-    Attributes:
-        values: Flag name to value; switches hold "true" or "false".
-        arguments: What is no flag.
+    Args:
+        values: flag name to value; switches hold "true" or "false".
+        arguments: what is no flag.
     """
 
     values: Mapping[str, str]
     arguments: Sequence[str] = ()
 
     def __getitem__(self, name: str) -> str:
-        """Return a flag's value."""
+        """A flag's value."""
         return self.values[name]
 
     def on(self, name: str) -> bool:
-        """Return whether a switch is on.
-
-        Args:
-            name: The switch.
-        """
+        """Whether a switch is on."""
         return self.values[name] == "true"
 
 
@@ -84,18 +79,12 @@ class Command:
     flags: Mapping[str, Flag] = field(default_factory=dict)
 
 
-EVERYWHERE: Mapping[str, Flag] = {
-    "api": Flag(),
-    "audience": Flag(),
-    "config": Flag(),
-    "console": Flag(),
-    "force-color": Flag(switch=True),
-    "help": Flag(switch=True),
-    "issuer": Flag(),
-    "log-level": Flag(),
-    "output": Flag(),
-    "v": Flag(),
-}
+def flags(valued: str = "", switches: str = "") -> dict[str, Flag]:
+    """Flags without a default, by name; both lists are names with spaces between."""
+    return {name: Flag() for name in valued.split()} | {name: Flag(switch=True) for name in switches.split()}
+
+
+EVERYWHERE = flags("api audience config console issuer log-level output v", switches="force-color help")
 _SHORT = {"o": "output", "h": "help", "y": "yes", "v": "v"}
 
 
@@ -103,14 +92,14 @@ def parse(command: Command, words: Sequence[str]) -> Given:
     """Read what follows a command.
 
     Args:
-        command: Whose flags there are besides those of every command.
-        words: Flags and arguments in any order.
+        command: whose flags there are besides those of every command.
+        words: flags and arguments in any order.
 
     Raises:
-        Failure: A flag is unknown, lacks its value or has a wrong one; the message is pflag's.
+        Failure: a flag is unknown, lacks its value or has a wrong one; the message is pflag's.
     """
-    flags = {**EVERYWHERE, **command.flags}
-    values = {name: flag.default or ("false" if flag.switch else "") for name, flag in flags.items()}
+    known = {**EVERYWHERE, **command.flags}
+    values = {name: flag.default or ("false" if flag.switch else "") for name, flag in known.items()}
     arguments: list[str] = []
     left = list(words)
     while left:
@@ -126,9 +115,9 @@ def parse(command: Command, words: Sequence[str]) -> Given:
         else:
             name, value = _SHORT.get(word[1], word[1]), word[2:].removeprefix("=")
             equals = "=" if value else ""
-        if name not in flags:
+        if name not in known:
             raise Failure(f"unknown flag: --{name}" if word.startswith("--") else f"unknown shorthand flag: {word!r}")
-        if flags[name].switch:
+        if known[name].switch:
             value = value if equals else "true"
             if value.lower() not in ("true", "false", "1", "0", "t", "f"):
                 raise Failure(f'invalid argument "{value}" for "--{name}" flag: strconv.ParseBool: parsing "{value}"')
@@ -145,31 +134,29 @@ def go_duration(text: str) -> timedelta:
     """Read a duration as Go's time.ParseDuration does.
 
     Args:
-        text: For example "720h", "1h30m" or "1.5h"; there is no unit for days.
+        text: for example "720h", "1h30m" or "1.5h"; there is no unit for days.
 
     Returns:
         The duration, in whole microseconds.
 
     Raises:
-        Failure: It is none; the message is that of Go's flag parser.
+        Failure: it is none; the message is that of Go's flag parser.
     """
-    body = text[1:] if text[:1] in ("+", "-") else text
-    parts = re.findall(r"(\d*\.?\d*)([^\d.]*)", body)[:-1]
-    if body == "0":
+    unsigned = text[1:] if text[:1] in ("+", "-") else text
+    parts = re.findall(r"(\d*\.?\d*)([^\d.]*)", unsigned)[:-1]
+    if parts == [("0", "")]:
         return timedelta()
-    problem = None
-    for number, unit in parts:
+    nanoseconds = Decimal()
+    for number, unit in parts or [("", "")]:
         if not number.strip("."):
             problem = f'time: invalid duration "{text}"'
         elif not unit:
             problem = f'time: missing unit in duration "{text}"'
         elif unit not in _NANOSECONDS:
             problem = f'time: unknown unit "{unit}" in duration "{text}"'
-        if problem:
-            break
-    if problem or not parts:
-        problem = problem or f'time: invalid duration "{text}"'
+        else:
+            nanoseconds += Decimal(number) * _NANOSECONDS[unit]
+            continue
         raise Failure(f'invalid argument "{text}" for "--ttl" flag: {problem}')
-    nanoseconds = sum(Decimal(number) * _NANOSECONDS[unit] for number, unit in parts)
     duration = timedelta(microseconds=int(nanoseconds / 1000))
     return -duration if text.startswith("-") else duration

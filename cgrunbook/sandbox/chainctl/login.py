@@ -13,31 +13,37 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from cgrunbook.home import home
 from cgrunbook.sandbox import process
 from cgrunbook.sandbox.chainctl.flags import Failure
-from cgrunbook.sandbox.context import CONSOLE_API
+from cgrunbook.sandbox.chainguard.addresses import API_AUDIENCE
+from cgrunbook.sandbox.hosts import CONSOLE_API
 from cgrunbook.sandbox.state import Clock, State
 
-API_AUDIENCE = "https://console-api.enforce.dev"
-REGISTRY_AUDIENCE = "cgr.dev"
+_TIMEOUT_SECONDS = 30
 
-TIMEOUT_SECONDS = 30
+
+def opened(request: urllib.request.Request | str) -> HTTPResponse:
+    """The sandbox's answer to a request; never through a proxy, for this is loopback."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    answer: HTTPResponse = opener.open(request, timeout=_TIMEOUT_SECONDS)
+    return answer
 
 
 class Sandbox:
-    """The sandbox that this command belongs to: its folder, its hosts, its clock and the login kept in it."""
+    """The sandbox that this command belongs to: its folder, its hosts, its clock and the login kept in it.
+
+    Raises:
+        Failure: it is not running.
+    """
 
     def __init__(self) -> None:
-        """Find the sandbox.
-
-        Raises:
-            Failure: It is not running.
-        """
-        self.folder = process.folder_of(process.home())
+        self.folder = process.folder_of(home())
         try:
             description = json.loads((self.folder / process.SANDBOX_FILE).read_text())
         except (FileNotFoundError, ValueError) as problem:
@@ -47,12 +53,9 @@ class Sandbox:
         self._login.mkdir(mode=0o700, exist_ok=True)
 
     def now(self) -> datetime:
-        """Return the sandbox's time, which training may have moved."""
-        state = State(self.folder / "state.db")
-        try:
+        """The sandbox's time, which training may have moved."""
+        with contextlib.closing(State(self.folder / "state.db")) as state:
             return Clock(state).now()
-        finally:
-            state.close()
 
     @property
     def logged_in(self) -> bool:
@@ -70,10 +73,10 @@ class Sandbox:
         (self._login / "logged-out").touch()
 
     def cached_session(self, audience: str) -> Mapping[str, str] | None:
-        """Return the kept session of an audience while it lasts, else None.
+        """The kept session of an audience while it lasts, else None.
 
         Args:
-            audience: Whom the session's token is for.
+            audience: whom the session's token is for.
         """
         with contextlib.suppress(FileNotFoundError, ValueError):
             session: Mapping[str, str] = json.loads(self._session_file(audience).read_text())
@@ -82,13 +85,13 @@ class Sandbox:
         return None
 
     def session(self, audience: str = API_AUDIENCE) -> Mapping[str, str]:
-        """Return a session's token and expiry, a new one where the kept one has ended.
+        """A session's token and expiry, a new one where the kept one has ended.
 
         Args:
-            audience: Whom the token is to be for.
+            audience: whom the token is to be for.
 
         Raises:
-            Failure: Nobody is logged in.
+            Failure: nobody is logged in.
         """
         if not self.logged_in:
             raise Failure('not logged in; run "chainctl auth login"')
@@ -109,15 +112,15 @@ class Sandbox:
 
         Args:
             method: HTTP method.
-            path: Path below the host.
+            path: path below the host.
             body: JSON document to send.
-            query: Query parameters; "__" stands for a dot.
+            query: query parameters; "__" stands for a dot.
 
         Returns:
             The answer's JSON document.
 
         Raises:
-            Failure: Nobody is logged in, or the platform refuses or does not answer.
+            Failure: nobody is logged in, or the platform refuses or does not answer.
         """
         parameters = urlencode({name.replace("__", "."): value for name, value in query.items()})
         return self._call(method, f"{path}?{parameters}" if parameters else path, self.session()["token"], body)
@@ -129,9 +132,8 @@ class Sandbox:
             data=None if body is None else json.dumps(body).encode(),
             headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
         )
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through a proxy: this is loopback
         try:
-            with opener.open(request, timeout=TIMEOUT_SECONDS) as answer:
+            with opened(request) as answer:
                 document: dict[str, Any] = json.load(answer)
                 return document
         except urllib.error.HTTPError as refusal:
@@ -144,18 +146,18 @@ class Sandbox:
             raise Failure(f"{API_AUDIENCE} cannot be reached: {problem}") from problem
 
     def organizations(self) -> list[dict[str, Any]]:
-        """Return the organisations that the caller sees."""
+        """The organisations that the caller sees."""
         items: list[dict[str, Any]] = self.call("GET", "/iam/v1/groups").get("items", [])
         return items
 
     def organization(self, wanted: str) -> dict[str, Any]:
-        """Return the organisation that --parent names; without it the only one there is, or the one chosen in a menu.
+        """The organisation that --parent names; without it the only one there is, or the one chosen in a menu.
 
         Args:
-            wanted: Name or id, or empty.
+            wanted: name or id, or empty.
 
         Raises:
-            Failure: There is none of this name, or several and nobody to ask.
+            Failure: there is none of this name, or several and nobody to ask.
         """
         groups = self.organizations()
         if wanted:
@@ -178,19 +180,11 @@ class Sandbox:
         return groups[int(answer) - 1]
 
     def identities(self, parent: str) -> list[dict[str, Any]]:
-        """Return the identities below an organisation.
-
-        Args:
-            parent: The organisation's id.
-        """
+        """The identities below an organisation."""
         items: list[dict[str, Any]] = self.call("GET", "/iam/v1/identities", uidp__descendantsOf=parent)["items"]
         return items
 
     def expiration(self, identity: Mapping[str, Any]) -> datetime | None:
-        """Return when a static identity ends; None for another kind.
-
-        Args:
-            identity: The Identity message.
-        """
+        """When a static identity ends; None for another kind."""
         value = identity.get("static", {}).get("expiration")
         return datetime.fromisoformat(value) if value else None

@@ -19,12 +19,10 @@ from urllib.parse import quote
 
 from cgrunbook.sandbox import process
 from cgrunbook.sandbox.chainctl.flags import Failure, Given, go_duration
-from cgrunbook.sandbox.chainctl.login import REGISTRY_AUDIENCE, Sandbox
-from cgrunbook.sandbox.chainctl.output import print_items, print_json, print_table
-from cgrunbook.sandbox.context import CGR_DEV
-
-PULL_TOKEN_ISSUER = "https://pulltoken.issuer.chainguard.dev"  # noqa: S105 - an address
-PULL_TOKEN_AUDIENCE = "https://issuer.enforce.dev"  # noqa: S105 - an address
+from cgrunbook.sandbox.chainctl.login import Sandbox
+from cgrunbook.sandbox.chainctl.output import print_items, print_json, print_list, print_table
+from cgrunbook.sandbox.chainguard.addresses import PULL_TOKEN_ISSUER, REGISTRY_AUDIENCE, STS_ISSUER
+from cgrunbook.sandbox.hosts import CGR_DEV
 
 _REPOSITORY_TYPES = ("oci", "apk", "javascript", "java", "python")
 _NAME_SUFFIX = {"oci": "registry"}
@@ -34,14 +32,14 @@ def make_pull_token(sandbox: Sandbox, given: Given) -> tuple[str, str]:
     """Make a pull token as chainctl does: a throw-away key, of which only the public half leaves this process.
 
     Args:
-        sandbox: Where.
-        given: Flags name, parent, ttl, and description and repository where the command has them.
+        sandbox: where.
+        given: flags name, parent, ttl, and description and repository where the command has them.
 
     Returns:
         The new identity's id, which is the user name, and the JWT, which is the password.
 
     Raises:
-        Failure: A flag is not acceptable, or the platform refuses.
+        Failure: a flag is not acceptable, or the platform refuses.
     """
     import jwt
     from cryptography.hazmat.primitives.asymmetric import rsa
@@ -73,7 +71,7 @@ def make_pull_token(sandbox: Sandbox, given: Given) -> tuple[str, str]:
     begin = int(issued.timestamp())
     claims = {
         "iss": PULL_TOKEN_ISSUER,
-        "aud": PULL_TOKEN_AUDIENCE,
+        "aud": STS_ISSUER,
         "sub": subject,
         "iat": begin,
         "exp": begin + int(ttl.total_seconds()) - 1,  # a real token lives one second less than its TTL
@@ -195,18 +193,12 @@ def list_identities(given: Given) -> None:
         raise Failure(f'the sandbox has identities of type "pull_token" only, not "{kind}"')
     sandbox = Sandbox()
     items = _selected(sandbox, given, sandbox.organization(given["parent"]), static=bool(kind))
-    if given["output"] == "json":
-        print_items(items)
-    elif given["output"] == "id":
-        sys.stdout.writelines(f"{item['id']}\n" for item in items)
-    else:
-        print_table(
-            ("ID", "NAME", "DESCRIPTION", "TYPE", "EXPIRES"),
-            [
-                (item["id"], item["name"], item["description"], "pull_token", item["static"]["expiration"])
-                for item in items
-            ],
-        )
+    print_list(
+        given["output"],
+        items,
+        ("ID", "NAME", "DESCRIPTION", "TYPE", "EXPIRES"),
+        lambda item: (item["id"], item["name"], item["description"], "pull_token", item["static"]["expiration"]),
+    )
 
 
 def _selected(sandbox: Sandbox, given: Given, group: Mapping[str, Any], *, static: bool) -> list[dict[str, Any]]:

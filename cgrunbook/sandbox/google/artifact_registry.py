@@ -10,8 +10,10 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
-from cgrunbook.sandbox import context, errors
-from cgrunbook.sandbox.context import LOCATIONS, Sandbox
+from starlette.types import ASGIApp
+
+from cgrunbook.sandbox import errors, hosts
+from cgrunbook.sandbox.context import Sandbox
 from cgrunbook.sandbox.google import cached_images, operations, repositories, secret_manager, service_usage
 from cgrunbook.sandbox.google.messages import at_path, parse_mask
 from cgrunbook.sandbox.google.policies import Policies
@@ -25,7 +27,6 @@ from cgrunbook.sandbox.google.repositories import (
     upstream_uri,
 )
 from cgrunbook.sandbox.google.wire import Answer, Call, Handlers, Partly, Service
-from cgrunbook.sandbox.server import ASGIApp
 from cgrunbook.sandbox.state import timestamp
 
 #: Locations that Google opens to chosen customers only.
@@ -45,12 +46,12 @@ def prepare(sandbox: Sandbox) -> None:
 def app(sandbox: Sandbox) -> ASGIApp:
     """The service as an ASGI application."""
     prepare(sandbox)
-    return Service(sandbox, context.ARTIFACT_REGISTRY, PLAYED, service_usage.require_enabled)
+    return Service(sandbox, hosts.ARTIFACT_REGISTRY, PLAYED, service_usage.require_enabled)
 
 
 def _check_location(call: Call) -> str:
     location = call.names["location"]
-    if location not in LOCATIONS or location in _RESTRICTED:
+    if location not in hosts.LOCATIONS or location in _RESTRICTED:
         raise errors.InvalidArgument(repositories.INVALID)
     return location
 
@@ -59,7 +60,7 @@ async def _validate_upstream(sandbox: Sandbox, document: Mapping[str, Any]) -> N
     """Ask the upstream, with the credentials read as the service agent reads them, whether it answers.
 
     Raises:
-        errors.InvalidArgument: The secret cannot be read or the upstream refuses.
+        errors.InvalidArgument: the secret cannot be read or the upstream refuses.
     """
     uri = upstream_uri(document)
     if uri is None or document["format"] != "DOCKER" or not uri.startswith("http"):
@@ -74,7 +75,7 @@ async def _validate_upstream(sandbox: Sandbox, document: Mapping[str, Any]) -> N
                 "utf-8", "replace"
             )  # what is no text cannot be right
         except errors.GoogleError as refusal:
-            agent = sandbox.iam.agent_email(context.ARTIFACT_REGISTRY)
+            agent = sandbox.iam.agent_email(hosts.ARTIFACT_REGISTRY)
             raise errors.InvalidArgument(
                 f"Failed to validate remote upstream: failed to access secret version {pair[1]}: {agent}: "
                 f"generic::{refusal.status.lower()}: {refusal.message}"
@@ -113,7 +114,7 @@ def _in_full(sandbox: Sandbox, document: Mapping[str, Any]) -> dict[str, Any]:
     shown = _with_outputs(sandbox, document)
     _, _, _, location, _, identifier = document["name"].split("/")
     if document["format"] in {"DOCKER", "KFP"}:
-        host = context.docker_host_name(location)
+        host = hosts.docker_host_name(location)
         shown["registryUri"] = f"{host}/{sandbox.settings.project_id}/{identifier}"
     size = cached_images.cached_bytes(sandbox, location, identifier)
     if size:
@@ -154,7 +155,7 @@ def _keep_new(call: Call, location: str, identifier: str, document: Mapping[str,
         except sqlite3.IntegrityError:
             raise errors.AlreadyExists(_EXISTS) from None
         # The first repository of a project brings the service agent into being.
-        sandbox.iam.make_agent(context.ARTIFACT_REGISTRY)
+        sandbox.iam.make_agent(hosts.ARTIFACT_REGISTRY)
         told = _with_outputs(sandbox, document)
         for name in ("createTime", "updateTime"):
             told.pop(name)  # recorded answers of the real operation lack them; a get has them
@@ -235,13 +236,13 @@ def _location(call: Call, location: str) -> dict[str, Any]:
 
 def _list_locations(call: Call) -> Answer:
     call.check("artifactregistry.locations.list")
-    offered = (name for name in sorted(LOCATIONS) if name > call.after and name not in _RESTRICTED)
+    offered = (name for name in sorted(hosts.LOCATIONS) if name > call.after and name not in _RESTRICTED)
     return call.page("locations", ((name, _location(call, name)) for name in offered), default=1000)
 
 
 def _get_location(call: Call) -> Answer:
     call.check("artifactregistry.locations.get")
-    if call.names["location"] not in LOCATIONS or call.names["location"] in _RESTRICTED:
+    if call.names["location"] not in hosts.LOCATIONS or call.names["location"] in _RESTRICTED:
         raise errors.NotFound(repositories.MISSING)
     return _location(call, call.names["location"])
 
@@ -254,8 +255,7 @@ def _project_settings(call: Call) -> Answer:
 def _get_vpcsc(call: Call) -> Answer:
     call.check("artifactregistry.vpcscconfigs.get", f"{parent_of(call)}/vpcscConfig")
     location = _check_location(call)
-    query = "SELECT policy FROM vpcsc_config WHERE location = ?"
-    row = call.sandbox.state.read().execute(query, (location,)).fetchone()
+    row = call.sandbox.state.row("SELECT policy FROM vpcsc_config WHERE location = ?", location)
     return {"name": f"{parent_of(call)}/vpcscConfig", "vpcscPolicy": row["policy"] if row is not None else "DENY"}
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from cgrunbook.sandbox import context, errors
+from cgrunbook.sandbox import errors, hosts
 from cgrunbook.sandbox.context import Sandbox
 from cgrunbook.sandbox.google import operations
 from cgrunbook.sandbox.google.repositories import MISSING, PACKAGE, found, name_of
@@ -18,19 +18,16 @@ from cgrunbook.sandbox.state import timestamp
 
 def _has_table(sandbox: Sandbox, table: str) -> bool:
     query = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
-    return sandbox.state.read().execute(query, (table,)).fetchone() is not None
+    return sandbox.state.row(query, table) is not None
 
 
 def cached_bytes(sandbox: Sandbox, location: str, identifier: str) -> int:
     """How many bytes of blobs a repository has cached."""
     if not _has_table(sandbox, "cached_blob"):
         return 0
-    query = (
-        "SELECT coalesce(sum(size), 0) AS total FROM cached_blob WHERE project = ? AND location = ? AND repository = ?"
-    )
-    return int(
-        sandbox.state.read().execute(query, (sandbox.settings.project_id, location, identifier)).fetchone()["total"]
-    )
+    query = "SELECT sum(size) AS total FROM cached_blob WHERE project = ? AND location = ? AND repository = ?"
+    row = sandbox.state.row(query, sandbox.settings.project_id, location, identifier)
+    return row["total"] or 0 if row is not None else 0
 
 
 def forget(sandbox: Sandbox, location: str, identifier: str) -> None:
@@ -81,7 +78,7 @@ def _images(call: Call) -> list[dict[str, Any]]:
     tags: dict[tuple[str, str], list[str]] = {}
     for row in _cached(call, "cached_tag"):
         tags.setdefault((row["image"], row["digest"]), []).append(row["tag"])
-    settings, host = call.sandbox.settings, context.docker_host_name(call.names["location"])
+    settings, host = call.sandbox.settings, hosts.docker_host_name(call.names["location"])
     images = []
     for row in _cached(call, "cached_manifest"):
         image: dict[str, Any] = {

@@ -5,18 +5,20 @@ Knows whether the project has a billing account. Knows no accounts, prices or bi
 
 from __future__ import annotations
 
-from cgrunbook.sandbox import context
+from starlette.types import ASGIApp
+
+from cgrunbook.sandbox import hosts
+from cgrunbook.sandbox.context import Sandbox
 from cgrunbook.sandbox.google import service_usage
 from cgrunbook.sandbox.google.wire import Answer, Call, Handlers, Service
-from cgrunbook.sandbox.server import ASGIApp
 
 _ACCOUNT = "billingAccounts/00C6B2-000000-000001"
 
 
-def app(sandbox: context.Sandbox) -> ASGIApp:
+def app(sandbox: Sandbox) -> ASGIApp:
     """The service as an ASGI application."""
     service_usage.prepare(sandbox)
-    return Service(sandbox, context.CLOUD_BILLING, PLAYED, service_usage.require_enabled)
+    return Service(sandbox, hosts.CLOUD_BILLING, PLAYED, service_usage.require_enabled)
 
 
 def _info(call: Call) -> Answer:

@@ -5,17 +5,19 @@ Knows names of keys and their policies. Knows no keys: each one that is named we
 
 from __future__ import annotations
 
-from cgrunbook.sandbox import context
+from starlette.types import ASGIApp
+
+from cgrunbook.sandbox import hosts
+from cgrunbook.sandbox.context import Sandbox
 from cgrunbook.sandbox.google import service_usage
 from cgrunbook.sandbox.google.policies import Policies
 from cgrunbook.sandbox.google.wire import Call, Handlers, Partly, Service
-from cgrunbook.sandbox.server import ASGIApp
 
 
-def app(sandbox: context.Sandbox) -> ASGIApp:
+def app(sandbox: Sandbox) -> ASGIApp:
     """The service as an ASGI application."""
     service_usage.prepare(sandbox)
-    return Service(sandbox, context.CLOUD_KMS, PLAYED, service_usage.require_enabled)
+    return Service(sandbox, hosts.CLOUD_KMS, PLAYED, service_usage.require_enabled)
 
 
 def _key(call: Call) -> str:

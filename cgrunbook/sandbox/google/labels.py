@@ -26,7 +26,7 @@ def check_labels(labels: Mapping[str, str], field: str) -> None:
     """Refuse labels that no service takes.
 
     Raises:
-        errors.InvalidArgument: Too many, too long, or other letters than are allowed.
+        errors.InvalidArgument: too many, too long, or other letters than are allowed.
     """
     if len(labels) > _MOST:
         raise errors.InvalidArgument.at(field, f"There can be at most {_MOST} labels, {len(labels)} were given.")
@@ -49,7 +49,7 @@ def check_annotations(annotations: Mapping[str, str], field: str) -> None:
     """Refuse annotations that Secret Manager does not take.
 
     Raises:
-        errors.InvalidArgument: A key of a wrong form, or more than 16 KiB in all.
+        errors.InvalidArgument: a key of a wrong form, or more than 16 KiB in all.
     """
     for key in annotations:
         if not _ANNOTATION_KEY.fullmatch(key):

@@ -32,7 +32,7 @@ class Violations:
         """Raise what was noted, if anything was.
 
         Raises:
-            errors.InvalidArgument: With google.rpc.BadRequest naming each field.
+            errors.InvalidArgument: with google.rpc.BadRequest naming each field.
         """
         if not self._found:
             return
@@ -77,8 +77,8 @@ class Scalar:
     """A kind with a single value.
 
     Attributes:
-        type: What Google's errors call it.
-        nothing: What stands for a value that cannot be read, for the checks that follow.
+        type: what Google's errors call it.
+        nothing: what stands for a value that cannot be read, for the checks that follow.
     """
 
     type = ""
@@ -145,7 +145,7 @@ class Integer(Scalar):
 
     Args:
         bits: 32 or 64.
-        signed: Whether it may be negative.
+        signed: whether it may be negative.
     """
 
     nothing = 0
@@ -262,8 +262,8 @@ class Enum(Scalar):
     """An enum.
 
     Args:
-        name: Full name of the type.
-        values: Name to number; None where no published source tells the number.
+        name: full name of the type.
+        values: name to number; None where no published source tells the number.
     """
 
     def __init__(self, name: str, values: Mapping[str, int | None]) -> None:
@@ -289,7 +289,7 @@ class Anything:
     """google.protobuf.Any and other free JSON.
 
     Args:
-        message_of: Finds the message that a type's full name stands for.
+        message_of: finds the message that a type's full name stands for.
     """
 
     def __init__(self, message_of: Callable[[str], Message | None]) -> None:
@@ -358,10 +358,10 @@ class Message:
     """A message.
 
     Attributes:
-        name: Full name of the type.
+        name: full name of the type.
         fields: JSON name to kind.
-        oneofs: Groups of JSON names of which one at most may be given.
-        output_only: Fields that only the service writes: taken from no request.
+        oneofs: groups of JSON names of which one at most may be given.
+        output_only: fields that only the service writes: taken from no request.
     """
 
     name: str
@@ -420,11 +420,11 @@ def parse_mask(text: str, message: Message) -> list[tuple[str, ...]]:
     """A field mask's paths through a message as JSON names.
 
     Args:
-        text: Comma-separated paths, each part camelCase or snake_case; or "*".
-        message: What the paths lead through.
+        text: comma-separated paths, each part camelCase or snake_case; or "*".
+        message: what the paths lead through.
 
     Raises:
-        errors.InvalidArgument: A path that leads nowhere.
+        errors.InvalidArgument: a path that leads nowhere.
     """
     paths: list[tuple[str, ...]] = []
     for given in (part.strip() for part in text.split(",")):

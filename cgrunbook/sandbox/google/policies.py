@@ -17,10 +17,10 @@ class Policies:
     """The policies of one kind of resource.
 
     Attributes:
-        permission: What its permissions begin with, for example "secretmanager.secrets".
-        name: Makes the resource's name, with the project's id, of a call.
-        find: Raises NotFound for a resource that is not there.
-        hides_absence: Whether nobody is told to hold a permission on what is not there, instead of NotFound.
+        permission: what its permissions begin with, for example "secretmanager.secrets".
+        name: makes the resource's name, with the project's id, of a call.
+        find: raises NotFound for a resource that is not there.
+        hides_absence: whether nobody is told to hold a permission on what is not there, instead of NotFound.
     """
 
     permission: str

@@ -70,8 +70,7 @@ def repository(sandbox: Sandbox, location: str, identifier: str) -> dict[str, An
     `upstreamCredentials`, and so on. `disableUpstreamValidation` is never kept.
     """
     sandbox.state.declare(SCHEMA)
-    query = "SELECT document FROM repository WHERE location = ? AND id = ?"
-    row = sandbox.state.read().execute(query, (location, identifier)).fetchone()
+    row = sandbox.state.row("SELECT document FROM repository WHERE location = ? AND id = ?", location, identifier)
     if row is None:
         return None
     document: dict[str, Any] = json.loads(row["document"])
@@ -253,7 +252,7 @@ def check_id(identifier: str) -> None:
     """Refuse an id that no repository can have.
 
     Raises:
-        errors.InvalidArgument: A bare one for a missing id, as the service answers; one that names the rule else.
+        errors.InvalidArgument: a bare one for a missing id, as the service answers; one that names the rule else.
     """
     if not identifier:
         raise errors.InvalidArgument(INVALID)
@@ -269,7 +268,7 @@ def drafted(body: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
     """The repository that a create call asks for, and whether it wants the upstream not validated.
 
     Raises:
-        errors.InvalidArgument: There is no format.
+        errors.InvalidArgument: there is no format.
     """
     document = {key: value for key, value in body.items() if key != "name" and value not in ("", {}, [])}
     if document.get("format", "FORMAT_UNSPECIFIED") == "FORMAT_UNSPECIFIED":
@@ -314,7 +313,7 @@ def patched(current: Mapping[str, Any], body: Mapping[str, Any], paths: list[tup
     """A repository with the fields of a mask replaced.
 
     Raises:
-        errors.InvalidArgument: The mask names a field that cannot be changed, and the body changes it.
+        errors.InvalidArgument: the mask names a field that cannot be changed, and the body changes it.
     """
     document: dict[str, Any] = copy.deepcopy(dict(current))
     source = copy.deepcopy(dict(body))
@@ -364,7 +363,7 @@ def found(call: Call) -> dict[str, Any]:
     """The repository that a call is about.
 
     Raises:
-        errors.NotFound: There is none.
+        errors.NotFound: there is none.
     """
     document = repository(call.sandbox, call.names["location"], call.names["repository"])
     if document is None:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from cgrunbook.sandbox import context, errors
+from starlette.types import ASGIApp
+
+from cgrunbook.sandbox import errors, hosts
 from cgrunbook.sandbox.context import Sandbox
 from cgrunbook.sandbox.google import service_usage
 from cgrunbook.sandbox.google.filters import compile_filter
 from cgrunbook.sandbox.google.policies import Policies
 from cgrunbook.sandbox.google.wire import Answer, Call, Handlers, Partly, Service
-from cgrunbook.sandbox.server import ASGIApp
 from cgrunbook.sandbox.state import timestamp
 
 #: The Google Cloud organisation that the project is in; nothing of it is played.
@@ -23,7 +24,7 @@ _PARENT = {"type": "organization", "id": "100000000001"}
 def app(sandbox: Sandbox) -> ASGIApp:
     """The service as an ASGI application."""
     service_usage.prepare(sandbox)
-    return Service(sandbox, context.RESOURCE_MANAGER, PLAYED, service_usage.require_enabled, _foreign)
+    return Service(sandbox, hosts.RESOURCE_MANAGER, PLAYED, service_usage.require_enabled, _foreign)
 
 
 def _created(sandbox: Sandbox) -> str:

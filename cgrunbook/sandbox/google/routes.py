@@ -31,8 +31,8 @@ class Routes:
         """The method and what its path's variables hold; None when there is no such method.
 
         Args:
-            verb: The HTTP method.
-            path: The decoded path without its first slash.
+            verb: the HTTP method.
+            path: the decoded path without its first slash.
         """
         before, _, custom = path.rpartition(":")
         for rest, end in ((before, (verb, custom)), (path, (verb, ""))):

@@ -50,11 +50,11 @@ class Method:
     """One published method.
 
     Attributes:
-        version: The version that it belongs to.
-        name: What the service's REST reference calls it, for example "projects.secrets.create".
-        verb: The HTTP method.
-        path: The route, `{variable}` for a segment, perhaps `:custom` at the end.
-        body_field: The request field that is the body, for the paths in error messages; "" when it is the request.
+        version: the version that it belongs to.
+        name: what the service's REST reference calls it, for example "projects.secrets.create".
+        verb: the HTTP method.
+        path: the route, `{variable}` for a segment, perhaps `:custom` at the end.
+        body_field: the request field that is the body, for the paths in error messages; "" when it is the request.
     """
 
     version: Version
@@ -84,8 +84,8 @@ class Version:
     """One version of a service; its messages are made when they are asked for.
 
     Attributes:
-        name: For example "v1".
-        methods: By name.
+        name: for example "v1".
+        methods: by name.
     """
 
     def __init__(self, name: str, table: Mapping[str, Any]) -> None:
@@ -137,7 +137,7 @@ def versions(host: str) -> Mapping[str, Version]:
     """The versions of a service by name, the stable ones first.
 
     Args:
-        host: For example "secretmanager.googleapis.com".
+        host: for example "secretmanager.googleapis.com".
     """
     table = json.loads((_TABLES / f"{host.partition('.')[0]}.json").read_text(encoding="utf-8"))
     return {name: Version(name, facts) for name, facts in table.items()}

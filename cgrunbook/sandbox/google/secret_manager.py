@@ -14,8 +14,10 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
-from cgrunbook.sandbox import context, errors
-from cgrunbook.sandbox.context import LOCATIONS, Sandbox
+from starlette.types import ASGIApp
+
+from cgrunbook.sandbox import errors, hosts
+from cgrunbook.sandbox.context import Sandbox
 from cgrunbook.sandbox.google import service_usage
 from cgrunbook.sandbox.google.messages import at_path, merge_path, moment, parse_mask, span
 from cgrunbook.sandbox.google.policies import Policies
@@ -29,7 +31,6 @@ from cgrunbook.sandbox.google.secrets import (
 )
 from cgrunbook.sandbox.google.wire import Answer, Call, Handlers, Partly, Service
 from cgrunbook.sandbox.iam import permission_denied
-from cgrunbook.sandbox.server import ASGIApp
 from cgrunbook.sandbox.state import timestamp
 
 SCHEMA = """
@@ -57,7 +58,7 @@ def prepare(sandbox: Sandbox) -> None:
 def app(sandbox: Sandbox) -> ASGIApp:
     """The service as an ASGI application."""
     prepare(sandbox)
-    return Service(sandbox, context.SECRET_MANAGER, PLAYED, service_usage.require_enabled)
+    return Service(sandbox, hosts.SECRET_MANAGER, PLAYED, service_usage.require_enabled)
 
 
 def access_as_agent(sandbox: Sandbox, name: str) -> bytes:
@@ -66,7 +67,7 @@ def access_as_agent(sandbox: Sandbox, name: str) -> bytes:
     V is a number, an alias or "latest".
 
     Raises:
-        errors.GoogleError: What the agent is told instead, in Secret Manager's words.
+        errors.GoogleError: what the agent is told instead, in Secret Manager's words.
     """
     prepare(sandbox)
     match = re.fullmatch(r"projects/([^/]+)/secrets/([^/]+)/versions/([^/]+)", name)
@@ -76,9 +77,9 @@ def access_as_agent(sandbox: Sandbox, name: str) -> bytes:
     permission = "secretmanager.versions.access"
     if match[1] not in {settings.project_id, settings.project_number}:
         raise permission_denied(permission, name)
-    service_usage.require_enabled(sandbox, context.SECRET_MANAGER)
+    service_usage.require_enabled(sandbox, hosts.SECRET_MANAGER)
     _settle(sandbox)
-    email = sandbox.iam.agent(context.ARTIFACT_REGISTRY)
+    email = sandbox.iam.agent(hosts.ARTIFACT_REGISTRY)
     agent = None if email is None else f"serviceAccount:{email}"
     sandbox.iam.check(agent, permission, f"projects/{settings.project_id}/secrets/{match[2]}/versions/{match[3]}")
     return _payload(sandbox, _version(sandbox, match[2], match[3], aliases=True))
@@ -122,7 +123,7 @@ def _remove(sandbox: Sandbox, connection: sqlite3.Connection, secret: str) -> No
 
 
 def _secret(sandbox: Sandbox, secret: str) -> dict[str, Any]:
-    row = sandbox.state.read().execute("SELECT document FROM secret WHERE id = ?", (secret,)).fetchone()
+    row = sandbox.state.row("SELECT document FROM secret WHERE id = ?", secret)
     if row is None:
         raise errors.NotFound(f"Secret [{_answered(sandbox, secret)}] not found.")
     document: dict[str, Any] = json.loads(row["document"])
@@ -142,14 +143,12 @@ def _shown(sandbox: Sandbox, document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _version_row(sandbox: Sandbox, secret: str, number: int) -> sqlite3.Row | None:
-    query = "SELECT * FROM secret_version WHERE secret = ? AND number = ?"
-    row: sqlite3.Row | None = sandbox.state.read().execute(query, (secret, number)).fetchone()
-    return row
+    return sandbox.state.row("SELECT * FROM secret_version WHERE secret = ? AND number = ?", secret, number)
 
 
 def _version(sandbox: Sandbox, secret: str, version: str, *, aliases: bool) -> sqlite3.Row:
     """A version's row by number, "latest" (the most recently created, in whatever state) or alias."""
-    document = sandbox.state.read().execute("SELECT * FROM secret WHERE id = ?", (secret,)).fetchone()
+    document = sandbox.state.row("SELECT * FROM secret WHERE id = ?", secret)
     missing = errors.NotFound(f"Secret [{_answered(sandbox, secret)}] not found or has no versions.")
     if document is None or document["last_version"] == 0:
         raise missing
@@ -480,13 +479,13 @@ def _location(sandbox: Sandbox, location: str) -> dict[str, Any]:
 
 def _list_locations(call: Call) -> Answer:
     call.check("secretmanager.locations.list")
-    regions = [_location(call.sandbox, location) for location in LOCATIONS if "-" in location]
+    regions = [_location(call.sandbox, location) for location in hosts.LOCATIONS if "-" in location]
     return {"locations": [region for region in regions if call.passes(region)]}
 
 
 def _get_location(call: Call) -> Answer:
     call.check("secretmanager.locations.get")
-    if call.names["location"] not in LOCATIONS:
+    if call.names["location"] not in hosts.LOCATIONS:
         raise errors.NotFound(f"Location {call.names['location']} is not found or access is unauthorized.")
     return _location(call.sandbox, call.names["location"])
 

@@ -11,9 +11,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from cgrunbook.sandbox import errors
-from cgrunbook.sandbox.context import LOCATIONS
 from cgrunbook.sandbox.google.labels import check_annotations, check_labels
 from cgrunbook.sandbox.google.messages import at_path, moment, span
+from cgrunbook.sandbox.hosts import LOCATIONS
 from cgrunbook.sandbox.state import timestamp
 
 _SECRET_ID = re.compile(r"[A-Za-z0-9_-]{1,255}")
@@ -29,7 +29,7 @@ def check_expiry(now: datetime, secret: dict[str, Any], given: Mapping[str, Any]
     The secret is changed in place; `given` is what the call says of the expiry.
 
     Raises:
-        errors.InvalidArgument: The secret would expire at once, or in more than 100 years.
+        errors.InvalidArgument: the secret would expire at once, or in more than 100 years.
     """
     ttl = secret.pop("ttl", None)
     if ttl is not None:
@@ -50,7 +50,7 @@ def check_rotation(now: datetime, secret: Mapping[str, Any], *, changed: bool) -
     Where the call has `changed` the time of the next notice, it must lie ahead.
 
     Raises:
-        errors.InvalidArgument: No topic, too many, a period or time out of bounds.
+        errors.InvalidArgument: no topic, too many, a period or time out of bounds.
     """
     topics = secret.get("topics", [])
     if len(topics) > 10:
@@ -88,7 +88,7 @@ def check_aliases(aliases: Mapping[str, int], exists: Callable[[int], bool]) -> 
     """Refuse aliases that no version can have or that lead nowhere.
 
     Raises:
-        errors.InvalidArgument: Too many, of a wrong form, or for a version that is not there.
+        errors.InvalidArgument: too many, of a wrong form, or for a version that is not there.
     """
     if len(aliases) > 50:
         raise errors.InvalidArgument.at("secret.version_aliases", "There can be at most 50 version aliases.")
@@ -125,7 +125,7 @@ def check_id(identifier: str) -> None:
     """Refuse an id that no secret can have.
 
     Raises:
-        errors.InvalidArgument: It is empty, longer than 255 characters or has others than letters, digits, _ and -.
+        errors.InvalidArgument: it is empty, longer than 255 characters or has others than letters, digits, _ and -.
     """
     if not _SECRET_ID.fullmatch(identifier):
         raise errors.InvalidArgument.at(

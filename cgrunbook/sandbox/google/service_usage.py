@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from cgrunbook.sandbox import context, errors
+from starlette.types import ASGIApp
+
+from cgrunbook.sandbox import errors, hosts
 from cgrunbook.sandbox.context import Sandbox
 from cgrunbook.sandbox.google import operations
 from cgrunbook.sandbox.google.wire import Answer, Call, Handler, Handlers, Partly, Service
-from cgrunbook.sandbox.server import ASGIApp
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS enabled_service (name TEXT PRIMARY KEY) WITHOUT ROWID;
@@ -55,8 +56,7 @@ def prepare(sandbox: Sandbox) -> None:
 def is_enabled(sandbox: Sandbox, service: str) -> bool:
     """Whether the project has an API enabled, for example "secretmanager.googleapis.com"."""
     prepare(sandbox)
-    query = "SELECT 1 FROM enabled_service WHERE name = ?"
-    return sandbox.state.read().execute(query, (service,)).fetchone() is not None
+    return sandbox.state.row("SELECT 1 FROM enabled_service WHERE name = ?", service) is not None
 
 
 def require_enabled(sandbox: Sandbox, service: str) -> None:
@@ -110,7 +110,7 @@ def require_enabled(sandbox: Sandbox, service: str) -> None:
 def app(sandbox: Sandbox) -> ASGIApp:
     """The service as an ASGI application."""
     prepare(sandbox)
-    return Service(sandbox, context.SERVICE_USAGE, PLAYED, require_enabled)
+    return Service(sandbox, hosts.SERVICE_USAGE, PLAYED, require_enabled)
 
 
 def _known(service: str) -> str:

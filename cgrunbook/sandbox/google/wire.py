@@ -16,14 +16,16 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
+from starlette.types import Receive, Scope, Send
+
 from cgrunbook.sandbox import errors
+from cgrunbook.sandbox.asgi import respond
 from cgrunbook.sandbox.context import Sandbox
 from cgrunbook.sandbox.google import schema
 from cgrunbook.sandbox.google.filters import Test, compile_filter
 from cgrunbook.sandbox.google.messages import ListOf, String, Violations, snake
 from cgrunbook.sandbox.google.routes import Routes
 from cgrunbook.sandbox.google.schema import Method
-from cgrunbook.sandbox.server import Receive, Scope, Send, respond
 
 MAX_BODY_BYTES = 10 * 1024 * 1024
 _MAX_PATH_BYTES = 8192
@@ -42,11 +44,11 @@ class Call:
     """One call of one method.
 
     Attributes:
-        method: What is called.
-        principal: Who calls.
-        names: What the path's variables hold.
-        query: Parameters under their JSON names, parsed.
-        body: The parsed body, {} without one.
+        method: what is called.
+        principal: who calls.
+        names: what the path's variables hold.
+        query: parameters under their JSON names, parsed.
+        body: the parsed body, {} without one.
     """
 
     sandbox: Sandbox
@@ -70,7 +72,7 @@ class Call:
         """What tells whether a list's filter lets a message through.
 
         Raises:
-            errors.InvalidArgument: The filter cannot be read.
+            errors.InvalidArgument: the filter cannot be read.
         """
         return compile_filter(self.query.get("filter", ""))
 
@@ -79,7 +81,7 @@ class Call:
         """The key of the last entry of the page before; "" for the first page.
 
         Raises:
-            errors.InvalidArgument: The page token is no token of ours.
+            errors.InvalidArgument: the page token is no token of ours.
         """
         token = self.query.get("pageToken")
         if not token:
@@ -104,14 +106,14 @@ class Call:
         """A page of a list: the entries that pass the filter, and a token if there are more.
 
         Args:
-            field: What the answer calls the entries.
-            entries: Key and message of each entry after `after`, in the order of the keys.
-            shown: Makes of a message what is answered; the filter is asked before.
-            default: How many for an absent or zero page size.
-            most: What larger page sizes are cut to.
+            field: what the answer calls the entries.
+            entries: key and message of each entry after `after`, in the order of the keys.
+            shown: makes of a message what is answered; the filter is asked before.
+            default: how many for an absent or zero page size.
+            most: what larger page sizes are cut to.
 
         Raises:
-            errors.InvalidArgument: The page size is negative, or the filter cannot be read.
+            errors.InvalidArgument: the page size is negative, or the filter cannot be read.
         """
         asked: int = self.query.get("pageSize", 0)
         if asked < 0:
@@ -138,8 +140,8 @@ class Partly:
     """A handler that plays its method in part.
 
     Attributes:
-        handler: What answers.
-        missing: What is missing, for the documentation.
+        handler: what answers.
+        missing: what is missing, for the documentation.
     """
 
     handler: Handler
@@ -154,10 +156,10 @@ class Service:
     """An ASGI application: every published method of a service, some of them played.
 
     Args:
-        host: The service's real host name.
-        played: What answers, by version and method.
-        enabled: Called with the sandbox and the host before each method; raises SERVICE_DISABLED.
-        foreign: Makes the refusal of a project that is not the sandbox's.
+        host: the service's real host name.
+        played: what answers, by version and method.
+        enabled: called with the sandbox and the host before each method; raises SERVICE_DISABLED.
+        foreign: makes the refusal of a project that is not the sandbox's.
     """
 
     def __init__(

@@ -30,26 +30,22 @@ class DigestMismatch(Exception):
 
 
 class BlobStore:
-    """A folder of blobs, `sha256/ab/abcd...`, shared by whoever is given the same folder."""
+    """A folder of blobs, `sha256/ab/abcd...`, shared by whoever is given the same folder.
+
+    Args:
+        folder: made when absent. Unfinished files that a killed process left there stay invisible.
+    """
 
     def __init__(self, folder: Path) -> None:
-        """Use a folder.
-
-        Args:
-            folder: Made when absent. Unfinished files that a killed process left there stay invisible.
-        """
         self._folder = folder
         self._incoming = folder / "incoming"
         self._incoming.mkdir(parents=True, exist_ok=True)
 
     def path(self, digest: str) -> Path:
-        """Return where the blob is, or would be.
-
-        Args:
-            digest: "sha256:" and 64 hex digits.
+        """Where the blob is, or would be.
 
         Raises:
-            ValueError: The digest has another form, so that no name from outside ever becomes a path.
+            ValueError: the digest has another form, so that no name from outside ever becomes a path.
         """
         if not _DIGEST.match(digest):
             raise ValueError(f"{digest!r} is not a sha256 digest")
@@ -57,11 +53,7 @@ class BlobStore:
         return self._folder / "sha256" / name[:2] / name
 
     def size(self, digest: str) -> int | None:
-        """Return the blob's size in bytes, None when it is not here.
-
-        Args:
-            digest: "sha256:" and 64 hex digits.
-        """
+        """The blob's size in bytes, None when it is not here."""
         try:
             return self.path(digest).stat().st_size
         except FileNotFoundError:
@@ -69,9 +61,6 @@ class BlobStore:
 
     def put(self, content: bytes) -> str:
         """Keep a small blob.
-
-        Args:
-            content: The whole content.
 
         Returns:
             Its digest.
@@ -84,7 +73,7 @@ class BlobStore:
             writer.close()
 
     def writer(self) -> BlobWriter:
-        """Return a writer for a new blob; close it in any case."""
+        """A writer for a new blob; close it in any case."""
         return BlobWriter(self, self._incoming / secrets.token_hex(16))
 
     def sweep(self) -> int:
@@ -102,15 +91,14 @@ class BlobStore:
 
 
 class BlobWriter:
-    """One blob on its way in. Others may read what is there already through `descriptor` while it grows."""
+    """One blob on its way in. Others may read what is there already through `descriptor` while it grows.
+
+    Args:
+        store: where the blob goes once it is whole.
+        path: the unfinished file.
+    """
 
     def __init__(self, store: BlobStore, path: Path) -> None:
-        """Open a new file.
-
-        Args:
-            store: Where the blob goes once it is whole.
-            path: The unfinished file.
-        """
         self._store = store
         self._path = path
         self._hash = hashlib.sha256()
@@ -118,11 +106,7 @@ class BlobWriter:
         self.written = 0
 
     def write(self, piece: bytes) -> None:
-        """Append a piece.
-
-        Args:
-            piece: Any number of bytes.
-        """
+        """Append a piece."""
         view = memoryview(piece)
         while view:
             view = view[os.write(self.descriptor, view) :]
@@ -133,13 +117,13 @@ class BlobWriter:
         """Give the blob its place, in one atomic step.
 
         Args:
-            expected: The digest that the content must have; None when the content decides.
+            expected: the digest that the content must have; None when the content decides.
 
         Returns:
             The digest.
 
         Raises:
-            DigestMismatch: The content has another digest; nothing is kept.
+            DigestMismatch: the content has another digest; nothing is kept.
         """
         digest = f"sha256:{self._hash.hexdigest()}"
         if expected is not None and digest != expected:
@@ -160,12 +144,12 @@ async def read(descriptor: int, start: int, end: int) -> AsyncGenerator[bytes, N
     """Yield the bytes from `start` up to, not including, `end`, in pieces of at most CHUNK bytes.
 
     Args:
-        descriptor: An open file; its own position is left alone.
-        start: Offset of the first byte.
-        end: Offset after the last byte.
+        descriptor: an open file; its own position is left alone.
+        start: offset of the first byte.
+        end: offset after the last byte.
 
     Raises:
-        OSError: The file cannot be read or ends before `end`.
+        OSError: the file cannot be read or ends before `end`.
     """
     while start < end:
         piece = await _read_once(descriptor, start, min(CHUNK, end - start))

@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 
 from cgrunbook.sandbox.context import Sandbox, log
 from cgrunbook.sandbox.errors import GoogleError, RegistryError
-from cgrunbook.sandbox.google import repositories
+from cgrunbook.sandbox.google import repositories, secret_manager
 from cgrunbook.sandbox.registry import blobs, distribution
 from cgrunbook.sandbox.registry.upstream import Credentials, FetchedManifest, Upstream, UpstreamFailure
 from cgrunbook.sandbox.state import timestamp
@@ -46,14 +46,10 @@ CREATE TABLE IF NOT EXISTS cached_blob (
 ) WITHOUT ROWID;
 """
 
-_READ_MANIFEST = (
-    "SELECT * FROM cached_manifest WHERE project = ? AND location = ? AND repository = ? AND image = ? AND digest = ?"
-)
-_READ_TAG = "SELECT * FROM cached_tag WHERE project = ? AND location = ? AND repository = ? AND image = ? AND tag = ?"
-_READ_TAG_LIST = "SELECT * FROM cached_tag_list WHERE project = ? AND location = ? AND repository = ? AND image = ?"
-_READ_BLOB = (
-    "SELECT size FROM cached_blob WHERE project = ? AND location = ? AND repository = ? AND image = ? AND digest = ?"
-)
+_READ_MANIFEST = "SELECT * FROM cached_manifest WHERE (project, location, repository, image, digest) = (?, ?, ?, ?, ?)"
+_READ_TAG = "SELECT * FROM cached_tag WHERE (project, location, repository, image, tag) = (?, ?, ?, ?, ?)"
+_READ_TAG_LIST = "SELECT * FROM cached_tag_list WHERE (project, location, repository, image) = (?, ?, ?, ?)"
+_READ_BLOB = "SELECT size FROM cached_blob WHERE (project, location, repository, image, digest) = (?, ?, ?, ?, ?)"
 
 _Answer = TypeVar("_Answer")
 
@@ -64,14 +60,14 @@ _caches: WeakKeyDictionary[Sandbox, Cache] = WeakKeyDictionary()
 class RemoteRepository:
     """A remote repository as the data plane needs it.
 
-    Attributes:
-        project: Project id.
-        location: Its location.
-        name: Its id.
-        uri: Upstream, for example "https://cgr.dev".
-        username: Of the upstream credentials, None for an unauthenticated repository.
-        secret_version: Where the password is, None for an unauthenticated repository.
-        created: When it was created; tells it from an earlier one of the same name.
+    Args:
+        project: project id.
+        location: its location.
+        name: its id.
+        uri: upstream, for example "https://cgr.dev".
+        username: of the upstream credentials, None for an unauthenticated repository.
+        secret_version: where the password is, None for an unauthenticated repository.
+        created: when it was created; tells it from an earlier one of the same name.
     """
 
     project: str
@@ -92,11 +88,11 @@ class RemoteRepository:
 class Blob:
     """A blob that can be read, whole or while it arrives.
 
-    Attributes:
-        digest: Its digest.
-        size: Bytes in all.
-        content: Yields parts of it.
-        close: To be called when nothing more is read.
+    Args:
+        digest: its digest.
+        size: bytes in all.
+        content: yields parts of it.
+        close: to be called when nothing more is read.
     """
 
     digest: str
@@ -106,11 +102,7 @@ class Blob:
 
 
 def cache_of(sandbox: Sandbox) -> Cache:
-    """Return the one cache that all locations of a sandbox share.
-
-    Args:
-        sandbox: The sandbox.
-    """
+    """The one cache that all locations of a sandbox share."""
     cache = _caches.get(sandbox)
     if cache is None:
         cache = _caches[sandbox] = Cache(sandbox)
@@ -121,11 +113,6 @@ class Cache:
     """Cached content of all remote repositories. Rows say what a repository has; equal blobs share one file."""
 
     def __init__(self, sandbox: Sandbox) -> None:
-        """Open the cache.
-
-        Args:
-            sandbox: Gives state, clock, settings, hosts and the service agent's reading of secrets.
-        """
         self._sandbox = sandbox
         self._state = sandbox.state
         self._state.declare(SCHEMA)
@@ -136,17 +123,12 @@ class Cache:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def manifest(self, repository: RemoteRepository, image: str, reference: str) -> FetchedManifest:
-        """Return a manifest: by digest from the cache for ever, by tag for as long as the tag is fresh.
+        """A manifest: by digest from the cache for ever, by tag for as long as the tag is fresh.
 
         A tag that is no longer fresh is asked for at the upstream; only while that is away the old answer still serves.
 
-        Args:
-            repository: The repository.
-            image: The image's name at the upstream.
-            reference: Tag or digest.
-
         Raises:
-            RegistryError: It is not cached and cannot be fetched.
+            RegistryError: it is not cached and cannot be fetched.
         """
         digest, fresh = reference, True
         if not distribution.is_digest(reference):
@@ -168,27 +150,19 @@ class Cache:
             raise
 
     async def tags(self, repository: RemoteRepository, image: str) -> list[str]:
-        """Return the upstream's tags of an image, at most an hour old.
-
-        Args:
-            repository: The repository.
-            image: The image's name at the upstream.
+        """The upstream's tags of an image, at most an hour old.
 
         Raises:
-            RegistryError: They are not cached and cannot be fetched.
+            RegistryError: they are not cached and cannot be fetched.
         """
-        row = self._state.read().execute(_READ_TAG_LIST, (*repository.place, image)).fetchone()
+        row = self._state.row(_READ_TAG_LIST, *repository.place, image)
         if row is not None and self._is_fresh(row["checked_at"]):
             return list(json.loads(row["tags"]))
 
         async def fetch() -> list[str]:
             found = sorted(await self._upstream(repository).tags(image))
-            with self._state.transaction() as rows:
-                if self._still_there(repository):
-                    rows.execute(
-                        "INSERT OR REPLACE INTO cached_tag_list VALUES (?, ?, ?, ?, ?, ?)",
-                        (*repository.place, image, json.dumps(found), self._now()),
-                    )
+            kept = (image, json.dumps(found), self._now())
+            self._keep(repository, "INSERT OR REPLACE INTO cached_tag_list VALUES (?, ?, ?, ?, ?, ?)", *kept)
             return found
 
         try:
@@ -199,29 +173,18 @@ class Cache:
             raise
 
     async def referrers(self, repository: RemoteRepository, image: str, digest: str, query: str) -> FetchedManifest:
-        """Return the upstream's index of referrers; it is not cached, for it grows under the same digest.
-
-        Args:
-            repository: The repository.
-            image: The image's name at the upstream.
-            digest: What is referred to.
-            query: The client's query string.
+        """The upstream's index of referrers; it is not cached, for it grows under the same digest.
 
         Raises:
-            RegistryError: It cannot be fetched.
+            RegistryError: it cannot be fetched.
         """
         return await self._upstream(repository).referrers(image, digest, query)
 
     async def blob(self, repository: RemoteRepository, image: str, digest: str) -> Blob:
-        """Return a blob, from disk or while it comes from the upstream.
-
-        Args:
-            repository: The repository.
-            image: The image's name at the upstream.
-            digest: The blob's digest.
+        """A blob, from disk or while it comes from the upstream.
 
         Raises:
-            RegistryError: It is not cached and cannot be fetched.
+            RegistryError: it is not cached and cannot be fetched.
         """
         size = self._blob_size(repository, image, digest)
         # A file of another size is what a machine that lost its power left: it is fetched again.
@@ -244,12 +207,8 @@ class Cache:
         try:
             async with upstream.blob(image, download.digest) as (size, pieces):
                 await download.fill(size, pieces)
-            with self._state.transaction() as rows:
-                if self._still_there(repository):
-                    rows.execute(
-                        "INSERT OR REPLACE INTO cached_blob VALUES (?, ?, ?, ?, ?, ?, ?)",
-                        (*repository.place, image, download.digest, download.written, self._now()),
-                    )
+            blob = (image, download.digest, download.written, self._now())
+            self._keep(repository, "INSERT OR REPLACE INTO cached_blob VALUES (?, ?, ?, ?, ?, ?, ?)", *blob)
             download.finish()
         except RegistryError as failure:
             download.fail(failure)
@@ -280,11 +239,11 @@ class Cache:
             task.exception()  # seen, even where everybody who waited has left
 
     def _upstream(self, repository: RemoteRepository) -> Upstream:
-        """Return the upstream with the password as it is now: each fetch reads the secret anew, as the agent."""
+        """The upstream with the password as it is now: each fetch reads the secret anew, as the agent."""
         if repository.username is None or repository.secret_version is None:
             return Upstream(self._sandbox, repository.uri)
         try:
-            payload = self._sandbox.agent_may_access(repository.secret_version)
+            payload = secret_manager.access_as_agent(self._sandbox, repository.secret_version)
         except GoogleError as refusal:
             # What a pull is told is not documented; the reason is Secret Manager's own.
             message = (
@@ -303,46 +262,34 @@ class Cache:
         return age.total_seconds() < self._sandbox.settings.tag_cache_seconds
 
     def _tag(self, repository: RemoteRepository, image: str, tag: str) -> tuple[str, bool]:
-        row = self._state.read().execute(_READ_TAG, (*repository.place, image, tag)).fetchone()
+        row = self._state.row(_READ_TAG, *repository.place, image, tag)
         return ("", False) if row is None else (row["digest"], self._is_fresh(row["checked_at"]))
 
     def _manifest(self, repository: RemoteRepository, image: str, digest: str) -> FetchedManifest | None:
-        row = self._state.read().execute(_READ_MANIFEST, (*repository.place, image, digest)).fetchone()
+        row = self._state.row(_READ_MANIFEST, *repository.place, image, digest)
         return None if row is None else FetchedManifest(row["media_type"], row["content"], row["digest"])
 
     def _keep_manifest(
         self, repository: RemoteRepository, image: str, reference: str, manifest: FetchedManifest
     ) -> None:
-        now = self._now()
-        with self._state.transaction() as rows:
-            if not self._still_there(repository):
-                return
-            rows.execute(
-                "INSERT OR IGNORE INTO cached_manifest VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    *repository.place,
-                    image,
-                    manifest.digest,
-                    manifest.media_type,
-                    len(manifest.content),
-                    now,
-                    manifest.content,
-                ),
-            )
+        now, digest = self._now(), manifest.digest
+        kept = (image, digest, manifest.media_type, len(manifest.content), now, manifest.content)
+        with self._state.transaction():
+            self._keep(repository, "INSERT OR IGNORE INTO cached_manifest VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", *kept)
             if not distribution.is_digest(reference):
-                rows.execute(
-                    "INSERT OR REPLACE INTO cached_tag VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    (*repository.place, image, reference, manifest.digest, now),
-                )
+                tag = (image, reference, digest, now)
+                self._keep(repository, "INSERT OR REPLACE INTO cached_tag VALUES (?, ?, ?, ?, ?, ?, ?)", *tag)
 
-    def _still_there(self, repository: RemoteRepository) -> bool:
-        """Tell whether it was not deleted while something was fetched for it: its successor begins empty."""
-        document = repositories.repository(self._sandbox, repository.location, repository.name)
-        return document is not None and document.get("createTime", "") == repository.created
+    def _keep(self, repository: RemoteRepository, statement: str, *values: object) -> None:
+        """Keep a row of a repository that was not deleted while it was fetched: its successor begins empty."""
+        with self._state.transaction() as rows:
+            document = repositories.repository(self._sandbox, repository.location, repository.name)
+            if document is not None and document.get("createTime", "") == repository.created:
+                rows.execute(statement, (*repository.place, *values))
 
     def _blob_size(self, repository: RemoteRepository, image: str, digest: str) -> int | None:
-        """Return the size of a blob that this image of this repository has: another's must not be readable through it."""
-        row = self._state.read().execute(_READ_BLOB, (*repository.place, image, digest)).fetchone()
+        """The size of a blob that this image of this repository has: another's must not be readable through it."""
+        row = self._state.row(_READ_BLOB, *repository.place, image, digest)
         return None if row is None else int(row["size"])
 
 
@@ -369,7 +316,7 @@ class _Download:
         """Write the pieces and put the blob in its place.
 
         Raises:
-            UpstreamFailure: What came is not the blob.
+            UpstreamFailure: what came is not the blob.
         """
         self._size = size
         self._tell()
@@ -397,7 +344,7 @@ class _Download:
         self._writer.close()
 
     async def join(self) -> Blob:
-        """Return the blob as soon as its size is known."""
+        """The blob as soon as its size is known."""
         descriptor = os.dup(self._writer.descriptor)
         try:
             while self._size is None and not self._finished:

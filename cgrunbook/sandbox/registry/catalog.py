@@ -41,10 +41,10 @@ PUBLIC_TAGS = frozenset(["latest", "latest-dev"])
 class Repository:
     """One repository.
 
-    Attributes:
-        name: The path after the host, its first part the organisation.
-        public: Pulled without credentials.
-        entitled: In the organisation's catalogue.
+    Args:
+        name: the path after the host, its first part the organisation.
+        public: pulled without credentials.
+        entitled: in the organisation's catalogue.
     """
 
     name: str
@@ -58,14 +58,9 @@ class Repository:
 
 
 class Catalog:
-    """The registry's content."""
+    """The registry's content, filled with the samples when the sandbox is new."""
 
     def __init__(self, sandbox: Sandbox) -> None:
-        """Open the content, and fill it with the samples when the sandbox is new.
-
-        Args:
-            sandbox: Gives state, settings and the state folder.
-        """
         self._state = sandbox.state
         self._state.declare(SCHEMA)
         self.store = BlobStore(sandbox.settings.home / "cgr.dev")
@@ -75,11 +70,7 @@ class Catalog:
             self._state.remember("cgr.dev.filled", "1")
 
     def publish(self, content: SampleRepository) -> None:
-        """Put a repository, or more content for one, into the registry; its tags move to where `content` has them.
-
-        Args:
-            content: What to publish.
-        """
+        """Put a repository, or more content for one, into the registry; its tags move to where `content` has them."""
         for digest, blob in content.blobs.items():
             if self.store.size(digest) is None:
                 self.store.put(blob)
@@ -104,12 +95,12 @@ class Catalog:
         """Let a tag name another manifest, as a new build does.
 
         Args:
-            repository: The repository's name.
-            tag: The tag, made when absent.
-            digest: A manifest that the repository has.
+            repository: the repository's name.
+            tag: the tag, made when absent.
+            digest: a manifest that the repository has.
 
         Raises:
-            KeyError: The repository has no such manifest.
+            KeyError: the repository has no such manifest.
         """
         if self.manifest(repository, digest) is None:
             raise KeyError(f"{repository} has no manifest {digest}")
@@ -117,84 +108,56 @@ class Catalog:
             self._point(rows, repository, tag, digest)
 
     def _point(self, rows: sqlite3.Connection, repository: str, tag: str, digest: str) -> None:
-        rows.execute(
-            "INSERT INTO cgr_tag VALUES (?, ?, ?) ON CONFLICT (repository, tag) DO UPDATE SET digest = excluded.digest",
-            (repository, tag, digest),
-        )
+        rows.execute("INSERT OR REPLACE INTO cgr_tag VALUES (?, ?, ?)", (repository, tag, digest))
 
     def withdraw(self, repository: str) -> None:
-        """Take a repository out of the registry; a token that was given for it before then finds nothing.
-
-        Args:
-            repository: The repository's name.
-        """
+        """Take a repository out of the registry; a token that was given for it before then finds nothing."""
         with self._state.transaction() as rows:
             rows.execute("DELETE FROM cgr_repository WHERE name = ?", (repository,))
 
     def repositories(self) -> list[Repository]:
-        """Return all repositories by name."""
+        """All repositories by name."""
         rows = self._state.read().execute("SELECT * FROM cgr_repository ORDER BY name")
         return [Repository(row["name"], bool(row["public"]), bool(row["entitled"])) for row in rows]
 
     def repository(self, name: str) -> Repository | None:
-        """Return one repository, or None.
-
-        Args:
-            name: Its name.
-        """
-        row = self._state.read().execute("SELECT * FROM cgr_repository WHERE name = ?", (name,)).fetchone()
+        """One repository, or None."""
+        row = self._state.row("SELECT * FROM cgr_repository WHERE name = ?", name)
         return None if row is None else Repository(row["name"], bool(row["public"]), bool(row["entitled"]))
 
     def tags(self, repository: Repository) -> dict[str, str]:
-        """Return the tags that a repository shows, sorted, with their digests.
-
-        Args:
-            repository: The repository.
-        """
+        """The tags that a repository shows, sorted, with their digests."""
         rows = self._state.read().execute(
             "SELECT tag, digest FROM cgr_tag WHERE repository = ? ORDER BY tag", (repository.name,)
         )
         return {row["tag"]: row["digest"] for row in rows if not repository.public or row["tag"] in PUBLIC_TAGS}
 
     def resolve(self, repository: Repository, reference: str) -> Document | None:
-        """Return the manifest that a reference names, or None.
+        """The manifest that a reference names, or None.
 
         Args:
-            repository: The repository.
-            reference: A tag that the repository shows, or the digest of any manifest that it has; older digests of
-                free images stay pullable.
+            repository: the repository.
+            reference: a tag that the repository shows, or the digest of any manifest that it has; older digests of free
+                images stay pullable.
         """
         if distribution.is_digest(reference):
             return self.manifest(repository.name, reference)
         if repository.public and reference not in PUBLIC_TAGS:
             return None
-        row = (
-            self._state.read()
-            .execute("SELECT digest FROM cgr_tag WHERE repository = ? AND tag = ?", (repository.name, reference))
-            .fetchone()
-        )
+        row = self._state.row("SELECT digest FROM cgr_tag WHERE repository = ? AND tag = ?", repository.name, reference)
         return None if row is None else self.manifest(repository.name, row["digest"])
 
     def manifest(self, repository: str, digest: str) -> Document | None:
-        """Return a manifest by digest, or None.
-
-        Args:
-            repository: The repository's name.
-            digest: The manifest's digest.
-        """
-        row = (
-            self._state.read()
-            .execute("SELECT * FROM cgr_manifest WHERE repository = ? AND digest = ?", (repository, digest))
-            .fetchone()
-        )
+        """A manifest by digest, or None."""
+        row = self._state.row("SELECT * FROM cgr_manifest WHERE repository = ? AND digest = ?", repository, digest)
         return None if row is None else Document(row["media_type"], row["content"], row["digest"], row["subject"])
 
     def referrers(self, repository: str, digest: str) -> list[Document]:
-        """Return the manifests that refer to another.
+        """The manifests that refer to another.
 
         Args:
-            repository: The repository's name.
-            digest: What they refer to; it need not exist.
+            repository: the repository's name.
+            digest: what they refer to; it need not exist.
         """
         rows = self._state.read().execute(
             "SELECT * FROM cgr_manifest WHERE repository = ? AND subject = ? ORDER BY digest", (repository, digest)
@@ -202,13 +165,6 @@ class Catalog:
         return [Document(row["media_type"], row["content"], row["digest"], row["subject"]) for row in rows]
 
     def has_blob(self, repository: str, digest: str) -> bool:
-        """Return whether a repository has a blob.
-
-        Args:
-            repository: The repository's name.
-            digest: The blob's digest.
-        """
-        row = self._state.read().execute(
-            "SELECT 1 FROM cgr_blob WHERE repository = ? AND digest = ?", (repository, digest)
-        )
-        return row.fetchone() is not None
+        """Whether a repository has a blob."""
+        query = "SELECT 1 FROM cgr_blob WHERE repository = ? AND digest = ?"
+        return self._state.row(query, repository, digest) is not None

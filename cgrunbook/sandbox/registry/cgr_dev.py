@@ -1,7 +1,7 @@
 """cgr.dev: the challenge, tokens bound to one repository, manifests, and blobs that are redirected to another host.
 
 Knows what cgr.dev answers to whom (error table of Chainguard's "registry errors" page). What exists is catalog.py's,
-who somebody is chainguard.py's, and the protocol's grammar distribution.py's.
+who somebody is chainguard/'s, and the protocol's grammar distribution.py's.
 """
 
 from __future__ import annotations
@@ -19,13 +19,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from cgrunbook.sandbox.chainguard import PUBLIC_ORGANIZATION, REGISTRY_AUDIENCE, Platform
-from cgrunbook.sandbox.context import BLOB_HOST, CGR_DEV, Sandbox
+from cgrunbook.sandbox.asgi import bearer_token
+from cgrunbook.sandbox.chainguard.addresses import REGISTRY_AUDIENCE
+from cgrunbook.sandbox.chainguard.identities import Identities
+from cgrunbook.sandbox.chainguard.organizations import PUBLIC_ORGANIZATION, Organizations
+from cgrunbook.sandbox.chainguard.sessions import Sessions
+from cgrunbook.sandbox.context import Sandbox
 from cgrunbook.sandbox.errors import RegistryError, ServiceError
+from cgrunbook.sandbox.hosts import BLOB_HOST, CGR_DEV
 from cgrunbook.sandbox.registry import distribution
 from cgrunbook.sandbox.registry.catalog import Catalog, Repository
 from cgrunbook.sandbox.registry.images import INDEX_TYPE
 from cgrunbook.sandbox.registry.pass_through import PassThrough
+from cgrunbook.sandbox.signed_tokens import SignedTokens
 
 _BUCKET = "chainguard-images-prod"
 _TOKEN_ISSUER = "https://cgr.dev"  # noqa: S105 - an address
@@ -40,7 +46,10 @@ class _Registry:
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
-        self._platform = Platform(sandbox)
+        self._organizations = Organizations(sandbox)
+        self._identities = Identities(sandbox, self._organizations)
+        self._sessions = Sessions(sandbox, self._organizations)
+        self._tokens = SignedTokens(sandbox.state, sandbox.clock, "cgr.dev.token_key")
         self._catalog = Catalog(sandbox)
         self._links = _Links(sandbox)
 
@@ -67,10 +76,10 @@ class _Registry:
             "exp": now + _TOKEN_SECONDS,
             "jti": secrets.token_hex(8),
         }
-        return distribution.json_response({"token": self._platform.sign(claims)})
+        return distribution.json_response({"token": self._tokens.sign(claims)})
 
     def _identity(self, request: Request) -> str | None:
-        """Return who shows Basic credentials, None for nobody; whatever is wrong with them is not told apart."""
+        """Who shows Basic credentials, None for nobody; whatever is wrong with them is not told apart."""
         try:
             credentials = distribution.basic_credentials(request.headers.get("authorization"))
         except ValueError:
@@ -79,17 +88,17 @@ class _Registry:
             return None
         username, password = credentials
         if username == "_token":
-            session = self._platform.session(password, REGISTRY_AUDIENCE)
+            session = self._sessions.session(password, REGISTRY_AUDIENCE)
             identity = session.identity if session else None
         else:
-            identity = self._platform.pull_token_identity(username, password)
+            identity = self._identities.of_pull_token(username, password)
         if identity is None:
             raise _forbidden()
         request.scope["state"]["principal"] = identity
         return identity
 
     def _grant(self, identity: str | None, scope: str) -> str:
-        """Return the one thing that a token is for: a repository's name, or the catalogue."""
+        """The one thing that a token is for: a repository's name, or the catalogue."""
         if scope == _CATALOG_SCOPE:
             if identity is None:
                 raise _authentication_required()
@@ -98,7 +107,7 @@ class _Registry:
         if asked is None:
             raise _unresolved(scope)
         name = asked["name"]
-        organization = self._platform.organization(name.partition("/")[0])
+        organization = self._organizations.identifier(name.partition("/")[0])
         if organization is None or "/" not in name:
             raise _unresolved(name)
         repository = self._catalog.repository(name)
@@ -107,7 +116,7 @@ class _Registry:
         if not repository.public:
             if identity is None:
                 raise _forbidden() if repository.organization == PUBLIC_ORGANIZATION else _authentication_required()
-            if not self._platform.capabilities(identity, organization):
+            if not self._organizations.capabilities(identity, organization):
                 raise _forbidden()
         return name
 
@@ -135,8 +144,7 @@ class _Registry:
         return Response(status_code=307, headers={"Location": self._links.make(route.reference)})
 
     def _claims(self, request: Request, route: distribution.Route) -> Mapping[str, object]:
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        claims = self._platform.verify(token.strip(), _TOKEN_ISSUER) if scheme.lower() == "bearer" else None
+        claims = self._tokens.claims(bearer_token(request.headers.get("authorization")))
         if claims is None:
             raise _authentication_required(self._challenge(request, route))
         request.scope["state"]["principal"] = claims["sub"] or None
@@ -153,8 +161,8 @@ class _Registry:
             raise RegistryError(404, "NAME_UNKNOWN", f'repository does not exist "{name}"')
         if repository.public:
             return repository
-        organization = self._platform.organization(repository.organization) or ""
-        capable = "repo.blobs.get" in self._platform.capabilities(identity, organization)
+        organization = self._organizations.identifier(repository.organization) or ""
+        capable = "repo.blobs.get" in self._organizations.capabilities(identity, organization)
         if not capable or not repository.entitled:
             raise _incapable(name)
         return repository
@@ -192,8 +200,8 @@ class _Registry:
             raise _forbidden()
         names = []
         for repository in self._catalog.repositories():
-            organization = self._platform.organization(repository.organization)
-            capabilities = self._platform.capabilities(str(claims["sub"]), organization or "")
+            organization = self._organizations.identifier(repository.organization)
+            capabilities = self._organizations.capabilities(str(claims["sub"]), organization or "")
             if repository.entitled and "repo.list" in capabilities:
                 names.append(repository.name)
         shown, headers = distribution.page(request, names, "/v2/_catalog")
@@ -205,14 +213,10 @@ class _Links:
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
-        state = sandbox.state
-        with state.transaction():
-            if state.setting("cgr.dev.link_key") is None:
-                state.remember("cgr.dev.link_key", secrets.token_hex(32))
-        self._key = bytes.fromhex(state.setting("cgr.dev.link_key") or "")
+        self._key = sandbox.state.key("cgr.dev.link_key")
 
     def make(self, digest: str) -> str:
-        """Return a link to a blob, good for a few minutes."""
+        """A link to a blob, good for a few minutes."""
         path = f"/{_BUCKET}/{quote(digest, safe='')}"
         date = self._sandbox.clock.now().strftime("%Y%m%dT%H%M%SZ")
         query = {
@@ -226,10 +230,10 @@ class _Links:
         return f"http://{self._sandbox.hosts[BLOB_HOST]}{path}?{urlencode(query)}"
 
     def digest(self, request: Request) -> str:
-        """Return which blob a link is for.
+        """Which blob a link is for.
 
         Raises:
-            _LinkRefused: It is forged or too old.
+            _LinkRefused: it is forged or too old.
         """
         path: str = request.scope["path"]
         prefix, _, digest = path.rpartition("/")
@@ -279,21 +283,13 @@ def _authentication_required(*challenge: tuple[str, str]) -> RegistryError:
 
 
 def app(sandbox: Sandbox) -> ASGIApp:
-    """Return what plays cgr.dev: this registry, or the way to the one that was named instead of it.
-
-    Args:
-        sandbox: Gives state, clock, settings and hosts.
-    """
+    """What plays cgr.dev: this registry, or the way to the one that was named instead of it."""
     upstream = sandbox.settings.upstream
     return _Registry(sandbox) if upstream is None else PassThrough(sandbox, upstream)
 
 
 def blob_app(sandbox: Sandbox) -> ASGIApp:
-    """Return what plays the blob host: it serves whatever a valid link names, to anybody, and nothing else.
-
-    Args:
-        sandbox: Gives state, clock, settings and hosts.
-    """
+    """What plays the blob host: it serves whatever a valid link names, to anybody, and nothing else."""
     catalog, links = Catalog(sandbox), _Links(sandbox)
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:

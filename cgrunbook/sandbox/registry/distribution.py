@@ -47,7 +47,7 @@ _MAX_NAME = 255  # distribution specification, "pulling manifests"
 class Route:
     """What a path under /v2/ names.
 
-    Attributes:
+    Args:
         kind: which of the specification's end points.
         name: the repository's name; empty for "base" and "catalog".
         reference: a tag or digest for "manifests", a digest for "blobs" and "referrers", else empty.
@@ -57,18 +57,9 @@ class Route:
     name: str = ""
     reference: str = ""
 
-    @property
-    def by_digest(self) -> bool:
-        """Whether the reference is a digest."""
-        return is_digest(self.reference)
-
 
 def is_digest(reference: str) -> bool:
-    """Return whether a reference is a sha256 digest.
-
-    Args:
-        reference: A tag or a digest.
-    """
+    """Whether a reference is a sha256 digest."""
     return bool(_DIGEST.match(reference))
 
 
@@ -76,7 +67,7 @@ def route(path: str) -> Route:
     """Read a path.
 
     Args:
-        path: The decoded path of a request.
+        path: the decoded path of a request.
 
     Returns:
         What it names.
@@ -104,12 +95,12 @@ def route(path: str) -> Route:
 
 
 def bearer_challenge(realm: str, service: str | None = None, scope: str | None = None) -> tuple[str, str]:
-    """Return the WWW-Authenticate header that sends a client to a token end point.
+    """The WWW-Authenticate header that sends a client to a token end point.
 
     Args:
         realm: URL of the token end point.
-        service: The registry's name for itself, left out when None.
-        scope: For example "repository:chainguard/go:pull", left out when None.
+        service: the registry's name for itself, left out when None.
+        scope: for example "repository:chainguard/go:pull", left out when None.
     """
     value = f'Bearer realm="{realm}"'
     if service is not None:
@@ -123,13 +114,13 @@ def basic_credentials(authorization: str | None) -> tuple[str, str] | None:
     """Read a Basic Authorization header.
 
     Args:
-        authorization: The header's value, or None.
+        authorization: the header's value, or None.
 
     Returns:
         User name and password; None when the header is absent or of another scheme.
 
     Raises:
-        ValueError: The header says Basic and is not well formed.
+        ValueError: the header says Basic and is not well formed.
     """
     scheme, _, value = (authorization or "").partition(" ")
     if scheme.lower() != "basic":
@@ -144,11 +135,11 @@ def basic_credentials(authorization: str | None) -> tuple[str, str] | None:
 
 
 def accepts(headers: Sequence[str], media_type: str) -> bool:
-    """Return whether a client takes a media type.
+    """Whether a client takes a media type.
 
     Args:
-        headers: The values of all Accept headers; none at all means that anything is taken (RFC 9110, 12.5.1).
-        media_type: What would be sent.
+        headers: the values of all Accept headers; none at all means that anything is taken (RFC 9110, 12.5.1).
+        media_type: what would be sent.
     """
     ranges = [part.split(";")[0].strip().lower() for header in headers for part in header.split(",")]
     ranges = [part for part in ranges if part]
@@ -157,11 +148,11 @@ def accepts(headers: Sequence[str], media_type: str) -> bool:
 
 
 def matches(condition: str | None, digest: str) -> bool:
-    """Return whether an If-None-Match (or If-Range) header names the content.
+    """Whether an If-None-Match (or If-Range) header names the content.
 
     Args:
-        condition: The header's value, or None.
-        digest: The content's digest, which is its entity tag.
+        condition: the header's value, or None.
+        digest: the content's digest, which is its entity tag.
     """
     if condition is None:
         return False
@@ -173,8 +164,8 @@ def byte_range(header: str | None, size: int) -> tuple[int, int] | None:
     """Read a Range header.
 
     Args:
-        header: The header's value, or None.
-        size: Size of the content in bytes.
+        header: the header's value, or None.
+        size: size of the content in bytes.
 
     Returns:
         First offset and the offset after the last; None where the whole content is to be sent (no header, another unit,
@@ -197,12 +188,7 @@ def byte_range(header: str | None, size: int) -> tuple[int, int] | None:
 
 
 def json_response(value: Mapping[str, object], headers: Mapping[str, str] | None = None) -> Response:
-    """Return a JSON answer with the registry's version header.
-
-    Args:
-        value: The document.
-        headers: More headers.
-    """
+    """A JSON answer with the registry's version header."""
     answer = Response(json.dumps(value, separators=(",", ":")).encode(), media_type="application/json")
     answer.headers[API_VERSION[0]] = API_VERSION[1]
     answer.headers.update(headers or {})
@@ -210,13 +196,13 @@ def json_response(value: Mapping[str, object], headers: Mapping[str, str] | None
 
 
 def manifest_response(request: Request, media_type: str, digest: str, content: bytes) -> Response:
-    """Return a manifest, or 304 where the client has it. HEAD is answered by the same headers.
+    """A manifest, or 304 where the client has it. HEAD is answered by the same headers.
 
     Args:
-        request: The request, for its conditions.
-        media_type: Goes into Content-Type.
-        digest: Goes into Docker-Content-Digest and ETag.
-        content: The manifest's bytes.
+        request: the request, for its conditions.
+        media_type: goes into Content-Type.
+        digest: goes into Docker-Content-Digest and ETag.
+        content: the manifest's bytes.
     """
     headers = {API_VERSION[0]: API_VERSION[1], "Docker-Content-Digest": digest, "ETag": f'"{digest}"'}
     if matches(request.headers.get("if-none-match"), digest):
@@ -229,9 +215,9 @@ def page(request: Request, names: Sequence[str], path: str) -> tuple[list[str], 
     """Cut one page out of a sorted list, as n and last ask (distribution specification, "listing tags").
 
     Args:
-        request: The request with its query.
-        names: All names in lexical order.
-        path: Path for the Link header of the next page.
+        request: the request with its query.
+        names: all names in lexical order.
+        path: path for the Link header of the next page.
 
     Returns:
         The page's names, and a Link header where there are more.
@@ -267,13 +253,13 @@ async def send_blob(
     """Send a blob, or the part of it that the client asked for, or 304.
 
     Args:
-        request: The request, for method, range and conditions.
+        request: the request, for method, range and conditions.
         receive: ASGI; watched, so that reading stops when the client has gone.
         send: ASGI.
-        digest: The blob's digest.
-        size: Its size in bytes.
-        content: Yields the bytes between two offsets.
-        media_type: Goes into Content-Type.
+        digest: the blob's digest.
+        size: its size in bytes.
+        content: yields the bytes between two offsets.
+        media_type: goes into Content-Type.
 
     Raises:
         RegistryError: 416 for a range outside the blob.
@@ -310,7 +296,7 @@ async def send_body(pieces: AsyncGenerator[bytes, None], receive: Receive, send:
     """Send pieces of a body until the client goes: a server's send says nothing when there is nobody left to read.
 
     Args:
-        pieces: Closed in any case.
+        pieces: closed in any case.
         receive: ASGI.
         send: ASGI; the empty piece that ends the body is the caller's.
 
@@ -339,10 +325,10 @@ async def send_body(pieces: AsyncGenerator[bytes, None], receive: Receive, send:
 
 
 def file_source(descriptor: int) -> blobs.Source:
-    """Return a source over an open file, for send_blob.
+    """A source over an open file, for send_blob.
 
     Args:
-        descriptor: Stays the caller's to close.
+        descriptor: stays the caller's to close.
     """
     return lambda start, end: blobs.read(descriptor, start, end)
 
@@ -350,9 +336,6 @@ def file_source(descriptor: int) -> blobs.Source:
 @contextlib.contextmanager
 def opened(path: os.PathLike[str]) -> Iterator[int]:
     """Open a file for reading, and close it after.
-
-    Args:
-        path: The file.
 
     Yields:
         Its descriptor.

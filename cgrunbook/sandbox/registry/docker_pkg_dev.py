@@ -8,23 +8,25 @@ from __future__ import annotations
 
 import json
 import re
-import secrets
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
-import jwt
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from cgrunbook.sandbox.context import ARTIFACT_REGISTRY, Sandbox, docker_host_name
+from cgrunbook.sandbox.asgi import bearer_token, body_of
+from cgrunbook.sandbox.context import Sandbox
 from cgrunbook.sandbox.errors import PermissionDenied, RegistryError
 from cgrunbook.sandbox.google import repositories, service_usage
+from cgrunbook.sandbox.hosts import ARTIFACT_REGISTRY, docker_host_name
 from cgrunbook.sandbox.registry import distribution
 from cgrunbook.sandbox.registry.cache import Cache, RemoteRepository, cache_of
 from cgrunbook.sandbox.registry.upstream import FetchedManifest
+from cgrunbook.sandbox.signed_tokens import SignedTokens
+from cgrunbook.sandbox.state import timestamp_in_seconds
 
 _DOWNLOAD = "artifactregistry.repositories.downloadArtifacts"
 _UPLOAD = "artifactregistry.repositories.uploadArtifacts"
@@ -39,11 +41,11 @@ _KEY_USERS = ("_json_key", "_json_key_base64")
 class _Asked:
     """A path under /v2/, taken apart.
 
-    Attributes:
-        route: As the protocol sees it.
-        project: First part of the name.
-        repository: Second part.
-        image: The rest, which is the image's name at the upstream.
+    Args:
+        route: as the protocol sees it.
+        project: first part of the name.
+        repository: second part.
+        image: the rest, which is the image's name at the upstream.
     """
 
     route: distribution.Route
@@ -59,11 +61,7 @@ class _DataPlane:
         self._sandbox = sandbox
         self._location = location
         self._cache: Cache = cache_of(sandbox)
-        state = sandbox.state
-        with state.transaction():
-            if state.setting("docker.pkg.dev.key") is None:
-                state.remember("docker.pkg.dev.key", secrets.token_hex(32))
-        self._key = bytes.fromhex(state.setting("docker.pkg.dev.key") or "")
+        self._tokens = SignedTokens(sandbox.state, sandbox.clock, "docker.pkg.dev.key")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
@@ -98,7 +96,8 @@ class _DataPlane:
         if request.method == "GET":
             principal = self._basic_principal(request)
         elif request.method == "POST":
-            form = dict(parse_qsl((await _body(request)).decode("utf-8", "replace")))
+            too_large = RegistryError(413, "SIZE_INVALID", "the request body is too large")
+            form = dict(parse_qsl((await body_of(request, _BODY_LIMIT, too_large)).decode("utf-8", "replace")))
             if form.get("grant_type") == "refresh_token":
                 principal = self._access_token_principal("_token", form.get("refresh_token", ""))
             else:
@@ -108,15 +107,9 @@ class _DataPlane:
         request.scope["state"]["principal"] = principal
         now = self._sandbox.clock.now()
         claims = {"sub": principal or "", "aud": self._host, "exp": int(now.timestamp()) + _TOKEN_SECONDS}
-        token = jwt.encode(claims, self._key, algorithm="HS256")
-        return distribution.json_response(
-            {
-                "token": token,
-                "access_token": token,
-                "expires_in": _TOKEN_SECONDS,
-                "issued_at": now.isoformat(timespec="seconds").replace("+00:00", "Z"),
-            }
-        )
+        token = self._tokens.sign(claims)
+        life = {"expires_in": _TOKEN_SECONDS, "issued_at": timestamp_in_seconds(now)}
+        return distribution.json_response({"token": token, "access_token": token, **life})
 
     @property
     def _host(self) -> str:
@@ -139,31 +132,23 @@ class _DataPlane:
         return principal
 
     def _principal(self, request: Request, route: distribution.Route) -> str | None:
-        """Return who asks, None for somebody with an anonymous token.
+        """Who asks, None for somebody with an anonymous token.
 
         Raises:
             RegistryError: 401 with the challenge, where there is no credential or a wrong one.
         """
         challenge = self._challenge(request, route)
-        scheme, _, value = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "basic":
-            try:
-                return self._basic_principal(request)
-            except RegistryError as refusal:
-                raise _unauthorized(challenge) from refusal
-        if scheme.lower() != "bearer":
-            raise _unauthorized(challenge)
+        try:
+            principal = self._basic_principal(request)
+        except RegistryError as refusal:
+            raise _unauthorized(challenge) from refusal
+        token = bearer_token(request.headers.get("authorization"))
         # An OAuth access token may be sent as it is, without the exchange.
-        principal = self._sandbox.tokens.principal(value.strip())
+        principal = principal or self._sandbox.tokens.principal(token)
         if principal is not None:
             return principal
-        try:
-            claims: Mapping[str, Any] = jwt.decode(
-                value.strip(), self._key, algorithms=["HS256"], audience=self._host, options={"verify_exp": False}
-            )
-        except jwt.InvalidTokenError as problem:
-            raise _unauthorized(challenge) from problem
-        if claims["exp"] <= self._sandbox.clock.now().timestamp():  # by the sandbox's clock, not the machine's
+        claims = self._tokens.claims(token)
+        if claims is None or claims["aud"] != self._host:
             raise _unauthorized(challenge)
         return claims["sub"] or None
 
@@ -177,10 +162,10 @@ class _DataPlane:
     # --- what it may, and where it comes from ------------------------------------------------------------------------
 
     def _sources(self, request: Request, principal: str | None, asked: _Asked) -> list[RemoteRepository]:
-        """Return the remote repositories that may have what is asked, in the order to try them.
+        """The remote repositories that may have what is asked, in the order to try them.
 
         Raises:
-            RegistryError: The API is off, the caller may not, there is no such repository, or it is no pull.
+            RegistryError: the API is off, the caller may not, there is no such repository, or it is no pull.
         """
         try:
             service_usage.require_enabled(self._sandbox, ARTIFACT_REGISTRY)
@@ -294,7 +279,7 @@ async def _first(
     ask: Callable[[RemoteRepository], Coroutine[Any, Any, Any]],
     unknown: RegistryError,
 ) -> Any:
-    """Return what the first source has; a virtual repository goes on to the next where one has it not."""
+    """What the first source has; a virtual repository goes on to the next where one has it not."""
     failure = unknown
     for source in sources:
         try:
@@ -319,20 +304,11 @@ def _unauthorized(*challenge: tuple[str, str]) -> RegistryError:
     return RegistryError(401, "UNAUTHORIZED", "authentication failed", headers=[distribution.API_VERSION, *challenge])
 
 
-async def _body(request: Request) -> bytes:
-    body = b""
-    async for piece in request.stream():
-        body += piece
-        if len(body) > _BODY_LIMIT:
-            raise RegistryError(413, "SIZE_INVALID", "the request body is too large")
-    return body
-
-
 def app(sandbox: Sandbox, location: str) -> ASGIApp:
-    """Return what plays a location's docker host.
+    """What plays a location's docker host.
 
     Args:
-        sandbox: Gives state, clock, IAM, settings and hosts.
-        location: For example "us-central1".
+        sandbox: gives state, clock, IAM, settings and hosts.
+        location: for example "us-central1".
     """
     return _DataPlane(sandbox, location)

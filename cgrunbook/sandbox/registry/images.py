@@ -14,9 +14,11 @@ import json
 import struct
 import tarfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import PurePosixPath
+from typing import Any
 
 INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
@@ -35,7 +37,7 @@ _KIB = 1024
 class Document:
     """A manifest as it is served.
 
-    Attributes:
+    Args:
         media_type: what goes into Content-Type.
         content: the exact bytes; the digest is computed over them.
         digest: "sha256:" and 64 hex digits.
@@ -52,7 +54,7 @@ class Document:
 class SampleRepository:
     """One repository of the sample catalogue.
 
-    Attributes:
+    Args:
         name: the path after the host, such as "chainguard/go".
         public: pulled without credentials.
         entitled: in the organisation's catalogue; False plays an image that the organisation has not bought.
@@ -77,12 +79,8 @@ class _Layer:
     comment: str
 
 
-@dataclass(frozen=True)
-class _File:
-    path: str
-    content: bytes = b""
-    mode: int = 0o644
-    directory: bool = False
+#: What an archive holds: path to content, None for a folder.
+_Files = Mapping[str, bytes | None]
 
 
 @dataclass(frozen=True)
@@ -101,9 +99,6 @@ class _Recipe:
     main: _Package
     layers: tuple[tuple[_Package, ...], ...]
     created: str
-    entrypoint: tuple[str, ...] = ()
-    environment: tuple[str, ...] = ()
-    user: str = "65532"
 
 
 def digest_of(content: bytes) -> str:
@@ -130,18 +125,18 @@ def gzip_stored(content: bytes) -> bytes:
     return b"".join(pieces)
 
 
-def _tar(files: Iterable[_File]) -> bytes:
+def _tar(files: _Files) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-        for file in files:
-            entry = tarfile.TarInfo(file.path)
-            entry.mode = 0o755 if file.directory else file.mode
-            entry.type = tarfile.DIRTYPE if file.directory else tarfile.REGTYPE
-            entry.size = len(file.content)
+        for path, content in _with_parents(files).items():
+            entry = tarfile.TarInfo(path)
+            entry.mode = 0o755 if content is None or "/bin/" in f"/{path}" else 0o644
+            entry.type = tarfile.DIRTYPE if content is None else tarfile.REGTYPE
+            entry.size = len(content or b"")
             entry.mtime = 0
             entry.uid = entry.gid = 0
             entry.uname = entry.gname = "root"
-            archive.addfile(entry, io.BytesIO(file.content))
+            archive.addfile(entry, io.BytesIO(content or b""))
     return buffer.getvalue()
 
 
@@ -150,66 +145,49 @@ def _payload(seed: str, size: int) -> bytes:
     return hashlib.shake_256(seed.encode()).digest(size)
 
 
-def _with_parents(files: Iterable[_File]) -> list[_File]:
-    """Return the files, each folder before what it holds: some extracting tools refuse a file without its folder."""
-    found: dict[str, _File] = {}
-    for file in files:
-        parts = file.path.split("/")
-        for depth in range(1, len(parts)):
-            folder = "/".join(parts[:depth])
-            found.setdefault(folder, _File(folder, directory=True))
-        found[file.path] = file
-    return list(found.values())
+def _with_parents(files: _Files) -> dict[str, bytes | None]:
+    """The files, each folder before what it holds: some extracting tools refuse a file without its folder."""
+    found: dict[str, bytes | None] = {}
+    for path, content in files.items():
+        for folder in reversed(PurePosixPath(path).parents[:-1]):
+            found.setdefault(str(folder), None)
+        found[path] = content
+    return found
+
+
+def _packed(files: _Files, comment: str) -> _Layer:
+    tar = _tar(files)
+    blob = gzip_stored(tar)
+    return _Layer(blob, digest_of(blob), digest_of(tar), comment)
 
 
 @cache
 def _layer(packages: tuple[_Package, ...], architecture: str) -> _Layer:
-    files = [
-        _File(
-            package.path,
-            _payload(f"{package.name}-{package.version}-{architecture}", package.size),
-            0o755 if "/bin/" in f"/{package.path}" else 0o644,
-        )
-        for package in packages
-    ]
+    files: dict[str, bytes | None] = {
+        package.path: _payload(f"{package.name}-{package.version}-{architecture}", package.size) for package in packages
+    }
     if any(package.name == "wolfi-baselayout" for package in packages):
-        files += [
-            _File(
-                "etc/os-release",
-                b'ID=wolfi\nNAME="Wolfi"\nPRETTY_NAME="cgrunbook sample image"\nVERSION_ID="20230201"\n',
-            ),
-            _File(
-                "etc/passwd", b"root:x:0:0:root:/root:/bin/sh\nnonroot:x:65532:65532:nonroot:/home/nonroot:/bin/sh\n"
-            ),
-            _File("etc/group", b"root:x:0:root\nnonroot:x:65532:\n"),
-            _File("home/nonroot", directory=True),
-            _File("tmp", directory=True),
-        ]
-    tar = _tar(_with_parents(files))
-    blob = gzip_stored(tar)
-    named = ", ".join(package.name for package in packages)
-    return _Layer(blob, digest_of(blob), digest_of(tar), f"sample of {named}")
+        files |= {
+            "etc/os-release": b'ID=wolfi\nNAME="Wolfi"\nPRETTY_NAME="cgrunbook sample image"\nVERSION_ID="20230201"\n',
+            "etc/passwd": b"root:x:0:0:root:/root:/bin/sh\nnonroot:x:65532:65532:nonroot:/home/nonroot:/bin/sh\n",
+            "etc/group": b"root:x:0:root\nnonroot:x:65532:\n",
+            "home/nonroot": None,
+            "tmp": None,
+        }
+    return _packed(files, f"sample of {', '.join(package.name for package in packages)}")
 
 
 @cache
 def _package_database(packages: tuple[_Package, ...], architecture: str) -> _Layer:
-    lines = []
-    for package in packages:
-        lines += [
-            f"P:{package.name}",
-            f"V:{package.version}",
-            f"A:{_APK_ARCHITECTURE[architecture]}",
-            f"S:{package.size}",
-            "",
-        ]
-    tar = _tar(_with_parents([_File("usr/lib/apk/db/installed", "\n".join(lines).encode())]))
-    blob = gzip_stored(tar)
-    return _Layer(blob, digest_of(blob), digest_of(tar), "package database")
+    entries = (
+        f"P:{package.name}\nV:{package.version}\nA:{_APK_ARCHITECTURE[architecture]}\nS:{package.size}\n"
+        for package in packages
+    )
+    return _packed({"usr/lib/apk/db/installed": "\n".join(entries).encode()}, "package database")
 
 
-def _document(media_type: str, value: Mapping[str, object], subject: str | None = None) -> Document:
-    content = json.dumps(value, separators=(",", ":")).encode()
-    return Document(media_type, content, digest_of(content), subject)
+def _json(value: Mapping[str, object]) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
 
 
 def _descriptor(media_type: str, content: bytes, **more: object) -> dict[str, object]:
@@ -235,16 +213,13 @@ class _Build:
             manifest = self._platform(recipe, architecture, annotations)
             platform = {"architecture": architecture, "os": "linux"}
             platforms.append(_descriptor(MANIFEST_TYPE, manifest.content, platform=platform))
-        self.index = self._keep(
-            _document(
-                INDEX_TYPE,
-                {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": platforms, "annotations": annotations},
-            )
-        )
+        self.index = self._manifest(INDEX_TYPE, manifests=platforms, annotations=annotations)
         self._refer_sbom(recipe)
 
-    def _keep(self, document: Document) -> Document:
-        self.manifests[document.digest] = document
+    def _manifest(self, media_type: str, **fields: Any) -> Document:
+        content = _json({"schemaVersion": 2, "mediaType": media_type, **fields})
+        subject = fields.get("subject", {}).get("digest")
+        document = self.manifests[digest_of(content)] = Document(media_type, content, digest_of(content), subject)
         return document
 
     def _blob(self, content: bytes) -> bytes:
@@ -259,92 +234,56 @@ class _Build:
             "Env": [
                 "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin",
                 "SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt",
-                *recipe.environment,
             ],
-            "User": recipe.user,
-            "Labels": dict(annotations),
+            "User": "65532",
+            "Labels": annotations,
         }
-        if recipe.entrypoint:
-            settings["Entrypoint"] = list(recipe.entrypoint)
-        config = self._blob(
-            json.dumps(
-                {
-                    "architecture": architecture,
-                    "author": "cgrunbook sandbox",
-                    "created": recipe.created,
-                    "os": "linux",
-                    "config": settings,
-                    "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]},
-                    "history": [
-                        {
-                            "author": "cgrunbook sandbox",
-                            "created": recipe.created,
-                            "created_by": "cgrunbook",
-                            "comment": layer.comment,
-                        }
-                        for layer in layers
-                    ],
-                },
-                separators=(",", ":"),
-            ).encode()
-        )
-        for layer in layers:
-            self.blobs[layer.digest] = layer.blob
-        return self._keep(
-            _document(
-                MANIFEST_TYPE,
-                {
-                    "schemaVersion": 2,
-                    "mediaType": MANIFEST_TYPE,
-                    "config": _descriptor(CONFIG_TYPE, config),
-                    "layers": [
-                        {"mediaType": LAYER_TYPE, "digest": layer.digest, "size": len(layer.blob)} for layer in layers
-                    ],
-                    "annotations": dict(annotations),
-                },
-            )
+        if recipe.main.path.startswith("usr/bin/"):
+            settings["Entrypoint"] = [f"/{recipe.main.path}"]
+        made = {"author": "cgrunbook sandbox", "created": recipe.created}
+        config = {
+            "architecture": architecture,
+            **made,
+            "os": "linux",
+            "config": settings,
+            "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]},
+            "history": [{**made, "created_by": "cgrunbook", "comment": layer.comment} for layer in layers],
+        }
+        self.blobs |= {layer.digest: layer.blob for layer in layers}
+        return self._manifest(
+            MANIFEST_TYPE,
+            config=_descriptor(CONFIG_TYPE, self._blob(_json(config))),
+            layers=[{"mediaType": LAYER_TYPE, "digest": layer.digest, "size": len(layer.blob)} for layer in layers],
+            annotations=annotations,
         )
 
     def _refer_sbom(self, recipe: _Recipe) -> None:
         """Attach an SPDX list of the packages as an OCI 1.1 referrer. No signature: a sample must not look signed."""
-        empty = self._blob(b"{}")
-        packages = [package for packages in recipe.layers for package in packages]
-        sbom = self._blob(
-            json.dumps(
+        sbom = {
+            "spdxVersion": "SPDX-2.3",
+            "dataLicense": "CC0-1.0",
+            "SPDXID": "SPDXRef-DOCUMENT",
+            "name": f"{recipe.title}@{self.index.digest}",
+            "documentNamespace": f"https://example.com/cgrunbook/{self.index.digest.replace(':', '/')}",
+            "creationInfo": {"created": recipe.created, "creators": ["Tool: cgrunbook-sandbox"]},
+            "packages": [
                 {
-                    "spdxVersion": "SPDX-2.3",
-                    "dataLicense": "CC0-1.0",
-                    "SPDXID": "SPDXRef-DOCUMENT",
-                    "name": f"{recipe.title}@{self.index.digest}",
-                    "documentNamespace": f"https://example.com/cgrunbook/{self.index.digest.replace(':', '/')}",
-                    "creationInfo": {"created": recipe.created, "creators": ["Tool: cgrunbook-sandbox"]},
-                    "packages": [
-                        {
-                            "SPDXID": f"SPDXRef-Package-{package.name}",
-                            "name": package.name,
-                            "versionInfo": package.version,
-                            "downloadLocation": "NOASSERTION",
-                        }
-                        for package in packages
-                    ],
-                },
-                separators=(",", ":"),
-            ).encode()
-        )
-        self._keep(
-            _document(
-                MANIFEST_TYPE,
-                {
-                    "schemaVersion": 2,
-                    "mediaType": MANIFEST_TYPE,
-                    "artifactType": SBOM_TYPE,
-                    "config": _descriptor(EMPTY_TYPE, empty),
-                    "layers": [_descriptor(SBOM_TYPE, sbom)],
-                    "subject": _descriptor(INDEX_TYPE, self.index.content),
-                    "annotations": {"org.opencontainers.image.created": recipe.created},
-                },
-                subject=self.index.digest,
-            )
+                    "SPDXID": f"SPDXRef-Package-{package.name}",
+                    "name": package.name,
+                    "versionInfo": package.version,
+                    "downloadLocation": "NOASSERTION",
+                }
+                for packages in recipe.layers
+                for package in packages
+            ],
+        }
+        self._manifest(
+            MANIFEST_TYPE,
+            artifactType=SBOM_TYPE,
+            config=_descriptor(EMPTY_TYPE, self._blob(b"{}")),
+            layers=[_descriptor(SBOM_TYPE, self._blob(_json(sbom)))],
+            subject=_descriptor(INDEX_TYPE, self.index.content),
+            annotations={"org.opencontainers.image.created": recipe.created},
         )
 
 
@@ -371,9 +310,7 @@ _FIPS = (
 def _recipe(
     title: str, main: _Package, created: str, *layers: tuple[_Package, ...], development: bool = False
 ) -> _Recipe:
-    stack = (*layers, _DEVELOPMENT) if development else layers
-    binary = f"/{main.path}"
-    return _Recipe(title, main, stack, created, entrypoint=(binary,) if binary.startswith("/usr/bin/") else ())
+    return _Recipe(title, main, (*layers, _DEVELOPMENT) if development else layers, created)
 
 
 def _repository(

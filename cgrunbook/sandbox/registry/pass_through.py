@@ -28,15 +28,14 @@ _NAMES_ADDRESSES = frozenset([b"link", b"location", b"www-authenticate"])
 
 
 class PassThrough:
-    """The ASGI application of cgr.dev in front of another registry."""
+    """The ASGI application of cgr.dev in front of another registry.
+
+    Args:
+        sandbox: whose cgr.dev this is.
+        upstream: its URL.
+    """
 
     def __init__(self, sandbox: Sandbox, upstream: str) -> None:
-        """Name the registry.
-
-        Args:
-            sandbox: Whose cgr.dev this is.
-            upstream: Its URL.
-        """
         self._sandbox = sandbox
         self._upstream = upstream.rstrip("/")
         self._via = f"1.1 cgrunbook-sandbox-{secrets.token_hex(8)}".encode()

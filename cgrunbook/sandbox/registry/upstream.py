@@ -21,8 +21,9 @@ from weakref import WeakKeyDictionary
 
 import httpx
 
-from cgrunbook.sandbox.context import CGR_DEV, Sandbox
+from cgrunbook.sandbox.context import Sandbox
 from cgrunbook.sandbox.errors import RegistryError
+from cgrunbook.sandbox.hosts import CGR_DEV
 from cgrunbook.sandbox.registry.images import INDEX_TYPE, MANIFEST_TYPE, digest_of
 
 #: What is asked for: a client that does not name the index type gets none (concourse/docker-image-resource #369).
@@ -58,20 +59,18 @@ class UpstreamFailure(RegistryError):
     """An upstream's failure as a client of the remote repository sees it.
 
     Attributes:
-        outage: Whether the upstream did not answer as a registry: what is cached may be served instead.
-        rpc_status: Name of the status in lower case, as validation quotes it.
+        outage: whether the upstream did not answer as a registry: what is cached may be served instead.
+        rpc_status: name of the status in lower case, as validation quotes it.
+
+    Args:
+        http_status: the HTTP status for the client.
+        code: the distribution error code for the client.
+        message: Artifact Registry's words.
+        rpc_status: for example "unauthenticated".
+        outage: see the class.
     """
 
     def __init__(self, http_status: int, code: str, message: str, rpc_status: str, *, outage: bool = False) -> None:
-        """Keep one failure.
-
-        Args:
-            http_status: The HTTP status for the client.
-            code: The distribution error code for the client.
-            message: Artifact Registry's words.
-            rpc_status: For example "unauthenticated".
-            outage: See the class.
-        """
         super().__init__(http_status, code, message)
         self.rpc_status = rpc_status
         self.outage = outage
@@ -81,16 +80,16 @@ class UpstreamFailure(RegistryError):
 class Credentials:
     """What the repository has for its upstream.
 
-    Attributes:
-        username: A pull token's user name.
-        password: Its password; not shown by repr.
+    Args:
+        username: a pull token's user name.
+        password: its password; not shown by repr.
     """
 
     username: str
     password: str
 
     def __repr__(self) -> str:
-        """Return the user name only."""
+        """The user name only."""
         return f"Credentials({self.username!r})"
 
     @property
@@ -103,10 +102,10 @@ class Credentials:
 class FetchedManifest:
     """A manifest that came from the upstream.
 
-    Attributes:
-        media_type: Its Content-Type.
-        content: The bytes.
-        digest: Computed from the bytes.
+    Args:
+        media_type: its Content-Type.
+        content: the bytes.
+        digest: computed from the bytes.
     """
 
     media_type: str
@@ -115,16 +114,15 @@ class FetchedManifest:
 
 
 class Upstream:
-    """One upstream, asked with one pair of credentials or anonymously."""
+    """One upstream, asked with one pair of credentials or anonymously.
+
+    Args:
+        sandbox: knows where cgr.dev is played.
+        uri: the repository's upstream, for example "https://cgr.dev".
+        credentials: None to ask anonymously.
+    """
 
     def __init__(self, sandbox: Sandbox, uri: str, credentials: Credentials | None = None) -> None:
-        """Name the upstream.
-
-        Args:
-            sandbox: Knows where cgr.dev is played.
-            uri: The repository's upstream, for example "https://cgr.dev".
-            credentials: None to ask anonymously.
-        """
         self._sandbox = sandbox
         self._shown = uri.rstrip("/")
         self._credentials = credentials
@@ -132,12 +130,8 @@ class Upstream:
     async def manifest(self, image: str, reference: str) -> FetchedManifest:
         """Fetch a manifest.
 
-        Args:
-            image: The image's name at the upstream.
-            reference: Tag or digest.
-
         Raises:
-            UpstreamFailure: There is none, or the upstream refuses or fails.
+            UpstreamFailure: there is none, or the upstream refuses or fails.
         """
         path = f"/v2/{image}/manifests/{reference}"
         async with self._get(path, image, {"Accept": ", ".join(MANIFEST_TYPES)}) as answer:
@@ -156,14 +150,14 @@ class Upstream:
         """Open a blob.
 
         Args:
-            image: The image's name at the upstream.
-            digest: The blob's digest; whoever reads has to verify it.
+            image: the image's name at the upstream.
+            digest: the blob's digest; whoever reads has to verify it.
 
         Yields:
             The size in bytes where the upstream tells it, and the content in pieces.
 
         Raises:
-            UpstreamFailure: There is none, or the upstream refuses or fails, at the start or between two pieces.
+            UpstreamFailure: there is none, or the upstream refuses or fails, at the start or between two pieces.
         """
         path = f"/v2/{image}/blobs/{digest}"
         async with self._get(path, image, {}) as answer:
@@ -171,13 +165,10 @@ class Upstream:
             yield (int(length) if length.isdigit() else None), self._body(answer, path)
 
     async def tags(self, image: str) -> list[str]:
-        """Return all tags of an image, page by page.
-
-        Args:
-            image: The image's name at the upstream.
+        """All tags of an image, page by page.
 
         Raises:
-            UpstreamFailure: There is no such image, or the upstream refuses or fails.
+            UpstreamFailure: there is no such image, or the upstream refuses or fails.
         """
         path = f"/v2/{image}/tags/list"
         found: list[str] = []
@@ -195,15 +186,15 @@ class Upstream:
         return found
 
     async def referrers(self, image: str, digest: str, query: str) -> FetchedManifest:
-        """Return the index of what refers to a manifest.
+        """The index of what refers to a manifest.
 
         Args:
-            image: The image's name at the upstream.
-            digest: The digest referred to.
-            query: The client's query string, which may filter.
+            image: the image's name at the upstream.
+            digest: the digest referred to.
+            query: the client's query string, which may filter.
 
         Raises:
-            UpstreamFailure: The upstream has no referrers API, refuses or fails.
+            UpstreamFailure: the upstream has no referrers API, refuses or fails.
         """
         path = f"/v2/{image}/referrers/{digest}" + (f"?{query}" if query else "")
         async with self._get(path, image, {"Accept": INDEX_TYPE}) as answer:
@@ -216,7 +207,7 @@ class Upstream:
         """Ask the upstream's root, and for a token with the credentials, as creating and updating a repository does.
 
         Raises:
-            UpstreamFailure: It is no registry, does not answer, or refuses the credentials.
+            UpstreamFailure: it is no registry, does not answer, or refuses the credentials.
         """
         async with self._ask("/v2/", {}) as answer:
             if answer.status_code == 200:
@@ -272,8 +263,7 @@ class Upstream:
         except (httpx.ConnectTimeout, httpx.ConnectError, httpx.PoolTimeout) as problem:
             raise self._no_connection(path) from problem
         except httpx.TimeoutException as problem:
-            message = f"Timeout while calling external repository; url={self._shown}{path}."
-            raise UpstreamFailure(504, "UNAVAILABLE", message, "deadline_exceeded", outage=True) from problem
+            raise self._timed_out(path) from problem
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as problem:
             raise self._invalid_redirect(path) from problem
         except httpx.TransportError as problem:
@@ -284,7 +274,7 @@ class Upstream:
             await answer.aclose()
 
     def _root(self, path: str) -> str:
-        """Return where the upstream really is."""
+        """Where the upstream really is."""
         parts = urlsplit(self._shown)
         if parts.hostname == CGR_DEV:
             real = self._sandbox.settings.upstream or f"http://{self._sandbox.hosts[CGR_DEV]}"
@@ -333,8 +323,7 @@ class Upstream:
             async for piece in answer.aiter_raw():  # as they come: a slow upstream must not hold back what is there
                 yield piece
         except httpx.TimeoutException as problem:
-            message = f"Timeout while calling external repository; url={self._shown}{path}."
-            raise UpstreamFailure(504, "UNAVAILABLE", message, "deadline_exceeded", outage=True) from problem
+            raise self._timed_out(path) from problem
         except httpx.TransportError as problem:
             raise self._unexpected_end(path) from problem
 
@@ -356,6 +345,10 @@ class Upstream:
 
     def _no_connection(self, path: str) -> UpstreamFailure:
         message = f"Timeout before connecting to external repository; url={self._shown}{path}"
+        return UpstreamFailure(504, "UNAVAILABLE", message, "deadline_exceeded", outage=True)
+
+    def _timed_out(self, path: str) -> UpstreamFailure:
+        message = f"Timeout while calling external repository; url={self._shown}{path}."
         return UpstreamFailure(504, "UNAVAILABLE", message, "deadline_exceeded", outage=True)
 
     def _invalid_redirect(self, path: str) -> UpstreamFailure:
@@ -380,17 +373,13 @@ def _object(content: bytes) -> dict[str, Any] | None:
 
 
 def _challenge(answer: httpx.Response) -> dict[str, str]:
-    """Return the first challenge's parameters with its scheme in lower case."""
+    """The first challenge's parameters with its scheme in lower case."""
     scheme, _, parameters = answer.headers.get("www-authenticate", "").partition(" ")
     return {"scheme": scheme.lower(), **{name.lower(): value for name, value in _PARAMETER.findall(parameters)}}
 
 
 def http_client(sandbox: Sandbox) -> httpx.AsyncClient:
-    """Return the one client with which a sandbox asks other registries.
-
-    Args:
-        sandbox: The sandbox.
-    """
+    """The one client with which a sandbox asks other registries."""
     client = _clients.get(sandbox)
     if client is None:
         # trust_env=False: a proxy of the environment must not see what goes over loopback.
@@ -411,13 +400,13 @@ async def validate(sandbox: Sandbox, uri: str, username: str | None = None, pass
     """Check an upstream and credentials for it, as creating or updating a remote repository does.
 
     Args:
-        sandbox: Knows where cgr.dev is played.
-        uri: The upstream.
+        sandbox: knows where cgr.dev is played.
+        uri: the upstream.
         username: None for an unauthenticated repository.
-        password: The secret version's payload; None for an unauthenticated repository.
+        password: the secret version's payload; None for an unauthenticated repository.
 
     Raises:
-        ValidationFailed: With the API's text (terraform-provider-google #17589 quotes the one for bad credentials).
+        ValidationFailed: with the API's text (terraform-provider-google #17589 quotes the one for bad credentials).
     """
     if urlsplit(uri).hostname == _DOCKER_HUB and username is None:
         sandbox.hint("Docker Hub is taken as valid without being asked: the sandbox calls nothing outside this machine")

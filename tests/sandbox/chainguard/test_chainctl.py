@@ -15,13 +15,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cgrunbook.sandbox import chainguard
 from cgrunbook.sandbox.chainctl import __main__ as command
 from cgrunbook.sandbox.chainctl.flags import Failure, go_duration
-from cgrunbook.sandbox.context import Sandbox, Settings
+from cgrunbook.sandbox.chainguard.organizations import Organizations, group_id
+from cgrunbook.sandbox.context import Sandbox
+from cgrunbook.sandbox.settings import Settings
 from cgrunbook.sandbox.state import State
 
-ORGANIZATION = chainguard.group_id("example.com")
+ORGANIZATION = group_id("example.com")
 
 
 @pytest.fixture
@@ -239,7 +240,7 @@ def test_status_names_identity_and_roles(chainctl, inside):
     assert status["capabilities"] == {"example.com": "owner"}
     assert re.fullmatch("[0-9a-f]{40}", status["identity"])
     assert re.search(r"Valid +\| True", chainctl("auth", "status").stdout)
-    chainguard.Platform(inside).set_role("viewer")
+    Organizations(inside).set_role("viewer")
     assert made(chainctl("auth", "status", "-o", "json"))["capabilities"] == {"example.com": "viewer"}
     assert "does not have the required capabilities" in chainctl("auth", "pull-token").stderr
 

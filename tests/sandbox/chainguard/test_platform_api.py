@@ -10,17 +10,19 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from cgrunbook.sandbox import chainguard
-from cgrunbook.sandbox.context import Sandbox, Settings
+from cgrunbook.sandbox.chainguard.addresses import PULL_TOKEN_ISSUER
+from cgrunbook.sandbox.chainguard.organizations import Organizations, group_id
+from cgrunbook.sandbox.context import Sandbox
+from cgrunbook.sandbox.settings import Settings
 from cgrunbook.sandbox.state import State
 
-ORGANIZATION = chainguard.group_id("example.com")
+ORGANIZATION = group_id("example.com")
 
 
 class Console:
     def __init__(self, running):
         self.inside = Sandbox(Settings(home=running.folder), State(running.folder / "state.db"), running.hosts)
-        self.platform = chainguard.Platform(self.inside)
+        self.organizations = Organizations(self.inside)
         self.operator = running.access_token_file.read_text().strip()
         self.http = httpx.Client(base_url=f"http://{running.hosts['console-api.enforce.dev']}", trust_env=False)
         answer = self.exchange(self.operator)
@@ -33,7 +35,7 @@ class Console:
     def create(self, **static):
         public = jwt.algorithms.RSAAlgorithm.to_jwk(KEY.public_key(), as_dict=True)
         given = {
-            "issuer": chainguard.PULL_TOKEN_ISSUER,
+            "issuer": PULL_TOKEN_ISSUER,
             "subject": "pull-token-1",
             "issuerKeys": json.dumps({"keys": [public]}),
             "expiration": (datetime.now(UTC) + timedelta(hours=1)).isoformat(),
@@ -116,7 +118,7 @@ def test_an_identity_that_is_not_acceptable_is_refused(console, static):
 
 @pytest.mark.parametrize(("plan", "hours"), [("starter", 720), ("team", 168), ("other", 8760)])
 def test_the_plan_limits_how_long_a_token_may_live(console, plan, hours):
-    console.platform.set_plan(plan)
+    console.organizations.set_plan(plan)
     now = datetime.now(UTC)
     assert console.create(expiration=(now + timedelta(hours=hours)).isoformat()).status_code == 200
     assert refusal(console.create(expiration=(now + timedelta(hours=hours + 1)).isoformat())) == (400, 3)
@@ -130,22 +132,22 @@ def bind(console, role):
 
 def test_who_may_create_pull_tokens(console):
     for role in ("owner", "limited_owner", "registry.pull_token_creator"):
-        console.platform.set_role(role)
+        console.organizations.set_role(role)
         assert bind(console, "registry.pull").status_code == 200, role
     for too_little in ("viewer", "editor", "registry.pull", None):
-        console.platform.set_role(too_little)
+        console.organizations.set_role(too_little)
         assert refusal(console.create()) == (403, 7), too_little
 
 
 def test_the_least_role_may_neither_list_nor_delete_what_it_made(console):
-    console.platform.set_role("registry.pull_token_creator")
+    console.organizations.set_role("registry.pull_token_creator")
     identity = console.create().json()["id"]
     assert console.http.get("/iam/v1/identities").json() == {"items": []}
     assert refusal(console.http.delete(f"/iam/v1/identities/{identity}")) == (403, 7)
 
 
 def test_nobody_gives_more_than_they_hold(console):
-    console.platform.set_role("registry.pull_token_creator")
+    console.organizations.set_role("registry.pull_token_creator")
     assert refusal(bind(console, "owner")) == (403, 7)
 
 

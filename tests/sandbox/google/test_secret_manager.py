@@ -10,6 +10,7 @@ import google_crc32c
 import pytest
 
 from cgrunbook.sandbox import context, errors
+from cgrunbook.sandbox.google import secret_manager
 from tests.sandbox.conftest import Answer, Api
 
 AUTOMATIC: dict[str, Any] = {"replication": {"automatic": {}}}
@@ -350,25 +351,25 @@ def test_a_new_agent_is_visible_after_a_moment_and_its_grant_effective_after_ano
     api.advance(seconds=31)
     assert grant(api, "roles/secretmanager.secretAccessor", f"serviceAccount:{AGENT}").status == 200
     with pytest.raises(errors.PermissionDenied):
-        api.sandbox.agent_may_access(name)
+        secret_manager.access_as_agent(api.sandbox, name)
     api.advance(seconds=61)
-    assert api.sandbox.agent_may_access(name) == b"s3cr3t"
+    assert secret_manager.access_as_agent(api.sandbox, name) == b"s3cr3t"
 
 
 def test_the_agent_is_told_why_it_may_not_read(api: Api) -> None:
     api.add_secret("one")
     name = f"{api.project}/secrets/one/versions/latest"
     with pytest.raises(errors.PermissionDenied, match=r"secretmanager\.versions\.access"):
-        api.sandbox.agent_may_access(name)
+        secret_manager.access_as_agent(api.sandbox, name)
     api.sandbox.iam.make_agent(context.ARTIFACT_REGISTRY)
     grant(api, "roles/secretmanager.secretAccessor", f"serviceAccount:{AGENT}")
-    assert api.sandbox.agent_may_access(name) == b"s3cr3t"
-    assert api.sandbox.agent_may_access(name.replace(api.project, api.numbered)) == b"s3cr3t"
+    assert secret_manager.access_as_agent(api.sandbox, name) == b"s3cr3t"
+    assert secret_manager.access_as_agent(api.sandbox, name.replace(api.project, api.numbered)) == b"s3cr3t"
     api.secrets("POST", "/secrets/one/versions/1:disable", {})
     with pytest.raises(errors.FailedPrecondition, match="DISABLED"):
-        api.sandbox.agent_may_access(name)
+        secret_manager.access_as_agent(api.sandbox, name)
     with pytest.raises(errors.PermissionDenied):
-        api.sandbox.agent_may_access("projects/elsewhere/secrets/one/versions/1")
+        secret_manager.access_as_agent(api.sandbox, "projects/elsewhere/secrets/one/versions/1")
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,14 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from cgrunbook.sandbox import chainguard, process
-from cgrunbook.sandbox.context import Sandbox, Settings
+from cgrunbook.sandbox import process
+from cgrunbook.sandbox.chainguard.addresses import API_AUDIENCE, PULL_TOKEN_ISSUER, STS_ISSUER
+from cgrunbook.sandbox.chainguard.identities import Identities
+from cgrunbook.sandbox.chainguard.organizations import Organizations, group_id
+from cgrunbook.sandbox.chainguard.sessions import Sessions
+from cgrunbook.sandbox.context import Sandbox
 from cgrunbook.sandbox.registry.catalog import Catalog
+from cgrunbook.sandbox.settings import Settings
 from cgrunbook.sandbox.state import State
 
 PROJECT = "cgrunbook-sandbox"
@@ -50,7 +55,9 @@ class World:
         self.running = running
         self.key = key
         self.inside = Sandbox(Settings(home=running.folder), State(running.folder / "state.db"), running.hosts)
-        self.platform = chainguard.Platform(self.inside)
+        self.organizations = Organizations(self.inside)
+        self.identities = Identities(self.inside, self.organizations)
+        self.sessions = Sessions(self.inside, self.organizations)
         self.catalog = Catalog(self.inside)
         self.http = httpx.Client(timeout=20, trust_env=False)
         self.operator = running.access_token_file.read_text().strip()
@@ -66,33 +73,35 @@ class World:
         return f"http://{self.running.hosts['cgr.dev']}"
 
     @property
-    def session(self) -> chainguard.Session:
-        return self.platform.exchange(self.operator, chainguard.API_AUDIENCE)[1]
+    def identity(self) -> str:
+        return self.sessions.exchange(self.operator, API_AUDIENCE)[1].identity
+
+    def revoke(self, token: PullToken) -> None:
+        self.identities.delete(self.identity, token.username)
 
     def pull_token(self, ttl: timedelta = timedelta(hours=24), role: str = "registry.pull", **claims: Any) -> PullToken:
         now = self.inside.clock.now()
         public = jwt.algorithms.RSAAlgorithm.to_jwk(self.key.public_key(), as_dict=True)
-        organization = chainguard.group_id("example.com")
+        organization = group_id("example.com")
         subject = f"pull-token-{os.urandom(8).hex()}"
-        identity = self.platform.create_identity(
-            self.session,
+        identity = self.identities.create(
+            self.identity,
             organization,
             {
                 "name": "test - registry",
                 "static": {
-                    "issuer": chainguard.PULL_TOKEN_ISSUER,
+                    "issuer": PULL_TOKEN_ISSUER,
                     "subject": subject,
                     "issuerKeys": json.dumps({"keys": [public]}),
                     "expiration": (now + ttl).isoformat(),
                 },
             },
         )
-        with self.inside.state.transaction() as rows:
-            self.platform._bind(rows, identity["id"], organization, role)
+        self.organizations.bind(identity["id"], organization, role)
         begin = int(now.timestamp())
         everything = {
-            "iss": chainguard.PULL_TOKEN_ISSUER,
-            "aud": chainguard.STS_ISSUER,
+            "iss": PULL_TOKEN_ISSUER,
+            "aud": STS_ISSUER,
             "sub": subject,
             "iat": begin,
             "exp": begin + int(ttl.total_seconds()) - 1,

@@ -68,7 +68,7 @@ def test_a_pull_token_that_ends_in_the_middle_stops_what_is_not_cached(own_world
     first, second = manifest["layers"][:2]
     assert world.get(f"{base}/{BASE}/blobs/{first['digest']}").status_code == 200
     if end == "revoked":
-        world.platform.delete_identity(world.session, token.username)
+        world.revoke(token)
     else:
         world.advance(minutes=31)
     refused = world.get(f"{base}/{BASE}/blobs/{second['digest']}")

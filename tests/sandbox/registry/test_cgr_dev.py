@@ -127,7 +127,7 @@ def test_a_pull_token_must_carry_the_documented_claims(world, claims):
 def test_an_expired_and_a_revoked_token_are_told_apart_by_nothing(world):
     expiring, revoked = world.pull_token(ttl=timedelta(hours=1)), world.pull_token()
     assert world.token_answer(f"repository:{BASE}:pull", expiring.auth).status_code == 200
-    world.platform.delete_identity(world.session, revoked.username)
+    world.revoke(revoked)
     world.advance(hours=1)
     answers = {error(world.token_answer(f"repository:{BASE}:pull", token.auth)) for token in (expiring, revoked)}
     assert answers == {(403, "FORBIDDEN", "Forbidden")}
@@ -269,8 +269,8 @@ def test_clients_that_post_for_a_token_are_sent_back_to_get(world):
 
 
 def test_a_short_lived_registry_login_works_as_a_person(world):
-    session = world.platform.exchange(world.operator, "cgr.dev")[0]
+    session = world.sessions.exchange(world.operator, "cgr.dev")[0]
     headers = world.token(BASE, ("_token", session))
     assert world.http.get(f"{world.cgr}/v2/{BASE}/manifests/latest", headers=headers).status_code == 200
-    other_audience = world.platform.exchange(world.operator, "https://console-api.enforce.dev")[0]
+    other_audience = world.sessions.exchange(world.operator, "https://console-api.enforce.dev")[0]
     assert world.token_answer(f"repository:{BASE}:pull", ("_token", other_audience)).status_code == 403

@@ -307,7 +307,7 @@ def test_a_private_image_needs_the_repositorys_credentials(world):
 def test_one_dead_pull_token_breaks_free_images_too(world):
     token = world.pull_token()
     base = world.private(name(), token)
-    world.platform.delete_identity(world.session, token.username)
+    world.revoke(token)
     answer = world.get(f"{base}/chainguard/go/manifests/latest")
     assert "this typically means your upstream credentials are invalid" in error(answer)[2]
 
