@@ -17,9 +17,10 @@ from typing import Any
 
 import pytest
 
-from cgrunbook.sandbox import conformance, context, process
+from cgrunbook.sandbox import conformance, hosts, process
 from cgrunbook.sandbox.conformance import Played
 from cgrunbook.sandbox.google import messages
+from cgrunbook.sandbox.settings import PROJECT_ID
 from tests.sandbox.conftest import Api
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "sandbox.md"
@@ -49,8 +50,8 @@ def test_the_document_names_every_variable_of_a_shell(sandbox: process.Running) 
 def path_of(method: Played) -> str:
     """A request for things that are there, with the digest and names of `prepared`."""
     values = {
-        "project": context.PROJECT_ID, "location": "us-central1", "repository": "one", "secret": "one",
-        "version": DIGEST if method.host == context.ARTIFACT_REGISTRY else "1", "service": context.SECRET_MANAGER,
+        "project": PROJECT_ID, "location": "us-central1", "repository": "one", "secret": "one",
+        "version": DIGEST if method.host == hosts.ARTIFACT_REGISTRY else "1", "service": hosts.SECRET_MANAGER,
         "package": "chainguard%2Fgo", "tag": "latest", "dockerImage": f"chainguard%2Fgo@{DIGEST}",
     }  # fmt: skip
     return re.sub(r"\{(\w+)\}", lambda variable: values.get(variable[1], "x"), method.path)
@@ -60,12 +61,12 @@ def prepared(api: Api, method: Played) -> tuple[str, Any]:
     """Put there what the method is about; return the path, with an operation's name in it, and the body."""
     from cgrunbook.sandbox.registry import cache
 
-    api.enable(context.ARTIFACT_REGISTRY, context.SECRET_MANAGER, context.CLOUD_BILLING, context.CLOUD_KMS)
+    api.enable(hosts.ARTIFACT_REGISTRY, hosts.SECRET_MANAGER, hosts.CLOUD_BILLING, hosts.CLOUD_KMS)
     api.artifacts("POST", "/locations/us-central1/repositories?repositoryId=one", {"format": "DOCKER"})
     api.secrets("DELETE", "/secrets/one")
     api.add_secret("one")
     api.sandbox.state.declare(cache.SCHEMA)
-    key = (context.PROJECT_ID, "us-central1", "one", "chainguard/go")
+    key = (PROJECT_ID, "us-central1", "one", "chainguard/go")
     now = api.sandbox.clock.now().isoformat()
     with api.sandbox.state.transaction() as rows:
         rows.execute(
@@ -76,7 +77,7 @@ def prepared(api: Api, method: Played) -> tuple[str, Any]:
         else:
             rows.execute("INSERT OR IGNORE INTO cached_tag VALUES (?,?,?,?,?,?,?)", (*key, "latest", DIGEST, now))
     path = path_of(method)
-    if method.name.endswith("operations.get") and method.host == context.ARTIFACT_REGISTRY:
+    if method.name.endswith("operations.get") and method.host == hosts.ARTIFACT_REGISTRY:
         begun = api.artifacts("DELETE", "/locations/us-central1/repositories/one").body["name"]
         path = path.replace("operations/x", begun.partition("locations/us-central1/")[2])
     elif method.name == "operations.get":
@@ -89,16 +90,16 @@ def prepared(api: Api, method: Played) -> tuple[str, Any]:
         "secrets.create": {"replication": {"automatic": {}}},
         "repositories.create": {"format": "DOCKER"},
         "updateVpcscConfig": {"vpcscPolicy": "ALLOW"},
-        "services.batchEnable": {"serviceIds": [context.SECRET_MANAGER]},
+        "services.batchEnable": {"serviceIds": [hosts.SECRET_MANAGER]},
         "repositories.packages.versions.batchDelete": {"names": [f"{path.rpartition(':')[0]}/{DIGEST}"]},
     }
     if ":setIamPolicy" in path:
-        mine = api.projects("POST", ":getIamPolicy", {}).body if method.host == context.RESOURCE_MANAGER else {}
+        mine = api.projects("POST", ":getIamPolicy", {}).body if method.host == hosts.RESOURCE_MANAGER else {}
         bodies[one] = {"policy": mine}
     queries = {
         "repositories.create": "?repositoryId=two",
         "secrets.create": "?secretId=two",
-        "services.batchGet": f"?names=services/{context.SECRET_MANAGER}",
+        "services.batchGet": f"?names=services/{hosts.SECRET_MANAGER}",
         "secrets.patch": "?updateMask=labels",
     }
     return path + queries.get(one, ""), bodies.get(one, None if method.verb in {"GET", "DELETE"} else {})
@@ -167,17 +168,17 @@ def test_every_method_is_named_in_the_document() -> None:
 @pytest.mark.parametrize(
     ("host", "verb", "path"),
     [
-        (context.ARTIFACT_REGISTRY, "GET", "/v1/projects/{}/locations/us-central1/operations"),
-        (context.ARTIFACT_REGISTRY, "DELETE", "/v1/projects/{}/locations/us-central1/operations/x"),
-        (context.SECRET_MANAGER, "PUT", "/v1/projects/{}/secrets/one"),
-        (context.SECRET_MANAGER, "GET", "/v2/projects/{}/secrets"),
-        (context.SERVICE_USAGE, "POST", "/v1/projects/{}/services/x:generateServiceIdentity"),
-        (context.RESOURCE_MANAGER, "GET", "/v2/projects/{}"),
-        (context.CLOUD_KMS, "GET", "/v1beta1/projects/{}/locations/us-central1/keyRings"),
+        (hosts.ARTIFACT_REGISTRY, "GET", "/v1/projects/{}/locations/us-central1/operations"),
+        (hosts.ARTIFACT_REGISTRY, "DELETE", "/v1/projects/{}/locations/us-central1/operations/x"),
+        (hosts.SECRET_MANAGER, "PUT", "/v1/projects/{}/secrets/one"),
+        (hosts.SECRET_MANAGER, "GET", "/v2/projects/{}/secrets"),
+        (hosts.SERVICE_USAGE, "POST", "/v1/projects/{}/services/x:generateServiceIdentity"),
+        (hosts.RESOURCE_MANAGER, "GET", "/v2/projects/{}"),
+        (hosts.CLOUD_KMS, "GET", "/v1beta1/projects/{}/locations/us-central1/keyRings"),
     ],
 )
 def test_what_is_no_method_of_a_service_is_not_found(shared: Api, host: str, verb: str, path: str) -> None:
-    answer = shared.call(verb, host, path.format(context.PROJECT_ID))
+    answer = shared.call(verb, host, path.format(PROJECT_ID))
     assert (answer.status, answer.error["status"]) == (404, "NOT_FOUND")
 
 
@@ -210,13 +211,13 @@ class Others:
         self.running = running
         self.operator = running.access_token_file.read_text()
         project = f"/v1/projects/{running.project_id}"
-        self._google(context.SERVICE_USAGE, f"{project}/services/{context.ARTIFACT_REGISTRY}:enable", {})
+        self._google(hosts.SERVICE_USAGE, f"{project}/services/{hosts.ARTIFACT_REGISTRY}:enable", {})
         remote = {"format": "DOCKER", "mode": "REMOTE_REPOSITORY"}
         remote["remoteRepositoryConfig"] = {"commonRepository": {"uri": "https://cgr.dev"}}  # type: ignore[assignment]
         here = f"{project}/locations/us-central1/repositories?repositoryId=one"
-        self._google(context.ARTIFACT_REGISTRY, here, remote)
+        self._google(hosts.ARTIFACT_REGISTRY, here, remote)
         scope = "repository:chainguard/go:pull"
-        address = running.hosts[context.CGR_DEV]
+        address = running.hosts[hosts.CGR_DEV]
         self.pull = json.loads(ask(address, "GET", f"/token?service=cgr.dev&scope={scope}")[1])["token"]
         self.blob, self.digest = self._of_the_image(address)
         self.chainguard = self._logged_in("https://console-api.enforce.dev")
@@ -248,14 +249,14 @@ class Others:
 
     def ask(self, one: Played) -> tuple[int, bytes]:
         docker = one.host == conformance.DOCKER_HOSTS
-        host = context.docker_host_name("us-central1") if docker else one.host
+        host = hosts.docker_host_name("us-central1") if docker else one.host
         name = f"{self.running.project_id}/one/chainguard/go" if docker else "chainguard/go"
         path = one.path.replace("{name}", name).replace("{reference}", "latest")
         path = path.replace("{digest}", self.blob if "blob" in one.name.lower() else self.digest)
         address = self.running.hosts[host]
-        if one.host == context.BLOB_HOST:
+        if one.host == hosts.BLOB_HOST:
             blobs = f"/v2/chainguard/go/blobs/{self.blob}"
-            told = ask(self.running.hosts[context.CGR_DEV], "GET", blobs, Authorization=f"Bearer {self.pull}")[2]
+            told = ask(self.running.hosts[hosts.CGR_DEV], "GET", blobs, Authorization=f"Bearer {self.pull}")[2]
             path = told["Location"].partition(address)[2]
         token = self.operator if docker else self.pull
         if "_catalog" in path and not docker:
@@ -286,7 +287,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Others]:
 def test_each_end_point_of_the_registries_is_answered_as_the_table_says(played: Others) -> None:
     wrong = []
     for one in conformance.others():
-        if one.host == context.CONSOLE_API:
+        if one.host == hosts.CONSOLE_API:
             continue
         status, body = played.ask(one)
         as_told = 400 <= status < 500 if one.state == "not" else status in {200, 307}
@@ -298,10 +299,10 @@ def test_each_end_point_of_the_registries_is_answered_as_the_table_says(played: 
 def test_each_end_point_of_chainguards_platform_is_answered_as_the_table_says(played: Others) -> None:
     wrong = []
     for one in conformance.others():
-        if one.host != context.CONSOLE_API:
+        if one.host != hosts.CONSOLE_API:
             continue
         path = re.sub(r"\{\w+\}", "0" * 40, one.path)
-        address = played.running.hosts[context.CONSOLE_API]
+        address = played.running.hosts[hosts.CONSOLE_API]
         login = {"Authorization": f"Bearer {played.chainguard}"}
         status, body, _ = ask(address, one.verb, path, body={} if one.verb == "POST" else None, **login)
         unknown = b"Method Not Allowed" in body or b'"Not Found"' in body
