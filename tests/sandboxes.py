@@ -10,6 +10,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from cgrunbook.cloud import chainctl
+from cgrunbook.home import VARIABLE
 from cgrunbook.journal import RUN_FOLDER_VARIABLE
 from cgrunbook.sandbox import process
 
@@ -25,7 +26,7 @@ def sandbox_home(home: Path) -> Iterator[Path]:
     """
     environment = {
         **{name: value for name, value in os.environ.items() if name not in _NOT_OURS},
-        "CGRUNBOOK_HOME": str(home),
+        VARIABLE: str(home),
         "CGRUNBOOK_SANDBOX_IAM_DELAY": "0",
         "CGRUNBOOK_SANDBOX_AGENT_DELAY": "0",
     }

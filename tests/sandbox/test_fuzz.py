@@ -19,15 +19,15 @@ from typing import Any
 
 import pytest
 
-from cgrunbook.sandbox import conformance, context, process
+from cgrunbook.sandbox import conformance, hosts, process, settings
 from tests.clients.gcloud import PROJECT, Clients
 
 SECONDS = float(os.environ.get("CGRUNBOOK_FUZZ_SECONDS", "5"))
 HERE = f"{PROJECT}/locations/us-central1"
 NAMES = [
     "x", "kept", "one", "latest", "-", "1", "..", "%2e%2e", "%2F", "a%2Fb", "%00", "%ff", "%25", "~", "é", "*", ":x", "x:y",
-    "sha256:" + "a" * 64, "y" * 300, "", "projects", context.PROJECT_ID, context.PROJECT_NUMBER, "us-central1", "'", '"', "<b>",
-    context.SECRET_MANAGER,
+    "sha256:" + "a" * 64, "y" * 300, "", "projects", settings.PROJECT_ID, settings.PROJECT_NUMBER, "us-central1", "'", '"', "<b>",
+    hosts.SECRET_MANAGER,
 ]  # fmt: skip
 VALUES: list[Any] = [
     None, True, 0, -1, 2**63, 1e308, "", "x", "x" * 5000, "\x00", "é\u202e", [], {}, [[]], {"x": {}}, ["x", None], "1s", "-5s",
@@ -75,7 +75,7 @@ class Fuzz:
         choose = self._random
         method = choose.choice(self._methods)
         host = method.host.replace("LOCATION", choose.choice(["us-central1", "europe"]))
-        right = {"project": context.PROJECT_ID, "resource": context.PROJECT_ID, "location": "us-central1"}
+        right = {"project": settings.PROJECT_ID, "resource": settings.PROJECT_ID, "location": "us-central1"}
 
         def filled(variable: re.Match[str]) -> str:
             name = variable[1]
@@ -138,7 +138,7 @@ def shape_of(body: bytes) -> str:
 def unharmed(sandbox: process.Running) -> Any:
     """Make a repository and a secret in a place that no fuzzed request names; return what compares them."""
     clients = Clients(sandbox)
-    names = [context.ARTIFACT_REGISTRY, context.SECRET_MANAGER]
+    names = [hosts.ARTIFACT_REGISTRY, hosts.SECRET_MANAGER]
     clients.services.batch_enable_services({"parent": PROJECT, "service_ids": names}).result(timeout=30)
     here = f"{PROJECT}/locations/europe-west1"
     repository = {"format_": "DOCKER", "labels": {"kept": "yes"}}
