@@ -10,20 +10,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from cgrunbook.sandbox import context
+from cgrunbook.sandbox import hosts
 from cgrunbook.sandbox.google.wire import Method
 
 State = Literal["yes", "partly", "not"]
 _GOOGLE = {
-    context.ARTIFACT_REGISTRY: "artifact_registry",
-    context.SECRET_MANAGER: "secret_manager",
-    context.SERVICE_USAGE: "service_usage",
-    context.RESOURCE_MANAGER: "resource_manager",
-    context.CLOUD_BILLING: "cloud_billing",
-    context.CLOUD_KMS: "cloud_kms",
+    hosts.ARTIFACT_REGISTRY: "artifact_registry",
+    hosts.SECRET_MANAGER: "secret_manager",
+    hosts.SERVICE_USAGE: "service_usage",
+    hosts.RESOURCE_MANAGER: "resource_manager",
+    hosts.CLOUD_BILLING: "cloud_billing",
+    hosts.CLOUD_KMS: "cloud_kms",
 }
 #: Stands for each location's docker host.
-DOCKER_HOSTS = context.docker_host_name("LOCATION")
+DOCKER_HOSTS = hosts.docker_host_name("LOCATION")
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def _registry(host: str, *, catalog: State, referrers: str, tags: str) -> list[P
 
 def others() -> list[Played]:
     """Return the end points of the registries and of Chainguard's platform."""
-    console, blobs = context.CONSOLE_API, context.BLOB_HOST
+    console, blobs = hosts.CONSOLE_API, hosts.BLOB_HOST
     platform = [
         ("GET", "/ping/v1/ping", "ping"),
         ("GET", "/auth/v1/ok", "who am I"),
@@ -128,8 +128,8 @@ def others() -> list[Played]:
         "/iam/v1/identities/{group}": "static identities (pull tokens) only",
     }
     return [
-        Played(context.CGR_DEV, "Token", "GET", "/token", "yes"),
-        *_registry(context.CGR_DEV, catalog="yes", referrers="", tags=""),
+        Played(hosts.CGR_DEV, "Token", "GET", "/token", "yes"),
+        *_registry(hosts.CGR_DEV, catalog="yes", referrers="", tags=""),
         Played(blobs, "Blob by a signed link", "GET", "/chainguard-images-prod/{digest}", "yes"),
         Played(DOCKER_HOSTS, "Token", "GET", "/v2/token", "yes"),
         Played(DOCKER_HOSTS, "Token (OAuth2)", "POST", "/v2/token", "yes"),

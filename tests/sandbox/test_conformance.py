@@ -22,16 +22,16 @@ from google.cloud.resourcemanager_v3.services.projects.transports import rest_ba
 from google.cloud.secretmanager_v1.services.secret_manager_service.transports import rest_base as secret_manager
 from google.cloud.service_usage_v1.services.service_usage.transports import rest_base as service_usage
 
-from cgrunbook.sandbox import conformance, context, process
+from cgrunbook.sandbox import conformance, hosts, process, settings
 from cgrunbook.sandbox.conformance import Played
 from tests.sandbox.conftest import Api
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "sandbox.md"
 CLIENTS = {
-    context.ARTIFACT_REGISTRY: artifact_registry,
-    context.SECRET_MANAGER: secret_manager,
-    context.SERVICE_USAGE: service_usage,
-    context.RESOURCE_MANAGER: resource_manager,
+    hosts.ARTIFACT_REGISTRY: artifact_registry,
+    hosts.SECRET_MANAGER: secret_manager,
+    hosts.SERVICE_USAGE: service_usage,
+    hosts.RESOURCE_MANAGER: resource_manager,
 }
 DIGEST = "sha256:" + "a" * 64
 BLOB = "sha256:" + "b" * 64
@@ -87,8 +87,8 @@ def test_the_document_names_every_variable_of_a_shell(sandbox: process.Running) 
 def path_of(method: Played) -> str:
     """A request for things that are there, with the digest and names of `prepared`."""
     values = {
-        "project": context.PROJECT_ID, "resource": context.PROJECT_ID, "location": "us-central1", "repository": "one",
-        "secret": "one", "version": "1", "service": context.SECRET_MANAGER, "package": "chainguard%2Fgo", "tag": "latest",
+        "project": settings.PROJECT_ID, "resource": settings.PROJECT_ID, "location": "us-central1", "repository": "one",
+        "secret": "one", "version": "1", "service": hosts.SECRET_MANAGER, "package": "chainguard%2Fgo", "tag": "latest",
         "digest": DIGEST, "image": f"chainguard%2Fgo@{DIGEST}",
     }  # fmt: skip
     return re.sub(r"\{(\w+)\}", lambda variable: values.get(variable[1], "x"), method.path)
@@ -98,12 +98,12 @@ def prepared(api: Api, method: Played) -> tuple[str, Any]:
     """Put there what the method is about; return the path, with an operation's name in it, and the body."""
     from cgrunbook.sandbox.registry import cache
 
-    api.enable(context.ARTIFACT_REGISTRY, context.SECRET_MANAGER, context.CLOUD_BILLING, context.CLOUD_KMS)
+    api.enable(hosts.ARTIFACT_REGISTRY, hosts.SECRET_MANAGER, hosts.CLOUD_BILLING, hosts.CLOUD_KMS)
     made = api.artifacts("POST", "/locations/us-central1/repositories?repositoryId=one", {"format": "DOCKER"})
     if api.secrets("GET", "/secrets/one").status == 404:
         api.add_secret("one")
     api.sandbox.state.declare(cache.SCHEMA)
-    key = (context.PROJECT_ID, "us-central1", "one", "chainguard/go")
+    key = (settings.PROJECT_ID, "us-central1", "one", "chainguard/go")
     now = api.sandbox.clock.now().isoformat()
     with api.sandbox.state.transaction() as rows:
         rows.execute(
@@ -114,7 +114,7 @@ def prepared(api: Api, method: Played) -> tuple[str, Any]:
         else:
             rows.execute("INSERT OR IGNORE INTO cached_tag VALUES (?,?,?,?,?,?,?)", (*key, "latest", DIGEST, now))
     path = path_of(method)
-    if method.name == "GetOperation" and method.host == context.ARTIFACT_REGISTRY:
+    if method.name == "GetOperation" and method.host == hosts.ARTIFACT_REGISTRY:
         path = path.replace("operations/x", made.body["name"].partition("locations/us-central1/")[2])
     elif method.name == "GetOperation":
         api.services("POST", "/services/pubsub.googleapis.com:disable")
@@ -125,16 +125,16 @@ def prepared(api: Api, method: Played) -> tuple[str, Any]:
         "CreateSecret": {"replication": {"automatic": {}}},
         "CreateRepository": {"format": "DOCKER"},
         "UpdateVPCSCConfig": {"vpcscPolicy": "ALLOW"},
-        "BatchEnableServices": {"serviceIds": [context.SECRET_MANAGER]},
+        "BatchEnableServices": {"serviceIds": [hosts.SECRET_MANAGER]},
         "BatchDeleteVersions": {"names": [f"{path.rpartition(':')[0]}/{DIGEST}"]},
     }
     if ":setIamPolicy" in path:
-        mine = api.projects("POST", ":getIamPolicy", {}).body if method.host == context.RESOURCE_MANAGER else {}
+        mine = api.projects("POST", ":getIamPolicy", {}).body if method.host == hosts.RESOURCE_MANAGER else {}
         bodies[method.name] = {"policy": mine}
     queries = {
         "CreateRepository": "?repositoryId=two",
         "CreateSecret": "?secretId=two",
-        "BatchGetServices": f"?names=services/{context.SECRET_MANAGER}",
+        "BatchGetServices": f"?names=services/{hosts.SECRET_MANAGER}",
         "UpdateSecret": "?updateMask=labels",
     }
     return path + queries.get(method.name, ""), bodies.get(
@@ -167,16 +167,16 @@ def test_each_method_of_google_is_answered_as_the_table_says(shared: Api, caplog
 @pytest.mark.parametrize(
     ("host", "verb", "path"),
     [
-        (context.ARTIFACT_REGISTRY, "GET", "/v1/projects/{}/locations/us-central1/operations"),
-        (context.ARTIFACT_REGISTRY, "DELETE", "/v1/projects/{}/locations/us-central1/operations/x"),
-        (context.SECRET_MANAGER, "PUT", "/v1/projects/{}/secrets/one"),
-        (context.SECRET_MANAGER, "GET", "/v2/projects/{}/secrets"),
-        (context.SERVICE_USAGE, "POST", "/v1/projects/{}/services/x:generateServiceIdentity"),
-        (context.RESOURCE_MANAGER, "GET", "/v2/projects/{}"),
+        (hosts.ARTIFACT_REGISTRY, "GET", "/v1/projects/{}/locations/us-central1/operations"),
+        (hosts.ARTIFACT_REGISTRY, "DELETE", "/v1/projects/{}/locations/us-central1/operations/x"),
+        (hosts.SECRET_MANAGER, "PUT", "/v1/projects/{}/secrets/one"),
+        (hosts.SECRET_MANAGER, "GET", "/v2/projects/{}/secrets"),
+        (hosts.SERVICE_USAGE, "POST", "/v1/projects/{}/services/x:generateServiceIdentity"),
+        (hosts.RESOURCE_MANAGER, "GET", "/v2/projects/{}"),
     ],
 )
 def test_what_is_no_method_of_a_service_is_not_found(shared: Api, host: str, verb: str, path: str) -> None:
-    answer = shared.call(verb, host, path.format(context.PROJECT_ID))
+    answer = shared.call(verb, host, path.format(settings.PROJECT_ID))
     assert (answer.status, answer.error["status"]) == (404, "NOT_FOUND")
 
 
@@ -209,13 +209,13 @@ class Others:
         self.running = running
         self.operator = running.access_token_file.read_text()
         project = f"/v1/projects/{running.project_id}"
-        self._google(context.SERVICE_USAGE, f"{project}/services/{context.ARTIFACT_REGISTRY}:enable", {})
+        self._google(hosts.SERVICE_USAGE, f"{project}/services/{hosts.ARTIFACT_REGISTRY}:enable", {})
         remote = {"format": "DOCKER", "mode": "REMOTE_REPOSITORY"}
         remote["remoteRepositoryConfig"] = {"commonRepository": {"uri": "https://cgr.dev"}}  # type: ignore[assignment]
         here = f"{project}/locations/us-central1/repositories?repositoryId=one"
-        self._google(context.ARTIFACT_REGISTRY, here, remote)
+        self._google(hosts.ARTIFACT_REGISTRY, here, remote)
         scope = "repository:chainguard/go:pull"
-        address = running.hosts[context.CGR_DEV]
+        address = running.hosts[hosts.CGR_DEV]
         self.pull = json.loads(ask(address, "GET", f"/token?service=cgr.dev&scope={scope}")[1])["token"]
         self.blob, self.digest = self._of_the_image(address)
         self.chainguard = self._logged_in("https://console-api.enforce.dev")
@@ -247,14 +247,14 @@ class Others:
 
     def ask(self, one: Played) -> tuple[int, bytes]:
         docker = one.host == conformance.DOCKER_HOSTS
-        host = context.docker_host_name("us-central1") if docker else one.host
+        host = hosts.docker_host_name("us-central1") if docker else one.host
         name = f"{self.running.project_id}/one/chainguard/go" if docker else "chainguard/go"
         path = one.path.replace("{name}", name).replace("{reference}", "latest")
         path = path.replace("{digest}", self.blob if "blob" in one.name.lower() else self.digest)
         address = self.running.hosts[host]
-        if one.host == context.BLOB_HOST:
+        if one.host == hosts.BLOB_HOST:
             blobs = f"/v2/chainguard/go/blobs/{self.blob}"
-            told = ask(self.running.hosts[context.CGR_DEV], "GET", blobs, Authorization=f"Bearer {self.pull}")[2]
+            told = ask(self.running.hosts[hosts.CGR_DEV], "GET", blobs, Authorization=f"Bearer {self.pull}")[2]
             path = told["Location"].partition(address)[2]
         token = self.operator if docker else self.pull
         if "_catalog" in path and not docker:
@@ -285,7 +285,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Others]:
 def test_each_end_point_of_the_registries_is_answered_as_the_table_says(played: Others) -> None:
     wrong = []
     for one in conformance.others():
-        if one.host == context.CONSOLE_API:
+        if one.host == hosts.CONSOLE_API:
             continue
         status, body = played.ask(one)
         as_told = 400 <= status < 500 if one.state == "not" else status in {200, 307}
@@ -297,10 +297,10 @@ def test_each_end_point_of_the_registries_is_answered_as_the_table_says(played: 
 def test_each_end_point_of_chainguards_platform_is_answered_as_the_table_says(played: Others) -> None:
     wrong = []
     for one in conformance.others():
-        if one.host != context.CONSOLE_API:
+        if one.host != hosts.CONSOLE_API:
             continue
         path = re.sub(r"\{\w+\}", "0" * 40, one.path)
-        address = played.running.hosts[context.CONSOLE_API]
+        address = played.running.hosts[hosts.CONSOLE_API]
         login = {"Authorization": f"Bearer {played.chainguard}"}
         status, body, _ = ask(address, one.verb, path, body={} if one.verb == "POST" else None, **login)
         unknown = b"Method Not Allowed" in body or b'"Not Found"' in body

@@ -12,7 +12,7 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from cgrunbook.sandbox import context, errors
+from cgrunbook.sandbox import errors, hosts
 from cgrunbook.sandbox.context import Sandbox
 from cgrunbook.sandbox.google import cached_images, operations, repositories, secret_manager, service_usage
 from cgrunbook.sandbox.google.filters import compile_filter
@@ -112,7 +112,7 @@ def app(sandbox: Sandbox) -> ASGIApp:
         sandbox: The sandbox.
     """
     prepare(sandbox)
-    return Service(sandbox, context.ARTIFACT_REGISTRY, METHODS, service_usage.require_enabled)
+    return Service(sandbox, hosts.ARTIFACT_REGISTRY, METHODS, service_usage.require_enabled)
 
 
 def _check_location(call: Call) -> str:
@@ -139,7 +139,7 @@ async def _validate_upstream(sandbox: Sandbox, document: Mapping[str, Any]) -> N
         try:
             payload = secret_manager.access_as_agent(sandbox, pair[1])
         except errors.GoogleError as refusal:
-            agent = sandbox.iam.agent_email(context.ARTIFACT_REGISTRY)
+            agent = sandbox.iam.agent_email(hosts.ARTIFACT_REGISTRY)
             raise errors.InvalidArgument(
                 f"Failed to validate remote upstream: failed to access secret version {pair[1]}: {agent}: "
                 f"generic::{refusal.status.lower()}: {refusal.message}"
@@ -179,7 +179,7 @@ def _in_full(sandbox: Sandbox, document: Mapping[str, Any]) -> dict[str, Any]:
     shown = _with_outputs(sandbox, document)
     _, _, _, location, _, identifier = document["name"].split("/")
     if document["format"] in {"DOCKER", "KFP"}:
-        host = context.docker_host_name(location)
+        host = hosts.docker_host_name(location)
         shown["registryUri"] = f"{host}/{sandbox.settings.project_id}/{identifier}"
     size = cached_images.cached_bytes(sandbox, location, identifier)
     if size:
@@ -220,7 +220,7 @@ def _keep_new(call: Call, location: str, identifier: str, document: Mapping[str,
         except sqlite3.IntegrityError:
             raise errors.AlreadyExists(_EXISTS) from None
         # The first repository of a project brings the service agent into being (facts, section 2).
-        sandbox.iam.make_agent(context.ARTIFACT_REGISTRY)
+        sandbox.iam.make_agent(hosts.ARTIFACT_REGISTRY)
         told = _with_outputs(sandbox, document)
         for name in ("createTime", "updateTime"):
             told.pop(name)  # recorded answers of the real operation lack them; a get has them

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from cgrunbook.sandbox import context, errors
+from cgrunbook.sandbox import errors, hosts
 from cgrunbook.sandbox.context import Sandbox
 from cgrunbook.sandbox.google import operations
 from cgrunbook.sandbox.google.filters import compile_filter
@@ -89,7 +89,7 @@ def _images(call: Call) -> list[dict[str, Any]]:
     tags: dict[tuple[str, str], list[str]] = {}
     for row in _cached(call, "cached_tag"):
         tags.setdefault((row["image"], row["digest"]), []).append(row["tag"])
-    settings, host = call.sandbox.settings, context.docker_host_name(call.names["location"])
+    settings, host = call.sandbox.settings, hosts.docker_host_name(call.names["location"])
     images = []
     for row in _cached(call, "cached_manifest"):
         image: dict[str, Any] = {

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from starlette.types import ASGIApp
 
-from cgrunbook.sandbox import context
+from cgrunbook.sandbox import hosts
+from cgrunbook.sandbox.context import Sandbox
 from cgrunbook.sandbox.google import service_usage
 from cgrunbook.sandbox.google.messages import Bool, Message, String
 from cgrunbook.sandbox.google.wire import PAGE, Answer, Call, Method, Service
@@ -19,14 +20,14 @@ _INFO = Message(
 _ACCOUNT = "billingAccounts/00C6B2-000000-000001"
 
 
-def app(sandbox: context.Sandbox) -> ASGIApp:
+def app(sandbox: Sandbox) -> ASGIApp:
     """Return the service.
 
     Args:
         sandbox: The sandbox.
     """
     service_usage.prepare(sandbox)
-    return Service(sandbox, context.CLOUD_BILLING, METHODS, service_usage.require_enabled)
+    return Service(sandbox, hosts.CLOUD_BILLING, METHODS, service_usage.require_enabled)
 
 
 def _info(call: Call) -> Answer:

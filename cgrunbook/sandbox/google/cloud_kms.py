@@ -7,21 +7,22 @@ from __future__ import annotations
 
 from starlette.types import ASGIApp
 
-from cgrunbook.sandbox import context, errors
+from cgrunbook.sandbox import errors, hosts
+from cgrunbook.sandbox.context import Sandbox
 from cgrunbook.sandbox.google import service_usage
 from cgrunbook.sandbox.google.messages import Integer
 from cgrunbook.sandbox.google.resource_manager import checked_permissions
 from cgrunbook.sandbox.google.wire import IAM_POLICY, PAGE, SET_POLICY, TEST_PERMISSIONS, Answer, Call, Method, Service
 
 
-def app(sandbox: context.Sandbox) -> ASGIApp:
+def app(sandbox: Sandbox) -> ASGIApp:
     """Return the service.
 
     Args:
         sandbox: The sandbox.
     """
     service_usage.prepare(sandbox)
-    return Service(sandbox, context.CLOUD_KMS, METHODS, service_usage.require_enabled)
+    return Service(sandbox, hosts.CLOUD_KMS, METHODS, service_usage.require_enabled)
 
 
 def _key(call: Call) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from cgrunbook.sandbox import context, errors
+from cgrunbook.sandbox import errors, hosts
 from cgrunbook.sandbox.context import Sandbox
 from cgrunbook.sandbox.google import service_usage
 from cgrunbook.sandbox.google.filters import compile_filter
@@ -59,7 +59,7 @@ def app(sandbox: Sandbox) -> ASGIApp:
         sandbox: The sandbox.
     """
     service_usage.prepare(sandbox)
-    return Service(sandbox, context.RESOURCE_MANAGER, METHODS, service_usage.require_enabled)
+    return Service(sandbox, hosts.RESOURCE_MANAGER, METHODS, service_usage.require_enabled)
 
 
 def created(sandbox: Sandbox) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from cgrunbook.sandbox import context, errors
+from cgrunbook.sandbox import errors, hosts
 from cgrunbook.sandbox.context import Sandbox
 from cgrunbook.sandbox.google import service_usage
 from cgrunbook.sandbox.google.filters import compile_filter
@@ -136,7 +136,7 @@ def app(sandbox: Sandbox) -> ASGIApp:
         sandbox: The sandbox.
     """
     prepare(sandbox)
-    return Service(sandbox, context.SECRET_MANAGER, METHODS, service_usage.require_enabled)
+    return Service(sandbox, hosts.SECRET_MANAGER, METHODS, service_usage.require_enabled)
 
 
 def access_as_agent(sandbox: Sandbox, name: str) -> bytes:
@@ -159,9 +159,9 @@ def access_as_agent(sandbox: Sandbox, name: str) -> bytes:
         from cgrunbook.sandbox.iam import permission_denied
 
         raise permission_denied(permission, name)
-    service_usage.require_enabled(sandbox, context.SECRET_MANAGER)
+    service_usage.require_enabled(sandbox, hosts.SECRET_MANAGER)
     _settle(sandbox)
-    email = sandbox.iam.agent(context.ARTIFACT_REGISTRY)
+    email = sandbox.iam.agent(hosts.ARTIFACT_REGISTRY)
     agent = None if email is None else f"serviceAccount:{email}"
     sandbox.iam.check(agent, permission, f"projects/{settings.project_id}/secrets/{match[2]}/versions/{match[3]}")
     return _payload(sandbox, _version(sandbox, match[2], match[3], aliases=True))

@@ -10,7 +10,7 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from cgrunbook.sandbox import context, errors
+from cgrunbook.sandbox import errors, hosts
 from cgrunbook.sandbox.context import Sandbox
 from cgrunbook.sandbox.google import operations
 from cgrunbook.sandbox.google.filters import compile_filter
@@ -149,7 +149,7 @@ def app(sandbox: Sandbox) -> ASGIApp:
         sandbox: The sandbox.
     """
     prepare(sandbox)
-    return Service(sandbox, context.SERVICE_USAGE, METHODS, require_enabled)
+    return Service(sandbox, hosts.SERVICE_USAGE, METHODS, require_enabled)
 
 
 def _known(service: str) -> str:

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from cgrunbook.sandbox import context
+from cgrunbook.sandbox import hosts, settings
 from cgrunbook.sandbox.context import Sandbox
 from cgrunbook.sandbox.google import artifact_registry
 from cgrunbook.sandbox.registry import upstream
 from tests.sandbox.conftest import Answer, Api
 
 HERE = "/locations/us-central1"
-AGENT = f"service-{context.PROJECT_NUMBER}@gcp-sa-artifactregistry.iam.gserviceaccount.com"
+AGENT = f"service-{settings.PROJECT_NUMBER}@gcp-sa-artifactregistry.iam.gserviceaccount.com"
 CGR = {"commonRepository": {"uri": "https://cgr.dev/"}}
 
 
@@ -50,7 +50,7 @@ def get(api: Api, identifier: str = "one", where: str = HERE) -> Answer:
 
 
 def credentials(version: str = "1", username: str = "org/id") -> dict[str, Any]:
-    secret = f"projects/{context.PROJECT_ID}/secrets/token/versions/{version}"
+    secret = f"projects/{settings.PROJECT_ID}/secrets/token/versions/{version}"
     return {
         "upstreamCredentials": {"usernamePasswordCredentials": {"username": username, "passwordSecretVersion": secret}}
     }
@@ -59,7 +59,7 @@ def credentials(version: str = "1", username: str = "org/id") -> dict[str, Any]:
 def prepared_secret(api: Api, payload: str = "right") -> None:
     """A secret that the agent, which exists, may read."""
     api.add_secret("token", payload)
-    api.sandbox.iam.make_agent(context.ARTIFACT_REGISTRY)
+    api.sandbox.iam.make_agent(hosts.ARTIFACT_REGISTRY)
     binding = {"role": "roles/secretmanager.secretAccessor", "members": [f"serviceAccount:{AGENT}"]}
     assert api.secrets("POST", "/secrets/token:setIamPolicy", {"policy": {"bindings": [binding]}}).status == 200
 
@@ -76,7 +76,7 @@ def test_creating_is_an_operation_that_lacks_what_a_get_has(api: Api, asked: lis
     assert response["vulnerabilityScanningConfig"]["enablementState"] == "SCANNING_DISABLED"
     found = get(api).body
     assert {"createTime", "updateTime"} <= set(found)
-    assert found["registryUri"] == f"us-central1-docker.pkg.dev/{context.PROJECT_ID}/one"
+    assert found["registryUri"] == f"us-central1-docker.pkg.dev/{settings.PROJECT_ID}/one"
     assert found["remoteRepositoryConfig"] == CGR | {"description": "of the upstream"}
     assert asked == [("https://cgr.dev/", None, None)]
 
@@ -222,7 +222,7 @@ def test_an_upstream_that_refuses_the_credentials_refuses_the_repository(api: Ap
 
 def test_the_refusal_can_come_in_the_operation_instead(tmp_path: Path, asked: list[Any]) -> None:
     api = Api(tmp_path / "other", validation_in_operation=True)
-    api.enable(context.ARTIFACT_REGISTRY, context.SECRET_MANAGER)
+    api.enable(hosts.ARTIFACT_REGISTRY, hosts.SECRET_MANAGER)
     prepared_secret(api, "wrong")
     operation = api.settled(remote(api, **credentials()))
     assert operation["error"]["code"] == 3
@@ -357,9 +357,9 @@ def test_cleanup_policies_scanning_and_dry_run_can_be_set_and_cleared(api: Api) 
 
 
 def test_the_agent_comes_into_being_with_the_first_repository(api: Api) -> None:
-    assert api.sandbox.iam.agent(context.ARTIFACT_REGISTRY) is None
+    assert api.sandbox.iam.agent(hosts.ARTIFACT_REGISTRY) is None
     create(api)
-    assert api.sandbox.iam.agent(context.ARTIFACT_REGISTRY) == AGENT
+    assert api.sandbox.iam.agent(hosts.ARTIFACT_REGISTRY) == AGENT
 
 
 def test_one_name_in_two_locations_is_two_repositories(api: Api) -> None:
@@ -406,7 +406,7 @@ def test_locations_are_offered_but_those_that_google_keeps_for_few(api: Api) -> 
     assert not {"us-central2", "us-east7", "us-west8"} & offered
     assert api.artifacts("GET", "/locations/us-central1").body["locationId"] == "us-central1"
     assert api.artifacts("GET", "/locations/mars").status == 404
-    assert api.call("GET", context.ARTIFACT_REGISTRY, f"/v1beta2/{api.project}/locations").status == 200
+    assert api.call("GET", hosts.ARTIFACT_REGISTRY, f"/v1beta2/{api.project}/locations").status == 200
 
 
 def test_project_settings_and_the_perimeters_setting_can_be_read(api: Api) -> None:
@@ -424,7 +424,7 @@ def test_what_is_cached_is_listed_as_images_packages_versions_and_tags(api: Api)
     create(api)
     api.sandbox.state.declare(cache.SCHEMA)
     digest = "sha256:" + "a" * 64
-    key = (context.PROJECT_ID, "us-central1", "one", "chainguard/go")
+    key = (settings.PROJECT_ID, "us-central1", "one", "chainguard/go")
     now = api.sandbox.clock.now().isoformat()
     with api.sandbox.state.transaction() as rows:
         kind = "application/vnd.oci.image.index.v1+json"
@@ -432,7 +432,7 @@ def test_what_is_cached_is_listed_as_images_packages_versions_and_tags(api: Api)
         rows.execute("INSERT INTO cached_tag VALUES (?,?,?,?,?,?,?)", (*key, "latest", digest, now))
         rows.execute("INSERT INTO cached_blob VALUES (?,?,?,?,?,?,?)", (*key, digest, 5000, now))
     image = api.artifacts("GET", f"{HERE}/repositories/one/dockerImages").body["dockerImages"][0]
-    assert image["uri"] == f"us-central1-docker.pkg.dev/{context.PROJECT_ID}/one/chainguard/go@{digest}"
+    assert image["uri"] == f"us-central1-docker.pkg.dev/{settings.PROJECT_ID}/one/chainguard/go@{digest}"
     assert (image["tags"], image["mediaType"]) == (["latest"], kind)
     encoded = image["name"].rpartition("/")[2].replace("%2F", "%252F")
     assert api.artifacts("GET", f"{HERE}/repositories/one/dockerImages/{encoded}").body == image

@@ -16,12 +16,12 @@ from google.cloud import service_usage_v1 as su
 from google.iam.v1 import options_pb2
 from google.oauth2.credentials import Credentials
 
-from cgrunbook.sandbox import context, process
+from cgrunbook.sandbox import hosts, process, settings
 
-PROJECT = f"projects/{context.PROJECT_ID}"
-NUMBERED = f"projects/{context.PROJECT_NUMBER}"
+PROJECT = f"projects/{settings.PROJECT_ID}"
+NUMBERED = f"projects/{settings.PROJECT_NUMBER}"
 PARENT = f"{PROJECT}/locations/us-central1"
-AGENT = f"service-{context.PROJECT_NUMBER}@gcp-sa-artifactregistry.iam.gserviceaccount.com"
+AGENT = f"service-{settings.PROJECT_NUMBER}@gcp-sa-artifactregistry.iam.gserviceaccount.com"
 
 
 class Clients:
@@ -34,16 +34,16 @@ class Clients:
             options = {"api_endpoint": f"http://{running.hosts[host]}"}
             return kind(credentials=credentials, transport="rest", client_options=options)
 
-        self.artifacts = made(ar.ArtifactRegistryClient, context.ARTIFACT_REGISTRY)
-        self.secrets = made(sm.SecretManagerServiceClient, context.SECRET_MANAGER)
-        self.services = made(su.ServiceUsageClient, context.SERVICE_USAGE)
-        self.projects = made(rm.ProjectsClient, context.RESOURCE_MANAGER)
+        self.artifacts = made(ar.ArtifactRegistryClient, hosts.ARTIFACT_REGISTRY)
+        self.secrets = made(sm.SecretManagerServiceClient, hosts.SECRET_MANAGER)
+        self.services = made(su.ServiceUsageClient, hosts.SERVICE_USAGE)
+        self.projects = made(rm.ProjectsClient, hosts.RESOURCE_MANAGER)
 
 
 @pytest.fixture
 def clients(sandbox: process.Running) -> Clients:
     found = Clients(sandbox)
-    names = [context.ARTIFACT_REGISTRY, context.SECRET_MANAGER]
+    names = [hosts.ARTIFACT_REGISTRY, hosts.SECRET_MANAGER]
     found.services.batch_enable_services({"parent": PROJECT, "service_ids": names}).result(timeout=30)
     return found
 
@@ -61,12 +61,12 @@ def remote(**fields: Any) -> Any:
 
 def test_services_are_enabled_got_and_listed(sandbox: process.Running) -> None:
     services = Clients(sandbox).services
-    name = f"{PROJECT}/services/{context.SECRET_MANAGER}"
+    name = f"{PROJECT}/services/{hosts.SECRET_MANAGER}"
     assert services.get_service({"name": name}).state == su.State.DISABLED
     enabled = services.enable_service({"name": name}).result(timeout=30)
     assert enabled.service.state == su.State.ENABLED
     listed = services.list_services({"parent": PROJECT, "filter": "state:ENABLED", "page_size": 2})
-    assert context.SECRET_MANAGER in [service.config.name for service in listed]
+    assert hosts.SECRET_MANAGER in [service.config.name for service in listed]
     assert services.disable_service({"name": name}).result(timeout=30).service.state == su.State.DISABLED
 
 
@@ -74,7 +74,7 @@ def test_an_api_that_is_off_is_forbidden_with_the_reason(sandbox: process.Runnin
     with pytest.raises(exceptions.Forbidden) as refused:
         Clients(sandbox).secrets.get_secret(name=f"{PROJECT}/secrets/x")
     assert refused.value.reason == "SERVICE_DISABLED"
-    assert refused.value.metadata["service"] == context.SECRET_MANAGER
+    assert refused.value.metadata["service"] == hosts.SECRET_MANAGER
 
 
 def test_a_repository_lives_its_life(clients: Clients) -> None:
@@ -85,7 +85,7 @@ def test_a_repository_lives_its_life(clients: Clients) -> None:
     assert not created.create_time
     found = clients.artifacts.get_repository(name=created.name)
     assert found.create_time
-    assert found.registry_uri == f"us-central1-docker.pkg.dev/{context.PROJECT_ID}/one"
+    assert found.registry_uri == f"us-central1-docker.pkg.dev/{settings.PROJECT_ID}/one"
     assert found.format_ == ar.Repository.Format.DOCKER
     found.labels["team"] = "one"
     changed = clients.artifacts.update_repository(repository=found, update_mask={"paths": ["labels"]})
@@ -202,7 +202,7 @@ def test_the_project_is_found_by_id_and_number(sandbox: process.Running) -> None
     projects = Clients(sandbox).projects
     for name in (PROJECT, NUMBERED):
         found = projects.get_project(name=name)
-        assert (found.name, found.project_id) == (NUMBERED, context.PROJECT_ID)
+        assert (found.name, found.project_id) == (NUMBERED, settings.PROJECT_ID)
         assert found.state == rm.Project.State.ACTIVE
     assert [one.name for one in projects.search_projects(query="")] == [NUMBERED]
     with pytest.raises(exceptions.Forbidden):

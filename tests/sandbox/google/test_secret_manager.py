@@ -9,12 +9,12 @@ from typing import Any
 import google_crc32c
 import pytest
 
-from cgrunbook.sandbox import context, errors
+from cgrunbook.sandbox import errors, hosts, settings
 from cgrunbook.sandbox.google import secret_manager
 from tests.sandbox.conftest import Answer, Api
 
 AUTOMATIC: dict[str, Any] = {"replication": {"automatic": {}}}
-AGENT = f"service-{context.PROJECT_NUMBER}@gcp-sa-artifactregistry.iam.gserviceaccount.com"
+AGENT = f"service-{settings.PROJECT_NUMBER}@gcp-sa-artifactregistry.iam.gserviceaccount.com"
 
 
 def create(api: Api, secret: str = "one", **fields: Any) -> Answer:
@@ -327,11 +327,11 @@ def test_the_agent_cannot_be_granted_anything_before_it_exists(api: Api) -> None
 
 def test_a_new_agent_is_visible_after_a_moment_and_its_grant_effective_after_another(tmp_path: Path) -> None:
     api = Api(tmp_path / "slow", iam_delay=60, agent_delay=30)
-    api.enable(context.ARTIFACT_REGISTRY, context.SECRET_MANAGER)
+    api.enable(hosts.ARTIFACT_REGISTRY, hosts.SECRET_MANAGER)
     api.add_secret("one")
     name = f"{api.project}/secrets/one/versions/1"
     path = f"/v1beta1/{api.project}/services/artifactregistry.googleapis.com:generateServiceIdentity"
-    assert api.call("POST", context.SERVICE_USAGE, path, {}).status == 200
+    assert api.call("POST", hosts.SERVICE_USAGE, path, {}).status == 200
     assert grant(api, "roles/secretmanager.secretAccessor", f"serviceAccount:{AGENT}").status == 400
     api.advance(seconds=31)
     assert grant(api, "roles/secretmanager.secretAccessor", f"serviceAccount:{AGENT}").status == 200
@@ -346,7 +346,7 @@ def test_the_agent_is_told_why_it_may_not_read(api: Api) -> None:
     name = f"{api.project}/secrets/one/versions/latest"
     with pytest.raises(errors.PermissionDenied, match=r"secretmanager\.versions\.access"):
         secret_manager.access_as_agent(api.sandbox, name)
-    api.sandbox.iam.make_agent(context.ARTIFACT_REGISTRY)
+    api.sandbox.iam.make_agent(hosts.ARTIFACT_REGISTRY)
     grant(api, "roles/secretmanager.secretAccessor", f"serviceAccount:{AGENT}")
     assert secret_manager.access_as_agent(api.sandbox, name) == b"s3cr3t"
     assert secret_manager.access_as_agent(api.sandbox, name.replace(api.project, api.numbered)) == b"s3cr3t"

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from cgrunbook.sandbox import context
+from cgrunbook.sandbox import hosts, settings
 from tests.sandbox.conftest import Api
 
-AGENT = f"service-{context.PROJECT_NUMBER}@gcp-sa-artifactregistry.iam.gserviceaccount.com"
+AGENT = f"service-{settings.PROJECT_NUMBER}@gcp-sa-artifactregistry.iam.gserviceaccount.com"
 
 
 def generate(api: Api) -> dict[str, object]:
     path = f"/v1beta1/{api.project}/services/artifactregistry.googleapis.com:generateServiceIdentity"
-    answer = api.call("POST", context.SERVICE_USAGE, path, {})
+    answer = api.call("POST", hosts.SERVICE_USAGE, path, {})
     assert answer.status == 200
     body: dict[str, object] = answer.body
     return body
@@ -26,7 +26,7 @@ def test_enabling_is_an_operation_and_the_service_is_named_with_the_projects_num
     started = fresh.services("POST", "/services/secretmanager.googleapis.com:enable", {})
     assert started.body["name"].startswith("operations/")
     assert "done" not in started.body
-    done = fresh.call("GET", context.SERVICE_USAGE, f"/v1/{started.body['name']}").body
+    done = fresh.call("GET", hosts.SERVICE_USAGE, f"/v1/{started.body['name']}").body
     assert done["done"]
     assert done["response"]["@type"].endswith("v1.EnableServiceResponse")
     service = fresh.services("GET", "/services/secretmanager.googleapis.com").body
@@ -37,7 +37,7 @@ def test_enabling_is_an_operation_and_the_service_is_named_with_the_projects_num
 def test_enabling_what_is_enabled_is_done_at_once(fresh: Api) -> None:
     answer = fresh.services("POST", "/services/serviceusage.googleapis.com:enable", {})
     assert answer.body["done"]
-    assert fresh.call("GET", context.SERVICE_USAGE, f"/v1/{answer.body['name']}").body["done"]
+    assert fresh.call("GET", hosts.SERVICE_USAGE, f"/v1/{answer.body['name']}").body["done"]
 
 
 def test_disabling_takes_the_api_away_and_a_second_time_there_is_nothing_to_disable(api: Api) -> None:

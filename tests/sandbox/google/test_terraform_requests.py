@@ -8,13 +8,13 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-from cgrunbook.sandbox import context
+from cgrunbook.sandbox import hosts, settings
 from tests.sandbox.conftest import Answer, Api
 
-PROJECT = f"projects/{context.PROJECT_ID}"
-NUMBERED = f"projects/{context.PROJECT_NUMBER}"
+PROJECT = f"projects/{settings.PROJECT_ID}"
+NUMBERED = f"projects/{settings.PROJECT_NUMBER}"
 REPOSITORIES = f"{PROJECT}/locations/us-central1/repositories"
-AGENT = f"serviceAccount:service-{context.PROJECT_NUMBER}@gcp-sa-artifactregistry.iam.gserviceaccount.com"
+AGENT = f"serviceAccount:service-{settings.PROJECT_NUMBER}@gcp-sa-artifactregistry.iam.gserviceaccount.com"
 #: terraform_labels: the resource's own, the provider's defaults and the provider's mark. The API knows one set only.
 LABELS = {"goog-terraform-provisioned": "true", "managed": "terraform", "team": "one"}
 PUBLIC: dict[str, Any] = {
@@ -51,54 +51,54 @@ def send(api: Api, verb: str, host: str, path: str, body: Any = None) -> Answer:
 
 
 def artifacts(api: Api, verb: str, path: str, body: Any = None) -> Any:
-    answer = send(api, verb, context.ARTIFACT_REGISTRY, f"/v1/{path}", body)
+    answer = send(api, verb, hosts.ARTIFACT_REGISTRY, f"/v1/{path}", body)
     assert answer.status == 200, answer.body
     if "operations/" not in answer.body.get("name", ""):
         return answer.body
-    done = send(api, "GET", context.ARTIFACT_REGISTRY, f"/v1/{answer.body['name']}").body
+    done = send(api, "GET", hosts.ARTIFACT_REGISTRY, f"/v1/{answer.body['name']}").body
     assert done["done"]
     return done
 
 
 def secrets(api: Api, verb: str, path: str, body: Any = None) -> Any:
-    answer = send(api, verb, context.SECRET_MANAGER, f"/v1/{path}", body)
+    answer = send(api, verb, hosts.SECRET_MANAGER, f"/v1/{path}", body)
     assert answer.status == 200, answer.body
     return answer.body
 
 
 def test_project_services_are_enabled_in_one_batch_listed_and_disabled(fresh: Api) -> None:
     services = f"/v1/{PROJECT}/services"
-    names = [context.ARTIFACT_REGISTRY, context.SECRET_MANAGER]
+    names = [hosts.ARTIFACT_REGISTRY, hosts.SECRET_MANAGER]
     wanted = send(
-        fresh, "POST", context.SERVICE_USAGE, f"{services}:batchEnable?prettyPrint=false", {"serviceIds": names}
+        fresh, "POST", hosts.SERVICE_USAGE, f"{services}:batchEnable?prettyPrint=false", {"serviceIds": names}
     )
     # The provider waits at its base path, which is v1beta1 for the beta provider's sake.
-    waited = send(fresh, "GET", context.SERVICE_USAGE, f"/v1beta1/{wanted.body['name']}")
+    waited = send(fresh, "GET", hosts.SERVICE_USAGE, f"/v1beta1/{wanted.body['name']}")
     assert waited.body["done"]
     listing = f"{services}?fields=services%2Fname%2CnextPageToken&filter=state%3AENABLED&pageSize=200&prettyPrint=false"
-    enabled = send(fresh, "GET", context.SERVICE_USAGE, listing).body["services"]
+    enabled = send(fresh, "GET", hosts.SERVICE_USAGE, listing).body["services"]
     assert {f"{NUMBERED}/services/{name}" for name in names} <= {service["name"] for service in enabled}
-    off = send(fresh, "POST", context.SERVICE_USAGE, f"{services}/{names[1]}:disable?prettyPrint=false", {})
-    assert send(fresh, "GET", context.SERVICE_USAGE, f"/v1beta1/{off.body['name']}").body["done"]
+    off = send(fresh, "POST", hosts.SERVICE_USAGE, f"{services}/{names[1]}:disable?prettyPrint=false", {})
+    assert send(fresh, "GET", hosts.SERVICE_USAGE, f"/v1beta1/{off.body['name']}").body["done"]
     assert fresh.secrets("GET", "/secrets").reason == "SERVICE_DISABLED"
 
 
 def test_a_service_identity_of_the_beta_provider_is_done_at_once_with_its_email(fresh: Api) -> None:
-    path = f"/v1beta1/{PROJECT}/services/{context.ARTIFACT_REGISTRY}:generateServiceIdentity"
-    answer = send(fresh, "POST", context.SERVICE_USAGE, path)
+    path = f"/v1beta1/{PROJECT}/services/{hosts.ARTIFACT_REGISTRY}:generateServiceIdentity"
+    answer = send(fresh, "POST", hosts.SERVICE_USAGE, path)
     assert answer.body["done"]
     assert f"serviceAccount:{answer.body['response']['email']}" == AGENT
 
 
 def test_the_project_is_read_though_billing_is_not_enabled(fresh: Api) -> None:
-    project = send(fresh, "GET", context.RESOURCE_MANAGER, f"/v1/{PROJECT}?prettyPrint=false").body
-    assert project["projectNumber"] == context.PROJECT_NUMBER
-    refused = send(fresh, "GET", context.CLOUD_BILLING, f"/v1/{PROJECT}/billingInfo?prettyPrint=false")
+    project = send(fresh, "GET", hosts.RESOURCE_MANAGER, f"/v1/{PROJECT}?prettyPrint=false").body
+    assert project["projectNumber"] == settings.PROJECT_NUMBER
+    refused = send(fresh, "GET", hosts.CLOUD_BILLING, f"/v1/{PROJECT}/billingInfo?prettyPrint=false")
     # The provider goes on without a billing account when the error has this reason, and fails on any other.
     assert refused.status == 403
     assert refused.error["errors"][0]["reason"] == "accessNotConfigured"
-    fresh.enable(context.CLOUD_BILLING)
-    told = send(fresh, "GET", context.CLOUD_BILLING, f"/v1/{PROJECT}/billingInfo").body
+    fresh.enable(hosts.CLOUD_BILLING)
+    told = send(fresh, "GET", hosts.CLOUD_BILLING, f"/v1/{PROJECT}/billingInfo").body
     assert told["billingEnabled"] is True
 
 
@@ -121,7 +121,7 @@ def test_a_remote_repository_is_created_imported_changed_and_destroyed(api: Api)
     assert (found["description"], found["labels"]["team"]) == ("changed", "two")
     assert list(found["cleanupPolicies"]) == ["old"]
     assert artifacts(api, "DELETE", f"{REPOSITORIES}/public")["response"]["@type"].endswith("Empty")
-    assert send(api, "GET", context.ARTIFACT_REGISTRY, f"/v1/{REPOSITORIES}/public").status == 404
+    assert send(api, "GET", hosts.ARTIFACT_REGISTRY, f"/v1/{REPOSITORIES}/public").status == 404
 
 
 def test_credentials_change_in_place_by_the_two_leaves_with_outputs_sent_back(api: Api) -> None:
@@ -152,9 +152,9 @@ def test_credentials_change_in_place_by_the_two_leaves_with_outputs_sent_back(ap
 
 def test_a_connector_is_not_taken_for_a_cache(api: Api) -> None:
     body = PUBLIC | {"remoteRepositoryConfig": {"commonRepository": {"uri": "https://cgr.dev"}, "noCache": {}}}
-    answer = send(api, "POST", context.ARTIFACT_REGISTRY, f"/v1/{REPOSITORIES}?repository_id=connector", body)
+    answer = send(api, "POST", hosts.ARTIFACT_REGISTRY, f"/v1/{REPOSITORIES}?repository_id=connector", body)
     assert (answer.status, answer.error["status"]) == (501, "UNIMPLEMENTED")
-    assert send(api, "GET", context.ARTIFACT_REGISTRY, f"/v1/{REPOSITORIES}/connector").status == 404
+    assert send(api, "GET", hosts.ARTIFACT_REGISTRY, f"/v1/{REPOSITORIES}/connector").status == 404
 
 
 def test_a_secret_its_versions_and_their_ends(api: Api) -> None:
@@ -171,7 +171,7 @@ def test_a_secret_its_versions_and_their_ends(api: Api) -> None:
         assert secrets(api, "GET", version)["state"] == "ENABLED"
         assert secrets(api, "GET", f"{version}:access")["payload"]["data"] == data
     secrets(api, "POST", f"{NUMBERED}/secrets/token/versions/2:disable")  # enabled = false
-    refused = send(api, "GET", context.SECRET_MANAGER, f"/v1/{NUMBERED}/secrets/token/versions/2:access")
+    refused = send(api, "GET", hosts.SECRET_MANAGER, f"/v1/{NUMBERED}/secrets/token/versions/2:access")
     assert (refused.status, refused.error["status"]) == (400, "FAILED_PRECONDITION")
     changed = {"labels": LABELS, "versionAliases": {"live": "1"}, "versionDestroyTtl": "86400s"}
     secrets(api, "PATCH", f"{name}?updateMask=versionAliases%2CversionDestroyTtl%2Clabels", body | changed)
@@ -195,7 +195,7 @@ def test_members_are_added_and_removed_under_the_policys_etag_at_version_3(api: 
     secrets(api, "POST", f"{name}:setIamPolicy", {"policy": {"bindings": [], "etag": policy["etag"], "version": 3}})
     assert "bindings" not in secrets(api, "GET", f"{name}:getIamPolicy")
     project = {"options": {"requestedPolicyVersion": 3}}
-    current = send(api, "POST", context.RESOURCE_MANAGER, f"/v1/{PROJECT}:getIamPolicy", project).body
+    current = send(api, "POST", hosts.RESOURCE_MANAGER, f"/v1/{PROJECT}:getIamPolicy", project).body
     current["bindings"].append({"role": "roles/artifactregistry.writer", "members": ["user:writer@example.com"]})
     body = {"policy": current | {"version": 3}, "updateMask": "bindings,etag,auditConfigs"}
-    assert send(api, "POST", context.RESOURCE_MANAGER, f"/v1/{PROJECT}:setIamPolicy", body).status == 200
+    assert send(api, "POST", hosts.RESOURCE_MANAGER, f"/v1/{PROJECT}:setIamPolicy", body).status == 200

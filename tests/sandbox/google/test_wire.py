@@ -8,10 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cgrunbook.sandbox import context
+from cgrunbook.sandbox import hosts
 from tests.sandbox.conftest import Api
 
-HOSTS = (context.ARTIFACT_REGISTRY, context.SECRET_MANAGER, context.SERVICE_USAGE, context.RESOURCE_MANAGER)
+HOSTS = (hosts.ARTIFACT_REGISTRY, hosts.SECRET_MANAGER, hosts.SERVICE_USAGE, hosts.RESOURCE_MANAGER)
 
 
 def test_a_call_without_a_credential_is_unauthenticated(api: Api) -> None:
@@ -57,12 +57,12 @@ def test_a_disabled_api_says_so_as_google_does(fresh: Api) -> None:
 
 
 def test_another_project_is_refused_without_saying_whether_it_exists(api: Api) -> None:
-    answer = api.call("GET", context.SECRET_MANAGER, "/v1/projects/somebody-elses/secrets")
+    answer = api.call("GET", hosts.SECRET_MANAGER, "/v1/projects/somebody-elses/secrets")
     assert (answer.status, answer.error["status"]) == (403, "PERMISSION_DENIED")
 
 
 def test_the_projects_number_names_it_as_well_as_its_id(api: Api) -> None:
-    assert api.call("GET", context.SECRET_MANAGER, f"/v1/{api.numbered}/secrets").status == 200
+    assert api.call("GET", hosts.SECRET_MANAGER, f"/v1/{api.numbered}/secrets").status == 200
 
 
 @pytest.mark.parametrize(
