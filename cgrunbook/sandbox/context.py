@@ -11,10 +11,8 @@ from collections.abc import Mapping
 from cgrunbook.sandbox import errors
 from cgrunbook.sandbox.access_tokens import Tokens
 from cgrunbook.sandbox.asgi import bearer_token
-from cgrunbook.sandbox.hosts import *  # noqa: F403 - until its last reader asks hosts.py
 from cgrunbook.sandbox.iam import Iam
 from cgrunbook.sandbox.quotas import Quotas
-from cgrunbook.sandbox.settings import *  # noqa: F403 - until its last reader asks settings.py
 from cgrunbook.sandbox.settings import Settings
 from cgrunbook.sandbox.state import Clock, State
 

@@ -19,9 +19,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cgrunbook.sandbox import context, process
+from cgrunbook.sandbox import hosts, process, settings
 
-PROJECT = f"/v1/projects/{context.PROJECT_ID}"
+PROJECT = f"/v1/projects/{settings.PROJECT_ID}"
 HERE = f"{PROJECT}/locations/us-central1/repositories"
 
 
@@ -32,16 +32,16 @@ class Filled:
         self.running = process.start(home, iam_delay=0.0, agent_delay=0.0)
         self._token = self.running.access_token_file.read_text()
         self._connections: dict[str, http.client.HTTPConnection] = {}
-        names = [context.ARTIFACT_REGISTRY, context.SECRET_MANAGER]
-        self.call("POST", context.SERVICE_USAGE, f"{PROJECT}/services:batchEnable", {"serviceIds": names})
+        names = [hosts.ARTIFACT_REGISTRY, hosts.SECRET_MANAGER]
+        self.call("POST", hosts.SERVICE_USAGE, f"{PROJECT}/services:batchEnable", {"serviceIds": names})
         remote = {"commonRepository": {"uri": "https://cgr.dev"}, "disableUpstreamValidation": True}
         repository = {"format": "DOCKER", "mode": "REMOTE_REPOSITORY", "remoteRepositoryConfig": remote}
         payload = {"payload": {"data": base64.b64encode(b"x" * 900).decode()}}
         for number in range(many):
-            self.call("POST", context.ARTIFACT_REGISTRY, f"{HERE}?repositoryId=r{number}", repository)
+            self.call("POST", hosts.ARTIFACT_REGISTRY, f"{HERE}?repositoryId=r{number}", repository)
             secret: dict[str, Any] = {"replication": {"automatic": {}}}
-            self.call("POST", context.SECRET_MANAGER, f"{PROJECT}/secrets?secretId=s{number}", secret)
-            self.call("POST", context.SECRET_MANAGER, f"{PROJECT}/secrets/s{number}:addVersion", payload)
+            self.call("POST", hosts.SECRET_MANAGER, f"{PROJECT}/secrets?secretId=s{number}", secret)
+            self.call("POST", hosts.SECRET_MANAGER, f"{PROJECT}/secrets/s{number}:addVersion", payload)
 
     def call(self, verb: str, host: str, path: str, body: Any = None) -> Any:
         connection = self._connections.setdefault(
@@ -91,9 +91,9 @@ def main() -> None:
     ):
         middle = given.many // 2
         for what, host, path in (
-            ("describe a repository", context.ARTIFACT_REGISTRY, f"{HERE}/r{{}}"),
-            ("describe a secret", context.SECRET_MANAGER, f"{PROJECT}/secrets/s{{}}"),
-            ("access a secret's version", context.SECRET_MANAGER, f"{PROJECT}/secrets/s{{}}/versions/latest:access"),
+            ("describe a repository", hosts.ARTIFACT_REGISTRY, f"{HERE}/r{{}}"),
+            ("describe a secret", hosts.SECRET_MANAGER, f"{PROJECT}/secrets/s{{}}"),
+            ("access a secret's version", hosts.SECRET_MANAGER, f"{PROJECT}/secrets/s{{}}/versions/latest:access"),
         ):
             times: dict[str, list[float]] = {"one": [], "many": []}
             for _ in range(given.calls):
@@ -104,8 +104,8 @@ def main() -> None:
                 f"{what}: {many:.2f} ms of {given.many:,}, {one:.2f} ms of one; ratio {many / one:.2f} (target about 1)"
             )
         for what, host, path in (
-            ("repositories", context.ARTIFACT_REGISTRY, HERE),
-            ("secrets", context.SECRET_MANAGER, f"{PROJECT}/secrets"),
+            ("repositories", hosts.ARTIFACT_REGISTRY, HERE),
+            ("secrets", hosts.SECRET_MANAGER, f"{PROJECT}/secrets"),
         ):
             pages, entries, seconds = full.pages(host, path, what)
             print(f"list {entries:,} {what}: {pages} pages, {seconds / pages * 1000:.1f} ms a page")

@@ -14,11 +14,11 @@ import pytest
 from google.cloud import artifactregistry_v1, resourcemanager_v3, secretmanager_v1, service_usage_v1
 from google.oauth2.credentials import Credentials
 
-from cgrunbook.sandbox import context, process
+from cgrunbook.sandbox import hosts, process, settings
 
-PROJECT = f"projects/{context.PROJECT_ID}"
-NUMBERED = f"projects/{context.PROJECT_NUMBER}"
-AGENT = f"service-{context.PROJECT_NUMBER}@gcp-sa-artifactregistry.iam.gserviceaccount.com"
+PROJECT = f"projects/{settings.PROJECT_ID}"
+NUMBERED = f"projects/{settings.PROJECT_NUMBER}"
+AGENT = f"service-{settings.PROJECT_NUMBER}@gcp-sa-artifactregistry.iam.gserviceaccount.com"
 
 
 class Refused(Exception):
@@ -77,10 +77,10 @@ class Clients:
             options = {"api_endpoint": f"http://{running.hosts[host]}"}
             return kind(credentials=credentials, transport="rest", client_options=options)
 
-        self.artifacts = made(artifactregistry_v1.ArtifactRegistryClient, context.ARTIFACT_REGISTRY)
-        self.secrets = made(secretmanager_v1.SecretManagerServiceClient, context.SECRET_MANAGER)
-        self.services = made(service_usage_v1.ServiceUsageClient, context.SERVICE_USAGE)
-        self.projects = made(resourcemanager_v3.ProjectsClient, context.RESOURCE_MANAGER)
+        self.artifacts = made(artifactregistry_v1.ArtifactRegistryClient, hosts.ARTIFACT_REGISTRY)
+        self.secrets = made(secretmanager_v1.SecretManagerServiceClient, hosts.SECRET_MANAGER)
+        self.services = made(service_usage_v1.ServiceUsageClient, hosts.SERVICE_USAGE)
+        self.projects = made(resourcemanager_v3.ProjectsClient, hosts.RESOURCE_MANAGER)
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +107,6 @@ def fresh_gcloud(running: process.Running) -> Gcloud:
 @pytest.fixture(scope="module")
 def gcloud(fresh_gcloud: Gcloud, clients: Clients) -> Gcloud:
     """gcloud on a project where the guide's APIs are enabled."""
-    names = [context.ARTIFACT_REGISTRY, context.SECRET_MANAGER]
+    names = [hosts.ARTIFACT_REGISTRY, hosts.SECRET_MANAGER]
     clients.services.batch_enable_services({"parent": PROJECT, "service_ids": names}).result(timeout=30)
     return fresh_gcloud

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from google.cloud import artifactregistry_v1
 
-from cgrunbook.sandbox import context, process
+from cgrunbook.sandbox import hosts, process, settings
 from tests.clients.gcloud import (
     AGENT,
     NUMBERED,
@@ -51,7 +51,7 @@ def update(gcloud: Gcloud, name: str, *flags: str) -> Any:
 
 def granted_secret(gcloud: Gcloud, clients: Clients, name: str, payload: str) -> str:
     """A secret whose version 1 the service agent may read; the version's name as the guide writes it."""
-    gcloud("beta", "services", "identity", "create", f"--service={context.ARTIFACT_REGISTRY}")
+    gcloud("beta", "services", "identity", "create", f"--service={hosts.ARTIFACT_REGISTRY}")
     secret = clients.secrets.create_secret(parent=PROJECT, secret_id=name, secret={"replication": {"automatic": {}}})
     clients.secrets.add_secret_version(parent=secret.name, payload={"data": payload.encode()})
     role = "--role=roles/secretmanager.secretAccessor"
@@ -69,7 +69,7 @@ def manifest(running: process.Running, image: str, location: str = "us-central1"
     """Pull an image's index through the location's docker host; its digest."""
     path, _, tag = image.rpartition(":")
     request = urllib.request.Request(
-        f"http://{running.docker_host(location)}/v2/{context.PROJECT_ID}/{path}/manifests/{tag}",
+        f"http://{running.docker_host(location)}/v2/{settings.PROJECT_ID}/{path}/manifests/{tag}",
         headers={
             "Authorization": f"Bearer {running.access_token_file.read_text()}",
             "Accept": "application/vnd.oci.image.index.v1+json",
@@ -94,7 +94,7 @@ def test_developer_images_with_every_flag_of_create_and_update(gcloud: Gcloud, c
         "commonRepository": {"uri": "https://cgr.dev/"},
         "description": "of Chainguard",
     }
-    assert found["registryUri"] == f"us-central1-docker.pkg.dev/{context.PROJECT_ID}/public"
+    assert found["registryUri"] == f"us-central1-docker.pkg.dev/{settings.PROJECT_ID}/public"
     assert found["vulnerabilityScanningConfig"]["enablementState"] == "SCANNING_DISABLED"
     changed = update(gcloud, "public", "--description=second", "--update-labels=a=three,c=four", "--remove-labels=b")
     assert changed["description"] == "second"
@@ -153,7 +153,7 @@ def test_creation_that_is_not_waited_for_and_the_hidden_generic_upstream(gcloud:
 
 
 def test_an_encrypted_repository_a_preset_and_a_standard_one(gcloud: Gcloud) -> None:
-    gcloud("services", "enable", context.CLOUD_KMS)
+    gcloud("services", "enable", hosts.CLOUD_KMS)
     key = f"{PROJECT}/locations/us-central1/keyRings/ring/cryptoKeys/key"
     create(gcloud, "preset", f"--kms-key={key}", "--disable-remote-validation", upstream="DOCKER-HUB")
     found = describe(gcloud, "preset")
@@ -183,8 +183,8 @@ def test_one_name_in_two_locations_is_two_repositories_also_to_those_who_pull(
     listed = gcloud("artifacts", "repositories", "list", "--filter=name~/twice$")
     assert sorted(one["description"] for one in listed) == ["here", "there"]
     assert manifest(running, "twice/chainguard/go:latest", "europe").startswith("sha256:")
-    there = gcloud("artifacts", "docker", "images", "list", f"europe-docker.pkg.dev/{context.PROJECT_ID}/twice")
-    here = gcloud("artifacts", "docker", "images", "list", f"us-central1-docker.pkg.dev/{context.PROJECT_ID}/twice")
+    there = gcloud("artifacts", "docker", "images", "list", f"europe-docker.pkg.dev/{settings.PROJECT_ID}/twice")
+    here = gcloud("artifacts", "docker", "images", "list", f"us-central1-docker.pkg.dev/{settings.PROJECT_ID}/twice")
     assert (len(there), here) == (1, [])
     gcloud("artifacts", "repositories", "delete", "twice", "--location=europe")
     assert describe(gcloud, "twice")["description"] == "here"
@@ -193,7 +193,7 @@ def test_one_name_in_two_locations_is_two_repositories_also_to_those_who_pull(
 def test_cached_images_are_listed_with_tags_and_thrown_away(gcloud: Gcloud, running: process.Running) -> None:
     create(gcloud, "cached")
     digest = manifest(running, "cached/chainguard/static:latest")
-    root = f"us-central1-docker.pkg.dev/{context.PROJECT_ID}/cached"
+    root = f"us-central1-docker.pkg.dev/{settings.PROJECT_ID}/cached"
     image = gcloud("artifacts", "docker", "images", "list", root, "--include-tags")[0]
     assert (image["package"], image["version"], image["tags"]) == (f"{root}/chainguard/static", digest, ["latest"])
     tags = gcloud("artifacts", "docker", "tags", "list", f"{root}/chainguard/static")
@@ -275,7 +275,7 @@ def test_what_a_run_of_the_notebooks_made_gcloud_describes(tmp_path: Path) -> No
         assert {"role": "roles/secretmanager.secretAccessor", "members": [f"serviceAccount:{AGENT}"]} in policy[
             "bindings"
         ]
-        root = f"us-central1-docker.pkg.dev/{context.PROJECT_ID}/chainguard-private"
+        root = f"us-central1-docker.pkg.dev/{settings.PROJECT_ID}/chainguard-private"
         assert any(image["package"].startswith(root) for image in gcloud("artifacts", "docker", "images", "list", root))
 
 

@@ -9,7 +9,7 @@ import pytest
 from google.cloud import secretmanager_v1
 from google.iam.v1 import options_pb2
 
-from cgrunbook.sandbox import context, process
+from cgrunbook.sandbox import hosts, process, settings
 from tests.clients.gcloud import (
     AGENT,
     NUMBERED,
@@ -91,7 +91,7 @@ def test_a_secret_with_chosen_places_an_end_aliases_and_delayed_destruction(gclo
 def test_a_secrets_policy(gcloud: Gcloud, clients: Clients) -> None:
     gcloud("secrets", "create", "three")
     assert gcloud("secrets", "get-iam-policy", "three") == {"etag": "ACAB"}
-    assert gcloud("beta", "services", "identity", "create", f"--service={context.ARTIFACT_REGISTRY}")["email"] == AGENT
+    assert gcloud("beta", "services", "identity", "create", f"--service={hosts.ARTIFACT_REGISTRY}")["email"] == AGENT
     agent = (f"--member=serviceAccount:{AGENT}", "--role=roles/secretmanager.secretAccessor")
     gcloud("secrets", "add-iam-policy-binding", "three", *agent)
     until = 'request.time < timestamp("2100-01-01T00:00:00Z")'
@@ -120,24 +120,24 @@ def test_the_python_clients_secret_is_gclouds(gcloud: Gcloud, clients: Clients) 
 
 
 def test_the_projects_apis(fresh_gcloud: Gcloud, clients: Clients) -> None:
-    gcloud, kms = fresh_gcloud, context.CLOUD_KMS
+    gcloud, kms = fresh_gcloud, hosts.CLOUD_KMS
     assert kms in [one["config"]["name"] for one in gcloud("services", "list", "--available")]
     with pytest.raises(Refused, match="SERVICE_DISABLED"):
-        gcloud("billing", "projects", "describe", context.PROJECT_ID)
-    gcloud("services", "enable", kms, context.CLOUD_BILLING)
-    assert gcloud("billing", "projects", "describe", context.PROJECT_ID)["billingEnabled"] is True
+        gcloud("billing", "projects", "describe", settings.PROJECT_ID)
+    gcloud("services", "enable", kms, hosts.CLOUD_BILLING)
+    assert gcloud("billing", "projects", "describe", settings.PROJECT_ID)["billingEnabled"] is True
     assert kms in [one["config"]["name"] for one in gcloud("services", "list", "--enabled")]
     assert clients.services.get_service({"name": f"{PROJECT}/services/{kms}"}).state.name == "ENABLED"
-    gcloud("services", "disable", context.CLOUD_BILLING, kms)
+    gcloud("services", "disable", hosts.CLOUD_BILLING, kms)
     assert kms not in [one["config"]["name"] for one in gcloud("services", "list", "--enabled")]
     with pytest.raises(Refused, match="Not found or permission denied for service"):
         gcloud("services", "enable", "nosuchthing.googleapis.com")
 
 
 def test_the_project_and_its_policy(fresh_gcloud: Gcloud, clients: Clients) -> None:
-    gcloud, project = fresh_gcloud, context.PROJECT_ID
+    gcloud, project = fresh_gcloud, settings.PROJECT_ID
     found = gcloud("projects", "describe", project)
-    assert (found["projectId"], found["projectNumber"]) == (project, context.PROJECT_NUMBER)
+    assert (found["projectId"], found["projectNumber"]) == (project, settings.PROJECT_NUMBER)
     assert [one["type"] for one in gcloud("projects", "get-ancestors", project)] == ["project", "organization"]
     reader = "--member=user:reader@example.com"
     gcloud("projects", "add-iam-policy-binding", project, reader, "--role=roles/viewer", "--condition=None")

@@ -13,7 +13,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from cgrunbook.sandbox import context, process
+from cgrunbook.sandbox import hosts, process, settings
 from tests.clients.gcloud import PROJECT, Clients
 
 PROVIDER = os.environ.get("CGRUNBOOK_TERRAFORM_PROVIDER")
@@ -74,7 +74,7 @@ def creates_reads_changes_imports_and_destroys(tmp_path: Path, provider: str) ->
         labels = {"managed": "terraform", "team": "one", "goog-terraform-provisioned": "true"}
         assert terraform.outputs() == {
             "effective_labels": labels,
-            "registry_uri": f"us-central1-docker.pkg.dev/{context.PROJECT_ID}/public",
+            "registry_uri": f"us-central1-docker.pkg.dev/{settings.PROJECT_ID}/public",
         }
         assert clients.artifacts.get_repository(name=f"{REPOSITORIES}/public").labels == labels
         versions = clients.secrets.list_secret_versions(parent=f"{PROJECT}/secrets/token")
@@ -105,8 +105,8 @@ def creates_reads_changes_imports_and_destroys(tmp_path: Path, provider: str) ->
             ("google_secret_manager_secret.token", f"{PROJECT}/secrets/token"),
             ("google_secret_manager_secret_version.first", f"{PROJECT}/secrets/token/versions/1"),
             (
-                f'google_project_service.needed["{context.ARTIFACT_REGISTRY}"]',
-                f"{context.PROJECT_ID}/{context.ARTIFACT_REGISTRY}",
+                f'google_project_service.needed["{hosts.ARTIFACT_REGISTRY}"]',
+                f"{settings.PROJECT_ID}/{hosts.ARTIFACT_REGISTRY}",
             ),
         ):
             importing("import", "-no-color", address, name)
@@ -123,7 +123,7 @@ def creates_reads_changes_imports_and_destroys(tmp_path: Path, provider: str) ->
         terraform("destroy", "-auto-approve", "-no-color")
         assert not list(clients.artifacts.list_repositories(parent=REPOSITORIES.rpartition("/")[0]))
         assert (
-            clients.services.get_service({"name": f"{PROJECT}/services/{context.SECRET_MANAGER}"}).state.name
+            clients.services.get_service({"name": f"{PROJECT}/services/{hosts.SECRET_MANAGER}"}).state.name
             == "DISABLED"
         )
     finally:

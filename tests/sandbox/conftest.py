@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from starlette.types import Message
 
-from cgrunbook.sandbox import context, process
+from cgrunbook.sandbox import hosts, process, settings
 from cgrunbook.sandbox.context import Sandbox
 from cgrunbook.sandbox.google import service_usage
 from cgrunbook.sandbox.server import Dispatcher
@@ -61,15 +61,15 @@ class Answer:
 class Api:
     """Calls the sandbox's services in this process, through everything but the sockets."""
 
-    project = f"projects/{context.PROJECT_ID}"
-    numbered = f"projects/{context.PROJECT_NUMBER}"
+    project = f"projects/{settings.PROJECT_ID}"
+    numbered = f"projects/{settings.PROJECT_NUMBER}"
 
     def __init__(self, folder: Path, iam_delay: float = 0.0, agent_delay: float = 0.0, **settings: Any) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.settings = Settings(home=folder, iam_delay=iam_delay, agent_delay=agent_delay, **settings)
-        self.ports = {host: 40000 + number for number, host in enumerate(context.all_host_names())}
-        hosts = {host: f"127.0.0.1:{port}" for host, port in self.ports.items()}
-        self.sandbox = Sandbox(self.settings, State(folder / "state.db"), hosts)
+        self.ports = {host: 40000 + number for number, host in enumerate(hosts.all_host_names())}
+        addresses = {host: f"127.0.0.1:{port}" for host, port in self.ports.items()}
+        self.sandbox = Sandbox(self.settings, State(folder / "state.db"), addresses)
         self.dispatcher = Dispatcher(self.sandbox, {"pid": 0})
         self.token = self.sandbox.tokens.issue(self.settings.operator)
 
@@ -135,19 +135,19 @@ class Api:
 
     def artifacts(self, verb: str, path: str, body: Any = None, **given: Any) -> Answer:
         """Call Artifact Registry v1; the path begins after the project."""
-        return self.call(verb, context.ARTIFACT_REGISTRY, f"/v1/{self.project}{path}", body, **given)
+        return self.call(verb, hosts.ARTIFACT_REGISTRY, f"/v1/{self.project}{path}", body, **given)
 
     def secrets(self, verb: str, path: str, body: Any = None, **given: Any) -> Answer:
         """Call Secret Manager v1; the path begins after the project."""
-        return self.call(verb, context.SECRET_MANAGER, f"/v1/{self.project}{path}", body, **given)
+        return self.call(verb, hosts.SECRET_MANAGER, f"/v1/{self.project}{path}", body, **given)
 
     def services(self, verb: str, path: str, body: Any = None, **given: Any) -> Answer:
         """Call Service Usage v1; the path begins after the project."""
-        return self.call(verb, context.SERVICE_USAGE, f"/v1/{self.project}{path}", body, **given)
+        return self.call(verb, hosts.SERVICE_USAGE, f"/v1/{self.project}{path}", body, **given)
 
     def projects(self, verb: str, path: str, body: Any = None, version: str = "v3", **given: Any) -> Answer:
         """Call Resource Manager; the path begins after the project."""
-        return self.call(verb, context.RESOURCE_MANAGER, f"/{version}/{self.project}{path}", body, **given)
+        return self.call(verb, hosts.RESOURCE_MANAGER, f"/{version}/{self.project}{path}", body, **given)
 
     def enable(self, *services: str) -> None:
         """Enable APIs."""
@@ -168,7 +168,7 @@ class Api:
     def settled(self, started: Answer) -> dict[str, Any]:
         """Return the finished operation that an answer of Artifact Registry began."""
         assert started.status == 200, started.body
-        answer = self.call("GET", context.ARTIFACT_REGISTRY, f"/v1/{started.body['name']}")
+        answer = self.call("GET", hosts.ARTIFACT_REGISTRY, f"/v1/{started.body['name']}")
         assert answer.body["done"]
         operation: dict[str, Any] = answer.body
         return operation
@@ -192,5 +192,5 @@ def fresh(tmp_path: Path) -> Api:
 def api(fresh: Api) -> Api:
     """A sandbox's services with Artifact Registry and Secret Manager enabled."""
     service_usage.prepare(fresh.sandbox)
-    fresh.enable(context.ARTIFACT_REGISTRY, context.SECRET_MANAGER)
+    fresh.enable(hosts.ARTIFACT_REGISTRY, hosts.SECRET_MANAGER)
     return fresh

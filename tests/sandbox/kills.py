@@ -21,10 +21,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cgrunbook.sandbox import context, process
+from cgrunbook.sandbox import hosts, process, settings
 
 WRITERS = 4
-PROJECT = f"/v1/projects/{context.PROJECT_ID}"
+PROJECT = f"/v1/projects/{settings.PROJECT_ID}"
 REPOSITORIES = f"{PROJECT}/locations/us-central1/repositories"
 
 
@@ -107,7 +107,7 @@ class Writer:
 
     def prepare(self, call: Caller) -> None:
         body = {"format": "DOCKER", "labels": {"step": "0"}}
-        call("POST", context.ARTIFACT_REGISTRY, f"{REPOSITORIES}?repositoryId=w{self.number}", body)
+        call("POST", hosts.ARTIFACT_REGISTRY, f"{REPOSITORIES}?repositoryId=w{self.number}", body)
 
     def write(self, running: process.Running) -> None:
         call = Caller(running)
@@ -126,31 +126,31 @@ class Writer:
         step = str(self.step)
         name = f"w{self.number}-{step}"
         secret: dict[str, Any] = {"replication": {"automatic": {}}}
-        call("POST", context.SECRET_MANAGER, f"{PROJECT}/secrets?secretId={name}", secret)
+        call("POST", hosts.SECRET_MANAGER, f"{PROJECT}/secrets?secretId={name}", secret)
         self.secrets.append(name)
         payload = {"payload": {"data": base64.b64encode(step.encode()).decode()}}
-        call("POST", context.SECRET_MANAGER, f"{PROJECT}/secrets/{name}:addVersion", payload)
+        call("POST", hosts.SECRET_MANAGER, f"{PROJECT}/secrets/{name}:addVersion", payload)
         self.versions[name] = step
         self.label.add(step)
-        call("PATCH", context.ARTIFACT_REGISTRY, f"{self.repository}?updateMask=labels", {"labels": {"step": step}})
+        call("PATCH", hosts.ARTIFACT_REGISTRY, f"{self.repository}?updateMask=labels", {"labels": {"step": step}})
         self.label = {step}
         member = f"user:u{step}@example.com"
         self.reader.add(member)
         policy = {"policy": {"bindings": [{"role": "roles/artifactregistry.reader", "members": [member]}]}}
-        call("POST", context.ARTIFACT_REGISTRY, f"{self.repository}:setIamPolicy", policy)
+        call("POST", hosts.ARTIFACT_REGISTRY, f"{self.repository}:setIamPolicy", policy)
         self.reader = {member}
         self.acknowledged += 4
 
     def look(self, call: Caller) -> None:
         """Compare with what is there now; what was under way at the kill may have come about or not."""
         for name in self.secrets:
-            call("GET", context.SECRET_MANAGER, f"{PROJECT}/secrets/{name}")
+            call("GET", hosts.SECRET_MANAGER, f"{PROJECT}/secrets/{name}")
         for name, payload in self.versions.items():
-            told = call("GET", context.SECRET_MANAGER, f"{PROJECT}/secrets/{name}/versions/1:access")
+            told = call("GET", hosts.SECRET_MANAGER, f"{PROJECT}/secrets/{name}/versions/1:access")
             if base64.b64decode(told["payload"]["data"]).decode() != payload:
                 raise Lost(f"{name} holds another payload")
-        label = call("GET", context.ARTIFACT_REGISTRY, self.repository)["labels"]["step"]
-        bindings = call("GET", context.ARTIFACT_REGISTRY, f"{self.repository}:getIamPolicy").get("bindings", [])
+        label = call("GET", hosts.ARTIFACT_REGISTRY, self.repository)["labels"]["step"]
+        bindings = call("GET", hosts.ARTIFACT_REGISTRY, f"{self.repository}:getIamPolicy").get("bindings", [])
         members = [member for binding in bindings for member in binding["members"]]
         reader = members[0] if members else ""
         if label not in self.label or reader not in self.reader or len(members) > 1:
@@ -175,8 +175,8 @@ def survive(home: Path, rounds: int, seed: int) -> Figures:
     figures = Figures()
     running = process.start(home, iam_delay=0.0, agent_delay=0.0)
     call = Caller(running)
-    names = [context.ARTIFACT_REGISTRY, context.SECRET_MANAGER]
-    call("POST", context.SERVICE_USAGE, f"{PROJECT}/services:batchEnable", {"serviceIds": names})
+    names = [hosts.ARTIFACT_REGISTRY, hosts.SECRET_MANAGER]
+    call("POST", hosts.SERVICE_USAGE, f"{PROJECT}/services:batchEnable", {"serviceIds": names})
     writers = [Writer(number) for number in range(WRITERS)]
     for writer in writers:
         writer.prepare(call)

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from cgrunbook.sandbox import context, errors, process
+from cgrunbook.sandbox import errors, hosts, process
 from tests.sandbox.conftest import Api
 
 
@@ -37,7 +37,7 @@ def ask(running: process.Running, host: str, path: str, *, verb: str = "GET", bo
 def enable(running: process.Running, *services: str) -> None:
     """Enable APIs in the running sandbox."""
     path = f"/v1/projects/{running.project_id}/services:batchEnable"
-    ask(running, context.SERVICE_USAGE, path, verb="POST", body={"serviceIds": list(services)})
+    ask(running, hosts.SERVICE_USAGE, path, verb="POST", body={"serviceIds": list(services)})
 
 
 def secrets_of(running: process.Running) -> list[str]:
@@ -46,7 +46,7 @@ def secrets_of(running: process.Running) -> list[str]:
     token = ""
     while True:
         path = f"/v1/projects/{running.project_id}/secrets?pageSize=1000&pageToken={token}"
-        page = ask(running, context.SECRET_MANAGER, path)
+        page = ask(running, hosts.SECRET_MANAGER, path)
         found += [secret["name"].rpartition("/")[2] for secret in page.get("secrets", ())]
         token = page.get("nextPageToken", "")
         if not token:
@@ -54,9 +54,9 @@ def secrets_of(running: process.Running) -> list[str]:
 
 
 def test_a_started_sandbox_answers_at_once_and_every_host_has_its_own_port(sandbox: process.Running) -> None:
-    project = ask(sandbox, context.RESOURCE_MANAGER, f"/v3/projects/{sandbox.project_id}")
+    project = ask(sandbox, hosts.RESOURCE_MANAGER, f"/v3/projects/{sandbox.project_id}")
     assert project["name"] == f"projects/{sandbox.project_number}"
-    assert set(sandbox.hosts) == set(context.all_host_names())
+    assert set(sandbox.hosts) == set(hosts.all_host_names())
     assert len(set(sandbox.hosts.values())) == len(sandbox.hosts)
 
 
@@ -80,9 +80,9 @@ def test_several_processes_that_start_at_once_get_the_same_sandbox(home: Path) -
 
 def test_state_ports_and_token_survive_a_restart(sandbox: process.Running) -> None:
     token = sandbox.access_token_file.read_text()
-    enable(sandbox, context.SECRET_MANAGER)
+    enable(sandbox, hosts.SECRET_MANAGER)
     path = f"/v1/projects/{sandbox.project_id}/secrets?secretId=kept"
-    ask(sandbox, context.SECRET_MANAGER, path, verb="POST", body={"replication": {"automatic": {}}})
+    ask(sandbox, hosts.SECRET_MANAGER, path, verb="POST", body={"replication": {"automatic": {}}})
     assert process.stop(sandbox.home)
     again = process.start(sandbox.home)
     assert again.hosts == sandbox.hosts
@@ -92,15 +92,15 @@ def test_state_ports_and_token_survive_a_restart(sandbox: process.Running) -> No
 
 def test_a_port_that_somebody_took_meanwhile_is_replaced(sandbox: process.Running) -> None:
     process.stop(sandbox.home)
-    taken = sandbox.hosts[context.CGR_DEV]
+    taken = sandbox.hosts[hosts.CGR_DEV]
     with socket.socket() as thief:
         thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         thief.bind(("127.0.0.1", int(taken.rpartition(":")[2])))
         thief.listen()
         again = process.start(sandbox.home)
-    assert again.hosts[context.CGR_DEV] != taken
-    others = {host: address for host, address in sandbox.hosts.items() if host != context.CGR_DEV}
-    assert {host: address for host, address in again.hosts.items() if host != context.CGR_DEV} == others
+    assert again.hosts[hosts.CGR_DEV] != taken
+    others = {host: address for host, address in sandbox.hosts.items() if host != hosts.CGR_DEV}
+    assert {host: address for host, address in again.hosts.items() if host != hosts.CGR_DEV} == others
 
 
 def test_a_hung_sandbox_is_replaced(sandbox: process.Running, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +127,7 @@ def test_stop_leaves_nothing_running_and_says_whether_there_was_something(sandbo
     assert process.status(sandbox.home) is None
     assert not process.stop(sandbox.home)
     with pytest.raises(OSError, match="refused"):
-        socket.create_connection(("127.0.0.1", int(sandbox.hosts[context.CGR_DEV].rpartition(":")[2])), timeout=5)
+        socket.create_connection(("127.0.0.1", int(sandbox.hosts[hosts.CGR_DEV].rpartition(":")[2])), timeout=5)
 
 
 def test_stop_and_status_of_a_home_that_never_was_make_none(home: Path) -> None:
@@ -149,9 +149,9 @@ def test_reset_leaves_what_is_not_the_sandboxs(sandbox: process.Running) -> None
 
 
 def test_status_tells_size_and_counts(sandbox: process.Running) -> None:
-    enable(sandbox, context.SECRET_MANAGER)
+    enable(sandbox, hosts.SECRET_MANAGER)
     path = f"/v1/projects/{sandbox.project_id}/secrets?secretId=one"
-    ask(sandbox, context.SECRET_MANAGER, path, verb="POST", body={"replication": {"automatic": {}}})
+    ask(sandbox, hosts.SECRET_MANAGER, path, verb="POST", body={"replication": {"automatic": {}}})
     status = process.status(sandbox.home)
     assert status is not None
     assert status.running == sandbox
@@ -167,7 +167,7 @@ def test_nobody_else_can_read_the_state(sandbox: process.Running) -> None:
 
 def test_ctrl_c_in_the_terminal_does_not_end_it(sandbox: process.Running) -> None:
     os.kill(sandbox.pid, signal.SIGINT)
-    assert ask(sandbox, context.RESOURCE_MANAGER, f"/v3/projects/{sandbox.project_id}")["state"] == "ACTIVE"
+    assert ask(sandbox, hosts.RESOURCE_MANAGER, f"/v3/projects/{sandbox.project_id}")["state"] == "ACTIVE"
     assert os.getsid(sandbox.pid) == sandbox.pid
 
 
@@ -202,7 +202,7 @@ def test_a_state_that_is_no_database_is_told_with_the_way_out(home: Path) -> Non
 def test_the_environment_names_what_clients_read(sandbox: process.Running) -> None:
     variables = process.environment(sandbox)
     assert variables["CLOUDSDK_API_ENDPOINT_OVERRIDES_ARTIFACTREGISTRY"] == (
-        f"http://{sandbox.hosts[context.ARTIFACT_REGISTRY]}/"
+        f"http://{sandbox.hosts[hosts.ARTIFACT_REGISTRY]}/"
     )
     assert variables["GOOGLE_SECRET_MANAGER_CUSTOM_ENDPOINT"].endswith("/v1/")
     assert variables["CGRUNBOOK_SANDBOX_DOCKER_HOST"] == sandbox.docker_host("us-central1")
@@ -229,7 +229,7 @@ def test_a_token_for_somebody_else_is_that_persons(sandbox: process.Running) -> 
     token = process.access_token("user:reader@example.com", sandbox.home)
     path = f"/v1/projects/{sandbox.project_id}:testIamPermissions"
     request = urllib.request.Request(
-        f"http://{sandbox.hosts[context.RESOURCE_MANAGER]}{path}",
+        f"http://{sandbox.hosts[hosts.RESOURCE_MANAGER]}{path}",
         data=json.dumps({"permissions": ["resourcemanager.projects.get"]}).encode(),
         headers={"Authorization": f"Bearer {token}"},
     )
@@ -253,7 +253,7 @@ def test_a_sandbox_under_way_with_a_request_is_not_idle(tmp_path: Path) -> None:
         seen.append(api.dispatcher.idle_seconds())
         raise errors.NotFound("x")
 
-    api.dispatcher._apps[context.SECRET_MANAGER] = slow
+    api.dispatcher._apps[hosts.SECRET_MANAGER] = slow
     api.secrets("GET", "/secrets")
     assert seen == [0.0]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from cgrunbook.sandbox import context, process, request_log
+from cgrunbook.sandbox import hosts, process, request_log
 from cgrunbook.sandbox.request_log import Line, Reader, RequestLog
 from tests.sandbox.conftest import Api
 
@@ -129,8 +129,8 @@ def test_a_line_that_a_kill_broke_off_is_passed_over(tmp_path: Path) -> None:
 
 def test_a_refusal_is_told_by_its_own_words_and_a_challenge_by_what_it_is_for(api: Api) -> None:
     api.secrets("GET", "/secrets/none", headers={"user-agent": "curl/8"})
-    api.call("GET", context.CGR_DEV, "/v2/", token=None)
-    api.call("GET", context.CGR_DEV, "/v2/UPPER/manifests/x", token=None)
+    api.call("GET", hosts.CGR_DEV, "/v2/", token=None)
+    api.call("GET", hosts.CGR_DEV, "/v2/UPPER/manifests/x", token=None)
     api.secrets("GET", "/secrets", token=None)
     missing, challenge, malformed, anonymous = list(Reader(api.settings.home).kept())[-4:]
     assert (missing.client, missing.status) == ("curl", 404)
@@ -173,7 +173,7 @@ def test_the_command_follows_a_running_sandbox(sandbox: process.Running) -> None
     try:
         for agent in ("first/1", "second/1"):
             request = urllib.request.Request(
-                f"http://{sandbox.hosts[context.CGR_DEV]}/token?scope=repository:chainguard/go:pull",
+                f"http://{sandbox.hosts[hosts.CGR_DEV]}/token?scope=repository:chainguard/go:pull",
                 headers={"User-Agent": agent, "Authorization": "Basic Y2FuYXJ5OmNhbmFyeQ=="},
             )
             with contextlib.suppress(urllib.error.HTTPError), urllib.request.urlopen(request, timeout=30):
