@@ -71,7 +71,7 @@ class SignDockerIn(Step):
         if self._how(world) == "credential-helper":
             world.cloud.docker.config.add_credential_helper(host, HELPER)
         else:
-            world.cloud.docker.config.login_with_token(host, _TOKEN_USER, world.cloud.connection.access_token())
+            world.cloud.docker.config.login_with_token(host, _TOKEN_USER, world.cloud.access_token())
 
     def verify(self, world: World) -> Evidence:
         """Read the entry back."""

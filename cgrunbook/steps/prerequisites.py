@@ -5,7 +5,6 @@ It looks and changes nothing. It knows which permission each step needs, and wha
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from importlib import metadata
 from typing import ClassVar
 
 from cgrunbook.cloud.chainctl import LoginState
+from cgrunbook.cloud.connection import GCLOUD_ACCOUNT
 from cgrunbook.cloud.google_errors import narrowest_role
 from cgrunbook.cloud.network import reachable
 from cgrunbook.errors import CgrunbookError, ParameterError
@@ -315,9 +315,9 @@ def _gcloud() -> Finding:
 
 
 def _signed_in(world: World) -> str:
-    world.cloud.connection.access_token()
-    who = re.sub(r"^(user|serviceAccount):", "", world.cloud.connection.caller)
-    return "signed in" if "$(" in who else f"signed in as {who}"
+    world.cloud.access_token()
+    caller = world.cloud.connection.caller
+    return "signed in" if caller == GCLOUD_ACCOUNT else f"signed in as {caller.partition(':')[2]}"
 
 
 def _as_whom(login: LoginState) -> str:
