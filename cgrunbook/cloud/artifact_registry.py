@@ -15,8 +15,17 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from google.cloud import artifactregistry_v1 as ar
 
+from cgrunbook.cloud.google_errors import READ_SECRET
 from cgrunbook.cloud.google_service import CALL, GoogleService, client_arguments, moment
-from cgrunbook.errors import AlreadyExists, InvalidRequest, NotFound, PermissionMissing, ServiceError, Temporary
+from cgrunbook.errors import (
+    AlreadyExists,
+    InvalidRequest,
+    NotFound,
+    PermissionMissing,
+    ServiceError,
+    Temporary,
+    UpstreamNotValidated,
+)
 
 if TYPE_CHECKING:
     from google.api_core.operation import Operation
@@ -422,12 +431,8 @@ def _secret_unreadable(error: BaseException) -> bool:
     stated reason counts as well; credentials that the upstream has refused do not.
     """
     if isinstance(error, PermissionMissing):
-        return "secretmanager.versions.access" in str(error)
-    return (
-        isinstance(error, InvalidRequest)
-        and "validate remote upstream" in error.message
-        and "custom remote" not in error.message
-    )
+        return error.permission == READ_SECRET
+    return isinstance(error, UpstreamNotValidated)
 
 
 def _without_project(version: str) -> str:

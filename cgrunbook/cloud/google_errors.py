@@ -16,9 +16,9 @@ import requests
 from google.api_core.exceptions import GoogleAPICallError
 from google.auth.exceptions import GoogleAuthError, TransportError
 
+from cgrunbook.cloud import apis
 from cgrunbook.errors import (
     AlreadyExists,
-    ApiDisabled,
     CgrunbookError,
     Conflict,
     InvalidRequest,
@@ -29,6 +29,7 @@ from cgrunbook.errors import (
     ServiceError,
     Temporary,
     UpstreamCredentialsRefused,
+    UpstreamNotValidated,
     WrongState,
 )
 
@@ -105,6 +106,9 @@ _PLAIN: Mapping[str, tuple[type[ServiceError], str]] = {
     "NOT_FOUND": (NotFound, "Check the name, the location ({location}) and the project ({project})."),
     "UNIMPLEMENTED": (ServiceError, "The service has no such method: look for a newer cgrunbook."),
 }
+
+# What Artifact Registry's service agent needs on the secret that holds an upstream's password.
+READ_SECRET = "secretmanager.versions.access"  # noqa: S105 - a permission
 
 _ERROR_INFO = "type.googleapis.com/google.rpc.ErrorInfo"
 _PERMISSION = re.compile(r"\b((?:[a-z]+\.){1,2}[A-Za-z]+\.[A-Za-z]+)['\"]? denied|[Pp]ermission ['\"]([\w.]+)['\"]")
@@ -263,8 +267,8 @@ def _denied(answer: Answer, connection: Connection, message: str) -> CgrunbookEr
     project = connection.project_id
     reason, text = answer.reason, answer.message
     if reason == "SERVICE_DISABLED" or "has not been used in project" in text or "it is disabled" in text:
-        service = answer.metadata.get("service") or _first(_SERVICE, text) or "SERVICE"
-        return ApiDisabled(message, f"Enable it: gcloud services enable {service} --project={project}")
+        service = answer.metadata.get("service") or _first(_SERVICE, text)
+        return apis.disabled(service, project, message)
     if reason == "SECURITY_POLICY_VIOLATED" or "Request is prohibited by organization's policy" in text:
         return PrerequisiteMissing(
             message,
@@ -299,7 +303,8 @@ def _missing(permission: str, resource: str, connection: Connection, message: st
         )
     needs = f"{caller} needs {permission}"
     if not role:
-        return PermissionMissing(message, f"{needs} in project {project}; ask an owner for a role that holds it.")
+        remedy = f"{needs} in project {project}; ask an owner for a role that holds it."
+        return PermissionMissing(message, remedy, permission=permission)
     secret = _SECRET.search(resource)
     repository = _REPOSITORY.search(resource)
     if secret is not None and permission.startswith("secretmanager."):
@@ -311,9 +316,8 @@ def _missing(permission: str, resource: str, connection: Connection, message: st
         )
     else:
         command = f"gcloud projects add-iam-policy-binding {project}"
-    return PermissionMissing(
-        message, f'{needs}; the narrowest role with it is {role}: {command} --member="{caller}" --role={role}'
-    )
+    remedy = f'{needs}; the narrowest role with it is {role}: {command} --member="{caller}" --role={role}'
+    return PermissionMissing(message, remedy, permission=permission)
 
 
 def _upstream(answer: Answer, connection: Connection, message: str) -> CgrunbookError:
@@ -328,7 +332,7 @@ def _upstream(answer: Answer, connection: Connection, message: str) -> Cgrunbook
             )
         if "disabled" in text or "destroyed" in text:
             return WrongState(message, _versions_command(answer.message, connection))
-        return agent_cannot_read(answer.message, connection, message)
+        return _agent_cannot_read(answer.message, connection, message)
     if "unauthenticated" in text or "unauthorized" in text or "credentials are invalid" in text:
         return UpstreamCredentialsRefused(
             message,
@@ -337,15 +341,15 @@ def _upstream(answer: Answer, connection: Connection, message: str) -> Cgrunbook
             "at the upstream itself, or store a new pull token, username and password together.",
             debugging=3,
         )
-    if "not supported as custom remote" in text or "invalid_argument" in text:
-        return InvalidRequest(
-            message, "The upstream must be exactly https://cgr.dev/, with no further parts.", debugging=2
-        )
+    if "custom remote" in text or "invalid_argument" in text:
+        # Of the latter no reason is known; it may be the secret that cannot be read yet.
+        kind = InvalidRequest if "custom remote" in text else UpstreamNotValidated
+        return kind(message, "The upstream must be exactly https://cgr.dev/, with no further parts.", debugging=2)
     if answer.status in _TEMPORARY or "unavailable" in text or "deadline" in text or "timeout" in text:
         return Temporary(
             message, "Artifact Registry did not reach cgr.dev. Wait a minute, then run again.", debugging=1
         )
-    return InvalidRequest(
+    return UpstreamNotValidated(
         message,
         "Artifact Registry could not use the upstream. It must be exactly https://cgr.dev/; with credentials, the "
         f"service agent must be able to read the secret ({_grant_command('SECRET', connection)}).",
@@ -353,14 +357,8 @@ def _upstream(answer: Answer, connection: Connection, message: str) -> Cgrunbook
     )
 
 
-def agent_cannot_read(text: str, connection: Connection, message: str) -> PermissionMissing:
-    """The error for a secret that Artifact Registry's service agent may not read.
-
-    Args:
-        text: where the secret's name is looked for.
-        connection: whose project the remedy names.
-        message: the error's sentence.
-    """
+def _agent_cannot_read(text: str, connection: Connection, message: str) -> PermissionMissing:
+    """Artifact Registry's service agent may not read the secret whose name stands in the text."""
     found = _SECRET.search(text)
     secret = found.group(1) if found else "SECRET"
     return PermissionMissing(
@@ -368,6 +366,7 @@ def agent_cannot_read(text: str, connection: Connection, message: str) -> Permis
         "Artifact Registry's service agent needs secretmanager.versions.access on the secret; the narrowest role with "
         f"it is roles/secretmanager.secretAccessor: {_grant_command(secret, connection)}. A grant takes a moment, "
         "sometimes minutes, to be seen.",
+        permission=READ_SECRET,
     )
 
 

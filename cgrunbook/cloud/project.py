@@ -15,12 +15,11 @@ from google.cloud import resourcemanager_v3 as rm
 from google.cloud import service_usage_v1 as su
 from google.rpc.code_pb2 import Code
 
+from cgrunbook.cloud import apis
+from cgrunbook.cloud.apis import ARTIFACT_REGISTRY, SECRET_MANAGER
 from cgrunbook.cloud.google_errors import Answer, explain_answer, explain_response
 from cgrunbook.cloud.google_service import CALL, OPERATION_LIMIT, TIMEOUT, GoogleService, client_arguments
 from cgrunbook.errors import ApiDisabled, PermissionMissing, ServiceError, Temporary
-
-ARTIFACT_REGISTRY = "artifactregistry.googleapis.com"
-SECRET_MANAGER = "secretmanager.googleapis.com"  # noqa: S105 - a service's name
 
 # testIamPermissions takes at most so many at once.
 _PERMISSIONS_AT_ONCE = 100
@@ -139,10 +138,7 @@ class Project(GoogleService):
 
         def answers() -> None:
             if not self.api_enabled(service):
-                raise ApiDisabled(
-                    f"Tried to {doing}. The service said yes, but it is still off.",
-                    f"Enable it: gcloud services enable {service} --project={self.id}",
-                )
+                raise apis.disabled(service, self.id, f"Tried to {doing}. The service said yes, but it is still off.")
             self._ask(service)
 
         self.attempts.run(answers, reason=f"{service} to answer", temporary=(ApiDisabled, Temporary))

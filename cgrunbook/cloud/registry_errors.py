@@ -13,8 +13,8 @@ import time
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from cgrunbook.cloud import apis
 from cgrunbook.errors import (
-    ApiDisabled,
     CgrunbookError,
     ImageNotAvailable,
     NotFound,
@@ -182,9 +182,7 @@ def _artifact_registry(refusal: Refusal) -> CgrunbookError:
     said = refusal.sentence
     text = refusal.message.lower()
     if "service_disabled" in refusal.code.lower() or "has not been used in project" in text:
-        return ApiDisabled(
-            said, f"gcloud services enable artifactregistry.googleapis.com --project={_project(refusal)}"
-        )
+        return apis.disabled(apis.ARTIFACT_REGISTRY, _project(refusal), said)
     of_upstream = _of_upstream(said, text)
     if of_upstream is not None:
         return of_upstream

@@ -26,6 +26,7 @@ from cgrunbook.errors import (
     ChainctlFailed,
     Conflict,
     InvalidRequest,
+    MalformedToken,
     NotFound,
     ParameterError,
     PermissionMissing,
@@ -188,11 +189,11 @@ def stored_token(world: World, username: str, secret_id: str, version: str) -> P
     """
     try:
         token = PullToken.checked(username, world.cloud.secrets.access(secret_id, version))
-    except ChainctlFailed as error:
-        # Said of what chainctl prints; this may have been stored by anybody.
-        wrong = error.message.partition(" whose ")[2].rstrip(".") or "form is wrong"
+    except MalformedToken as error:
+        # The error speaks of what chainctl prints; this may have been stored by anybody.
         raise UpstreamCredentialsRefused(
-            f"Version {version} of the secret {secret_id}, with the username {username!r}, is no pull token: its {wrong}.",
+            f"Version {version} of the secret {secret_id}, with the username {username!r}, is no pull token: "
+            f"its {error.wrong}.",
             renewal(world, secret_id, version),
         ) from error
     if token.expired(datetime.now(UTC)):
@@ -400,7 +401,7 @@ class StorePullToken(Step):
                 # Whoever may not read it may still hand it to Artifact Registry, which tries the pair before it
                 # takes it.
                 return version
-            except (InvalidRequest, ChainctlFailed):
+            except MalformedToken:
                 continue
             if token.expires == claim.expires:
                 return version
@@ -452,7 +453,7 @@ class StorePullToken(Step):
                     expires = PullToken.checked(suspects[0].id, password).expires
                 except PermissionMissing:
                     return []  # whose password it is cannot be seen
-                except (InvalidRequest, ChainctlFailed, WrongState):
+                except (MalformedToken, WrongState):
                     continue
                 held |= {token.id for token in suspects if _same_end(token.expires, expires)}
         return sorted(token.id for token in suspects if token.id not in held)

@@ -19,6 +19,7 @@ from cgrunbook.errors import (
     ServiceError,
     Temporary,
     UpstreamCredentialsRefused,
+    UpstreamNotValidated,
     WrongState,
 )
 
@@ -48,10 +49,20 @@ def test_an_api_that_is_off_names_the_command_that_turns_it_on(cloud, double, re
     )
     with pytest.raises(ApiDisabled, match="403 PERMISSION_DENIED: Artifact Registry API") as caught:
         cloud.repositories.get("chainguard")
+    assert caught.value.message.startswith("The Artifact Registry API is not enabled in project my-project.\n")
     assert caught.value.remedy == (
-        "Enable it: gcloud services enable artifactregistry.googleapis.com --project=my-project"
+        "Run the notebook 02_developer_images, which enables it, or: "
+        "gcloud services enable artifactregistry.googleapis.com --project=my-project"
     )
+    assert caught.value.api == "artifactregistry.googleapis.com"
     assert caught.value.exit_code == 3
+
+
+def test_an_api_that_no_notebook_enables_is_still_named_with_the_command(connection):
+    error = explained(connection, DENIED, "it is disabled.", "SERVICE_DISABLED", service="cloudkms.googleapis.com")
+    assert isinstance(error, ApiDisabled)
+    assert error.message.startswith("The API cloudkms.googleapis.com is not enabled in project my-project.")
+    assert error.remedy == "Enable it: gcloud services enable cloudkms.googleapis.com --project=my-project"
 
 
 def test_a_missing_permission_names_itself_the_role_and_the_command(cloud, double, refusal):
@@ -173,7 +184,7 @@ def test_every_role_named_is_a_predefined_one():
             InvalidRequest,
             "https://cgr.dev/",
         ),
-        ((INVALID, f"{UPSTREAM} something new", ""), InvalidRequest, "add-iam-policy-binding"),
+        ((INVALID, f"{UPSTREAM} something new", ""), UpstreamNotValidated, "add-iam-policy-binding"),
         (
             (INVALID, f"{UPSTREAM} Permission 'secretmanager.versions.access' denied on {SECRET}", ""),
             PermissionMissing,
