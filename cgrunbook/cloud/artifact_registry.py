@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from google.cloud import artifactregistry_v1 as ar
 
@@ -23,12 +22,8 @@ from cgrunbook.errors import (
     NotFound,
     PermissionMissing,
     ServiceError,
-    Temporary,
     UpstreamNotValidated,
 )
-
-if TYPE_CHECKING:
-    from google.api_core.operation import Operation
 
 T = TypeVar("T")
 
@@ -197,22 +192,31 @@ class ArtifactRegistry(GoogleService):
             parent=self.parent, repository_id=wanted.id, repository=_message(wanted, disable_upstream_validation)
         )
 
-        def make() -> bool:
-            """Whether this request's own operation made it."""
-            operation = self._ask_once_more(doing, lambda: self._client.create_repository(request, **CALL))
-            if operation is not None:
-                self._finish(doing, operation)
-            return operation is not None
+        def read() -> RemoteRepository:
+            return self._read_back(doing, f"the repository {wanted.id}", lambda: self.get(wanted.id))
 
-        made = self._while_unreadable(make, propagation)
-        there = self._until_readable(wanted.id, doing)
-        if not made and not _same_settings(wanted, there):
-            raise AlreadyExists(
-                f"Tried to {doing}. Somebody else made one of this name meanwhile, with other settings.",
-                f"Look at it: gcloud artifacts repositories describe {wanted.id} "
-                f"--location={self.connection.location} --project={self.connection.project_id}",
+        def arrived() -> RemoteRepository:
+            if not _same_settings(wanted, there := read()):
+                raise AlreadyExists(
+                    f"Tried to {doing}. Somebody else made one of this name meanwhile, with other settings.",
+                    f"Look at it: gcloud artifacts repositories describe {wanted.id} "
+                    f"--location={self.connection.location} --project={self.connection.project_id}",
+                )
+            return there
+
+        def make() -> RemoteRepository:
+            made = self._send_once(
+                doing,
+                lambda: self._client.create_repository(request, **CALL),
+                arrived=arrived,
+                noticed=(AlreadyExists,),
             )
-        return there
+            if isinstance(made, RemoteRepository):
+                return made
+            self._finish(doing, made)
+            return read()
+
+        return self._while_unreadable(make, propagation)
 
     def update(self, before: RemoteRepository, wanted: RemoteRepository) -> RemoteRepository:
         """Change what may change in place, but for the upstream's credentials, and read it back.
@@ -328,32 +332,12 @@ class ArtifactRegistry(GoogleService):
             True once it is gone, False when it was not there to begin with.
         """
         doing = f"delete the repository {repository_id}"
-        if self._read(repository_id) is None:
-            return False
         request = ar.DeleteRepositoryRequest(name=self.name(repository_id))
-        # Somebody else was quicker, or a first request worked and its answer was lost: gone is what was wanted.
-        with suppress(NotFound):
+
+        def delete() -> None:
             self._finish(doing, self._repeat(doing, lambda: self._client.delete_repository(request, **CALL)))
-        if self._read(repository_id) is not None:
-            raise ServiceError(
-                f"Tried to {doing}. The service said yes, but the repository is still there.", "Run again."
-            )
-        return True
 
-    def test_permissions(self, repository_id: str, permissions: Iterable[str]) -> frozenset[str]:
-        """Which of these permissions the caller has on a repository.
-
-        Args:
-            repository_id: its id.
-            permissions: such as "artifactregistry.repositories.update".
-
-        Returns:
-            Those that are held; the API itself warns that the answer may be too generous.
-        """
-        request = {"resource": self.name(repository_id), "permissions": sorted(permissions)}
-        doing = f"ask for the permissions on the repository {repository_id}"
-        answer = self._repeat(doing, lambda: self._client.test_iam_permissions(request, **CALL))
-        return frozenset(answer.permissions)
+        return self._remove(doing, lambda: self._read(repository_id), delete)
 
     def _read(self, repository_id: str) -> Any:
         """The client's own message, None when there is no such repository."""
@@ -378,39 +362,7 @@ class ArtifactRegistry(GoogleService):
             self._once(doing, lambda: self._client.update_repository(request, **CALL))
 
         self.attempts.run(attempt, reason=f"another attempt to {doing}")
-        return self._until_readable(repository_id, doing)
-
-    def _ask_once_more(self, doing: str, call: Callable[[], Operation]) -> Operation | None:
-        """Send a create until it is answered; None when an earlier request, whose answer was lost, had arrived."""
-        lost = False
-
-        def ask() -> Operation | None:
-            nonlocal lost
-            try:
-                operation: Operation = self._once(doing, call)
-            except Temporary:
-                lost = True
-                raise
-            except AlreadyExists:
-                if not lost:
-                    raise
-                return None
-            return operation
-
-        return self.attempts.run(ask, reason=f"another attempt to {doing}")
-
-    def _until_readable(self, repository_id: str, doing: str) -> RemoteRepository:
-        """Read what was just written."""
-
-        def attempt() -> RemoteRepository:
-            there = self.get(repository_id)
-            if there is None:
-                raise Temporary(
-                    f"Tried to {doing}. The service said yes, but the repository is not there to be read.", "Run again."
-                )
-            return there
-
-        return self.attempts.run(attempt, reason=f"the repository {repository_id} to appear")
+        return self._read_back(doing, f"the repository {repository_id}", lambda: self.get(repository_id))
 
     def _while_unreadable(self, call: Callable[[], T], seconds: float) -> T:
         """Go on for some seconds while Artifact Registry cannot read a secret that it was granted a moment ago."""

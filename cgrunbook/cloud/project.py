@@ -6,7 +6,6 @@ It knows Service Usage and Resource Manager. It does not know what the APIs are 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -18,28 +17,11 @@ from google.rpc.code_pb2 import Code
 from cgrunbook.cloud import apis
 from cgrunbook.cloud.apis import ARTIFACT_REGISTRY, SECRET_MANAGER
 from cgrunbook.cloud.google_errors import Answer, explain_answer, explain_response
-from cgrunbook.cloud.google_service import CALL, OPERATION_LIMIT, TIMEOUT, GoogleService, client_arguments
+from cgrunbook.cloud.google_service import CALL, TIMEOUT, GoogleService, client_arguments
 from cgrunbook.errors import ApiDisabled, PermissionMissing, ServiceError, Temporary
 
 # testIamPermissions takes at most so many at once.
 _PERMISSIONS_AT_ONCE = 100
-
-
-@dataclass(frozen=True)
-class ProjectDescription:
-    """A project as Resource Manager has it.
-
-    Args:
-        project_id: its id.
-        number: its number, digits.
-        display_name: what people call it.
-        state: "ACTIVE" or "DELETE_REQUESTED".
-    """
-
-    project_id: str
-    number: str
-    display_name: str
-    state: str
 
 
 class Project(GoogleService):
@@ -73,30 +55,20 @@ class Project(GoogleService):
         page = self._repeat("list the projects", lambda: next(self._projects.search_projects(request, **CALL).pages))
         return tuple(sorted(project.project_id for project in page.projects))
 
-    def describe(self) -> ProjectDescription:
-        """Read the project.
+    def number(self) -> str:
+        """The project's number, digits; it never changes, and is read once.
 
         Raises:
             PermissionMissing: the caller lacks resourcemanager.projects.get, or there is no such project: Resource
                 Manager does not tell the two apart.
         """
-        request = rm.GetProjectRequest(name=f"projects/{self.id}")
-        raw = self._repeat(f"read the project {self.id}", lambda: self._projects.get_project(request, **CALL))
-        return ProjectDescription(
-            raw.project_id, raw.name.rpartition("/")[2], raw.display_name, getattr(raw.state, "name", str(raw.state))
-        )
-
-    def number(self) -> str:
-        """The project's number, digits; read once.
-
-        Raises:
-            PermissionMissing: see `describe`.
-        """
         return self._number
 
     @cached_property
     def _number(self) -> str:
-        return self.describe().number
+        request = rm.GetProjectRequest(name=f"projects/{self.id}")
+        raw = self._repeat(f"read the project {self.id}", lambda: self._projects.get_project(request, **CALL))
+        return str(raw.name).rpartition("/")[2]
 
     def with_id(self, name: str) -> str:
         """A resource's name with the project's id where the service wrote its number.
@@ -163,25 +135,16 @@ class Project(GoogleService):
         doing = f"make the service agent of {service} in {self.id}"
         base = self.connection.service_usage
         path = f"v1beta1/projects/{self.id}/services/{service}:generateServiceIdentity"
-        begun = self._repeat(doing, lambda: self._request("POST", f"{base}/{path}", doing))
+        operation = self._repeat(doing, lambda: self._request("POST", f"{base}/{path}", doing))
+        begun = f"{base}/v1/{operation.get('name', '')}"
 
-        def finished() -> dict[str, Any]:
-            operation = begun
+        def done() -> bool:
+            nonlocal operation
             if not operation.get("done"):
-                operation = self._repeat(
-                    doing, lambda: self._request("GET", f"{base}/v1/{begun.get('name', '')}", doing)
-                )
-            if not operation.get("done"):
-                raise _StillMaking(f"The operation to {doing} is still running.", "Run again later.")
-            return operation
+                operation = self._repeat(doing, lambda: self._request("GET", begun, doing))
+            return bool(operation.get("done"))
 
-        operation = self.attempts.run(
-            finished,
-            reason=f"the operation to {doing}",
-            temporary=(_StillMaking,),
-            limit=OPERATION_LIMIT,
-            first=0.2,
-        )
+        self._until_done(doing, done)
         if isinstance(error := operation.get("error"), dict):
             answer = Answer(0, _code_name(error.get("code")), str(error.get("message", "no message")))
             raise explain_answer(answer, self.connection, doing)
@@ -257,7 +220,3 @@ class Project(GoogleService):
 def _code_name(code: Any) -> str:
     """The name of a google.rpc.Code's number."""
     return str(Code.Name(code)) if code in Code.values() else "UNKNOWN"
-
-
-class _StillMaking(Temporary):
-    """The operation is not done yet; it leaves this module only at the limit, as a `Temporary`."""

@@ -9,8 +9,7 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import logging
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -193,17 +192,6 @@ class SecretManager(GoogleService):
         except NotFound:
             return None
 
-    def list(self, matching: str = "") -> tuple[SecretResource, ...]:
-        """Read the project's secrets.
-
-        Args:
-            matching: the service's filter, such as "labels.made-by=cgrunbook"; "" for all.
-        """
-        request = sm.ListSecretsRequest(parent=f"projects/{self.connection.project_id}", page_size=250, filter=matching)
-        doing = f"list the secrets of {self.connection.project_id}"
-        found = self._repeat(doing, lambda: [*self._client.list_secrets(request, **CALL)])
-        return tuple(sorted((_secret(raw) for raw in found), key=lambda secret: secret.name))
-
     def create(self, wanted: SecretResource) -> SecretResource:
         """Create a secret with no version, and read it back.
 
@@ -223,29 +211,19 @@ class SecretManager(GoogleService):
         request = sm.CreateSecretRequest(
             parent=f"projects/{self.connection.project_id}", secret_id=wanted.id, secret=_message(wanted)
         )
-        lost = False
 
-        def ask() -> bool:
-            nonlocal lost
-            try:
-                self._once(doing, lambda: self._client.create_secret(request, **CALL))
-            except Temporary:
-                lost = True
-                raise
-            except AlreadyExists:
-                if not lost:
-                    raise
-                return False
-            return True
+        def arrived() -> SecretResource:
+            if _settings(there := self._must_get(wanted.id, doing)) != _settings(wanted):
+                raise AlreadyExists(
+                    f"Tried to {doing}. Somebody else made one of this name meanwhile, with other settings.",
+                    f"Look at it: gcloud secrets describe {wanted.id} --project={self.connection.project_id}",
+                )
+            return there
 
-        made = self.attempts.run(ask, reason=f"another attempt to {doing}")
-        there = self._must_get(wanted.id, doing)
-        if not made and _settings(wanted) != _settings(there):
-            raise AlreadyExists(
-                f"Tried to {doing}. Somebody else made one of this name meanwhile, with other settings.",
-                f"Look at it: gcloud secrets describe {wanted.id} --project={self.connection.project_id}",
-            )
-        return there
+        self._send_once(
+            doing, lambda: self._client.create_secret(request, **CALL), arrived=arrived, noticed=(AlreadyExists,)
+        )
+        return self._must_get(wanted.id, doing)
 
     def update(self, before: SecretResource, wanted: SecretResource) -> SecretResource:
         """Change what may change, unless somebody changed the secret since it was read, and read it back.
@@ -285,21 +263,14 @@ class SecretManager(GoogleService):
         message.name = self.name(before.id)
         message.etag = before.etag
         request = sm.UpdateSecretRequest(secret=message, update_mask={"paths": mask})
-        lost = False
 
-        def attempt() -> None:
-            nonlocal lost
-            try:
-                self._once(doing, lambda: self._client.update_secret(request, **CALL))
-            except Temporary:
-                lost = True
-                raise
-            except Conflict:
-                # Either an earlier request, whose answer was lost, has done it, or somebody else did something.
-                if not lost or _settings(self._must_get(before.id, doing)) != _settings(wanted):
-                    raise
+        def arrived() -> SecretResource | None:
+            there = self._must_get(before.id, doing)
+            return there if _settings(there) == _settings(wanted) else None
 
-        self.attempts.run(attempt, reason=f"another attempt to {doing}")
+        self._send_once(
+            doing, lambda: self._client.update_secret(request, **CALL), arrived=arrived, noticed=(Conflict,)
+        )
         return self._must_get(before.id, doing)
 
     def delete(self, secret_id: str) -> bool:
@@ -311,16 +282,13 @@ class SecretManager(GoogleService):
         Returns:
             True once it is gone, False when it was not there to begin with.
         """
-        if self.get(secret_id) is None:
-            return False
         doing = f"delete the secret {secret_id}"
         request = sm.DeleteSecretRequest(name=self.name(secret_id))
-        # Somebody else was quicker, or a first request worked and its answer was lost: gone is what was wanted.
-        with suppress(NotFound):
+
+        def delete() -> None:
             self._repeat(doing, lambda: self._client.delete_secret(request, **CALL))
-        if self.get(secret_id) is not None:
-            raise ServiceError(f"Tried to {doing}. The service said yes, but it is still there.", "Run again.")
-        return True
+
+        return self._remove(doing, lambda: self.get(secret_id), delete)
 
     def versions(self, secret_id: str) -> tuple[SecretVersion, ...]:
         """A secret's versions, the newest first, destroyed ones included.
@@ -353,14 +321,6 @@ class SecretManager(GoogleService):
         except NotFound:
             return None
 
-    def latest_version(self, secret_id: str) -> SecretVersion | None:
-        """The version added last, whatever its state; None when there is none.
-
-        Args:
-            secret_id: its id.
-        """
-        return self.version(secret_id, "latest")
-
     def add_version(self, secret_id: str, payload: Secret) -> SecretVersion:
         """Store a value as a new version; the service checks its checksum.
 
@@ -387,28 +347,22 @@ class SecretManager(GoogleService):
             parent=self.name(secret_id), payload=sm.SecretPayload(data=data, data_crc32c=checksum)
         )
         known = max((version.number for version in self.versions(secret_id)), default=0)
-        lost = False
-
-        def attempt() -> SecretVersion:
-            nonlocal lost
-            if lost and (arrived := self._arrived(secret_id, known, payload, doing)) is not None:
-                return arrived
-            try:
-                raw = self._once(doing, lambda: self._client.add_secret_version(request, **CALL))
-            except Temporary:
-                lost = True
-                raise
-            added = _version(raw)
-            if not raw.client_specified_payload_checksum:
-                self.destroy(secret_id, added.number)
-                raise ServiceError(
-                    f"Tried to {doing}. The service did not confirm the checksum of version {added.number}, which may "
-                    "have been damaged on the way; it has been destroyed again.",
-                    "Run again.",
-                )
+        added = self._send_once(
+            doing,
+            lambda: self._client.add_secret_version(request, **CALL),
+            arrived=lambda: self._arrived(secret_id, known, payload, doing),
+        )
+        if isinstance(added, SecretVersion):
             return added
-
-        return self.attempts.run(attempt, reason=f"another attempt to {doing}")
+        version = _version(added)
+        if not added.client_specified_payload_checksum:
+            self.destroy(secret_id, version.number)
+            raise ServiceError(
+                f"Tried to {doing}. The service did not confirm the checksum of version {version.number}, which may "
+                "have been damaged on the way; it has been destroyed again.",
+                "Run again.",
+            )
+        return version
 
     def access(self, secret_id: str, version: int | str = "latest") -> Secret:
         """Read a version's value, its checksum compared.
@@ -557,33 +511,8 @@ class SecretManager(GoogleService):
         doing = f"take the role {role} on the secret {secret_id} from {member}"
         return self._change_policy(secret_id, doing, edit, lambda policy: not policy.grants(member, role))
 
-    def test_permissions(self, secret_id: str, permissions: Iterable[str]) -> frozenset[str]:
-        """Which of these permissions the caller has on a secret.
-
-        Args:
-            secret_id: its id.
-            permissions: such as "secretmanager.versions.add".
-
-        Returns:
-            Those that are held; empty for a secret that does not exist, and possibly too many, as the API warns.
-        """
-        request = {"resource": self.name(secret_id), "permissions": sorted(permissions)}
-        doing = f"ask for the permissions on the secret {secret_id}"
-        answer = self._repeat(doing, lambda: self._client.test_iam_permissions(request, **CALL))
-        return frozenset(answer.permissions)
-
     def _must_get(self, secret_id: str, doing: str) -> SecretResource:
-        """Read what was just written."""
-
-        def attempt() -> SecretResource:
-            there = self.get(secret_id)
-            if there is None:
-                raise Temporary(
-                    f"Tried to {doing}. The service said yes, but the secret is not there to be read.", "Run again."
-                )
-            return there
-
-        return self.attempts.run(attempt, reason=f"the secret {secret_id} to appear")
+        return self._read_back(doing, f"the secret {secret_id}", lambda: self.get(secret_id))
 
     def _arrived(self, secret_id: str, known: int, payload: Secret, doing: str) -> SecretVersion | None:
         """The version that an unanswered request has added; None when it has added none."""
