@@ -49,14 +49,19 @@ class Login:
     helper: str = ""
     username: str = ""
 
-    def __str__(self) -> str:
+    @property
+    def how(self) -> str:
+        """The same in words."""
         if self.kind == "helper":
-            return f"{self.host}: credential helper {self.helper}"
+            return f"credential helper {self.helper}"
         if self.kind == "store":
-            return f"{self.host}: credential store {self.helper}"
+            return f"credential store {self.helper}"
         if self.kind == "file":
-            return f"{self.host}: signed in as {self.username or 'an unnamed user'} in config.json"
-        return f"{self.host}: not signed in"
+            return f"signed in as {self.username or 'an unnamed user'} in config.json"
+        return "not signed in"
+
+    def __str__(self) -> str:
+        return f"{self.host}: {self.how}"
 
 
 class DockerConfig:

@@ -14,7 +14,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -265,8 +265,8 @@ class Runbook:
             if agreed is not None and plan != agreed:
                 return plan, Outcome.PLANNED, world
             self._write("intent", number, outcome=plan.outcome.value)
-            step.apply(world, plan)
-            return plan, plan.outcome, self._world()
+            seen = step.apply(world, plan)
+            return plan, plan.outcome, replace(self._world(), seen=seen or {})
 
     @contextmanager
     def _lock(self) -> Iterator[None]:

@@ -6,7 +6,7 @@ the registry's affair.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from cgrunbook.cloud.manifests import Descriptor
 from cgrunbook.cloud.pull import PulledImage, PullProgress
@@ -21,9 +21,13 @@ from cgrunbook.errors import (
     UpstreamCredentialsRefused,
 )
 from cgrunbook.image_reference import ImageReference, Platform
-from cgrunbook.steps.apis import ARTIFACT_REGISTRY, require_api
-from cgrunbook.steps.pull_token import organization_of, renewal, split_version, stored_token
+from cgrunbook.steps.credential import renewal, split_version, stored_token
 from cgrunbook.steps.step import Evidence, Progress, Proof, Section, World
+
+
+def image_of(world: World, image: str, organization: str) -> ImageReference:
+    """An image as it is called at cgr.dev; without a namespace it is the organisation's."""
+    return ImageReference.parse(image if "/" in image else f"{world.organization(organization)}/{image}")
 
 
 def path_through(world: World, repository: str, image: ImageReference) -> str:
@@ -49,7 +53,7 @@ def upstream_login(world: World, repository: str) -> BasicCredentials | None:
         PermissionMissing: the caller may not read the secret's value.
         WrongState: the secret version is disabled or destroyed.
     """
-    there = world.cloud.repositories.get(repository)
+    there = world.repository(repository)
     if there is None:
         raise PrerequisiteMissing(
             f"There is no repository {repository} in {world.cloud.connection.location}.",
@@ -59,7 +63,7 @@ def upstream_login(world: World, repository: str) -> BasicCredentials | None:
         return None
     project, secret_id, version = split_version(there.password_secret_version)
     connection = world.cloud.connection
-    if project not in {connection.project_id, world.cloud.project.number()}:
+    if project != connection.project_id and project != world.cloud.project.number():
         raise PermissionMissing(
             f"The password is in another project, {project}.", f"Compare by hand with the secret {secret_id} there."
         )
@@ -80,13 +84,13 @@ def why_refused(
     Returns:
         An error that names the one cause; the refusal itself where more cannot be seen.
     """
-    there = world.cloud.repositories.get(repository)
+    there = world.repository(repository)
     if there is None or not there.username:
         return refused
     _, secret_id, version = split_version(there.password_secret_version)
     try:
         stored_token(world, there.username, secret_id, version)
-        live = {token.id for token in world.cloud.chainctl.list_pull_tokens(image.organization)}
+        live = {token.id for token in world.pull_tokens(image.organization)}
     except UpstreamCredentialsRefused as found:
         return found
     except CgrunbookError:
@@ -119,31 +123,22 @@ class PullImage(Proof):
         organization: for an image without namespace; empty takes the only organisation there is.
     """
 
-    waits_for_apply: ClassVar = True
-    why: ClassVar = (
-        "That a repository exists proves little; that the image comes through it unchanged proves all of it."
-    )
+    waits_for_apply = True
+    why = "That a repository exists proves little; that the image comes through it unchanged proves all of it."
 
     def __init__(self, image: str, repository: str, platform: str = "linux/amd64", *, organization: str = "") -> None:
         self.image = image
         self.organization = organization
         self.repository = repository
         self.platform = Platform(platform)
+        self.title = f"Pull {image} through {repository}"
 
     @property
     def section(self) -> Section:  # type: ignore[override]  # which half of the guide depends on the image
-        """Where the guide asks for it."""
         return Section.TESTING_DEVELOPER if "/" in self.image else Section.TESTING_PRODUCTION
 
-    @property
-    def title(self) -> str:
-        """What the step does."""
-        return f"Pull {self.image} through {self.repository}"
-
     def verify(self, world: World) -> Evidence:
-        """Resolve, fetch, hash, compare."""
-        require_api(world, ARTIFACT_REGISTRY)
-        image = self._reference(world)
+        image = image_of(world, self.image, self.organization)
         try:
             return self._proof(world, image)
         except UpstreamCredentialsRefused as refused:
@@ -173,11 +168,6 @@ class PullImage(Proof):
             facts,
             commands=(f"docker pull {registry.host.address}/{path}:{image.reference}",),
         )
-
-    def _reference(self, world: World) -> ImageReference:
-        if "/" in self.image:
-            return ImageReference.parse(self.image)
-        return ImageReference.parse(f"{organization_of(world, self.organization)}/{self.image}")
 
     def _resolve_at_cgr(self, world: World, image: ImageReference) -> tuple[Descriptor | None, str]:
         """What the tag stands for at cgr.dev, or why that cannot be asked."""

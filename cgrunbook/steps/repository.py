@@ -15,7 +15,6 @@ from typing import Any
 from cgrunbook import durations
 from cgrunbook.cloud.artifact_registry import CleanupPolicy, RemoteRepository, Scanning
 from cgrunbook.errors import InvalidRequest, StepFailed
-from cgrunbook.steps.apis import ARTIFACT_REGISTRY, require_api
 from cgrunbook.steps.step import (
     CONSOLE,
     KNOWN_AFTER_APPLY,
@@ -27,6 +26,7 @@ from cgrunbook.steps.step import (
     Progress,
     Step,
     World,
+    differences,
 )
 
 # Fixed at creation and never editable: by it a repository is known again whose labels somebody has edited.
@@ -126,12 +126,11 @@ class RemoteRepositoryStep(Step):
         return ()
 
     def console(self, world: World) -> str:
-        """The project's repositories; a page of its own it has only once it is there."""
+        # A page of its own it has only once it is there.
         return f"{CONSOLE}/artifacts?project={world.cloud.connection.project_id}"
 
     def plan(self, world: World) -> Plan:
-        """Compare what is there with what was asked for."""
-        there = world.cloud.repositories.get(self.repository) if require_api(world, ARTIFACT_REGISTRY) else None
+        there = world.repository(self.repository)
         wanted_credentials = self.credentials(world)
         if there is None and world.expects(expected_repository(self.repository)):
             if wanted_credentials is None:
@@ -142,7 +141,7 @@ class RemoteRepositoryStep(Step):
         self._refuse_what_cannot_change(there)
         wanted = self._wanted(world, there)
         changes = [
-            *_differences(f"repository {self.repository}", _fields(there), _fields(wanted)),
+            *differences(f"repository {self.repository}", _fields(there), _fields(wanted)),
             *_credential_changes(f"repository {self.repository}", there, wanted_credentials),
         ]
         if not changes:
@@ -156,10 +155,9 @@ class RemoteRepositoryStep(Step):
         )
 
     def apply(self, world: World, plan: Plan) -> None:
-        """Create it, or change what differs."""
         repositories = world.cloud.repositories
         credentials = self.credentials(world)
-        there = repositories.get(self.repository)
+        there = world.repository(self.repository)
         world.progress(Progress(f"{'creating' if there is None else 'changing'} the repository {self.repository}"))
         wanted = self._wanted(world, there)
         if there is None:
@@ -180,10 +178,9 @@ class RemoteRepositoryStep(Step):
             )
 
     def verify(self, world: World) -> Evidence:
-        """Read it back."""
         if world.expects(expected_repository(self.repository)):
             return Evidence("will be there by then")
-        there = world.cloud.repositories.get(self.repository)
+        there = world.repository(self.repository)
         if there is None:
             raise StepFailed(f"The repository {self.repository} is not there after it was made.", "Run again.")
         connection = world.cloud.connection
@@ -365,21 +362,6 @@ def _fields(repository: RemoteRepository) -> dict[str, Any]:
         "clean-up dry run": repository.cleanup_policy_dry_run,
         "vulnerability scanning": repository.vulnerability_scanning,
     }
-
-
-def _differences(resource: str, before: dict[str, Any], after: dict[str, Any]) -> list[Change]:
-    changes = []
-    for name, new in after.items():
-        old = before[name]
-        if isinstance(new, dict):
-            changes += [
-                Change(resource, f"{name}.{key}", old.get(key), new.get(key))
-                for key in sorted({*old, *new})
-                if old.get(key) != new.get(key)
-            ]
-        elif old != new:
-            changes.append(Change(resource, name, old or None, new))
-    return changes
 
 
 def _credential_changes(
