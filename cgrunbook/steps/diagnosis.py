@@ -192,14 +192,15 @@ class TryDirectly(Proof):
         if there is None:
             return Evidence(findings=(_not_there(world, self.repository),))
         image = image_of(world, self.image, self.organization)
-        cgr = world.cloud.cgr()
-        findings = [_without(image, cgr.probe_token(image.repository), signs_in=bool(there.username))]
+        try:
+            cgr, unseen = world.cloud.cgr(upstream_login(world, self.repository)), None
+        except CgrunbookError as error:
+            cgr, unseen = world.cloud.cgr(), _unknown("token with the credential", error)
+        anonymous = cgr.probe_token(image.repository, with_credentials=False)
+        findings = [_without(image, anonymous, signs_in=bool(there.username))]
+        if unseen is not None:
+            return Evidence(findings=(*findings, unseen))
         if there.username:
-            try:
-                cgr = world.cloud.cgr(upstream_login(world, self.repository))
-            except CgrunbookError as error:
-                findings.append(_unknown("token with the credential", error))
-                return Evidence(findings=tuple(findings))
             findings.append(_with(image, cgr.probe_token(image.repository)))
         if findings[-1].mark is not Mark.FAIL:
             findings.append(self._resolve(cgr, image))
