@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from cgrunbook.cloud.registry_transport import BasicCredentials
+from cgrunbook.cloud.registry_sign_in import BasicCredentials
 from cgrunbook.errors import StepFailed
 from cgrunbook.redaction import Secret
 

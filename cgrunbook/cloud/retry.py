@@ -27,6 +27,10 @@ HTTP_STATUSES: Mapping[int, str] = {
     504: "what stands before the server got no answer in time",
 }
 
+# HTTP, as the host answers to which a registry redirects for a blob: the link is signed for a short time, and the registry
+# gives a fresh one at the next attempt.
+SIGNED_LINK_STATUSES = (400, 401, 403)
+
 # google.rpc.Code, as Google's APIs answer (googleapis, google/rpc/code.proto).
 GOOGLE_STATUSES: Mapping[str, str] = {
     "UNAVAILABLE": "most likely a transient condition, which can be corrected by retrying",

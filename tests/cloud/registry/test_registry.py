@@ -10,7 +10,7 @@ import pytest
 from cgrunbook.cloud.attempts import Attempts
 from cgrunbook.cloud.connection import RegistryHost
 from cgrunbook.cloud.registry import BasicCredentials, Registry
-from cgrunbook.cloud.registry_transport import Challenge, parse_challenge
+from cgrunbook.cloud.registry_sign_in import Challenge, parse_challenge
 from cgrunbook.errors import (
     DigestMismatch,
     ImageNotAvailable,
