@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from cgrunbook.cloud import chainctl as chainctl_module
+from cgrunbook.cloud import command
 from cgrunbook.cloud.attempts import Attempts
 from cgrunbook.cloud.chainctl import Chainctl
 from cgrunbook.errors import (
@@ -288,4 +288,4 @@ def test_what_it_prints_with_its_last_breath_is_read(monkeypatch):
 
     monkeypatch.setattr(selectors, "DefaultSelector", Looking)
     with late:
-        assert chainctl_module._read(late, 30.0, threading.Event()) == (b"the token", b"")
+        assert command._read(late, 30.0, threading.Event()) == (b"the token", b"")
