@@ -110,7 +110,6 @@ class Blob:
         try:
             accepted = (200, 206, 416) if before else (200,)
             with self._transport.open("GET", path, errand, headers=headers, accepted=accepted) as answer:
-                self._tally.served_by(answer.host)
                 if answer.status == 416:
                     raise self._wrong_size(before, "and not more")
                 if before and answer.status == 200:

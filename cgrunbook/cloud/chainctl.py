@@ -31,8 +31,6 @@ from cgrunbook.errors import (
 )
 from cgrunbook.redaction import redact
 
-__all__ = ["Chainctl", "ListedToken", "LoginState", "Organization", "PullToken"]
-
 # Creating a token makes an RSA key of 4096 bits and several calls; listing a large organisation pages.
 _SECONDS = 120.0
 _LONGEST_SAID = 400

@@ -6,7 +6,6 @@ It knows processes and pipes. It does not know any command, and shows nothing of
 from __future__ import annotations
 
 import os
-import selectors
 import signal
 import subprocess
 import threading
@@ -77,39 +76,24 @@ def run(
 
 
 def _read(process: subprocess.Popen[bytes], seconds: float, cancelled: threading.Event) -> tuple[bytes, bytes]:
-    """Read both pipes to their ends, within bounds that `communicate` does not have."""
+    """Read both pipes to their ends, looking up now and then; what came before a look is kept by `communicate`."""
     deadline = time.monotonic() + seconds
-    pipes = [pipe for pipe in (process.stdout, process.stderr) if pipe is not None]
-    collected = {pipe: bytearray() for pipe in pipes}
-    with selectors.DefaultSelector() as selector:
-        for pipe in collected:
-            selector.register(pipe, selectors.EVENT_READ)
-        while selector.get_map() or process.poll() is None:
-            if cancelled.is_set():
-                raise Cancelled
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise TooMuch(f"did not end within {seconds:.0f} s")
-            if not selector.get_map():
-                with suppress(subprocess.TimeoutExpired):
-                    process.wait(min(_LOOK, left))
-                continue
-            # Asked before looking: what it prints and ends with between the two is found by the next look.
-            ended = process.poll() is not None
-            ready = selector.select(min(_LOOK, left))
-            if ended and not ready:
-                # It ended, all that it printed is read; something that it started still holds the pipes.
-                break
-            for key, _ in ready:
-                pipe = next(known for known in collected if known.fileno() == key.fd)
-                chunk = os.read(key.fd, 65536)
-                if not chunk:
-                    selector.unregister(pipe)
-                collected[pipe] += chunk
-                if len(collected[pipe]) > _LARGEST_OUTPUT:
-                    raise TooMuch(f"printed more than {_LARGEST_OUTPUT // 1024 // 1024} MiB")
-    output, said = (bytes(collected[pipe]) for pipe in pipes)
-    return output, said
+    while not cancelled.is_set():
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TooMuch(f"did not end within {seconds:.0f} s")
+        # Asked before reading: what it prints and ends with between the two is found by the read.
+        ended = process.poll() is not None
+        try:
+            return process.communicate(timeout=min(_LOOK, left))
+        except subprocess.TimeoutExpired as so_far:
+            output, said = so_far.output or b"", so_far.stderr or b""
+        if ended:
+            # All that it printed is read; something that it started still holds the pipes.
+            return output, said
+        if max(len(output), len(said)) > _LARGEST_OUTPUT:
+            raise TooMuch(f"printed more than {_LARGEST_OUTPUT // 1024 // 1024} MiB")
+    raise Cancelled
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

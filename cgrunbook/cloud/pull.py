@@ -82,7 +82,6 @@ class PulledImage:
         bytes: how many bytes of documents, config and layers were hashed; a layer that is used twice came once.
         seconds: how long it took.
         requests: how many requests were sent.
-        blob_hosts: who served config and layers.
         resumed: how often a broken layer was gone on with.
     """
 
@@ -93,7 +92,6 @@ class PulledImage:
     bytes: int
     seconds: float
     requests: int
-    blob_hosts: tuple[str, ...]
     resumed: int
 
     @property
@@ -192,7 +190,6 @@ def pull(
         bytes=total + sum(blob.done for blob in (config, *layers)),
         seconds=time.monotonic() - begun,
         requests=tally.requests,
-        blob_hosts=tally.blob_hosts,
         resumed=sum(blob.resumed for blob in (config, *layers)),
     )
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlencode, urljoin, urlsplit
 
 import urllib3
+from requests.adapters import HTTPAdapter
+from requests.utils import get_environ_proxies, select_proxy
 from urllib3.exceptions import HTTPError
 from urllib3.response import BaseHTTPResponse
 
@@ -40,31 +41,21 @@ _MOST_REDIRECTS = 5
 _LARGEST_ERROR = 64 * 1024
 _LARGEST_TOKEN = 1024 * 1024
 _CONNECT_SECONDS = 10.0
+# Kept open for one host; more than are pulled from at once.
+_CONNECTIONS = 8
 
 
 class Tally:
-    """What one pull cost; filled by several threads.
-
-    Attributes:
-        requests: how many requests were sent, redirects and token exchanges included.
-        blob_hosts: the hosts that served layers and configs, in the order of first use.
-    """
+    """How many requests something took, redirects and token exchanges included; counted by several threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self.requests = 0
-        self.blob_hosts: tuple[str, ...] = ()
 
     def count(self) -> None:
         """One request more."""
         with self._lock:
             self.requests += 1
-
-    def served_by(self, host: str) -> None:
-        """A blob came from a host."""
-        with self._lock:
-            if host not in self.blob_hosts:
-                self.blob_hosts = (*self.blob_hosts, host)
 
 
 @dataclass(frozen=True)
@@ -141,7 +132,8 @@ class RegistryTransport:
         self.host = host
         self._credentials = credentials
         self._timeout = urllib3.Timeout(connect=min(_CONNECT_SECONDS, timeout), read=timeout)
-        self._pools: dict[str, urllib3.PoolManager] = {}
+        self._direct: urllib3.PoolManager | None = None
+        self._proxied = HTTPAdapter(pool_maxsize=_CONNECTIONS)
         self._lock = threading.Lock()
         self._sign_ins: dict[str, threading.Lock] = {}
         self._authorizations: dict[str, Secret] = {}
@@ -373,17 +365,23 @@ class RegistryTransport:
         )
 
     def _pool(self, url: str) -> urllib3.PoolManager:
-        """The connections for a URL: through the environment's proxy where it names one for that host."""
-        parts = urlsplit(url)
-        proxies = urllib.request.getproxies()
+        """The connections for a URL: through the environment's proxy, with its authorities, as requests reads them."""
         # No proxy can reach this machine's loopback, where the sandbox is.
-        loopback = parts.hostname in ("127.0.0.1", "localhost", "::1")
-        bypassed = loopback or bool(urllib.request.proxy_bypass(parts.netloc))
-        proxy = "" if bypassed else proxies.get(parts.scheme) or proxies.get("all", "")
+        loopback = urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")
+        proxy = None if loopback else select_proxy(url, get_environ_proxies(url))
+        bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+        trusted: dict[str, Any] = {}
+        if bundle:
+            trusted["ca_cert_dir" if os.path.isdir(bundle) else "ca_certs"] = bundle  # noqa: PTH112 - text from the environment
         with self._lock:
-            if proxy not in self._pools:
-                self._pools[proxy] = _pool_manager(proxy)
-            return self._pools[proxy]
+            if proxy:
+                through: urllib3.PoolManager = self._proxied.proxy_manager_for(
+                    proxy if "://" in proxy else f"http://{proxy}", **trusted
+                )
+                return through
+            if self._direct is None:
+                self._direct = urllib3.PoolManager(maxsize=_CONNECTIONS, **trusted)
+            return self._direct
 
     def _refused(self, answer: Answer, step: Step, errand: Errand) -> CgrunbookError:
         """The error for an answer, after the pause that the answer asks for."""
@@ -423,22 +421,6 @@ class RegistryTransport:
         _finish(answer.response)
         errand.attempts.pause(seconds, f"{self.host.name}, which asks for a pause")
         return error
-
-
-def _pool_manager(proxy: str) -> urllib3.PoolManager:
-    # The same variables that requests, and so Google's clients, read.
-    bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
-    where: dict[str, Any] = {}
-    if bundle:
-        where["ca_cert_dir" if os.path.isdir(bundle) else "ca_certs"] = bundle  # noqa: PTH112 - text from the environment
-    if not proxy:
-        return urllib3.PoolManager(maxsize=8, **where)
-    parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-    headers = None
-    if parts.username:
-        headers = urllib3.make_headers(proxy_basic_auth=f"{parts.username}:{parts.password or ''}")
-        parts = parts._replace(netloc=parts.netloc.rpartition("@")[2])
-    return urllib3.ProxyManager(parts.geturl(), maxsize=8, proxy_headers=headers, **where)
 
 
 def _finish(response: BaseHTTPResponse) -> None:

@@ -9,11 +9,9 @@ purpose for something to appear (they name it where they wait).
 
 from __future__ import annotations
 
-import email.utils
 import re
 import socket
 import ssl
-import time
 from collections.abc import Iterator, Mapping
 from enum import Enum
 
@@ -100,14 +98,14 @@ def causes(error: BaseException) -> Iterator[BaseException]:
         inner = next((found for found in wrapped if isinstance(found, BaseException)), None)
 
 
-def innermost(error: BaseException) -> str:
-    """What went wrong at the bottom, in one short line.
+def innermost(error: BaseException) -> BaseException:
+    """What went wrong at the bottom.
 
     Args:
         error: the outermost.
     """
     *_, cause = causes(error)
-    return f"{type(cause).__name__}: {cause}"[:300]
+    return cause
 
 
 def says_temporary(text: str) -> bool:
@@ -129,12 +127,10 @@ def retry_after(value: str | None) -> float | None:
     Returns:
         Seconds from now, at least 0; None where there is nothing usable.
     """
-    if value is None:
-        return None
-    if value.strip().isdecimal():
-        return float(value)
+    from urllib3.exceptions import InvalidHeader
+    from urllib3.util import Retry
+
     try:
-        moment = email.utils.parsedate_to_datetime(value)
-    except ValueError:
+        return float(Retry().parse_retry_after(value or ""))
+    except InvalidHeader:
         return None
-    return max(0.0, moment.timestamp() - time.time())
