@@ -16,8 +16,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from cgrunbook.cloud import retry
 from cgrunbook.cloud.attempts import Attempts
-from cgrunbook.cloud.docker_config import DockerConfig, Login
+from cgrunbook.cloud.docker_config import DockerConfig
 from cgrunbook.errors import (
     CgrunbookError,
     DigestMismatch,
@@ -30,8 +31,6 @@ from cgrunbook.errors import (
     Temporary,
 )
 from cgrunbook.image_reference import Platform, is_digest
-
-__all__ = ["Docker", "DockerConfig", "Engine", "EngineLayer", "EngineProgress", "Login"]
 
 _ENGINE_SECONDS = 10
 
@@ -289,6 +288,5 @@ def _split(reference: str) -> tuple[str, str]:
 
 def _cause(error: BaseException) -> str:
     """The innermost reason; the SDK and requests wrap it several times."""
-    while (inner := error.__cause__ or error.__context__) is not None:
-        error = inner
-    return f"{type(error).__name__}: {error}"[:300]
+    inner = retry.innermost(error)
+    return f"{type(inner).__name__}: {inner}"[:300]

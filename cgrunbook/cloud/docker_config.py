@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from cgrunbook.cloud.registry_transport import BasicCredentials
+from cgrunbook.cloud.registry_sign_in import BasicCredentials
 from cgrunbook.errors import StepFailed
 from cgrunbook.redaction import Secret
 
@@ -161,29 +161,6 @@ class DockerConfig:
             if helpers.get(host) == helper:
                 return False
             config["credHelpers"] = {**helpers, host: helper}
-            return True
-
-        return self._edit(change)
-
-    def remove_credential_helper(self, host: str, helper: str) -> bool:
-        """Take back `add_credential_helper`; an entry that names another helper stays.
-
-        Args:
-            host: the registry.
-            helper: the helper's name that was added.
-
-        Returns:
-            Whether the file had to be changed.
-
-        Raises:
-            StepFailed: the file cannot be read or written; it is as it was then.
-        """
-
-        def change(config: dict[str, Any]) -> bool:
-            helpers = self._section(config, "credHelpers")
-            if helpers.get(host) != helper:
-                return False
-            config["credHelpers"] = {name: value for name, value in helpers.items() if name != host}
             return True
 
         return self._edit(change)

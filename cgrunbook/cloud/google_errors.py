@@ -1,6 +1,7 @@
 """What Google's services answer when they refuse, turned into the errors of `cgrunbook.errors`.
 
-It knows status names, ErrorInfo reasons, the services' sentences and who holds which permission. It retries nothing.
+It knows status names, ErrorInfo reasons, the services' sentences and who holds which permission. What is temporary is in
+retry.py.
 Sources: answers of the services as public issues and recorded logs show them; google.rpc.ErrorInfo of googleapis for the reasons.
 """
 
@@ -16,7 +17,7 @@ import requests
 from google.api_core.exceptions import GoogleAPICallError
 from google.auth.exceptions import GoogleAuthError, TransportError
 
-from cgrunbook.cloud import apis
+from cgrunbook.cloud import apis, retry
 from cgrunbook.errors import (
     AlreadyExists,
     CgrunbookError,
@@ -90,13 +91,22 @@ _STATUS_OF_HTTP = {
     503: "UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
 }
-_TEMPORARY = {"UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "INTERNAL", "CANCELLED", "UNKNOWN"}
 
 _TEMPORARY_REMEDY = {
     "RESOURCE_EXHAUSTED": (
         "A quota is used up. Wait a minute, then run again; the limits are listed by: "
         "gcloud alpha services quota list --service={service} --consumer=projects/{project}"
     )
+}
+
+# What keeps an answer away for good.
+_LASTING: Mapping[retry.NoAnswer, tuple[str, str]] = {
+    retry.NoAnswer.CERTIFICATE: (
+        "the server's certificate was not accepted",
+        "If a proxy opens TLS on the way, set REQUESTS_CA_BUNDLE to its certificate authority's file.",
+    ),
+    retry.NoAnswer.NAME: ("the server's name, or a proxy's, is not known here", "Look at DNS, and at HTTPS_PROXY."),
+    retry.NoAnswer.ADDRESS: ("an address, or a proxy's, cannot be used", "Look at HTTPS_PROXY and its spelling."),
 }
 
 # Statuses that need no second look at the message.
@@ -116,7 +126,6 @@ _SERVICE = re.compile(r"\b([a-z][a-z0-9-]*\.googleapis\.com)\b")
 _SECRET = re.compile(r"projects/[^/\s'\"]+/secrets/([A-Za-z0-9_-]+)(?:/versions/([A-Za-z0-9_-]+))?")
 _SECRET_STATE = re.compile(r"Secret Version \[(\S+)\] is in (\w+) state")
 _REPOSITORY = re.compile(r"projects/[^/\s'\"]+/locations/([a-z0-9-]+)/repositories/([a-z0-9.-]+)")
-_AGENT_UNKNOWN = re.compile(r"Service account (\S+) does not exist")
 _CONSTRAINT = re.compile(r"constraints/[\w.]+|customConstraints/[\w.]+", re.IGNORECASE)
 # A page of HTML or a stack of details says nothing more after this many characters.
 _LONGEST_MESSAGE = 600
@@ -185,17 +194,16 @@ def explain(error: Exception, connection: Connection, doing: str) -> CgrunbookEr
     if isinstance(error, GoogleAPICallError):
         return explain_answer(_answer(error), connection, doing)
     tried = f"Tried to {doing}"
+    if isinstance(error, GoogleAuthError) and not isinstance(error, TransportError):
+        if error.retryable:
+            return Temporary(f"{tried}: no access token could be had just now ({_short(error)}).", "Run again.")
+        return NotSignedIn(f"{tried}: the Google credentials were not accepted ({_short(error)}).", connection.sign_in)
+    why = retry.why_no_answer(error)
+    if not why.temporary:
+        what, remedy = _LASTING[why]
+        return ServiceError(f"{tried}: {what} ({_short(error)}).", remedy)
     if isinstance(error, TransportError):
         return connection.lost(f"{tried}: no answer while getting an access token ({_short(error)}).")
-    if isinstance(error, GoogleAuthError) and error.retryable:
-        return Temporary(f"{tried}: no access token could be had just now ({_short(error)}).", "Run again.")
-    if isinstance(error, GoogleAuthError):
-        return NotSignedIn(f"{tried}: the Google credentials were not accepted ({_short(error)}).", connection.sign_in)
-    if isinstance(error, requests.exceptions.SSLError):
-        return ServiceError(
-            f"{tried}: the server's certificate was not accepted ({_short(error)}).",
-            "If a proxy opens TLS on the way, set REQUESTS_CA_BUNDLE to its certificate authority's file.",
-        )
     if isinstance(error, requests.Timeout):
         return Temporary(f"{tried}: no answer in time ({_short(error)}).", "Run again; it goes on from what is there.")
     return connection.lost(f"{tried}: the connection failed ({_short(error)}).")
@@ -234,7 +242,7 @@ def explain_answer(answer: Answer, connection: Connection, doing: str) -> Cgrunb
         return _denied(answer, connection, message)
     if "validate remote upstream" in text:
         return _upstream(answer, connection, message)
-    if (agent := _AGENT_UNKNOWN.search(text)) is not None:
+    if (agent := retry.AGENT_NOT_THERE_YET.search(text)) is not None:
         made = "was made only just now, or not at all"
         return Temporary(message, f"{agent.group(1)} {made}. Make it, then run again: {_agent_command(connection)}")
     if (constraint := _CONSTRAINT.search(text)) is not None:
@@ -244,7 +252,7 @@ def explain_answer(answer: Answer, connection: Connection, doing: str) -> Cgrunb
             f"replication or member), or ask its administrator; it can be read with: gcloud resource-manager "
             f"org-policies describe {constraint.group(0)} --project={connection.project_id} --effective",
         )
-    if answer.status in _TEMPORARY:
+    if answer.status in retry.GOOGLE_STATUSES:
         return Temporary(
             message,
             _TEMPORARY_REMEDY.get(answer.status, "Wait a minute, then run again.").format(
@@ -345,7 +353,7 @@ def _upstream(answer: Answer, connection: Connection, message: str) -> Cgrunbook
         # Of the latter no reason is known; it may be the secret that cannot be read yet.
         kind = InvalidRequest if "custom remote" in text else UpstreamNotValidated
         return kind(message, "The upstream must be exactly https://cgr.dev/, with no further parts.", debugging=2)
-    if answer.status in _TEMPORARY or "unavailable" in text or "deadline" in text or "timeout" in text:
+    if answer.status in retry.GOOGLE_STATUSES or retry.says_temporary(text):
         return Temporary(
             message, "Artifact Registry did not reach cgr.dev. Wait a minute, then run again.", debugging=1
         )

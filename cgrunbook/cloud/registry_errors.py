@@ -1,19 +1,18 @@
 """What a registry's refusal means: cgr.dev's and Artifact Registry's answers, turned into sentences and remedies.
 
 It knows statuses, codes and texts (the vendor's table of registry errors; Artifact Registry's troubleshooting page for
-remote repositories). It sends nothing, and decides by parts of a text only where the code alone does not tell.
+remote repositories). It sends nothing, decides by parts of a text only where the code alone does not tell, and leaves to
+retry.py which statuses pass.
 """
 
 from __future__ import annotations
 
-import email.utils
 import json
 import re
-import time
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from cgrunbook.cloud import apis
+from cgrunbook.cloud import apis, retry
 from cgrunbook.errors import (
     CgrunbookError,
     ImageNotAvailable,
@@ -30,7 +29,6 @@ from cgrunbook.errors import (
 # different things at the two, so every sentence names it.
 Step = Literal["token", "/v2/"]
 
-_PASSING = (408, 429, 500, 502, 503, 504)
 _LONGEST_MESSAGE = 400
 _UPSTREAM_STATUS = re.compile(r"status code\D{0,20}(\d{3})")
 
@@ -99,26 +97,6 @@ def read_error(body: bytes) -> tuple[str, str]:
     return (code if isinstance(code, str) else "")[:100], _one_line(message)
 
 
-def retry_after(value: str | None) -> float | None:
-    """Read a Retry-After header.
-
-    Args:
-        value: seconds or an HTTP date; None when the header is absent.
-
-    Returns:
-        Seconds from now, at least 0; None where there is nothing usable.
-    """
-    if value is None:
-        return None
-    if value.strip().isdecimal():
-        return float(value)
-    try:
-        moment = email.utils.parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    return max(0.0, moment.timestamp() - time.time())
-
-
 def refused(refusal: Refusal) -> CgrunbookError:
     """Say what a refusal means.
 
@@ -137,7 +115,7 @@ def _chainguard(refusal: Refusal) -> CgrunbookError:
     """cgr.dev, and any registry that follows the specification."""
     said = refusal.sentence
     organization = refusal.repository.partition("/")[0]
-    if refusal.status in _PASSING:
+    if refusal.status in retry.HTTP_STATUSES:
         return Temporary(said, "Wait and try again; https://status.cgr.dev says whether cgr.dev is down.", debugging=1)
     if refusal.step == "token" and refusal.status == 400:
         return ImageNotAvailable(
@@ -186,7 +164,7 @@ def _artifact_registry(refusal: Refusal) -> CgrunbookError:
     of_upstream = _of_upstream(said, text)
     if of_upstream is not None:
         return of_upstream
-    if refusal.status in _PASSING:
+    if refusal.status in retry.HTTP_STATUSES:
         hint = "Wait a minute and try again." if refusal.status == 429 else "Wait and try again."
         return Temporary(said, hint, debugging=1 if refusal.status == 504 else 0)
     if refusal.status == 401 or "unauthenticated request" in text:

@@ -10,7 +10,7 @@ import pytest
 from cgrunbook.cloud.attempts import Attempts
 from cgrunbook.cloud.connection import RegistryHost
 from cgrunbook.cloud.registry import BasicCredentials, Registry
-from cgrunbook.cloud.registry_transport import Challenge, parse_challenge
+from cgrunbook.cloud.registry_sign_in import Challenge, parse_challenge
 from cgrunbook.errors import (
     DigestMismatch,
     ImageNotAvailable,
@@ -239,7 +239,6 @@ def test_no_authorization_follows_a_redirect_to_another_host(double, elsewhere, 
     )
     pulled = connect(double.credentials()).pull("chainguard/go", "latest", AMD64)
     assert pulled.digest == image["digest"]
-    assert pulled.blob_hosts == (elsewhere.address,)
     assert elsewhere.log
     assert all("authorization" not in seen.headers for seen in elsewhere.log)
 
