@@ -128,18 +128,11 @@ class ArtifactRegistry(GoogleService):
         return f"projects/{self.connection.project_id}/locations/{self.connection.location}"
 
     def name(self, repository_id: str) -> str:
-        """A repository's full name.
-
-        Args:
-            repository_id: such as "chainguard-pull-through".
-        """
+        """A repository's full name."""
         return f"{self.parent}/repositories/{repository_id}"
 
     def get(self, repository_id: str) -> RemoteRepository | None:
         """Read one repository.
-
-        Args:
-            repository_id: its id.
 
         Returns:
             The repository, or None when there is none of this name.
@@ -285,8 +278,6 @@ class ArtifactRegistry(GoogleService):
         """Change username and password together, in one request with the two leaf paths that gcloud sends.
 
         Args:
-            repository_id: a remote repository.
-            username: the upstream's user.
             password_secret_version: projects/P/secrets/S/versions/V.
             disable_upstream_validation: let Artifact Registry not try them.
             propagation: seconds to go on while Artifact Registry cannot read the secret, for a grant made just before.
@@ -325,9 +316,6 @@ class ArtifactRegistry(GoogleService):
     def delete(self, repository_id: str) -> bool:
         """Delete a repository with all that it holds.
 
-        Args:
-            repository_id: its id.
-
         Returns:
             True once it is gone, False when it was not there to begin with.
         """
@@ -343,10 +331,7 @@ class ArtifactRegistry(GoogleService):
         """The client's own message, None when there is no such repository."""
         request = ar.GetRepositoryRequest(name=self.name(repository_id))
         doing = f"read the repository {repository_id} in {self.connection.location}"
-        try:
-            return self._repeat(doing, lambda: self._client.get_repository(request, **CALL))
-        except NotFound:
-            return None
+        return self._find(doing, lambda: self._client.get_repository(request, **CALL))
 
     def _patch(
         self, repository_id: str, doing: str, mask: Sequence[str], edit: Callable[[Any], None]

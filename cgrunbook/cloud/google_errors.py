@@ -51,8 +51,6 @@ ROLES: Mapping[str, str] = {
     "artifactregistry.repositories.update": "roles/artifactregistry.admin",
     "artifactregistry.vpcscconfigs.get": "roles/artifactregistry.admin",
     "artifactregistry.vpcscconfigs.update": "roles/artifactregistry.admin",
-    "cloudkms.cryptoKeyVersions.useToDecrypt": "roles/cloudkms.cryptoKeyEncrypterDecrypter",
-    "cloudkms.cryptoKeyVersions.useToEncrypt": "roles/cloudkms.cryptoKeyEncrypterDecrypter",
     "resourcemanager.projects.get": "roles/browser",
     "secretmanager.secrets.create": "roles/secretmanager.admin",
     "secretmanager.secrets.delete": "roles/secretmanager.admin",
@@ -155,21 +153,13 @@ class Answer:
 
 
 def narrowest_role(permission: str) -> str:
-    """The narrowest predefined role that holds a permission, "" when it is not among those the runbook needs.
-
-    Args:
-        permission: such as "secretmanager.versions.add".
-    """
+    """The narrowest predefined role that holds a permission, "" when it is not among those the runbook needs."""
     return ROLES.get(permission, "")
 
 
 @contextmanager
 def explained(connection: Connection, doing: str) -> Iterator[None]:
     """Raise the errors of Google's clients as cgrunbook's.
-
-    Args:
-        connection: whose project, location and caller the remedies name.
-        doing: what is tried, a phrase after "to", such as "create the repository demo".
 
     Raises:
         CgrunbookError: see `explain`.
@@ -182,11 +172,6 @@ def explained(connection: Connection, doing: str) -> Iterator[None]:
 
 def explain(error: Exception, connection: Connection, doing: str) -> CgrunbookError:
     """The error of cgrunbook that says the same, with a remedy.
-
-    Args:
-        error: what a client raised.
-        connection: whose project, location and caller the remedy names.
-        doing: what was tried, a phrase after "to".
 
     Returns:
         The error to raise; the caller chains the original.
@@ -214,8 +199,6 @@ def explain_response(response: requests.Response, connection: Connection, doing:
 
     Args:
         response: an answer with a status of 400 or more.
-        connection: whose project the remedy names.
-        doing: what was tried, a phrase after "to".
     """
     try:
         payload = response.json()
@@ -225,13 +208,7 @@ def explain_response(response: requests.Response, connection: Connection, doing:
 
 
 def explain_answer(answer: Answer, connection: Connection, doing: str) -> CgrunbookError:
-    """The error of cgrunbook for a refusal.
-
-    Args:
-        answer: the refusal.
-        connection: whose project, location and caller the remedy names.
-        doing: what was tried, a phrase after "to".
-    """
+    """The error of cgrunbook for a refusal."""
     message = f"Tried to {doing}. The service answered {answer}"
     if not message.endswith("."):
         message += "."

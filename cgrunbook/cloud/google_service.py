@@ -43,6 +43,8 @@ class _StillRunning(Temporary):
 class GoogleService:
     """What each of the services has: a connection, attempts, and ways to call.
 
+    `doing` is everywhere what is tried, a phrase after "to", such as "create the repository demo".
+
     Args:
         connection: where the service is and who calls it.
         attempts: how long to try what is temporary, and who sees the waits.
@@ -53,23 +55,20 @@ class GoogleService:
         self.attempts = attempts
 
     def _once(self, doing: str, call: Callable[[], T]) -> T:
-        """Call; for what must not be repeated blindly.
-
-        Args:
-            doing: what is tried, a phrase after "to".
-            call: one request.
-        """
+        """Call; for what must not be repeated blindly."""
         with explained(self.connection, doing):
             return call()
 
     def _repeat(self, doing: str, call: Callable[[], T]) -> T:
-        """Call, and again while the error is temporary; for reads and for writes that may be repeated.
-
-        Args:
-            doing: what is tried, a phrase after "to".
-            call: one request.
-        """
+        """Call, and again while the error is temporary; for reads and for writes that may be repeated."""
         return self.attempts.run(lambda: self._once(doing, call), reason=f"another attempt to {doing}")
+
+    def _find(self, doing: str, call: Callable[[], T]) -> T | None:
+        """Read what may not be there."""
+        try:
+            return self._repeat(doing, call)
+        except NotFound:
+            return None
 
     def _send_once(
         self,
@@ -87,8 +86,6 @@ class GoogleService:
         what is there decides.
 
         Args:
-            doing: what is tried, a phrase after "to".
-            call: one request.
             arrived: reads what an earlier request has done; None when it was not that.
             noticed: how the service refuses a second request; nothing where it would carry it out again.
 
@@ -175,7 +172,6 @@ def client_arguments(connection: Connection, endpoint: str) -> dict[str, Any]:
     """What each official client is made with; REST is the one transport, here and in the sandbox.
 
     Args:
-        connection: who calls.
         endpoint: the service's base URL; its scheme is honoured.
     """
     return {

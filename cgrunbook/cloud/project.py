@@ -83,11 +83,7 @@ class Project(GoogleService):
         return f"projects/{self.id}/{name.removeprefix(own)}" if name.startswith(own) else name
 
     def api_enabled(self, service: str) -> bool:
-        """Whether a Google API is on in the project.
-
-        Args:
-            service: such as "artifactregistry.googleapis.com".
-        """
+        """Whether a Google API is on in the project."""
         request = su.GetServiceRequest(name=f"projects/{self.id}/services/{service}")
         doing = f"see whether {service} is enabled in {self.id}"
         state = self._repeat(doing, lambda: self._services.get_service(request, **CALL)).state
@@ -95,9 +91,6 @@ class Project(GoogleService):
 
     def enable_api(self, service: str) -> bool:
         """Turn a Google API on and wait until it answers.
-
-        Args:
-            service: such as "artifactregistry.googleapis.com".
 
         Returns:
             True when it was off before. An API that is on answers SERVICE_DISABLED for a while; that is waited for.
@@ -126,9 +119,6 @@ class Project(GoogleService):
         No official client has this method, so it is called as it stands: v1beta1 generateServiceIdentity, whose
         operation is read at v1 as gcloud does. It may be repeated.
 
-        Args:
-            service: such as "artifactregistry.googleapis.com".
-
         Returns:
             The agent's e-mail address; IAM may need a moment more to know it.
         """
@@ -156,9 +146,6 @@ class Project(GoogleService):
     def held_permissions(self, permissions: Iterable[str]) -> frozenset[str]:
         """Which of these permissions the caller has in the project.
 
-        Args:
-            permissions: such as "artifactregistry.repositories.create".
-
         Returns:
             Those that are held; the API itself warns that the answer may be too generous.
         """
@@ -173,10 +160,6 @@ class Project(GoogleService):
 
     def has_grant(self, member: str, role: str) -> bool:
         """Whether a member has a role in the whole project, without condition.
-
-        Args:
-            member: such as "serviceAccount:NAME@PROJECT.iam.gserviceaccount.com".
-            role: such as "roles/secretmanager.secretAccessor".
 
         Raises:
             PermissionMissing: the caller lacks resourcemanager.projects.getIamPolicy.

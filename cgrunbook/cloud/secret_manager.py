@@ -22,7 +22,6 @@ from cgrunbook.errors import (
     AlreadyExists,
     Conflict,
     InvalidRequest,
-    NotFound,
     PermissionMissing,
     ServiceError,
     Temporary,
@@ -115,7 +114,6 @@ class Binding:
     """Who has a role on a secret.
 
     Args:
-        role: such as "roles/secretmanager.secretAccessor".
         members: such as "serviceAccount:NAME@PROJECT.iam.gserviceaccount.com".
         condition: the expression under which it holds, "" for always.
     """
@@ -142,7 +140,6 @@ class Policy:
 
         Args:
             member: compared without case, as IAM compares e-mail addresses.
-            role: such as "roles/secretmanager.secretAccessor".
         """
         return any(
             binding.role == role
@@ -160,37 +157,23 @@ class SecretManager(GoogleService):
         return sm.SecretManagerServiceClient(**client_arguments(self.connection, self.connection.secret_manager))
 
     def name(self, secret_id: str) -> str:
-        """A secret's full name, with the project's id.
-
-        Args:
-            secret_id: such as "chainguard-pull-token".
-        """
+        """A secret's full name, with the project's id."""
         return f"projects/{self.connection.project_id}/secrets/{secret_id}"
 
     def version_name(self, secret_id: str, version: int | str) -> str:
-        """A version's full name, with the project's id.
-
-        Args:
-            secret_id: such as "chainguard-pull-token".
-            version: its number, or "latest".
-        """
+        """A version's full name, with the project's id."""
         return f"{self.name(secret_id)}/versions/{version}"
 
     def get(self, secret_id: str) -> SecretResource | None:
         """Read one secret, without its values.
-
-        Args:
-            secret_id: its id.
 
         Returns:
             The secret, or None when there is none of this name.
         """
         doing = f"read the secret {secret_id}"
         request = sm.GetSecretRequest(name=self.name(secret_id))
-        try:
-            return _secret(self._repeat(doing, lambda: self._client.get_secret(request, **CALL)))
-        except NotFound:
-            return None
+        raw = self._find(doing, lambda: self._client.get_secret(request, **CALL))
+        return None if raw is None else _secret(raw)
 
     def create(self, wanted: SecretResource) -> SecretResource:
         """Create a secret with no version, and read it back.
@@ -276,9 +259,6 @@ class SecretManager(GoogleService):
     def delete(self, secret_id: str) -> bool:
         """Delete a secret with all its versions, at once and for good.
 
-        Args:
-            secret_id: its id.
-
         Returns:
             True once it is gone, False when it was not there to begin with.
         """
@@ -293,9 +273,6 @@ class SecretManager(GoogleService):
     def versions(self, secret_id: str) -> tuple[SecretVersion, ...]:
         """A secret's versions, the newest first, destroyed ones included.
 
-        Args:
-            secret_id: its id.
-
         Raises:
             NotFound: there is no such secret.
         """
@@ -307,19 +284,13 @@ class SecretManager(GoogleService):
     def version(self, secret_id: str, version: int | str) -> SecretVersion | None:
         """One version, without its value.
 
-        Args:
-            secret_id: its id.
-            version: its number or "latest".
-
         Returns:
             The version, or None when there is no such version or no such secret.
         """
         request = sm.GetSecretVersionRequest(name=self.version_name(secret_id, version))
         doing = f"read version {version} of the secret {secret_id}"
-        try:
-            return _version(self._repeat(doing, lambda: self._client.get_secret_version(request, **CALL)))
-        except NotFound:
-            return None
+        raw = self._find(doing, lambda: self._client.get_secret_version(request, **CALL))
+        return None if raw is None else _version(raw)
 
     def add_version(self, secret_id: str, payload: Secret) -> SecretVersion:
         """Store a value as a new version; the service checks its checksum.
@@ -328,7 +299,6 @@ class SecretManager(GoogleService):
         the versions are listed, and one that appeared since is taken for ours only when its value is equal.
 
         Args:
-            secret_id: its id.
             payload: the value, 1 to 65,536 bytes of UTF-8, without white space around it.
 
         Returns:
@@ -367,10 +337,6 @@ class SecretManager(GoogleService):
     def access(self, secret_id: str, version: int | str = "latest") -> Secret:
         """Read a version's value, its checksum compared.
 
-        Args:
-            secret_id: its id.
-            version: its number or "latest".
-
         Returns:
             The value, in memory only.
 
@@ -400,24 +366,14 @@ class SecretManager(GoogleService):
             ) from None
 
     def enable(self, secret_id: str, version: int) -> SecretVersion:
-        """Let a version's value be read again.
-
-        Args:
-            secret_id: its id.
-            version: its number.
-        """
+        """Let a version's value be read again."""
         request = sm.EnableSecretVersionRequest(name=self.version_name(secret_id, version))
         return self._set_state(
             "enable", secret_id, version, lambda: self._client.enable_secret_version(request, **CALL)
         )
 
     def disable(self, secret_id: str, version: int) -> SecretVersion:
-        """Keep a version's value from being read, until it is enabled again.
-
-        Args:
-            secret_id: its id.
-            version: its number.
-        """
+        """Keep a version's value from being read, until it is enabled again."""
         request = sm.DisableSecretVersionRequest(name=self.version_name(secret_id, version))
         return self._set_state(
             "disable", secret_id, version, lambda: self._client.disable_secret_version(request, **CALL)
@@ -425,10 +381,6 @@ class SecretManager(GoogleService):
 
     def destroy(self, secret_id: str, version: int) -> SecretVersion:
         """Destroy a version's value for good; where the secret delays this, it is disabled until then.
-
-        Args:
-            secret_id: its id.
-            version: its number.
 
         Returns:
             The version as it is now; destroying one that is destroyed changes nothing.
@@ -442,32 +394,17 @@ class SecretManager(GoogleService):
         )
 
     def get_policy(self, secret_id: str) -> Policy:
-        """Who has which role on a secret; what is inherited from the project is not part of it.
-
-        Args:
-            secret_id: its id.
-        """
+        """Who has which role on a secret; what is inherited from the project is not part of it."""
         return _policy(self._read_policy(secret_id))
 
     def has_grant(self, secret_id: str, member: str, role: str) -> bool:
-        """Whether a member has a role on a secret itself, without condition.
-
-        Args:
-            secret_id: its id.
-            member: such as "serviceAccount:NAME@PROJECT.iam.gserviceaccount.com".
-            role: such as "roles/secretmanager.secretAccessor".
-        """
+        """Whether a member has a role on a secret itself, without condition."""
         return self.get_policy(secret_id).grants(member, role)
 
     def grant(self, secret_id: str, member: str, role: str) -> Policy:
         """Give a member a role on a secret; other bindings and all conditions stay as they are.
 
         A member that IAM does not know yet (a service agent made a moment ago) is waited for, visibly.
-
-        Args:
-            secret_id: its id.
-            member: see `has_grant`.
-            role: see `has_grant`.
 
         Returns:
             The policy as it is read after; the grant itself takes a moment more to take effect.
@@ -487,11 +424,6 @@ class SecretManager(GoogleService):
 
     def revoke_grant(self, secret_id: str, member: str, role: str) -> Policy:
         """Take a role on a secret from a member; other bindings and all conditional ones stay as they are.
-
-        Args:
-            secret_id: its id.
-            member: see `has_grant`.
-            role: see `has_grant`.
 
         Returns:
             The policy as it is read after.

@@ -42,7 +42,6 @@ def pair_in_use(world: World, secret_id: str, repository: str) -> Pair | None:
     """The pair that is current: the one that the repository has, or else the newest that is stored and written down.
 
     Args:
-        secret_id: the secret.
         repository: the remote repository that signs in with it.
 
     Returns:
@@ -94,11 +93,6 @@ def _pair_of_repository(
 
 def stored_token(world: World, username: str, secret_id: str, version: str) -> PullToken:
     """Read what a repository signs in with, and look whether it is a pull token at all.
-
-    Args:
-        username: the one in the repository.
-        secret_id: the secret.
-        version: its number or `latest`.
 
     Raises:
         UpstreamCredentialsRefused: the value is no pull token, or one whose time is over.

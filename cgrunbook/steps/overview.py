@@ -15,7 +15,6 @@ class ShowMap(Proof):
     Args:
         repository: the one for developer images.
         private_repository: the one for production images.
-        secret_id: the secret.
     """
 
     section = Section.PREREQUISITES

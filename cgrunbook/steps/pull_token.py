@@ -55,7 +55,6 @@ class StorePullToken(Step):
     """Create a pull token and store its password as a version of the secret, unless a good one is there.
 
     Args:
-        secret_id: the secret.
         organization: whose images the token may pull; empty takes the only organisation there is.
         repository: the remote repository that will sign in with it.
         ttl: how long the token lives, a Go duration.

@@ -41,10 +41,6 @@ def path_through(world: World, repository: str, image: ImageReference) -> str:
 def upstream_login(world: World, repository: str) -> BasicCredentials | None:
     """With what a repository signs in at its upstream, read from where Artifact Registry reads it.
 
-    Args:
-        world: what is worked on.
-        repository: the remote repository's name.
-
     Returns:
         The username and, from Secret Manager, the password; None for an unauthenticated repository.
 
@@ -76,7 +72,6 @@ def why_refused(
     """Find out what a refusal is about, for cgr.dev answers the same whatever is wrong.
 
     Args:
-        world: what is worked on.
         repository: whose credential was refused.
         image: what was asked for.
         refused: the refusal.

@@ -27,6 +27,9 @@ from cgrunbook.steps.step import (
     Step,
     World,
     differences,
+    gcloud,
+    label_map,
+    quoted,
 )
 
 # Fixed at creation and never editable: by it a repository is known again whose labels somebody has edited.
@@ -56,11 +59,6 @@ class RepositorySettings:
     cleanup_keep: int = 0
     cleanup_dry_run: bool = True
     vulnerability_scanning: Scanning = ""
-
-    @property
-    def label_map(self) -> dict[str, str]:
-        """The labels, without the mark."""
-        return dict(label.split("=", 1) for label in self.labels)
 
     @property
     def cleanup_policies(self) -> tuple[CleanupPolicy, ...]:
@@ -209,7 +207,7 @@ class RemoteRepositoryStep(Step):
                 upstream=self.upstream,
                 upstream_description=MADE_BY,
                 description=settings.description or self.purpose,
-                labels=settings.label_map | mark,
+                labels=label_map(settings.labels) | mark,
                 kms_key_name=settings.kms_key_name,
                 cleanup_policies=settings.cleanup_policies,
                 cleanup_policy_dry_run=bool(settings.cleanup_policies) and settings.cleanup_dry_run,
@@ -221,7 +219,7 @@ class RemoteRepositoryStep(Step):
         return replace(
             there,
             description=settings.description or there.description,
-            labels=dict(there.labels) | settings.label_map | ours,
+            labels=dict(there.labels) | label_map(settings.labels) | ours,
             cleanup_policies=(*kept, *policies) if policies else there.cleanup_policies,
             cleanup_policy_dry_run=settings.cleanup_dry_run if policies else there.cleanup_policy_dry_run,
             vulnerability_scanning=settings.vulnerability_scanning or there.vulnerability_scanning,
@@ -275,7 +273,7 @@ class RemoteRepositoryStep(Step):
             f"--kms-key={settings.kms_key_name}" if settings.kms_key_name else "",
             _scanning_flag(settings.vulnerability_scanning),
         ]
-        words = [*_quoted(flags), *_credential_words(credentials)]
+        words = [*quoted(flags), *_credential_words(credentials)]
         return [_gcloud("create", self.repository, world, words), *self._policy_commands(world)]
 
     def _update_commands(
@@ -293,7 +291,7 @@ class RemoteRepositoryStep(Step):
             "--update-labels=" + ",".join(f"{k}={v}" for k, v in sorted(labels.items())) if labels else "",
             _scanning_flag(scanning) if scanning != there.vulnerability_scanning else "",
         ]
-        words = [*_quoted(flags), *(_credential_words(credentials) if changed else [])]
+        words = [*quoted(flags), *(_credential_words(credentials) if changed else [])]
         commands = [_gcloud("update", self.repository, world, words)] if words else []
         if _policies(there) != _policies(wanted) or there.cleanup_policy_dry_run != wanted.cleanup_policy_dry_run:
             commands += self._policy_commands(world)
@@ -312,15 +310,8 @@ class RemoteRepositoryStep(Step):
 
 
 def _gcloud(verb: str, repository: str, world: World, flags: Iterable[str]) -> str:
-    """One command on lines; the flags are the shell's words already."""
-    connection = world.cloud.connection
-    parts = [
-        f"gcloud artifacts repositories {verb} {repository}",
-        f"--project={connection.project_id}",
-        f"--location={connection.location}",
-        *(flag for flag in flags if flag),
-    ]
-    return " \\\n  ".join(parts)
+    location = f"--location={world.cloud.connection.location}"
+    return gcloud(f"artifacts repositories {verb} {repository}", world, [location, *flags])
 
 
 def _scanning_flag(scanning: str) -> str:
@@ -329,10 +320,6 @@ def _scanning_flag(scanning: str) -> str:
         "inherited": "--allow-vulnerability-scanning",
         "disabled": "--disable-vulnerability-scanning",
     }[scanning]
-
-
-def _quoted(flags: Iterable[str]) -> list[str]:
-    return [shlex.quote(flag) for flag in flags if flag]
 
 
 def _credential_words(credentials: UpstreamCredentials | None) -> list[str]:

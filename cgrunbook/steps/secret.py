@@ -6,7 +6,6 @@ leaves out.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -28,6 +27,9 @@ from cgrunbook.steps.step import (
     Step,
     World,
     differences,
+    gcloud,
+    label_map,
+    quoted,
 )
 
 ACCESSOR = "roles/secretmanager.secretAccessor"
@@ -59,11 +61,6 @@ class SecretSettings:
     expires_after: str = ""
     rotation_topic: str = ""
     rotation_period: str = ""
-
-    @property
-    def label_map(self) -> dict[str, str]:
-        """The labels, without the mark."""
-        return dict(label.split("=", 1) for label in self.labels)
 
 
 def expected_secret(secret_id: str) -> str:
@@ -115,7 +112,6 @@ class CreateSecret(Step):
     """Create the secret that will hold the pull token's password, or bring an existing one to what was asked for.
 
     Args:
-        secret_id: its id.
         settings: the options that the guide names.
     """
 
@@ -191,7 +187,7 @@ class CreateSecret(Step):
         if there is None:
             return SecretResource(
                 name=world.cloud.secrets.name(self.secret_id),
-                labels=settings.label_map | mark,
+                labels=label_map(settings.labels) | mark,
                 annotations={MADE_BY_ANNOTATION: "cgrunbook"},
                 replication=tuple(settings.locations),
                 expire_time=expires,
@@ -202,7 +198,7 @@ class CreateSecret(Step):
         same_period = there.rotation and rotation and there.rotation.period == rotation.period
         return replace(
             there,
-            labels=dict(there.labels) | settings.label_map | ours,
+            labels=dict(there.labels) | label_map(settings.labels) | ours,
             # An expiry once set is left to run: moved at each run it would never come.
             expire_time=there.expire_time or expires,
             topics=tuple(dict.fromkeys((*there.topics, *topics))),
@@ -226,7 +222,7 @@ class CreateSecret(Step):
             f"--expire-time={wanted.expire_time:%Y-%m-%dT%H:%M:%SZ}" if wanted.expire_time else "",
             *_rotation_flags(wanted),
         ]
-        return _gcloud(f"create {self.secret_id}", world, flags)
+        return gcloud(f"secrets create {self.secret_id}", world, quoted(flags))
 
     def _update_command(self, world: World, there: SecretResource, wanted: SecretResource) -> str:
         labels = {key: value for key, value in wanted.labels.items() if there.labels.get(key) != value}
@@ -237,7 +233,7 @@ class CreateSecret(Step):
             else "",
             *(_rotation_flags(wanted, verb="add-") if wanted.rotation != there.rotation else ()),
         ]
-        return _gcloud(f"update {self.secret_id}", world, flags)
+        return gcloud(f"secrets update {self.secret_id}", world, quoted(flags))
 
 
 class GrantSecretAccess(Step):
@@ -270,8 +266,11 @@ class GrantSecretAccess(Step):
             (Change(f"secret {self.secret_id}", f"IAM: {ACCESSOR}", None, member),),
             (
                 f"gcloud beta services identity create --service={ARTIFACT_REGISTRY} --project={project}",
-                f"gcloud secrets add-iam-policy-binding {self.secret_id} \\\n  --project={project} \\\n"
-                f"  --member={member} \\\n  --role={ACCESSOR}",
+                gcloud(
+                    f"secrets add-iam-policy-binding {self.secret_id}",
+                    world,
+                    (f"--member={member}", f"--role={ACCESSOR}"),
+                ),
             ),
         )
 
@@ -327,8 +326,3 @@ def _rotation_flags(secret: SecretResource, verb: str = "") -> list[str]:
     if secret.rotation.period:
         flags.append(f"--rotation-period={secret.rotation.period.total_seconds():.0f}s")
     return flags
-
-
-def _gcloud(words: str, world: World, flags: Sequence[str]) -> str:
-    parts = [f"gcloud secrets {words}", f"--project={world.cloud.connection.project_id}", *flags]
-    return " \\\n  ".join(shlex.quote(part) if part.startswith("--") else part for part in parts if part)

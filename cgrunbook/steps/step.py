@@ -5,8 +5,9 @@ It knows the shape of steps, their plans and results, and none of the guide's ow
 
 from __future__ import annotations
 
+import shlex
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -182,6 +183,28 @@ def differences(resource: str, before: Mapping[str, Any], after: Mapping[str, An
         elif old != new:
             changes.append(Change(resource, name, old or None, new))
     return changes
+
+
+def gcloud(words: str, world: World, flags: Iterable[str]) -> str:
+    """A command of gcloud on lines.
+
+    Args:
+        words: what stands before the project: `secrets create demo`.
+        world: whose project it is.
+        flags: the shell's words already; empty ones are left out.
+    """
+    parts = [f"gcloud {words}", f"--project={world.cloud.connection.project_id}", *filter(None, flags)]
+    return " \\\n  ".join(parts)
+
+
+def quoted(flags: Iterable[str]) -> list[str]:
+    """Flags as the shell's words."""
+    return [shlex.quote(flag) for flag in flags if flag]
+
+
+def label_map(labels: Iterable[str]) -> dict[str, str]:
+    """Labels that were given as `key=value`."""
+    return dict(label.split("=", 1) for label in labels)
 
 
 def expected_api(api: str) -> str:

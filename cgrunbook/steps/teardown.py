@@ -41,7 +41,6 @@ class TearDown(Step):
     Args:
         repository: the one for developer images.
         private_repository: the one for production images.
-        secret_id: the secret.
         confirm: the name of `repository`; anything else, and nothing is deleted.
         organization: whose pull tokens are revoked; empty takes the only one there is.
     """
