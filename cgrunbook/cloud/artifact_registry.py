@@ -304,8 +304,8 @@ class ArtifactRegistry(GoogleService):
 
         mask = [f"{_CREDENTIALS}.password_secret_version", f"{_CREDENTIALS}.username"]
         there = self._while_unreadable(lambda: self._patch(repository_id, doing, mask, edit), propagation)
-        wanted = (username, _without_project(password_secret_version))
-        if (there.username, _without_project(there.password_secret_version)) != wanted:
+        wanted = (username, without_project(password_secret_version))
+        if (there.username, without_project(there.password_secret_version)) != wanted:
             raise ServiceError(
                 f"Tried to {doing}. The service said yes, but the repository reads back with the user "
                 f"{there.username!r} and {there.password_secret_version!r}.",
@@ -372,7 +372,7 @@ def _secret_unreadable(error: BaseException) -> bool:
     return isinstance(error, UpstreamNotValidated)
 
 
-def _without_project(version: str) -> str:
+def without_project(version: str) -> str:
     """A secret version's name from "secrets/" on: the API may answer with the project's number in place of its id."""
     return version.partition("/secrets/")[2]
 
@@ -390,7 +390,7 @@ def _same_settings(wanted: RemoteRepository, there: RemoteRepository) -> bool:
             repository.format,
             repository.upstream.rstrip("/"),
             repository.username,
-            _without_project(repository.password_secret_version),
+            without_project(repository.password_secret_version),
             repository.description,
             dict(repository.labels),
             repository.kms_key_name,

@@ -397,10 +397,6 @@ class SecretManager(GoogleService):
         """Who has which role on a secret; what is inherited from the project is not part of it."""
         return _policy(self._read_policy(secret_id))
 
-    def has_grant(self, secret_id: str, member: str, role: str) -> bool:
-        """Whether a member has a role on a secret itself, without condition."""
-        return self.get_policy(secret_id).grants(member, role)
-
     def grant(self, secret_id: str, member: str, role: str) -> Policy:
         """Give a member a role on a secret; other bindings and all conditions stay as they are.
 
@@ -411,8 +407,6 @@ class SecretManager(GoogleService):
         """
 
         def edit(raw: Any) -> None:
-            if _policy(raw).grants(member, role):
-                return
             for binding in raw.bindings:
                 if binding.role == role and not binding.HasField("condition"):
                     binding.members.append(member)

@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Any
 
 from cgrunbook import durations
-from cgrunbook.cloud.artifact_registry import CleanupPolicy, RemoteRepository, Scanning
+from cgrunbook.cloud.artifact_registry import CleanupPolicy, RemoteRepository, Scanning, without_project
 from cgrunbook.errors import InvalidRequest, StepFailed
 from cgrunbook.steps.step import (
     CONSOLE,
@@ -362,13 +362,9 @@ def _credential_changes(
     if username != wanted.username:
         changes.append(Change(resource, "upstream username", username, wanted.username))
     # The answer has the project's number where the request had its id, and the other way round.
-    if _after_project(version or "") != _after_project(wanted.secret_version):
+    if without_project(version or "") != without_project(wanted.secret_version):
         changes.append(Change(resource, "upstream password", version, wanted.secret_version))
     return changes
-
-
-def _after_project(name: str) -> str:
-    return name.partition("/secrets/")[2] or name
 
 
 def _policies(repository: RemoteRepository) -> dict[str, Any]:

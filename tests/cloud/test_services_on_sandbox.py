@@ -182,15 +182,15 @@ def test_a_secret_lives_its_life(ready):
 def test_the_service_agent_is_waited_for_and_granted_once(ready, waits):
     ready.secrets.create(SecretResource(name=ready.secrets.name("token")))
     assert ready.project.ensure_service_agent() == ready.project.service_agent_email()
-    assert not ready.secrets.has_grant("token", member(ready), ACCESSOR)
+    assert not ready.secrets.get_policy("token").grants(member(ready), ACCESSOR)
     ready.secrets.grant("token", member(ready), ACCESSOR)
-    assert ready.secrets.has_grant("token", member(ready), ACCESSOR)
+    assert ready.secrets.get_policy("token").grants(member(ready), ACCESSOR)
     etag = ready.secrets.get_policy("token").etag
     ready.secrets.grant("token", member(ready), ACCESSOR)
     assert ready.secrets.get_policy("token").etag == etag
     assert any("another attempt to give serviceAccount:" in wait.reason for wait in waits)
     ready.secrets.revoke_grant("token", member(ready), ACCESSOR)
-    assert not ready.secrets.has_grant("token", member(ready), ACCESSOR)
+    assert not ready.secrets.get_policy("token").grants(member(ready), ACCESSOR)
 
 
 def test_a_production_repository_is_made_with_a_pull_token(ready, waits):

@@ -333,9 +333,9 @@ OTHER = {"role": "roles/viewer", "members": ["user:ada@example.com"]}
 
 def test_a_grant_keeps_other_bindings_and_conditions(cloud, policy):
     server = policy(OTHER, CONDITIONAL)
-    assert cloud.secrets.has_grant("token", AGENT, ACCESSOR) is False
+    assert cloud.secrets.get_policy("token").grants(AGENT, ACCESSOR) is False
     cloud.secrets.grant("token", AGENT, ACCESSOR)
-    assert cloud.secrets.has_grant("token", AGENT, ACCESSOR) is True
+    assert cloud.secrets.get_policy("token").grants(AGENT, ACCESSOR) is True
     assert server.bindings[0]["members"] == OTHER["members"]
     assert server.bindings[1]["condition"]["expression"] == "request.time < timestamp('2026-01-01T00:00:00Z')"
     assert server.bindings[2] == {"role": ACCESSOR, "members": [AGENT]}
