@@ -132,11 +132,7 @@ class ArtifactRegistry(GoogleService):
         return f"{self.parent}/repositories/{repository_id}"
 
     def get(self, repository_id: str) -> RemoteRepository | None:
-        """Read one repository.
-
-        Returns:
-            The repository, or None when there is none of this name.
-        """
+        """Read one repository; None when there is none of this name."""
         raw = self._read(repository_id)
         return None if raw is None else _repository(raw)
 
@@ -162,7 +158,7 @@ class ArtifactRegistry(GoogleService):
     def create(
         self, wanted: RemoteRepository, *, disable_upstream_validation: bool = False, propagation: float = 0.0
     ) -> RemoteRepository:
-        """Create a repository and read it back.
+        """Create a repository and read it back: the operation's own answer lacks its times and address.
 
         A request whose answer was lost is sent again; when the service then says that the repository exists, what is
         there is compared with what was wanted, and differing settings are somebody else's repository.
@@ -171,9 +167,6 @@ class ArtifactRegistry(GoogleService):
             wanted: the repository; its read-only fields are not looked at.
             disable_upstream_validation: let Artifact Registry not try the upstream and its credentials.
             propagation: seconds to go on while Artifact Registry cannot read the secret, for a grant made just before.
-
-        Returns:
-            The repository as it is read after; the operation's own answer lacks its times and address.
 
         Raises:
             AlreadyExists: the name is taken.
@@ -217,9 +210,6 @@ class ArtifactRegistry(GoogleService):
         Args:
             before: the repository as it was read.
             wanted: the same with changed description, labels, clean-up policies, their dry-run or scanning.
-
-        Returns:
-            The repository as it is read after.
 
         Raises:
             InvalidRequest: a field differs that cannot be changed in place; nothing was sent.
@@ -275,15 +265,12 @@ class ArtifactRegistry(GoogleService):
         disable_upstream_validation: bool = False,
         propagation: float = 0.0,
     ) -> RemoteRepository:
-        """Change username and password together, in one request with the two leaf paths that gcloud sends.
+        """Change username and password together, in one request with the two leaf paths that gcloud sends, and read back.
 
         Args:
             password_secret_version: projects/P/secrets/S/versions/V.
             disable_upstream_validation: let Artifact Registry not try them.
             propagation: seconds to go on while Artifact Registry cannot read the secret, for a grant made just before.
-
-        Returns:
-            The repository as it is read after.
 
         Raises:
             UpstreamCredentialsRefused: the upstream does not take them.
@@ -314,11 +301,7 @@ class ArtifactRegistry(GoogleService):
         return there
 
     def delete(self, repository_id: str) -> bool:
-        """Delete a repository with all that it holds.
-
-        Returns:
-            True once it is gone, False when it was not there to begin with.
-        """
+        """Delete a repository with all that it holds; False when it was not there to begin with."""
         doing = f"delete the repository {repository_id}"
         request = ar.DeleteRepositoryRequest(name=self.name(repository_id))
 

@@ -46,11 +46,7 @@ class Project(GoogleService):
         return self.connection.project_id
 
     def visible(self) -> tuple[str, ...]:
-        """The ids of the active projects that the caller may see, sorted; of very many the first some hundred.
-
-        Raises:
-            ServiceError: Resource Manager does not say.
-        """
+        """The ids of the active projects that the caller may see, sorted; of very many the first some hundred."""
         request = rm.SearchProjectsRequest(query="state:ACTIVE", page_size=500)
         page = self._repeat("list the projects", lambda: next(self._projects.search_projects(request, **CALL).pages))
         return tuple(sorted(project.project_id for project in page.projects))

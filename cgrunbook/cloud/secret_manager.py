@@ -165,11 +165,7 @@ class SecretManager(GoogleService):
         return f"{self.name(secret_id)}/versions/{version}"
 
     def get(self, secret_id: str) -> SecretResource | None:
-        """Read one secret, without its values.
-
-        Returns:
-            The secret, or None when there is none of this name.
-        """
+        """Read one secret, without its values; None when there is none of this name."""
         doing = f"read the secret {secret_id}"
         request = sm.GetSecretRequest(name=self.name(secret_id))
         raw = self._find(doing, lambda: self._client.get_secret(request, **CALL))
@@ -180,12 +176,6 @@ class SecretManager(GoogleService):
 
         A request whose answer was lost is sent again; when the service then says that the secret exists, what is there
         is compared with what was wanted.
-
-        Args:
-            wanted: the secret; etag and create time are not looked at.
-
-        Returns:
-            The secret as it is read after.
 
         Raises:
             AlreadyExists: the name is taken.
@@ -214,9 +204,6 @@ class SecretManager(GoogleService):
         Args:
             before: the secret as it was read; its etag guards the change.
             wanted: the same with changed labels, annotations, topics, rotation or expiry.
-
-        Returns:
-            The secret as it is read after.
 
         Raises:
             Conflict: it was changed in between; nothing was overwritten.
@@ -257,11 +244,7 @@ class SecretManager(GoogleService):
         return self._must_get(before.id, doing)
 
     def delete(self, secret_id: str) -> bool:
-        """Delete a secret with all its versions, at once and for good.
-
-        Returns:
-            True once it is gone, False when it was not there to begin with.
-        """
+        """Delete a secret with all its versions, at once and for good; False when it was not there to begin with."""
         doing = f"delete the secret {secret_id}"
         request = sm.DeleteSecretRequest(name=self.name(secret_id))
 
@@ -282,11 +265,7 @@ class SecretManager(GoogleService):
         return tuple(sorted((_version(raw) for raw in found), key=lambda version: version.number, reverse=True))
 
     def version(self, secret_id: str, version: int | str) -> SecretVersion | None:
-        """One version, without its value.
-
-        Returns:
-            The version, or None when there is no such version or no such secret.
-        """
+        """One version by its number or "latest", without its value; None when there is none, or no such secret."""
         request = sm.GetSecretVersionRequest(name=self.version_name(secret_id, version))
         doing = f"read version {version} of the secret {secret_id}"
         raw = self._find(doing, lambda: self._client.get_secret_version(request, **CALL))
@@ -300,9 +279,6 @@ class SecretManager(GoogleService):
 
         Args:
             payload: the value, 1 to 65,536 bytes of UTF-8, without white space around it.
-
-        Returns:
-            The new version.
 
         Raises:
             InvalidRequest: the value is empty, too long or has white space around it; nothing was sent.
@@ -335,10 +311,7 @@ class SecretManager(GoogleService):
         return version
 
     def access(self, secret_id: str, version: int | str = "latest") -> Secret:
-        """Read a version's value, its checksum compared.
-
-        Returns:
-            The value, in memory only.
+        """Read the value of a version, given by its number or "latest"; its checksum is compared.
 
         Raises:
             NotFound: there is no such secret or version.
@@ -380,11 +353,7 @@ class SecretManager(GoogleService):
         )
 
     def destroy(self, secret_id: str, version: int) -> SecretVersion:
-        """Destroy a version's value for good; where the secret delays this, it is disabled until then.
-
-        Returns:
-            The version as it is now; destroying one that is destroyed changes nothing.
-        """
+        """Destroy a version's value for good, once; where the secret delays this, it is disabled until then."""
         there = self.version(secret_id, version)
         if there is not None and there.state == "DESTROYED":
             return there
@@ -417,11 +386,7 @@ class SecretManager(GoogleService):
         return self._change_policy(secret_id, doing, edit, lambda policy: policy.grants(member, role))
 
     def revoke_grant(self, secret_id: str, member: str, role: str) -> Policy:
-        """Take a role on a secret from a member; other bindings and all conditional ones stay as they are.
-
-        Returns:
-            The policy as it is read after.
-        """
+        """Take a role on a secret from a member; other bindings and all conditional ones stay as they are."""
 
         def edit(raw: Any) -> None:
             for index in reversed(range(len(raw.bindings))):
