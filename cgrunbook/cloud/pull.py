@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cgrunbook.cloud.attempts import Attempts
 from cgrunbook.cloud.blobs import Blob, fetch_all
 from cgrunbook.cloud.manifests import (
     ACCEPT,
@@ -24,7 +23,7 @@ from cgrunbook.cloud.manifests import (
     parse_document,
     platform_of_config,
 )
-from cgrunbook.cloud.registry_transport import Errand, RegistryTransport, Tally
+from cgrunbook.cloud.registry_transport import Errand, RegistryTransport
 from cgrunbook.errors import DigestMismatch, ImageNotAvailable, RegistryError
 from cgrunbook.image_reference import Platform, is_digest
 
@@ -133,17 +132,14 @@ def fetch_document(transport: RegistryTransport, errand: Errand, reference: str)
 
 def pull(
     transport: RegistryTransport,
-    attempts: Attempts,
-    repository: str,
+    errand: Errand,
     reference: str,
-    *,
     platform: Platform,
-    progress: Callable[[PullProgress], None] | None = None,
+    progress: Callable[[PullProgress], None] | None,
 ) -> PulledImage:
-    """Fetch and verify every byte of an image for one platform; keep none. The arguments are those of `Registry.pull`."""
+    """Fetch and verify every byte of an image for one platform; keep none. What is raised: see `Registry.pull`."""
     begun = time.monotonic()
-    tally = Tally()
-    errand = Errand.for_image(repository, reference, attempts, tally)
+    repository, attempts, tally = errand.repository, errand.attempts, errand.tally
     top, body = fetch_document(transport, errand, reference)
     subject, total = errand.subject, top.size
     document = parse_document(body, top.media_type, subject)

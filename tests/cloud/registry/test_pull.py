@@ -44,6 +44,57 @@ def test_every_byte_of_the_platform_is_fetched_and_counted(double, connect, dock
     assert double.asked(sha256(b"other")) == []
 
 
+@pytest.mark.parametrize(
+    "layers", [(LAYER, b"small"), (b"x",), (os.urandom(30),) * 3, (b"",), tuple(b"%d" % n for n in range(40))]
+)
+def test_a_proof_and_a_second_time_fetch_at_most_a_twentieth_more_than_the_image(double, connect, layers):
+    double.put_index(amd64=layers)
+    registry = connect()
+    pulled = registry.pull("chainguard/go", "latest", AMD64)
+    again = registry.pull_again("chainguard/go", "latest", pulled)
+    assert again.digest == pulled.digest
+    assert pulled.bytes <= double.sent <= 1.05 * pulled.bytes
+
+
+def test_the_second_time_resolves_the_tag_and_waits_for_one_byte_of_the_largest_layer(double, connect):
+    double.put_index(amd64=(b"small", LAYER, b"other"))
+    registry = connect()
+    pulled = registry.pull("chainguard/go", "latest", AMD64)
+    known = len(double.log)
+    again = registry.pull_again("chainguard/go", "latest", pulled)
+    tag, layer = double.log[known:]
+    assert again.requests == 2
+    assert (tag.method, tag.path) == ("HEAD", "/v2/chainguard/go/manifests/latest")
+    assert (layer.method, layer.path) == ("GET", f"/v2/chainguard/go/blobs/{sha256(LAYER)}")
+    assert layer.headers["range"] == "bytes=0-0"
+
+
+def test_a_tag_that_moved_meanwhile_is_seen_the_second_time(double, connect):
+    double.put_index(amd64=(LAYER,))
+    registry = connect()
+    pulled = registry.pull("chainguard/go", "latest", AMD64)
+    moved = double.put_image()
+    assert registry.pull_again("chainguard/go", "latest", pulled).digest == moved["digest"] != pulled.digest
+
+
+def test_a_registry_without_ranges_is_left_after_the_first_bytes(double, connect):
+    double.put_index(amd64=(LAYER,))
+    registry = connect()
+    pulled = registry.pull("chainguard/go", "latest", AMD64)
+    double.ranges = False
+    assert registry.pull_again("chainguard/go", "latest", pulled).requests == 2
+    assert registry.resolve("chainguard/go", "latest").digest == pulled.digest
+
+
+def test_a_layer_that_is_gone_the_second_time_says_which(double, connect):
+    double.put_index(amd64=(LAYER,))
+    registry = connect()
+    pulled = registry.pull("chainguard/go", "latest", AMD64)
+    del double.blobs[sha256(LAYER)]
+    with pytest.raises(ImageNotAvailable, match="BLOB_UNKNOWN"):
+        registry.pull_again("chainguard/go", "latest", pulled)
+
+
 def test_a_single_manifest_is_an_image_too(double, connect):
     image = double.put_image()
     pulled = connect().pull("chainguard/go", "latest", AMD64)
@@ -406,6 +457,7 @@ def test_a_real_registry_serves_the_same_pull(double, distribution, push, attemp
     pulled = registry.pull("chainguard/go", "latest", AMD64)
     assert pulled.digest == registry.resolve("chainguard/go", "latest").digest == digest
     assert [layer.size for layer in pulled.layers] == [len(LAYER), len(b"small")]
+    assert registry.pull_again("chainguard/go", "latest", pulled).digest == digest
 
 
 def test_a_real_registry_serves_dockers_types_too(double, distribution, push, attempts):
