@@ -52,11 +52,9 @@ class PullProgress:
 
     Args:
         layers: each layer once, lowest first.
-        seconds: since the pull began.
     """
 
     layers: tuple[LayerProgress, ...]
-    seconds: float
 
     @property
     def size(self) -> int:
@@ -80,8 +78,6 @@ class PulledImage:
         layers: the layers, lowest first, as the manifest lists them.
         bytes: how many bytes of documents, config and layers were hashed; a layer that is used twice came once.
         seconds: how long it took.
-        requests: how many requests were sent.
-        resumed: how often a broken layer was gone on with.
     """
 
     index_digest: str
@@ -90,8 +86,6 @@ class PulledImage:
     layers: tuple[Descriptor, ...]
     bytes: int
     seconds: float
-    requests: int
-    resumed: int
 
     @property
     def digest(self) -> str:
@@ -139,7 +133,7 @@ def pull(
 ) -> PulledImage:
     """Fetch and verify every byte of an image for one platform; keep none. What is raised: see `Registry.pull`."""
     begun = time.monotonic()
-    repository, attempts, tally = errand.repository, errand.attempts, errand.tally
+    repository, attempts = errand.repository, errand.attempts
     top, body = fetch_document(transport, errand, reference)
     subject, total = errand.subject, top.size
     document = parse_document(body, top.media_type, subject)
@@ -149,7 +143,7 @@ def pull(
             break
         index_digest = index_digest or top.digest
         chosen = document.choose(platform, subject)
-        below = Errand.for_image(repository, chosen.digest, attempts, tally)
+        below = Errand.for_image(repository, chosen.digest, attempts)
         descriptor, body = fetch_document(transport, below, chosen.digest)
         if descriptor.size != chosen.size:
             raise DigestMismatch(
@@ -161,10 +155,9 @@ def pull(
     if not isinstance(document, ImageManifest):
         raise RegistryError(f"{subject}: an index in an index in an index leads to no image.", "Ask for another tag.")
 
-    config = Blob(transport, repository, document.config, tally, keep=_LARGEST_CONFIG)
+    config = Blob(transport, repository, document.config, keep=_LARGEST_CONFIG)
     layers = [
-        Blob(transport, repository, layer, tally)
-        for layer in {layer.digest: layer for layer in document.layers}.values()
+        Blob(transport, repository, layer) for layer in {layer.digest: layer for layer in document.layers}.values()
     ]
     _check_same_sizes(document, subject)
     fetch_all([config], attempts, lambda: None)
@@ -174,7 +167,7 @@ def pull(
     def report() -> None:
         if progress is not None:
             now = tuple(LayerProgress(blob.descriptor.digest, blob.descriptor.size, blob.done) for blob in layers)
-            progress(PullProgress(now, time.monotonic() - begun))
+            progress(PullProgress(now))
 
     fetch_all(layers, attempts, report)
     report()
@@ -185,8 +178,6 @@ def pull(
         layers=document.layers,
         bytes=total + sum(blob.done for blob in (config, *layers)),
         seconds=time.monotonic() - begun,
-        requests=tally.requests,
-        resumed=sum(blob.resumed for blob in (config, *layers)),
     )
 
 

@@ -17,7 +17,7 @@ from cgrunbook.cloud.connection import RegistryHost
 from cgrunbook.cloud.manifests import ACCEPT, Descriptor
 from cgrunbook.cloud.pull import PulledImage, PullProgress
 from cgrunbook.cloud.registry_sign_in import BasicCredentials, Credentials
-from cgrunbook.cloud.registry_transport import Errand, RegistryTransport, Tally
+from cgrunbook.cloud.registry_transport import Errand, RegistryTransport
 from cgrunbook.image_reference import Platform, is_digest
 
 __all__ = ["BasicCredentials", "PulledAgain", "Registry", "TokenProbe"]
@@ -50,12 +50,10 @@ class PulledAgain:
     Args:
         digest: what the reference stands for now.
         seconds: until the digest and the first byte of the largest layer were there.
-        requests: how many requests were sent.
     """
 
     digest: str
     seconds: float
-    requests: int
 
 
 class Registry:
@@ -116,7 +114,7 @@ class Registry:
             RegistryError: the host cannot be reached in a trusted way.
             Temporary: it did not answer when the attempts were used up.
         """
-        errand = Errand(repository, f"A token for {repository}", self._attempts, Tally())
+        errand = Errand(repository, f"A token for {repository}", self._attempts)
 
         def once() -> TokenProbe:
             return TokenProbe(*self._transport.probe(errand, with_credentials=with_credentials))
@@ -167,10 +165,10 @@ class Registry:
         largest = max(pulled.layers, key=lambda layer: layer.size, default=None)
         if largest is not None and largest.size:
             blobs.first_byte(self._transport, errand, largest.digest)
-        return PulledAgain(digest, time.monotonic() - begun, errand.tally.requests)
+        return PulledAgain(digest, time.monotonic() - begun)
 
     def _errand(self, repository: str, reference: str) -> Errand:
-        return Errand.for_image(repository, reference, self._attempts, Tally())
+        return Errand.for_image(repository, reference, self._attempts)
 
     def _resolve(self, errand: Errand, reference: str) -> Descriptor:
         reason = f"{self.host.name} to answer for {errand.repository}"

@@ -213,7 +213,8 @@ def test_google_takes_an_access_token_as_it_is(double, connect):
     credentials = access_token_of(double)
     double.takes_access_tokens = True
     registry = connect(lambda: credentials, name="us-central1-docker.pkg.dev")
-    assert registry.pull("chainguard/go", "latest", AMD64).requests == len(double.log) == 5
+    assert registry.pull("chainguard/go", "latest", AMD64).layers
+    assert len(double.log) == 5
     assert double.exchanges == 0
 
 
