@@ -1,6 +1,6 @@
 """Trying again: how long, how often, seen by whom, and stopped by what.
 
-It knows time and errors. It does not know any service: what is temporary is said by whoever calls.
+It knows time and errors. Which failures of which protocol are temporary is in retry.py; they come here as `Temporary`.
 """
 
 from __future__ import annotations
@@ -129,11 +129,7 @@ class Attempts:
         return result
 
     def pause(self, seconds: float, reason: str) -> None:
-        """Wait where an attempt is not the right word: an operation's next look, say.
-
-        Args:
-            seconds: how long.
-            reason: what for, as `Wait.reason`.
+        """Wait where an attempt is not the right word: an operation's next look, say; `reason` as in `Wait`.
 
         Raises:
             Interrupted: cancelled, before or during the wait.

@@ -70,11 +70,7 @@ class LoginState:
     problem: str = ""
 
     def may_create_pull_tokens(self, organization: str) -> bool | None:
-        """Whether the caller's role may create pull tokens; None where chainctl does not tell.
-
-        Args:
-            organization: its name.
-        """
+        """Whether the caller's role may create an organisation's pull tokens; None where chainctl does not tell."""
         role = self.roles.get(organization, "")
         return any(known in role for known in _MAY_CREATE) if role else None
 
@@ -172,10 +168,7 @@ class Chainctl:
         return found
 
     def version(self) -> str:
-        """Ask for the version.
-
-        Returns:
-            Such as "0.2.369"; "unknown" where chainctl's answer has none.
+        """The version, such as "0.2.369"; "unknown" where chainctl's answer has none.
 
         Raises:
             ChainctlMissing: there is no chainctl.
@@ -190,9 +183,6 @@ class Chainctl:
 
     def status(self) -> LoginState:
         """Ask who is signed in; being signed out is an answer here, not an error.
-
-        Returns:
-            The state of the session.
 
         Raises:
             ChainctlMissing: there is no chainctl.
@@ -224,10 +214,7 @@ class Chainctl:
         return state
 
     def organizations(self) -> tuple[Organization, ...]:
-        """List the organisations that the caller sees.
-
-        Returns:
-            Them, as chainctl orders them.
+        """The organisations that the caller sees, as chainctl orders them.
 
         Raises:
             ChainctlMissing: there is no chainctl.
@@ -279,13 +266,7 @@ class Chainctl:
         return token
 
     def list_pull_tokens(self, parent: str) -> tuple[ListedToken, ...]:
-        """List an organisation's pull tokens, expired ones included.
-
-        Args:
-            parent: the organisation's name or id.
-
-        Returns:
-            Them, as chainctl orders them.
+        """List an organisation's pull tokens, expired ones included; `parent` is its name or id.
 
         Raises:
             ChainctlMissing: there is no chainctl.

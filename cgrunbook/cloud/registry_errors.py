@@ -99,14 +99,7 @@ def read_error(body: bytes) -> tuple[str, str]:
 
 
 def refused(refusal: Refusal) -> CgrunbookError:
-    """Say what a refusal means.
-
-    Args:
-        refusal: the answer.
-
-    Returns:
-        The error to raise; `Temporary` exactly where another attempt may succeed.
-    """
+    """The error to raise for a refusal; `Temporary` exactly where another attempt may succeed."""
     if refusal.host.endswith("pkg.dev"):
         return _artifact_registry(refusal)
     return _chainguard(refusal)
