@@ -120,7 +120,8 @@ class _Complaint(Enum):
     DENIED = ("permissiondenied", "permission denied", "required capabilities")
     OLD_COMMAND = ("unknown command",)
     OLD_FLAG = ("unknown flag",)
-    UNKNOWN = ("not found", "notfound", "no identity", "not verified", "no folder found", "unable to resolve")
+    NOT_THERE = ("not found", "notfound", "no identity")
+    NO_ORGANIZATION = ("not verified", "no folder found", "unable to resolve")
     LIFETIME = ("ttl", "expir")
     NETWORK = (*retry.WORDS, "no such host")
     OTHER = ("",)
@@ -310,7 +311,7 @@ class Chainctl:
             ended = self._run(arguments)
             if ended.code == 0:
                 return True
-            if _Complaint.of(ended) is _Complaint.UNKNOWN:
+            if _Complaint.of(ended) is _Complaint.NOT_THERE:
                 return False
             raise self._failed(arguments, ended, f"revoke the pull token {identity_id} of {parent}")
 
@@ -384,7 +385,7 @@ class Chainctl:
                 return ChainctlFailed(
                     said, "Take a shorter life: the plan may allow 720h (Starter) or 168h (Team) at most."
                 )
-            case _Complaint.UNKNOWN:
+            case _Complaint.NOT_THERE | _Complaint.NO_ORGANIZATION:
                 return ChainctlFailed(said, "Check the organisation's name: chainctl iam organizations list")
             case _Complaint.NETWORK:
                 network = "Check the network and proxy: chainctl config validate"
