@@ -13,12 +13,13 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from urllib3.response import BaseHTTPResponse
 
 from cgrunbook.cloud.attempts import Attempts
 from cgrunbook.cloud.manifests import Descriptor
-from cgrunbook.cloud.registry_transport import Errand, RegistryTransport, Tally
+from cgrunbook.cloud.registry_transport import Errand, RegistryTransport
 from cgrunbook.errors import DigestMismatch, Interrupted, RegistryError, Temporary
 
 # Large enough that the interpreter's lock and the kernel's calls cost next to nothing; a reset loses one at most.
@@ -40,16 +41,12 @@ class Blob:
     The hash outlives a broken connection, so that the next one asks for the rest only.
     """
 
-    def __init__(
-        self, transport: RegistryTransport, repository: str, descriptor: Descriptor, tally: Tally, keep: int = 0
-    ) -> None:
+    def __init__(self, transport: RegistryTransport, repository: str, descriptor: Descriptor, keep: int = 0) -> None:
         self.descriptor = descriptor
         self.done = 0
-        self.resumed = 0
         self.kept = b""
         self._transport = transport
         self._repository = repository
-        self._tally = tally
         self._keep = keep
         self._subject = f"{repository}@{descriptor.digest}"
         self._second_chance = False
@@ -106,7 +103,7 @@ class Blob:
         before = self.done
         headers = {"Range": f"bytes={before}-"} if before else {}
         path = f"/v2/{self._repository}/blobs/{self.descriptor.digest}"
-        errand = Errand(self._repository, self._subject, attempts, self._tally)
+        errand = Errand(self._repository, self._subject, attempts)
         try:
             accepted = (200, 206, 416) if before else (200,)
             with self._transport.open("GET", path, errand, headers=headers, accepted=accepted) as answer:
@@ -118,7 +115,6 @@ class Blob:
                     before = 0
                 elif before:
                     self._check_range(answer.header("Content-Range"))
-                    self.resumed += 1
                     self._joined = True
                 self._check_length(answer.header("Content-Length"))
                 self._begun = True
@@ -201,13 +197,7 @@ def fetch_all(blobs: list[Blob], attempts: Attempts, report: Callable[[], None])
     if not blobs:
         return
     stop = threading.Event()
-    own = Attempts(
-        limit=attempts.limit,
-        first=attempts.first,
-        longest=attempts.longest,
-        on_wait=attempts.on_wait,
-        cancelled=stop,
-    )
+    own = replace(attempts, cancelled=stop)
     left: queue.SimpleQueue[Blob] = queue.SimpleQueue()
     ends: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
     for blob in blobs:

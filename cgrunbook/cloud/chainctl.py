@@ -70,11 +70,7 @@ class LoginState:
     problem: str = ""
 
     def may_create_pull_tokens(self, organization: str) -> bool | None:
-        """Whether the caller's role may create pull tokens; None where chainctl does not tell.
-
-        Args:
-            organization: its name.
-        """
+        """Whether the caller's role may create an organisation's pull tokens; None where chainctl does not tell."""
         role = self.roles.get(organization, "")
         return any(known in role for known in _MAY_CREATE) if role else None
 
@@ -124,7 +120,8 @@ class _Complaint(Enum):
     DENIED = ("permissiondenied", "permission denied", "required capabilities")
     OLD_COMMAND = ("unknown command",)
     OLD_FLAG = ("unknown flag",)
-    UNKNOWN = ("not found", "notfound", "no identity", "not verified", "no folder found", "unable to resolve")
+    NOT_THERE = ("not found", "notfound", "no identity")
+    NO_ORGANIZATION = ("not verified", "no folder found", "unable to resolve")
     LIFETIME = ("ttl", "expir")
     NETWORK = (*retry.WORDS, "no such host")
     OTHER = ("",)
@@ -172,10 +169,7 @@ class Chainctl:
         return found
 
     def version(self) -> str:
-        """Ask for the version.
-
-        Returns:
-            Such as "0.2.369"; "unknown" where chainctl's answer has none.
+        """The version, such as "0.2.369"; "unknown" where chainctl's answer has none.
 
         Raises:
             ChainctlMissing: there is no chainctl.
@@ -190,9 +184,6 @@ class Chainctl:
 
     def status(self) -> LoginState:
         """Ask who is signed in; being signed out is an answer here, not an error.
-
-        Returns:
-            The state of the session.
 
         Raises:
             ChainctlMissing: there is no chainctl.
@@ -224,10 +215,7 @@ class Chainctl:
         return state
 
     def organizations(self) -> tuple[Organization, ...]:
-        """List the organisations that the caller sees.
-
-        Returns:
-            Them, as chainctl orders them.
+        """The organisations that the caller sees, as chainctl orders them.
 
         Raises:
             ChainctlMissing: there is no chainctl.
@@ -279,13 +267,7 @@ class Chainctl:
         return token
 
     def list_pull_tokens(self, parent: str) -> tuple[ListedToken, ...]:
-        """List an organisation's pull tokens, expired ones included.
-
-        Args:
-            parent: the organisation's name or id.
-
-        Returns:
-            Them, as chainctl orders them.
+        """List an organisation's pull tokens, expired ones included; `parent` is its name or id.
 
         Raises:
             ChainctlMissing: there is no chainctl.
@@ -329,7 +311,7 @@ class Chainctl:
             ended = self._run(arguments)
             if ended.code == 0:
                 return True
-            if _Complaint.of(ended) is _Complaint.UNKNOWN:
+            if _Complaint.of(ended) is _Complaint.NOT_THERE:
                 return False
             raise self._failed(arguments, ended, f"revoke the pull token {identity_id} of {parent}")
 
@@ -403,7 +385,7 @@ class Chainctl:
                 return ChainctlFailed(
                     said, "Take a shorter life: the plan may allow 720h (Starter) or 168h (Team) at most."
                 )
-            case _Complaint.UNKNOWN:
+            case _Complaint.NOT_THERE | _Complaint.NO_ORGANIZATION:
                 return ChainctlFailed(said, "Check the organisation's name: chainctl iam organizations list")
             case _Complaint.NETWORK:
                 network = "Check the network and proxy: chainctl config validate"

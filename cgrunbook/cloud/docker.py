@@ -136,13 +136,11 @@ class Docker:
             StepFailed: no engine answers, or it fails for another reason.
             Interrupted: `attempts.cancelled` was set.
         """
-        name, tag = _split(reference)
-        host = name.partition("/")[0]
-        credentials = self.config.credentials(host)
+        credentials = self.config.credentials(reference.partition("/")[0])
         auth = {"username": credentials.username, "password": credentials.password.reveal()} if credentials else {}
         with self._client(self._address()) as client, _explained(reference):
             events = client.pull(
-                name, tag=tag, stream=True, decode=True, auth_config=auth, platform=str(platform) if platform else None
+                reference, stream=True, decode=True, auth_config=auth, platform=str(platform) if platform else None
             )
             announced = self._follow(events, reference, progress)
             kept = [str(entry).partition("@")[2] for entry in client.inspect_image(reference).get("RepoDigests") or []]
@@ -275,15 +273,6 @@ def _knock(address: str) -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as knocking:
             knocking.settimeout(_ENGINE_SECONDS)
             knocking.connect(f"/{path.lstrip('/')}")
-
-
-def _split(reference: str) -> tuple[str, str]:
-    """Name and tag, or digest, as the engine's API wants them apart."""
-    name, at, digest = reference.partition("@")
-    path, colon, tag = name.rpartition(":")
-    if not colon or "/" in tag:
-        path, tag = name, ""
-    return path, digest if at else tag or "latest"
 
 
 def _cause(error: BaseException) -> str:

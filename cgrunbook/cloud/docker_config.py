@@ -77,10 +77,7 @@ class DockerConfig:
         self._environment = dict(environment or {})
 
     def read(self) -> dict[str, Any]:
-        """The whole configuration.
-
-        Returns:
-            The file's JSON object; an empty one where there is no file, or an empty file, as docker has it.
+        """The file's JSON object; an empty one where there is no file, or an empty file, as docker has it.
 
         Raises:
             StepFailed: the file cannot be read, or is no JSON object.
@@ -88,13 +85,7 @@ class DockerConfig:
         return self._parse(self._bytes())
 
     def login(self, host: str) -> Login:
-        """How docker would sign in to a registry now; asks no helper.
-
-        Args:
-            host: the registry, such as "us-central1-docker.pkg.dev".
-
-        Returns:
-            The login; kind "none" where there is none.
+        """How docker would sign in to a registry such as "us-central1-docker.pkg.dev" now; asks no helper.
 
         Raises:
             StepFailed: the file cannot be used.
@@ -113,13 +104,7 @@ class DockerConfig:
         return Login(host, "none")
 
     def credentials(self, host: str) -> BasicCredentials | None:
-        """What docker would send to a registry, asking the helper where one is named.
-
-        Args:
-            host: the registry.
-
-        Returns:
-            Username and password; None where docker would send none.
+        """What docker would send to a registry, asking the helper where one is named; None where it would send nothing.
 
         Raises:
             StepFailed: the file cannot be used, or the helper fails.
@@ -146,8 +131,8 @@ class DockerConfig:
         """Let a credential helper sign in to a registry, as `gcloud auth configure-docker HOST` does.
 
         Args:
-            host: the registry.
-            helper: the helper's name without "docker-credential-", such as "gcloud".
+            host: such as "us-central1-docker.pkg.dev".
+            helper: its name without "docker-credential-", such as "gcloud".
 
         Returns:
             Whether the file had to be changed.
@@ -170,11 +155,6 @@ class DockerConfig:
 
         The pair goes to the helper or store that the file names for the host. Where it names none, it stands in the
         file itself, readable by its owner, as docker does it: meant for tokens that live an hour.
-
-        Args:
-            host: the registry.
-            username: such as "oauth2accesstoken".
-            password: such as an access token.
 
         Returns:
             How docker signs in from now on.

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cgrunbook.cloud.attempts import Attempts
 from cgrunbook.cloud.blobs import Blob, fetch_all
 from cgrunbook.cloud.manifests import (
     ACCEPT,
@@ -24,7 +23,7 @@ from cgrunbook.cloud.manifests import (
     parse_document,
     platform_of_config,
 )
-from cgrunbook.cloud.registry_transport import Errand, RegistryTransport, Tally
+from cgrunbook.cloud.registry_transport import Errand, RegistryTransport
 from cgrunbook.errors import DigestMismatch, ImageNotAvailable, RegistryError
 from cgrunbook.image_reference import Platform, is_digest
 
@@ -53,11 +52,9 @@ class PullProgress:
 
     Args:
         layers: each layer once, lowest first.
-        seconds: since the pull began.
     """
 
     layers: tuple[LayerProgress, ...]
-    seconds: float
 
     @property
     def size(self) -> int:
@@ -81,8 +78,6 @@ class PulledImage:
         layers: the layers, lowest first, as the manifest lists them.
         bytes: how many bytes of documents, config and layers were hashed; a layer that is used twice came once.
         seconds: how long it took.
-        requests: how many requests were sent.
-        resumed: how often a broken layer was gone on with.
     """
 
     index_digest: str
@@ -91,8 +86,6 @@ class PulledImage:
     layers: tuple[Descriptor, ...]
     bytes: int
     seconds: float
-    requests: int
-    resumed: int
 
     @property
     def digest(self) -> str:
@@ -133,17 +126,14 @@ def fetch_document(transport: RegistryTransport, errand: Errand, reference: str)
 
 def pull(
     transport: RegistryTransport,
-    attempts: Attempts,
-    repository: str,
+    errand: Errand,
     reference: str,
-    *,
     platform: Platform,
-    progress: Callable[[PullProgress], None] | None = None,
+    progress: Callable[[PullProgress], None] | None,
 ) -> PulledImage:
-    """Fetch and verify every byte of an image for one platform; keep none. The arguments are those of `Registry.pull`."""
+    """Fetch and verify every byte of an image for one platform; keep none. What is raised: see `Registry.pull`."""
     begun = time.monotonic()
-    tally = Tally()
-    errand = Errand.for_image(repository, reference, attempts, tally)
+    repository, attempts = errand.repository, errand.attempts
     top, body = fetch_document(transport, errand, reference)
     subject, total = errand.subject, top.size
     document = parse_document(body, top.media_type, subject)
@@ -153,7 +143,7 @@ def pull(
             break
         index_digest = index_digest or top.digest
         chosen = document.choose(platform, subject)
-        below = Errand.for_image(repository, chosen.digest, attempts, tally)
+        below = Errand.for_image(repository, chosen.digest, attempts)
         descriptor, body = fetch_document(transport, below, chosen.digest)
         if descriptor.size != chosen.size:
             raise DigestMismatch(
@@ -165,10 +155,9 @@ def pull(
     if not isinstance(document, ImageManifest):
         raise RegistryError(f"{subject}: an index in an index in an index leads to no image.", "Ask for another tag.")
 
-    config = Blob(transport, repository, document.config, tally, keep=_LARGEST_CONFIG)
+    config = Blob(transport, repository, document.config, keep=_LARGEST_CONFIG)
     layers = [
-        Blob(transport, repository, layer, tally)
-        for layer in {layer.digest: layer for layer in document.layers}.values()
+        Blob(transport, repository, layer) for layer in {layer.digest: layer for layer in document.layers}.values()
     ]
     _check_same_sizes(document, subject)
     fetch_all([config], attempts, lambda: None)
@@ -178,7 +167,7 @@ def pull(
     def report() -> None:
         if progress is not None:
             now = tuple(LayerProgress(blob.descriptor.digest, blob.descriptor.size, blob.done) for blob in layers)
-            progress(PullProgress(now, time.monotonic() - begun))
+            progress(PullProgress(now))
 
     fetch_all(layers, attempts, report)
     report()
@@ -189,8 +178,6 @@ def pull(
         layers=document.layers,
         bytes=total + sum(blob.done for blob in (config, *layers)),
         seconds=time.monotonic() - begun,
-        requests=tally.requests,
-        resumed=sum(blob.resumed for blob in (config, *layers)),
     )
 
 

@@ -15,24 +15,12 @@ from cgrunbook.cloud import pull as verified
 from cgrunbook.cloud.attempts import Attempts
 from cgrunbook.cloud.connection import RegistryHost
 from cgrunbook.cloud.manifests import ACCEPT, Descriptor
-from cgrunbook.cloud.pull import LayerProgress, PulledImage, PullProgress
+from cgrunbook.cloud.pull import PulledImage, PullProgress
 from cgrunbook.cloud.registry_sign_in import BasicCredentials, Credentials
-from cgrunbook.cloud.registry_transport import Errand, RegistryTransport, Tally
-from cgrunbook.image_reference import ImageReference, Platform, is_digest
+from cgrunbook.cloud.registry_transport import Errand, RegistryTransport
+from cgrunbook.image_reference import Platform, is_digest
 
-__all__ = [
-    "BasicCredentials",
-    "Credentials",
-    "Descriptor",
-    "ImageReference",
-    "LayerProgress",
-    "Platform",
-    "PullProgress",
-    "PulledAgain",
-    "PulledImage",
-    "Registry",
-    "TokenProbe",
-]
+__all__ = ["BasicCredentials", "PulledAgain", "Registry", "TokenProbe"]
 
 
 @dataclass(frozen=True)
@@ -62,12 +50,10 @@ class PulledAgain:
     Args:
         digest: what the reference stands for now.
         seconds: until the digest and the first byte of the largest layer were there.
-        requests: how many requests were sent.
     """
 
     digest: str
     seconds: float
-    requests: int
 
 
 class Registry:
@@ -108,12 +94,11 @@ class Registry:
             RegistryError: refused, in one of its meanings; or PermissionMissing, ApiDisabled, NotSignedIn, NotFound.
             Temporary: still failing when the attempts were used up.
         """
-        return self._resolve(Errand.for_image(repository, reference, self._attempts, Tally()), reference)
+        return self._resolve(self._errand(repository, reference), reference)
 
     def document(self, repository: str, reference: str) -> tuple[Descriptor, bytes]:
         """Fetch an index or a manifest as it is, its digest checked. Arguments and errors are those of `resolve`."""
-        errand = Errand.for_image(repository, reference, self._attempts, Tally())
-        return verified.fetch_document(self._transport, errand, reference)
+        return verified.fetch_document(self._transport, self._errand(repository, reference), reference)
 
     def probe_token(self, repository: str, *, with_credentials: bool = True) -> TokenProbe:
         """Ask the token endpoint whether a repository may be pulled; the cheapest check of a pull token.
@@ -129,7 +114,7 @@ class Registry:
             RegistryError: the host cannot be reached in a trusted way.
             Temporary: it did not answer when the attempts were used up.
         """
-        errand = Errand(repository, f"A token for {repository}", self._attempts, Tally())
+        errand = Errand(repository, f"A token for {repository}", self._attempts)
 
         def once() -> TokenProbe:
             return TokenProbe(*self._transport.probe(errand, with_credentials=with_credentials))
@@ -161,9 +146,7 @@ class Registry:
             Temporary: still failing when the attempts were used up.
             Interrupted: the attempts were cancelled.
         """
-        return verified.pull(
-            self._transport, self._attempts, repository, reference, platform=platform, progress=progress
-        )
+        return verified.pull(self._transport, self._errand(repository, reference), reference, platform, progress)
 
     def pull_again(self, repository: str, reference: str, pulled: PulledImage) -> PulledAgain:
         """See how fast what was pulled comes the second time, without fetching it twice.
@@ -177,12 +160,15 @@ class Registry:
             pulled: what the first time brought.
         """
         begun = time.monotonic()
-        errand = Errand.for_image(repository, reference, self._attempts, Tally())
+        errand = self._errand(repository, reference)
         digest = self._resolve(errand, reference).digest
         largest = max(pulled.layers, key=lambda layer: layer.size, default=None)
         if largest is not None and largest.size:
             blobs.first_byte(self._transport, errand, largest.digest)
-        return PulledAgain(digest, time.monotonic() - begun, errand.tally.requests)
+        return PulledAgain(digest, time.monotonic() - begun)
+
+    def _errand(self, repository: str, reference: str) -> Errand:
+        return Errand.for_image(repository, reference, self._attempts)
 
     def _resolve(self, errand: Errand, reference: str) -> Descriptor:
         reason = f"{self.host.name} to answer for {errand.repository}"

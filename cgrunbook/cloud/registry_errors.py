@@ -98,14 +98,7 @@ def read_error(body: bytes) -> tuple[str, str]:
 
 
 def refused(refusal: Refusal) -> CgrunbookError:
-    """Say what a refusal means.
-
-    Args:
-        refusal: the answer.
-
-    Returns:
-        The error to raise; `Temporary` exactly where another attempt may succeed.
-    """
+    """The error to raise for a refusal; `Temporary` exactly where another attempt may succeed."""
     if refusal.host.endswith("pkg.dev"):
         return _artifact_registry(refusal)
     return _chainguard(refusal)
@@ -160,7 +153,7 @@ def _artifact_registry(refusal: Refusal) -> CgrunbookError:
     said = refusal.sentence
     text = refusal.message.lower()
     if "service_disabled" in refusal.code.lower() or "has not been used in project" in text:
-        return apis.disabled(apis.ARTIFACT_REGISTRY, _project(refusal), said)
+        return apis.disabled(apis.ARTIFACT_REGISTRY, _Place.of(refusal).project, said)
     of_upstream = _of_upstream(said, text)
     if of_upstream is not None:
         return of_upstream
@@ -230,39 +223,36 @@ def _of_upstream(said: str, text: str) -> CgrunbookError | None:
 
 
 def _forbidden(refusal: Refusal, said: str, text: str) -> PermissionMissing:
-    location = _location(refusal)
+    place = _Place.of(refusal)
     if "vpc service controls" in text or "service perimeter" in text or "organization's policy" in text:
         return PermissionMissing(
             f"{said} A service perimeter keeps Artifact Registry from the upstream.",
-            f"gcloud artifacts vpcsc-config allow --project={_project(refusal)} --location={location}",
+            f"gcloud artifacts vpcsc-config allow --project={place.project} --location={place.location}",
             debugging=1,
         )
     return PermissionMissing(
         f"{said} Pulling needs the permission artifactregistry.repositories.downloadArtifacts, which the role "
         "roles/artifactregistry.reader holds.",
-        f"gcloud artifacts repositories add-iam-policy-binding {_repository(refusal)} --project={_project(refusal)} "
-        f"--location={location} --member=user:YOUR_ACCOUNT --role=roles/artifactregistry.reader",
+        f"gcloud artifacts repositories add-iam-policy-binding {place.repository} --project={place.project} "
+        f"--location={place.location} --member=user:YOUR_ACCOUNT --role=roles/artifactregistry.reader",
     )
 
 
-def _location(refusal: Refusal) -> str:
-    return refusal.host.removesuffix("docker.pkg.dev").rstrip("-") or "LOCATION"
+@dataclass(frozen=True)
+class _Place:
+    """Where a path at docker.pkg.dev leads, for the commands of a remedy."""
 
+    project: str
+    location: str
+    repository: str
 
-def _path(refusal: Refusal) -> tuple[str, str]:
-    """Project and repository of a path; a project of a domain, example.com:p, is written example.com/p there."""
-    parts = [*refusal.repository.split("/"), "", "", ""]
-    if "." in parts[0]:
-        return f"{parts[0]}:{parts[1]}", parts[2]
-    return parts[0], parts[1]
-
-
-def _project(refusal: Refusal) -> str:
-    return _path(refusal)[0] or "PROJECT"
-
-
-def _repository(refusal: Refusal) -> str:
-    return _path(refusal)[1] or "REPOSITORY"
+    @classmethod
+    def of(cls, refusal: Refusal) -> _Place:
+        """Read host and path; a project of a domain, example.com:p, is written example.com/p there."""
+        location = refusal.host.removesuffix("docker.pkg.dev").rstrip("-") or "LOCATION"
+        first, second, third, *_ = [*refusal.repository.split("/"), "", "", ""]
+        project, repository = (f"{first}:{second}", third) if "." in first else (first, second)
+        return cls(project or "PROJECT", location, repository or "REPOSITORY")
 
 
 def _one_line(text: Any) -> str:

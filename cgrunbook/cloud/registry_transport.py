@@ -45,19 +45,6 @@ _CONNECT_SECONDS = 10.0
 _CONNECTIONS = 8
 
 
-class Tally:
-    """How many requests something took, redirects and token exchanges included; counted by several threads."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self.requests = 0
-
-    def count(self) -> None:
-        """One request more."""
-        with self._lock:
-            self.requests += 1
-
-
 @dataclass(frozen=True)
 class Errand:
     """What a request is for.
@@ -66,18 +53,16 @@ class Errand:
         repository: the repository's path, whose token is used.
         subject: what is asked for, to begin an error's sentence with: "chainguard/go:latest".
         attempts: where a wait that the registry asks for is shown; its limit bounds that wait.
-        tally: what to count on.
     """
 
     repository: str
     subject: str
     attempts: Attempts
-    tally: Tally
 
     @classmethod
-    def for_image(cls, repository: str, reference: str, attempts: Attempts, tally: Tally) -> Errand:
+    def for_image(cls, repository: str, reference: str, attempts: Attempts) -> Errand:
         """What is asked for by tag or digest: an index, a manifest, a blob."""
-        return cls(repository, f"{repository}{'@' if is_digest(reference) else ':'}{reference}", attempts, tally)
+        return cls(repository, f"{repository}{'@' if is_digest(reference) else ':'}{reference}", attempts)
 
 
 @dataclass(frozen=True)
@@ -195,7 +180,7 @@ class RegistryTransport:
         """
         as_usual = with_credentials or self._credentials is None
         with self._explained(errand.subject):
-            answer = self._exchange(self._challenge(errand), errand, with_credentials=with_credentials)
+            answer = self._exchange(self._challenge(), errand, with_credentials=with_credentials)
             try:
                 if as_usual:
                     self._authorizations.pop(errand.repository, None)
@@ -223,12 +208,12 @@ class RegistryTransport:
             if _origin(realm) != _origin(self.base):
                 raise self._rewritten(f"wants the credentials sent to {_shown(realm)}; they were not sent")
             headers["Authorization"] = credentials.header()
-        return self._send("GET", f"{realm}{'&' if '?' in realm else '?'}{query}", headers, errand.tally)
+        return self._send("GET", f"{realm}{'&' if '?' in realm else '?'}{query}", headers)
 
-    def _challenge(self, errand: Errand) -> Challenge:
+    def _challenge(self) -> Challenge:
         """How the registry wants to be signed in to, asked once; cgr.dev's documented endpoint where it does not say."""
         if self._challenged is None:
-            answer = self._send("GET", f"{self.base}/v2/", {}, errand.tally)
+            answer = self._send("GET", f"{self.base}/v2/", {})
             _finish(answer.response)
             found = parse_challenge(answer.header("WWW-Authenticate"))
             if found is None or found.scheme != "bearer":
@@ -271,7 +256,7 @@ class RegistryTransport:
         for last in (False, True):
             used = self._authorization(errand.repository)
             authorization = {"Authorization": used.reveal()} if used is not None else {}
-            answer = self._send(method, f"{self.base}{path}", {**headers, **authorization}, errand.tally)
+            answer = self._send(method, f"{self.base}{path}", {**headers, **authorization})
             if answer.status != 401 or answer.elsewhere or last:
                 break
             challenge = parse_challenge(answer.header("WWW-Authenticate"))
@@ -327,14 +312,13 @@ class RegistryTransport:
             realm = parts._replace(scheme=self.host.scheme, netloc=self.host.address).geturl()
         return realm
 
-    def _send(self, method: str, url: str, headers: Mapping[str, str], tally: Tally) -> Answer:
+    def _send(self, method: str, url: str, headers: Mapping[str, str]) -> Answer:
         """Send and follow redirects; Authorization only ever goes to the host that it is for."""
         home = _origin(url)
         for _ in range(_MOST_REDIRECTS + 1):
             own = _origin(url) == home
             sent = {"Accept-Encoding": "identity", "User-Agent": "cgrunbook"}
             sent |= {name: value for name, value in headers.items() if own or name != "Authorization"}
-            tally.count()
             response = self._pool(url).request(
                 method, url, headers=sent, redirect=False, retries=False, preload_content=False, timeout=self._timeout
             )

@@ -261,6 +261,20 @@ def test_revoking_twice_is_no_error(fake, chainctl, username):
     assert chainctl().revoke(username, "example.com") is False
 
 
+def test_a_revocation_that_could_not_be_looked_up_is_no_proof_that_the_token_is_gone(fake, chainctl, username):
+    fake.answer("delete", err="Error: unable to resolve example.com\n", code=1)
+    with pytest.raises(ChainctlFailed, match=username):
+        chainctl().revoke(username, "example.com")
+
+
+def test_a_name_that_dns_does_not_know_is_not_tried_again(fake, chainctl):
+    fake.answer("organizations", err="Error: dial tcp: lookup console-api.enforce.dev: no such host\n", code=1)
+    with pytest.raises(ChainctlFailed, match="no such host") as caught:
+        chainctl().organizations()
+    assert "config validate" in caught.value.remedy
+    assert len(fake.calls) == 1
+
+
 def test_a_revocation_that_is_refused_names_the_token(fake, chainctl, username):
     fake.answer("delete", err="Error: rpc error: code = PermissionDenied\n", code=1)
     with pytest.raises(PermissionMissing, match=username):

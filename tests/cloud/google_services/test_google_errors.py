@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import pytest
+from google.auth.exceptions import TransportError
+from google.auth.transport.requests import Request
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cgrunbook.cloud.attempts import Attempts
-from cgrunbook.cloud.google_errors import ROLES, Answer, explain_answer, narrowest_role
+from cgrunbook.cloud.google_errors import ROLES, Answer, explain, explain_answer, narrowest_role
 from cgrunbook.errors import (
     AlreadyExists,
     ApiDisabled,
@@ -272,3 +274,20 @@ def test_attempts_are_the_only_retries(cloud, double, refusal):
     with pytest.raises(Temporary):
         cloud.repositories.get("chainguard")
     assert len(double.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("address", "kind", "said"),
+    [
+        ("{tls}", ServiceError, "certificate was not accepted"),
+        ("http://127.0.0.1:1/", Temporary, "no answer"),
+    ],
+)
+def test_a_token_endpoint_that_is_not_trusted_fails_at_once_and_one_that_is_away_does_not(
+    connection, double, address, kind, said
+):
+    with pytest.raises(TransportError) as caught:
+        Request()(address.format(tls=double.address.replace("http:", "https:")), timeout=2)
+    error = explain(caught.value, connection, "get an access token")
+    assert type(error) is kind
+    assert said in error.message
