@@ -69,9 +69,12 @@ class CheckGoogleCloud(Proof):
         number = _finding("project", lambda: f"{connection.project_id}, number {world.cloud.project.number()}")
         if number.mark is Mark.FAIL:
             return Evidence(findings=(token, number))
-        findings = [token, number, self._api(world, ARTIFACT_REGISTRY, "02"), self._api(world, SECRET_MANAGER, "03")]
-        findings.append(self._location(world))
-        return Evidence(findings=(*findings, *_permissions(world)))
+        location = self._location(world)
+        # An API that has answered is on.
+        enabled = Finding(Mark.OK, ARTIFACT_REGISTRY, "enabled")
+        registry = enabled if location.mark is Mark.OK else self._api(world, ARTIFACT_REGISTRY, "02")
+        secrets = self._api(world, SECRET_MANAGER, "03")
+        return Evidence(findings=(token, number, registry, secrets, location, *_permissions(world)))
 
     def _api(self, world: World, api: str, notebook: str) -> Finding:
         try:
