@@ -18,6 +18,7 @@ from cgrunbook.cloud import apis
 from cgrunbook.cloud.apis import ARTIFACT_REGISTRY, SECRET_MANAGER
 from cgrunbook.cloud.google_errors import Answer, explain_answer, explain_response
 from cgrunbook.cloud.google_service import CALL, TIMEOUT, GoogleService, client_arguments
+from cgrunbook.cloud.iam_policy import POLICY_VERSION, read_policy
 from cgrunbook.errors import ApiDisabled, PermissionMissing, ServiceError, Temporary
 
 # testIamPermissions takes at most so many at once.
@@ -160,14 +161,10 @@ class Project(GoogleService):
         Raises:
             PermissionMissing: the caller lacks resourcemanager.projects.getIamPolicy.
         """
-        request = {"resource": f"projects/{self.id}", "options": {"requested_policy_version": 3}}
+        request = {"resource": f"projects/{self.id}", "options": {"requested_policy_version": POLICY_VERSION}}
         doing = f"read the IAM policy of the project {self.id}"
-        policy = self._repeat(doing, lambda: self._projects.get_iam_policy(request, **CALL))
-        return any(
-            binding.role == role
-            and not binding.HasField("condition")
-            and member.lower() in {one.lower() for one in binding.members}
-            for binding in policy.bindings
+        return read_policy(self._repeat(doing, lambda: self._projects.get_iam_policy(request, **CALL))).grants(
+            member, role
         )
 
     def _ask(self, service: str) -> None:

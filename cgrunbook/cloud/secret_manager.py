@@ -6,7 +6,6 @@ shows none.
 
 from __future__ import annotations
 
-import base64
 import datetime as dt
 import logging
 from collections.abc import Callable, Mapping
@@ -18,6 +17,7 @@ import google_crc32c
 from google.cloud import secretmanager_v1 as sm
 
 from cgrunbook.cloud.google_service import CALL, GoogleService, client_arguments, moment
+from cgrunbook.cloud.iam_policy import POLICY_VERSION, Policy, read_policy
 from cgrunbook.errors import (
     AlreadyExists,
     Conflict,
@@ -35,9 +35,6 @@ for _logger in ("client", "transports.rest", "transports.rest_base"):
 
 # The service's limit for one version's payload, in bytes.
 _LARGEST_PAYLOAD = 64 * 1024
-
-# The version of a policy that can hold conditions.
-_POLICY_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -107,46 +104,6 @@ class SecretVersion:
     def enabled(self) -> bool:
         """Whether its value can be read."""
         return self.state == "ENABLED"
-
-
-@dataclass(frozen=True)
-class Binding:
-    """Who has a role on a secret.
-
-    Args:
-        members: such as "serviceAccount:NAME@PROJECT.iam.gserviceaccount.com".
-        condition: the expression under which it holds, "" for always.
-    """
-
-    role: str
-    members: tuple[str, ...]
-    condition: str = ""
-
-
-@dataclass(frozen=True)
-class Policy:
-    """A secret's IAM policy.
-
-    Args:
-        bindings: in the service's order.
-        etag: changes with each change; base64, as gcloud shows it.
-    """
-
-    bindings: tuple[Binding, ...]
-    etag: str
-
-    def grants(self, member: str, role: str) -> bool:
-        """Whether a member has a role here without condition.
-
-        Args:
-            member: compared without case, as IAM compares e-mail addresses.
-        """
-        return any(
-            binding.role == role
-            and not binding.condition
-            and member.lower() in {one.lower() for one in binding.members}
-            for binding in self.bindings
-        )
 
 
 class SecretManager(GoogleService):
@@ -364,7 +321,7 @@ class SecretManager(GoogleService):
 
     def get_policy(self, secret_id: str) -> Policy:
         """Who has which role on a secret; what is inherited from the project is not part of it."""
-        return _policy(self._read_policy(secret_id))
+        return read_policy(self._read_policy(secret_id))
 
     def grant(self, secret_id: str, member: str, role: str) -> Policy:
         """Give a member a role on a secret; other bindings and all conditions stay as they are.
@@ -429,7 +386,7 @@ class SecretManager(GoogleService):
         return _version(self._repeat(doing, call))
 
     def _read_policy(self, secret_id: str) -> Any:
-        request = {"resource": self.name(secret_id), "options": {"requested_policy_version": _POLICY_VERSION}}
+        request = {"resource": self.name(secret_id), "options": {"requested_policy_version": POLICY_VERSION}}
         doing = f"read the IAM policy of the secret {secret_id}"
         return self._repeat(doing, lambda: self._client.get_iam_policy(request, **CALL))
 
@@ -440,11 +397,11 @@ class SecretManager(GoogleService):
 
         def attempt() -> None:
             raw = self._read_policy(secret_id)
-            if done(_policy(raw)):
+            if done(read_policy(raw)):
                 return
             edit(raw)
             # Written with a lower version, a policy with conditions is refused.
-            raw.version = _POLICY_VERSION
+            raw.version = POLICY_VERSION
             request = {"resource": self.name(secret_id), "policy": raw}
             self._once(doing, lambda: self._client.set_iam_policy(request, **CALL))
 
@@ -517,14 +474,6 @@ def _version(raw: Any) -> SecretVersion:
         state=getattr(raw.state, "name", str(raw.state)),
         create_time=moment(raw.create_time),
         destroy_time=moment(raw.destroy_time) or moment(raw.scheduled_destroy_time),
-    )
-
-
-def _policy(raw: Any) -> Policy:
-    """Read the client's message."""
-    return Policy(
-        tuple(Binding(binding.role, tuple(binding.members), binding.condition.expression) for binding in raw.bindings),
-        base64.b64encode(raw.etag).decode(),
     )
 
 

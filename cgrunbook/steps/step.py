@@ -18,7 +18,8 @@ from cgrunbook.errors import ApiDisabled, NotFound, ParameterError
 if TYPE_CHECKING:
     from cgrunbook.cloud.artifact_registry import RemoteRepository
     from cgrunbook.cloud.chainctl import ListedToken
-    from cgrunbook.cloud.secret_manager import Policy, SecretResource, SecretVersion
+    from cgrunbook.cloud.iam_policy import Policy
+    from cgrunbook.cloud.secret_manager import SecretResource, SecretVersion
 
 T = TypeVar("T")
 
