@@ -16,9 +16,11 @@
     │       ├── AlreadyExists   the name is taken
     │       ├── Conflict        somebody else changed it in between
     │       ├── InvalidRequest  the service calls the request wrong
+    │       │   └── UpstreamNotValidated   Artifact Registry could not use the upstream, for no known reason
     │       ├── WrongState      the resource is in a state that forbids this
     │       ├── Temporary       worth another attempt (429, 503, resets); raised when the attempts are used up
     │       ├── ChainctlFailed  chainctl ended with an error
+    │       │   └── MalformedToken         what should be a pull token has another form
     │       └── RegistryError   a registry refused
     │           ├── UpstreamCredentialsRefused   wrong, expired or revoked pull token
     │           ├── ImageNotAvailable            no such image or tag, or not in the organisation's catalogue
@@ -104,11 +106,27 @@ class PrerequisiteMissing(CgrunbookError):
 
 
 class ApiDisabled(PrerequisiteMissing):
-    """A Google API is off in the project."""
+    """A Google API is off in the project.
+
+    Args:
+        api: its service's name, "" where the answer did not say.
+    """
+
+    def __init__(self, message: str, remedy: str = "", *, api: str = "") -> None:
+        super().__init__(message, remedy)
+        self.api = api
 
 
 class PermissionMissing(PrerequisiteMissing):
-    """The caller may not do this; the message names the permission and the resource."""
+    """The caller, or the service agent, may not do this.
+
+    Args:
+        permission: the one that is missing, "" where nobody said.
+    """
+
+    def __init__(self, message: str, remedy: str = "", *, permission: str = "", debugging: int = 0) -> None:
+        super().__init__(message, remedy, debugging=debugging)
+        self.permission = permission
 
 
 class NotSignedIn(PrerequisiteMissing):
@@ -151,6 +169,10 @@ class InvalidRequest(ServiceError):
     """The service calls the request wrong."""
 
 
+class UpstreamNotValidated(InvalidRequest):
+    """Artifact Registry could not use the upstream, and what it says has no known reason in it."""
+
+
 class WrongState(ServiceError):
     """The resource is in a state that forbids this (a disabled secret version, say)."""
 
@@ -161,6 +183,18 @@ class Temporary(ServiceError):
 
 class ChainctlFailed(ServiceError):
     """Chainctl ended with an error."""
+
+
+class MalformedToken(ChainctlFailed):
+    """What should be a pull token has another form.
+
+    Args:
+        wrong: which of its values, and how: "password is empty".
+    """
+
+    def __init__(self, message: str, remedy: str = "", *, wrong: str) -> None:
+        super().__init__(message, remedy)
+        self.wrong = wrong
 
 
 class RegistryError(ServiceError):

@@ -10,6 +10,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from cgrunbook.cloud import chainctl
+from cgrunbook.cloud.command import Ended
 from cgrunbook.run.journal import RUN_FOLDER_VARIABLE
 from cgrunbook.sandbox import process
 
@@ -45,10 +46,10 @@ def chainctl_without_a_process() -> Iterator[None]:
     """
     from cgrunbook.sandbox.chainctl.__main__ import main
 
-    def run(_: chainctl.Chainctl, arguments: Sequence[str]) -> chainctl._Ended:
+    def run(_: chainctl.Chainctl, arguments: Sequence[str], **_settings: bool) -> Ended:
         with redirect_stdout(io.StringIO()) as output, redirect_stderr(io.StringIO()) as said:
             code = main(arguments)
-        return chainctl._Ended(code, output.getvalue(), said.getvalue())
+        return Ended(code, output.getvalue(), said.getvalue())
 
     with patch.object(chainctl.Chainctl, "_run", run):
         yield

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from cgrunbook.cloud.attempts import Attempts, Wait
 from cgrunbook.cloud.connection import Connection, RegistryHost, Target, connect
+from cgrunbook.redaction import Secret
 
 if TYPE_CHECKING:
     from cgrunbook.cloud.artifact_registry import ArtifactRegistry
@@ -33,6 +34,19 @@ class Cloud:
     def __init__(self, connection: Connection, attempts: Attempts | None = None) -> None:
         self.connection = connection
         self.attempts = attempts if attempts is not None else Attempts()
+        self._cgr: list[tuple[BasicCredentials | None, Registry]] = []
+
+    def access_token(self) -> Secret:
+        """An OAuth access token that is valid now; docker.pkg.dev takes it as the password of `oauth2accesstoken`.
+
+        Raises:
+            NotSignedIn: the credentials cannot be refreshed.
+            Temporary: the place that refreshes them does not answer.
+        """
+        from cgrunbook.cloud.google_errors import explained
+
+        with explained(self.connection, "get an access token"):
+            return self.connection.access_token()
 
     @cached_property
     def project(self) -> Project:
@@ -61,22 +75,24 @@ class Cloud:
         from cgrunbook.cloud.registry import BasicCredentials, Registry
 
         def credentials() -> BasicCredentials:
-            return BasicCredentials("oauth2accesstoken", self.connection.access_token())
+            return BasicCredentials("oauth2accesstoken", self.access_token())
 
         return Registry(self.connection.artifact_registry_host, credentials, self.attempts)
 
     def cgr(self, credentials: BasicCredentials | None = None) -> Registry:
-        """Chainguard's registry.
+        """Chainguard's registry; the same one for the same credentials, so that a token is not fetched twice.
 
         Args:
             credentials: a pull token's username and password; None for the public images.
-
-        Returns:
-            The registry; a new one at each call, since tokens are kept by credentials.
         """
         from cgrunbook.cloud.registry import Registry
 
-        return Registry(self.connection.cgr, credentials, self.attempts)
+        for known, registry in self._cgr:
+            if known == credentials:
+                return registry
+        registry = Registry(self.connection.cgr, credentials, self.attempts)
+        self._cgr.append((credentials, registry))
+        return registry
 
     @cached_property
     def chainctl(self) -> Chainctl:

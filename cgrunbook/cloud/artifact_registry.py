@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from google.cloud import artifactregistry_v1 as ar
 
+from cgrunbook.cloud.google_errors import READ_SECRET
 from cgrunbook.cloud.google_service import CALL, GoogleService, client_arguments, moment
-from cgrunbook.errors import AlreadyExists, InvalidRequest, NotFound, PermissionMissing, ServiceError, Temporary
-
-if TYPE_CHECKING:
-    from google.api_core.operation import Operation
+from cgrunbook.errors import (
+    AlreadyExists,
+    InvalidRequest,
+    NotFound,
+    PermissionMissing,
+    ServiceError,
+    UpstreamNotValidated,
+)
 
 T = TypeVar("T")
 
@@ -124,22 +128,11 @@ class ArtifactRegistry(GoogleService):
         return f"projects/{self.connection.project_id}/locations/{self.connection.location}"
 
     def name(self, repository_id: str) -> str:
-        """A repository's full name.
-
-        Args:
-            repository_id: such as "chainguard-pull-through".
-        """
+        """A repository's full name."""
         return f"{self.parent}/repositories/{repository_id}"
 
     def get(self, repository_id: str) -> RemoteRepository | None:
-        """Read one repository.
-
-        Args:
-            repository_id: its id.
-
-        Returns:
-            The repository, or None when there is none of this name.
-        """
+        """Read one repository; None when there is none of this name."""
         raw = self._read(repository_id)
         return None if raw is None else _repository(raw)
 
@@ -165,7 +158,7 @@ class ArtifactRegistry(GoogleService):
     def create(
         self, wanted: RemoteRepository, *, disable_upstream_validation: bool = False, propagation: float = 0.0
     ) -> RemoteRepository:
-        """Create a repository and read it back.
+        """Create a repository and read it back: the operation's own answer lacks its times and address.
 
         A request whose answer was lost is sent again; when the service then says that the repository exists, what is
         there is compared with what was wanted, and differing settings are somebody else's repository.
@@ -174,9 +167,6 @@ class ArtifactRegistry(GoogleService):
             wanted: the repository; its read-only fields are not looked at.
             disable_upstream_validation: let Artifact Registry not try the upstream and its credentials.
             propagation: seconds to go on while Artifact Registry cannot read the secret, for a grant made just before.
-
-        Returns:
-            The repository as it is read after; the operation's own answer lacks its times and address.
 
         Raises:
             AlreadyExists: the name is taken.
@@ -188,22 +178,31 @@ class ArtifactRegistry(GoogleService):
             parent=self.parent, repository_id=wanted.id, repository=_message(wanted, disable_upstream_validation)
         )
 
-        def make() -> bool:
-            """Whether this request's own operation made it."""
-            operation = self._ask_once_more(doing, lambda: self._client.create_repository(request, **CALL))
-            if operation is not None:
-                self._finish(doing, operation)
-            return operation is not None
+        def read() -> RemoteRepository:
+            return self._read_back(doing, f"the repository {wanted.id}", lambda: self.get(wanted.id))
 
-        made = self._while_unreadable(make, propagation)
-        there = self._until_readable(wanted.id, doing)
-        if not made and not _same_settings(wanted, there):
-            raise AlreadyExists(
-                f"Tried to {doing}. Somebody else made one of this name meanwhile, with other settings.",
-                f"Look at it: gcloud artifacts repositories describe {wanted.id} "
-                f"--location={self.connection.location} --project={self.connection.project_id}",
+        def arrived() -> RemoteRepository:
+            if not _same_settings(wanted, there := read()):
+                raise AlreadyExists(
+                    f"Tried to {doing}. Somebody else made one of this name meanwhile, with other settings.",
+                    f"Look at it: gcloud artifacts repositories describe {wanted.id} "
+                    f"--location={self.connection.location} --project={self.connection.project_id}",
+                )
+            return there
+
+        def make() -> RemoteRepository:
+            made = self._send_once(
+                doing,
+                lambda: self._client.create_repository(request, **CALL),
+                arrived=arrived,
+                noticed=(AlreadyExists,),
             )
-        return there
+            if isinstance(made, RemoteRepository):
+                return made
+            self._finish(doing, made)
+            return read()
+
+        return self._while_unreadable(make, propagation)
 
     def update(self, before: RemoteRepository, wanted: RemoteRepository) -> RemoteRepository:
         """Change what may change in place, but for the upstream's credentials, and read it back.
@@ -211,9 +210,6 @@ class ArtifactRegistry(GoogleService):
         Args:
             before: the repository as it was read.
             wanted: the same with changed description, labels, clean-up policies, their dry-run or scanning.
-
-        Returns:
-            The repository as it is read after.
 
         Raises:
             InvalidRequest: a field differs that cannot be changed in place; nothing was sent.
@@ -269,17 +265,12 @@ class ArtifactRegistry(GoogleService):
         disable_upstream_validation: bool = False,
         propagation: float = 0.0,
     ) -> RemoteRepository:
-        """Change username and password together, in one request with the two leaf paths that gcloud sends.
+        """Change username and password together, in one request with the two leaf paths that gcloud sends, and read back.
 
         Args:
-            repository_id: a remote repository.
-            username: the upstream's user.
             password_secret_version: projects/P/secrets/S/versions/V.
             disable_upstream_validation: let Artifact Registry not try them.
             propagation: seconds to go on while Artifact Registry cannot read the secret, for a grant made just before.
-
-        Returns:
-            The repository as it is read after.
 
         Raises:
             UpstreamCredentialsRefused: the upstream does not take them.
@@ -300,8 +291,8 @@ class ArtifactRegistry(GoogleService):
 
         mask = [f"{_CREDENTIALS}.password_secret_version", f"{_CREDENTIALS}.username"]
         there = self._while_unreadable(lambda: self._patch(repository_id, doing, mask, edit), propagation)
-        wanted = (username, _without_project(password_secret_version))
-        if (there.username, _without_project(there.password_secret_version)) != wanted:
+        wanted = (username, without_project(password_secret_version))
+        if (there.username, without_project(there.password_secret_version)) != wanted:
             raise ServiceError(
                 f"Tried to {doing}. The service said yes, but the repository reads back with the user "
                 f"{there.username!r} and {there.password_secret_version!r}.",
@@ -310,50 +301,20 @@ class ArtifactRegistry(GoogleService):
         return there
 
     def delete(self, repository_id: str) -> bool:
-        """Delete a repository with all that it holds.
-
-        Args:
-            repository_id: its id.
-
-        Returns:
-            True once it is gone, False when it was not there to begin with.
-        """
+        """Delete a repository with all that it holds; False when it was not there to begin with."""
         doing = f"delete the repository {repository_id}"
-        if self._read(repository_id) is None:
-            return False
         request = ar.DeleteRepositoryRequest(name=self.name(repository_id))
-        # Somebody else was quicker, or a first request worked and its answer was lost: gone is what was wanted.
-        with suppress(NotFound):
+
+        def delete() -> None:
             self._finish(doing, self._repeat(doing, lambda: self._client.delete_repository(request, **CALL)))
-        if self._read(repository_id) is not None:
-            raise ServiceError(
-                f"Tried to {doing}. The service said yes, but the repository is still there.", "Run again."
-            )
-        return True
 
-    def test_permissions(self, repository_id: str, permissions: Iterable[str]) -> frozenset[str]:
-        """Which of these permissions the caller has on a repository.
-
-        Args:
-            repository_id: its id.
-            permissions: such as "artifactregistry.repositories.update".
-
-        Returns:
-            Those that are held; the API itself warns that the answer may be too generous.
-        """
-        request = {"resource": self.name(repository_id), "permissions": sorted(permissions)}
-        doing = f"ask for the permissions on the repository {repository_id}"
-        answer = self._repeat(doing, lambda: self._client.test_iam_permissions(request, **CALL))
-        return frozenset(answer.permissions)
+        return self._remove(doing, lambda: self._read(repository_id), delete)
 
     def _read(self, repository_id: str) -> Any:
         """The client's own message, None when there is no such repository."""
         request = ar.GetRepositoryRequest(name=self.name(repository_id))
         doing = f"read the repository {repository_id} in {self.connection.location}"
-        try:
-            return self._repeat(doing, lambda: self._client.get_repository(request, **CALL))
-        except NotFound:
-            return None
+        return self._find(doing, lambda: self._client.get_repository(request, **CALL))
 
     def _patch(
         self, repository_id: str, doing: str, mask: Sequence[str], edit: Callable[[Any], None]
@@ -369,39 +330,7 @@ class ArtifactRegistry(GoogleService):
             self._once(doing, lambda: self._client.update_repository(request, **CALL))
 
         self.attempts.run(attempt, reason=f"another attempt to {doing}")
-        return self._until_readable(repository_id, doing)
-
-    def _ask_once_more(self, doing: str, call: Callable[[], Operation]) -> Operation | None:
-        """Send a create until it is answered; None when an earlier request, whose answer was lost, had arrived."""
-        lost = False
-
-        def ask() -> Operation | None:
-            nonlocal lost
-            try:
-                operation: Operation = self._once(doing, call)
-            except Temporary:
-                lost = True
-                raise
-            except AlreadyExists:
-                if not lost:
-                    raise
-                return None
-            return operation
-
-        return self.attempts.run(ask, reason=f"another attempt to {doing}")
-
-    def _until_readable(self, repository_id: str, doing: str) -> RemoteRepository:
-        """Read what was just written."""
-
-        def attempt() -> RemoteRepository:
-            there = self.get(repository_id)
-            if there is None:
-                raise Temporary(
-                    f"Tried to {doing}. The service said yes, but the repository is not there to be read.", "Run again."
-                )
-            return there
-
-        return self.attempts.run(attempt, reason=f"the repository {repository_id} to appear")
+        return self._read_back(doing, f"the repository {repository_id}", lambda: self.get(repository_id))
 
     def _while_unreadable(self, call: Callable[[], T], seconds: float) -> T:
         """Go on for some seconds while Artifact Registry cannot read a secret that it was granted a moment ago."""
@@ -422,15 +351,11 @@ def _secret_unreadable(error: BaseException) -> bool:
     stated reason counts as well; credentials that the upstream has refused do not.
     """
     if isinstance(error, PermissionMissing):
-        return "secretmanager.versions.access" in str(error)
-    return (
-        isinstance(error, InvalidRequest)
-        and "validate remote upstream" in error.message
-        and "custom remote" not in error.message
-    )
+        return error.permission == READ_SECRET
+    return isinstance(error, UpstreamNotValidated)
 
 
-def _without_project(version: str) -> str:
+def without_project(version: str) -> str:
     """A secret version's name from "secrets/" on: the API may answer with the project's number in place of its id."""
     return version.partition("/secrets/")[2]
 
@@ -448,7 +373,7 @@ def _same_settings(wanted: RemoteRepository, there: RemoteRepository) -> bool:
             repository.format,
             repository.upstream.rstrip("/"),
             repository.username,
-            _without_project(repository.password_secret_version),
+            without_project(repository.password_secret_version),
             repository.description,
             dict(repository.labels),
             repository.kms_key_name,

@@ -1,6 +1,6 @@
 """Trying again: how long, how often, seen by whom, and stopped by what.
 
-It knows time and errors. It does not know any service: what is temporary is said by whoever calls.
+It knows time and errors. Which failures of which protocol are temporary is in retry.py; they come here as `Temporary`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from cgrunbook.errors import CgrunbookError, Interrupted, Temporary
@@ -47,6 +47,7 @@ def _unseen(_wait: Wait) -> None:
     """For callers that have nobody to show a wait to."""
 
 
+@dataclass(kw_only=True, eq=False)
 class Attempts:
     """Bounded, visible, cancellable attempts; one instance serves many calls and threads.
 
@@ -61,27 +62,16 @@ class Attempts:
         on_wait: told of each wait before it begins, in the thread that waits.
         cancelled: when set, waits end and no further attempt begins.
         clock: seconds of a monotonic clock; the tests bring their own.
-        sleep: waits so many seconds, or until cancelled; the tests bring their own.
+        sleep: waits so many seconds; None waits until cancelled at most. The tests bring their own.
     """
 
-    def __init__(
-        self,
-        *,
-        limit: float = 120.0,
-        first: float = 0.5,
-        longest: float = 15.0,
-        on_wait: Callable[[Wait], None] = _unseen,
-        cancelled: threading.Event | None = None,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], object] | None = None,
-    ) -> None:
-        self.limit = limit
-        self.first = first
-        self.longest = longest
-        self.on_wait = on_wait
-        self.cancelled = cancelled if cancelled is not None else threading.Event()
-        self._clock = clock
-        self._sleep = sleep if sleep is not None else self.cancelled.wait
+    limit: float = 120.0
+    first: float = 0.5
+    longest: float = 15.0
+    on_wait: Callable[[Wait], object] = _unseen
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], object] | None = None
 
     def run(
         self,
@@ -112,10 +102,10 @@ class Attempts:
 
         bound = self.limit if limit is None else limit
         shortest = self.first if first is None else first
-        begun = self._clock()
+        begun = self.clock()
 
         def left() -> float:
-            return bound - (self._clock() - begun)
+            return bound - (self.clock() - begun)
 
         def seconds(state: RetryCallState) -> float:
             return max(0.0, min(self._next(state.attempt_number, shortest), left()))
@@ -133,17 +123,13 @@ class Attempts:
             wait=seconds,
             before_sleep=announce,
             sleep=lambda length: self._rest(length, reason),
-            retry_error_callback=lambda state: _give_up(state, self._clock() - begun),
+            retry_error_callback=lambda state: _give_up(state, self.clock() - begun),
         )
         result: T = tries(attempt)
         return result
 
     def pause(self, seconds: float, reason: str) -> None:
-        """Wait where an attempt is not the right word: an operation's next look, say.
-
-        Args:
-            seconds: how long.
-            reason: what for, as `Wait.reason`.
+        """Wait where an attempt is not the right word: an operation's next look, say; `reason` as in `Wait`.
 
         Raises:
             Interrupted: cancelled, before or during the wait.
@@ -160,7 +146,7 @@ class Attempts:
         return random.uniform(min(first, bound), bound)  # noqa: S311 - spreads load, guards nothing
 
     def _rest(self, seconds: float, reason: str) -> None:
-        self._sleep(seconds)
+        (self.sleep or self.cancelled.wait)(seconds)
         self._stop_if_cancelled(reason)
 
     def _stop_if_cancelled(self, reason: str) -> None:

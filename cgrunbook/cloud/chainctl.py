@@ -1,7 +1,7 @@
 """Chainguard's command: who is signed in, which organisations there are; pull tokens created, listed and revoked.
 
-It knows chainctl's commands, flags and outputs, of today's and of older versions. It never shows what chainctl printed
-to its standard output: a token may stand there.
+It knows chainctl's commands, flags, outputs and complaints, of today's and of older versions. It never shows what
+chainctl printed to its standard output: a token may stand there. How a command is run is in command.py.
 """
 
 from __future__ import annotations
@@ -9,18 +9,15 @@ from __future__ import annotations
 import json
 import os
 import re
-import selectors
 import shutil
-import signal
-import subprocess
-import threading
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from enum import Enum
 from typing import Any
 
+from cgrunbook.cloud import command, retry
 from cgrunbook.cloud.attempts import Attempts
 from cgrunbook.cloud.pull_token import PullToken, read_pull_token
 from cgrunbook.errors import (
@@ -34,12 +31,8 @@ from cgrunbook.errors import (
 )
 from cgrunbook.redaction import redact
 
-__all__ = ["Chainctl", "ListedToken", "LoginState", "Organization", "PullToken"]
-
 # Creating a token makes an RSA key of 4096 bits and several calls; listing a large organisation pages.
 _SECONDS = 120.0
-_LARGEST_OUTPUT = 8 * 1024 * 1024
-_LOOK = 0.1
 _LONGEST_SAID = 400
 
 # A surprise login or a download of a new version has no place in a runbook.
@@ -54,6 +47,7 @@ _MAY_CREATE = ("owner", "registry.pull_token_creator")
 
 _VERSION = re.compile(r"\bv?(\d+\.\d+\.\d+[\w.+-]*)")
 _COMMIT_VERSION = re.compile(r"GitVersion:\s*(\S+)")
+_LEFT_BEHIND = " A pull token that nobody holds may exist now: see chainctl auth pull-token list."
 _INSTALL = "https://edu.chainguard.dev/platform/chainctl-usage/how-to-install-chainctl/"
 
 
@@ -76,11 +70,7 @@ class LoginState:
     problem: str = ""
 
     def may_create_pull_tokens(self, organization: str) -> bool | None:
-        """Whether the caller's role may create pull tokens; None where chainctl does not tell.
-
-        Args:
-            organization: its name.
-        """
+        """Whether the caller's role may create an organisation's pull tokens; None where chainctl does not tell."""
         role = self.roles.get(organization, "")
         return any(known in role for known in _MAY_CREATE) if role else None
 
@@ -115,11 +105,32 @@ class ListedToken:
     expires: datetime | None
 
 
-@dataclass(frozen=True)
-class _Ended:
-    code: int
-    output: str
-    said: str
+class _Complaint(Enum):
+    """What chainctl complains about. Its exit code is 1 for everything, so its own words have to tell; first match wins."""
+
+    SIGNED_OUT = (
+        "not logged in",
+        "unauthenticated",
+        "auth login",
+        "token has expired",
+        "token is expired",
+        "no token",
+        "not authenticated",
+    )
+    DENIED = ("permissiondenied", "permission denied", "required capabilities")
+    OLD_COMMAND = ("unknown command",)
+    OLD_FLAG = ("unknown flag",)
+    NOT_THERE = ("not found", "notfound", "no identity")
+    NO_ORGANIZATION = ("not verified", "no folder found", "unable to resolve")
+    LIFETIME = ("ttl", "expir")
+    NETWORK = (*retry.WORDS, "no such host")
+    OTHER = ("",)
+
+    @classmethod
+    def of(cls, ended: command.Ended) -> _Complaint:
+        """What a command that ended badly said."""
+        low = ended.said.lower()
+        return next(complaint for complaint in cls if any(sign in low for sign in complaint.value))
 
 
 class Chainctl:
@@ -158,10 +169,7 @@ class Chainctl:
         return found
 
     def version(self) -> str:
-        """Ask for the version.
-
-        Returns:
-            Such as "0.2.369"; "unknown" where chainctl's answer has none.
+        """The version, such as "0.2.369"; "unknown" where chainctl's answer has none.
 
         Raises:
             ChainctlMissing: there is no chainctl.
@@ -176,9 +184,6 @@ class Chainctl:
 
     def status(self) -> LoginState:
         """Ask who is signed in; being signed out is an answer here, not an error.
-
-        Returns:
-            The state of the session.
 
         Raises:
             ChainctlMissing: there is no chainctl.
@@ -210,10 +215,7 @@ class Chainctl:
         return state
 
     def organizations(self) -> tuple[Organization, ...]:
-        """List the organisations that the caller sees.
-
-        Returns:
-            Them, as chainctl orders them.
+        """The organisations that the caller sees, as chainctl orders them.
 
         Raises:
             ChainctlMissing: there is no chainctl.
@@ -243,18 +245,17 @@ class Chainctl:
         """
         common = ["--parent", parent, "--name", name, "--ttl", ttl]
         create = ["auth", "pull-token", "create", *common, "-o", "json"]
-        described = [*create, "--description", description] if description else create
-        tried: list[list[str]] = [described]
-        ended = self._run(described)
-        if description and ended.code != 0 and _unknown(ended.said, "flag", "description"):
-            tried.append(create)
-            ended = self._run(create)
-        if ended.code != 0 and _unknown(ended.said, "command", "pull-token", "create"):
+        arguments = [*create, "--description", description] if description else create
+        ended = self._run(arguments, makes_token=True)
+        if ended.code != 0 and description and _Complaint.of(ended) is _Complaint.OLD_FLAG:
+            arguments = create
+            ended = self._run(arguments, makes_token=True)
+        if ended.code != 0 and _Complaint.of(ended) is _Complaint.OLD_COMMAND:
             # Versions before 2025-02 know only this spelling, and print the docker login line.
-            tried.append(["auth", "configure-docker", "--pull-token", *common])
-            ended = self._run(tried[-1])
+            arguments = ["auth", "configure-docker", "--pull-token", *common]
+            ended = self._run(arguments, makes_token=True)
         if ended.code != 0:
-            raise self._failed(tried[-1], ended, f"create a pull token for {parent}")
+            raise self._failed(arguments, ended, f"create a pull token for {parent}", makes_token=True)
         token = read_pull_token(ended.output)
         if token is None:
             raise ChainctlFailed(
@@ -266,13 +267,7 @@ class Chainctl:
         return token
 
     def list_pull_tokens(self, parent: str) -> tuple[ListedToken, ...]:
-        """List an organisation's pull tokens, expired ones included.
-
-        Args:
-            parent: the organisation's name or id.
-
-        Returns:
-            Them, as chainctl orders them.
+        """List an organisation's pull tokens, expired ones included; `parent` is its name or id.
 
         Raises:
             ChainctlMissing: there is no chainctl.
@@ -316,8 +311,7 @@ class Chainctl:
             ended = self._run(arguments)
             if ended.code == 0:
                 return True
-            low = _said(ended).lower()
-            if "not found" in low or "notfound" in low or "no identity" in low:
+            if _Complaint.of(ended) is _Complaint.NOT_THERE:
                 return False
             raise self._failed(arguments, ended, f"revoke the pull token {identity_id} of {parent}")
 
@@ -339,12 +333,12 @@ class Chainctl:
             raise self._unreadable(" ".join(arguments[:3]))
         return found
 
-    def _repeat(self, arguments: Sequence[str], doing: str, otherwise: Sequence[str] | None = None) -> _Ended:
+    def _repeat(self, arguments: Sequence[str], doing: str, otherwise: Sequence[str] | None = None) -> command.Ended:
         """Run what changes nothing, again where the failure may pass."""
 
-        def once() -> _Ended:
+        def once() -> command.Ended:
             ended = self._run(arguments)
-            if ended.code != 0 and otherwise is not None and _unknown(ended.said, "command", "pull-token", "list"):
+            if ended.code != 0 and otherwise is not None and _Complaint.of(ended) is _Complaint.OLD_COMMAND:
                 ended = self._run(otherwise)
             if ended.code != 0:
                 raise self._failed(arguments, ended, doing)
@@ -352,68 +346,53 @@ class Chainctl:
 
         return self._attempts.run(once, reason=f"chainctl to {doing}")
 
-    def _run(self, arguments: Sequence[str]) -> _Ended:
-        """Run chainctl once: no terminal, no input, pipes only, bounded in time and in what it prints."""
+    def _run(self, arguments: Sequence[str], *, makes_token: bool = False) -> command.Ended:
+        """Run chainctl once."""
         path = self.path
         shown = f"chainctl {' '.join(arguments[:3])}"
+        left_behind = _LEFT_BEHIND if makes_token else ""
         try:
-            process = subprocess.Popen(
-                [path, *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env=self._environment,
-                # A group of its own, so that what it starts ends with it, and a terminal's Ctrl-C does not cut it in
-                # the middle of creating a token.
-                start_new_session=True,
+            return command.run(
+                [path, *arguments], self._environment, seconds=self._timeout, cancelled=self._attempts.cancelled
             )
         except OSError as error:
             raise ChainctlFailed(
                 f"{path} could not be started: {error}.", f"Install chainctl for this machine: {_INSTALL}"
             ) from error
-        with process:
-            try:
-                output, said = _read(process, self._timeout, self._attempts.cancelled)
-            except _TooLong as reason:
-                raise ChainctlFailed(
-                    f"{shown} {reason} and was ended.{_left_behind(arguments)}",
-                    "Run it in a terminal to see what it waits for; chainctl config validate checks the network.",
-                ) from None
-            except _Stopped:
-                raise Interrupted(f"{shown} was stopped.{_left_behind(arguments)}", "Run it again.") from None
-            finally:
-                _end(process)
-        return _Ended(process.returncode, output.decode("utf-8", "replace"), said.decode("utf-8", "replace"))
+        except command.TooMuch as reason:
+            raise ChainctlFailed(
+                f"{shown} {reason} and was ended.{left_behind}",
+                "Run it in a terminal to see what it waits for; chainctl config validate checks the network.",
+            ) from None
+        except command.Cancelled:
+            raise Interrupted(f"{shown} was stopped.{left_behind}", "Run it again.") from None
 
-    def _failed(self, arguments: Sequence[str], ended: _Ended, doing: str) -> CgrunbookError:
+    def _failed(
+        self, arguments: Sequence[str], ended: command.Ended, doing: str, *, makes_token: bool = False
+    ) -> CgrunbookError:
         """The error for a command that ended badly."""
-        text = _said(ended)
-        low = text.lower()
-        said = f"chainctl could not {doing}: {text or f'it ended with {ended.code} and said nothing'}"
-        if _signed_out(low):
-            return ChainctlSignedOut(said, "Sign in: chainctl auth login")
-        if "permissiondenied" in low or "permission denied" in low or "required capabilities" in low:
-            return PermissionMissing(
-                said,
-                "Creating pull tokens needs the role registry.pull_token_creator or owner, listing and deleting them "
-                "identity.list and identity.delete: ask an owner of the organisation.",
-            )
-        if "ttl" in low or "expir" in low:
-            return ChainctlFailed(
-                said, "Take a shorter life: the plan may allow 720h (Starter) or 168h (Team) at most."
-            )
-        if any(word in low for word in ("not found", "not verified", "no folder found", "unable to resolve")):
-            return ChainctlFailed(said, "Check the organisation's name: chainctl iam organizations list")
-        if any(
-            word in low for word in ("unavailable", "deadline exceeded", "connection re", "timeout", "no such host")
-        ):
-            network = "Check the network and proxy: chainctl config validate"
-            repeatable = "create" not in arguments and "--pull-token" not in arguments
-            return (
-                Temporary(said, network, debugging=1)
-                if repeatable
-                else ChainctlFailed(f"{said}.{_left_behind(arguments)}", network, debugging=1)
-            )
+        said = f"chainctl could not {doing}: {_said(ended) or f'it ended with {ended.code} and said nothing'}"
+        match _Complaint.of(ended):
+            case _Complaint.SIGNED_OUT:
+                return ChainctlSignedOut(said, "Sign in: chainctl auth login")
+            case _Complaint.DENIED:
+                return PermissionMissing(
+                    said,
+                    "Creating pull tokens needs the role registry.pull_token_creator or owner, listing and deleting them "
+                    "identity.list and identity.delete: ask an owner of the organisation.",
+                )
+            case _Complaint.LIFETIME:
+                return ChainctlFailed(
+                    said, "Take a shorter life: the plan may allow 720h (Starter) or 168h (Team) at most."
+                )
+            case _Complaint.NOT_THERE | _Complaint.NO_ORGANIZATION:
+                return ChainctlFailed(said, "Check the organisation's name: chainctl iam organizations list")
+            case _Complaint.NETWORK:
+                network = "Check the network and proxy: chainctl config validate"
+                if makes_token:
+                    return ChainctlFailed(f"{said}.{_LEFT_BEHIND}", network, debugging=1)
+                lasting = not retry.says_temporary(ended.said)
+                return (ChainctlFailed if lasting else Temporary)(said, network, debugging=1)
         return ChainctlFailed(said, f"Run it in a terminal: chainctl {' '.join(arguments[:3])} --help")
 
     def _unreadable(self, what: str) -> ChainctlFailed:
@@ -421,65 +400,6 @@ class Chainctl:
             f"chainctl {what} ended well, but what it printed could not be read.",
             f"Update chainctl (chainctl update), or install it anew: {_INSTALL}",
         )
-
-
-class _TooLong(Exception):
-    """It took too long, or printed too much."""
-
-
-class _Stopped(Exception):
-    """Somebody cancelled."""
-
-
-def _read(process: subprocess.Popen[bytes], seconds: float, cancelled: threading.Event) -> tuple[bytes, bytes]:
-    """Read both pipes to their ends, within bounds that `communicate` does not have."""
-    deadline = time.monotonic() + seconds
-    pipes = [pipe for pipe in (process.stdout, process.stderr) if pipe is not None]
-    collected = {pipe: bytearray() for pipe in pipes}
-    with selectors.DefaultSelector() as selector:
-        for pipe in collected:
-            selector.register(pipe, selectors.EVENT_READ)
-        while selector.get_map() or process.poll() is None:
-            if cancelled.is_set():
-                raise _Stopped
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise _TooLong(f"did not end within {seconds:.0f} s")
-            if not selector.get_map():
-                with suppress(subprocess.TimeoutExpired):
-                    process.wait(min(_LOOK, left))
-                continue
-            # Asked before looking: what it prints and ends with between the two is found by the next look.
-            ended = process.poll() is not None
-            ready = selector.select(min(_LOOK, left))
-            if ended and not ready:
-                # It ended, all that it printed is read; something that it started still holds the pipes.
-                break
-            for key, _ in ready:
-                pipe = next(known for known in collected if known.fileno() == key.fd)
-                chunk = os.read(key.fd, 65536)
-                if not chunk:
-                    selector.unregister(pipe)
-                collected[pipe] += chunk
-                if len(collected[pipe]) > _LARGEST_OUTPUT:
-                    raise _TooLong(f"printed more than {_LARGEST_OUTPUT // 1024 // 1024} MiB")
-    output, said = (bytes(collected[pipe]) for pipe in pipes)
-    return output, said
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a command and what it started; nothing to do for one that has ended."""
-    if process.poll() is None:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def _left_behind(arguments: Sequence[str]) -> str:
-    """A warning for a command that may have made something before it was ended."""
-    if "create" in arguments or "--pull-token" in arguments:
-        return " A pull token that nobody holds may exist now: see chainctl auth pull-token list."
-    return ""
 
 
 def _document(output: str) -> Any:
@@ -491,32 +411,12 @@ def _document(output: str) -> Any:
     return None
 
 
-def _said(ended: _Ended) -> str:
+def _said(ended: command.Ended) -> str:
     """What it said on standard error, in one line; standard output is never shown."""
     line = " ".join(ended.said.split())
     # Masked before it is cut: half a token would not be known for one.
     line = redact(re.sub(r"^(?:Error|ERROR):\s*", "", line))
     return line if len(line) <= _LONGEST_SAID else f"{line[:_LONGEST_SAID]}..."
-
-
-def _signed_out(text: str) -> bool:
-    low = text.lower()
-    signs = (
-        "not logged in",
-        "unauthenticated",
-        "auth login",
-        "token has expired",
-        "token is expired",
-        "no token",
-        "not authenticated",
-    )
-    return any(sign in low for sign in signs)
-
-
-def _unknown(text: str, what: str, *names: str) -> bool:
-    """Whether an old version does not know a command or a flag."""
-    low = text.lower()
-    return f"unknown {what}" in low and any(name in low for name in names)
 
 
 def _expiry(item: Mapping[str, Any]) -> datetime | None:

@@ -23,7 +23,8 @@ Target = Literal["sandbox", "google-cloud"]
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _SIGN_IN = "gcloud auth application-default login"
 
-_GCLOUD_ACCOUNT = "user:$(gcloud config get-value account)"
+# The caller where only gcloud knows who that is: its shell puts the account in.
+GCLOUD_ACCOUNT = "user:$(gcloud config get-value account)"
 
 # Whom the sandbox takes the owner of its access token for.
 _TRAINEE = "user:trainee@example.com"
@@ -67,8 +68,7 @@ class Connection:
         environment: what child commands get in addition to this process's environment.
         docker_config: folder of docker's config.json.
         sign_in: what a person does to get usable credentials, an instruction.
-        caller: the caller as an IAM member for gcloud's --member, such as "user:ada@example.com"; may hold a shell
-            substitution where only gcloud knows the account.
+        caller: the caller as an IAM member for gcloud's --member, such as "user:ada@example.com", or `GCLOUD_ACCOUNT`.
     """
 
     target: Target
@@ -86,30 +86,20 @@ class Connection:
     environment: Mapping[str, str]
     docker_config: Path
     sign_in: str = f"Sign in: {_SIGN_IN}"
-    caller: str = _GCLOUD_ACCOUNT
+    caller: str = GCLOUD_ACCOUNT
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def access_token(self) -> Secret:
         """An OAuth access token that is valid now, refreshed when it is not; safe to call from several threads.
 
-        Returns:
-            The token; docker.pkg.dev takes it as the password of `oauth2accesstoken`.
-
         Raises:
-            NotSignedIn: the credentials cannot be refreshed.
-            Temporary: the place that refreshes them does not answer.
+            google.auth.exceptions.GoogleAuthError: the credentials cannot be refreshed; `Cloud.access_token` says why.
         """
-        from google.auth.exceptions import GoogleAuthError
         from google.auth.transport.requests import Request
-
-        from cgrunbook.cloud.google_errors import explain
 
         with self._lock:
             if not self.credentials.valid:
-                try:
-                    self.credentials.refresh(Request())
-                except GoogleAuthError as error:
-                    raise explain(error, self, "get an access token") from error
+                self.credentials.refresh(Request())
             return Secret(self.credentials.token)
 
     def lost(self, message: str) -> CgrunbookError:
@@ -225,7 +215,7 @@ def _google_cloud(project_id: str, location: str, organization: str) -> Connecti
     registry = f"{location}-docker.pkg.dev"
     account = str(getattr(credentials, "service_account_email", "") or "")
     # "default" is what the metadata server's credentials are called before their first refresh.
-    caller = f"serviceAccount:{account}" if "@" in account else _GCLOUD_ACCOUNT
+    caller = f"serviceAccount:{account}" if "@" in account else GCLOUD_ACCOUNT
     return Connection(
         target="google-cloud",
         project_id=project,

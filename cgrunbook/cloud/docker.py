@@ -16,8 +16,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from cgrunbook.cloud import retry
 from cgrunbook.cloud.attempts import Attempts
-from cgrunbook.cloud.docker_config import DockerConfig, Login
+from cgrunbook.cloud.docker_config import DockerConfig
 from cgrunbook.errors import (
     CgrunbookError,
     DigestMismatch,
@@ -30,8 +31,6 @@ from cgrunbook.errors import (
     Temporary,
 )
 from cgrunbook.image_reference import Platform, is_digest
-
-__all__ = ["Docker", "DockerConfig", "Engine", "EngineLayer", "EngineProgress", "Login"]
 
 _ENGINE_SECONDS = 10
 
@@ -137,13 +136,11 @@ class Docker:
             StepFailed: no engine answers, or it fails for another reason.
             Interrupted: `attempts.cancelled` was set.
         """
-        name, tag = _split(reference)
-        host = name.partition("/")[0]
-        credentials = self.config.credentials(host)
+        credentials = self.config.credentials(reference.partition("/")[0])
         auth = {"username": credentials.username, "password": credentials.password.reveal()} if credentials else {}
         with self._client(self._address()) as client, _explained(reference):
             events = client.pull(
-                name, tag=tag, stream=True, decode=True, auth_config=auth, platform=str(platform) if platform else None
+                reference, stream=True, decode=True, auth_config=auth, platform=str(platform) if platform else None
             )
             announced = self._follow(events, reference, progress)
             kept = [str(entry).partition("@")[2] for entry in client.inspect_image(reference).get("RepoDigests") or []]
@@ -278,17 +275,7 @@ def _knock(address: str) -> None:
             knocking.connect(f"/{path.lstrip('/')}")
 
 
-def _split(reference: str) -> tuple[str, str]:
-    """Name and tag, or digest, as the engine's API wants them apart."""
-    name, at, digest = reference.partition("@")
-    path, colon, tag = name.rpartition(":")
-    if not colon or "/" in tag:
-        path, tag = name, ""
-    return path, digest if at else tag or "latest"
-
-
 def _cause(error: BaseException) -> str:
     """The innermost reason; the SDK and requests wrap it several times."""
-    while (inner := error.__cause__ or error.__context__) is not None:
-        error = inner
-    return f"{type(error).__name__}: {error}"[:300]
+    inner = retry.innermost(error)
+    return f"{type(inner).__name__}: {inner}"[:300]

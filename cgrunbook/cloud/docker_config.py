@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from cgrunbook.cloud.registry_transport import BasicCredentials
+from cgrunbook.cloud.registry_sign_in import BasicCredentials
 from cgrunbook.errors import StepFailed
 from cgrunbook.redaction import Secret
 
@@ -49,14 +49,19 @@ class Login:
     helper: str = ""
     username: str = ""
 
-    def __str__(self) -> str:
+    @property
+    def how(self) -> str:
+        """The same in words."""
         if self.kind == "helper":
-            return f"{self.host}: credential helper {self.helper}"
+            return f"credential helper {self.helper}"
         if self.kind == "store":
-            return f"{self.host}: credential store {self.helper}"
+            return f"credential store {self.helper}"
         if self.kind == "file":
-            return f"{self.host}: signed in as {self.username or 'an unnamed user'} in config.json"
-        return f"{self.host}: not signed in"
+            return f"signed in as {self.username or 'an unnamed user'} in config.json"
+        return "not signed in"
+
+    def __str__(self) -> str:
+        return f"{self.host}: {self.how}"
 
 
 class DockerConfig:
@@ -72,10 +77,7 @@ class DockerConfig:
         self._environment = dict(environment or {})
 
     def read(self) -> dict[str, Any]:
-        """The whole configuration.
-
-        Returns:
-            The file's JSON object; an empty one where there is no file, or an empty file, as docker has it.
+        """The file's JSON object; an empty one where there is no file, or an empty file, as docker has it.
 
         Raises:
             StepFailed: the file cannot be read, or is no JSON object.
@@ -83,13 +85,7 @@ class DockerConfig:
         return self._parse(self._bytes())
 
     def login(self, host: str) -> Login:
-        """How docker would sign in to a registry now; asks no helper.
-
-        Args:
-            host: the registry, such as "us-central1-docker.pkg.dev".
-
-        Returns:
-            The login; kind "none" where there is none.
+        """How docker would sign in to a registry such as "us-central1-docker.pkg.dev" now; asks no helper.
 
         Raises:
             StepFailed: the file cannot be used.
@@ -108,13 +104,7 @@ class DockerConfig:
         return Login(host, "none")
 
     def credentials(self, host: str) -> BasicCredentials | None:
-        """What docker would send to a registry, asking the helper where one is named.
-
-        Args:
-            host: the registry.
-
-        Returns:
-            Username and password; None where docker would send none.
+        """What docker would send to a registry, asking the helper where one is named; None where it would send nothing.
 
         Raises:
             StepFailed: the file cannot be used, or the helper fails.
@@ -141,8 +131,8 @@ class DockerConfig:
         """Let a credential helper sign in to a registry, as `gcloud auth configure-docker HOST` does.
 
         Args:
-            host: the registry.
-            helper: the helper's name without "docker-credential-", such as "gcloud".
+            host: such as "us-central1-docker.pkg.dev".
+            helper: its name without "docker-credential-", such as "gcloud".
 
         Returns:
             Whether the file had to be changed.
@@ -160,39 +150,11 @@ class DockerConfig:
 
         return self._edit(change)
 
-    def remove_credential_helper(self, host: str, helper: str) -> bool:
-        """Take back `add_credential_helper`; an entry that names another helper stays.
-
-        Args:
-            host: the registry.
-            helper: the helper's name that was added.
-
-        Returns:
-            Whether the file had to be changed.
-
-        Raises:
-            StepFailed: the file cannot be read or written; it is as it was then.
-        """
-
-        def change(config: dict[str, Any]) -> bool:
-            helpers = self._section(config, "credHelpers")
-            if helpers.get(host) != helper:
-                return False
-            config["credHelpers"] = {name: value for name, value in helpers.items() if name != host}
-            return True
-
-        return self._edit(change)
-
     def login_with_token(self, host: str, username: str, password: Secret) -> Login:
         """Do what `docker login --password-stdin` does, without docker.
 
         The pair goes to the helper or store that the file names for the host. Where it names none, it stands in the
         file itself, readable by its owner, as docker does it: meant for tokens that live an hour.
-
-        Args:
-            host: the registry.
-            username: such as "oauth2accesstoken".
-            password: such as an access token.
 
         Returns:
             How docker signs in from now on.

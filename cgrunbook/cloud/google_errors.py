@@ -1,6 +1,7 @@
 """What Google's services answer when they refuse, turned into the errors of `cgrunbook.errors`.
 
-It knows status names, ErrorInfo reasons, the services' sentences and who holds which permission. It retries nothing.
+It knows status names, ErrorInfo reasons, the services' sentences and who holds which permission. What is temporary is in
+retry.py.
 Sources: answers of the services as public issues and recorded logs show them; google.rpc.ErrorInfo of googleapis for the reasons.
 """
 
@@ -16,9 +17,9 @@ import requests
 from google.api_core.exceptions import GoogleAPICallError
 from google.auth.exceptions import GoogleAuthError, TransportError
 
+from cgrunbook.cloud import apis, retry
 from cgrunbook.errors import (
     AlreadyExists,
-    ApiDisabled,
     CgrunbookError,
     Conflict,
     InvalidRequest,
@@ -29,6 +30,7 @@ from cgrunbook.errors import (
     ServiceError,
     Temporary,
     UpstreamCredentialsRefused,
+    UpstreamNotValidated,
     WrongState,
 )
 
@@ -49,8 +51,6 @@ ROLES: Mapping[str, str] = {
     "artifactregistry.repositories.update": "roles/artifactregistry.admin",
     "artifactregistry.vpcscconfigs.get": "roles/artifactregistry.admin",
     "artifactregistry.vpcscconfigs.update": "roles/artifactregistry.admin",
-    "cloudkms.cryptoKeyVersions.useToDecrypt": "roles/cloudkms.cryptoKeyEncrypterDecrypter",
-    "cloudkms.cryptoKeyVersions.useToEncrypt": "roles/cloudkms.cryptoKeyEncrypterDecrypter",
     "resourcemanager.projects.get": "roles/browser",
     "secretmanager.secrets.create": "roles/secretmanager.admin",
     "secretmanager.secrets.delete": "roles/secretmanager.admin",
@@ -89,13 +89,22 @@ _STATUS_OF_HTTP = {
     503: "UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
 }
-_TEMPORARY = {"UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "INTERNAL", "CANCELLED", "UNKNOWN"}
 
 _TEMPORARY_REMEDY = {
     "RESOURCE_EXHAUSTED": (
         "A quota is used up. Wait a minute, then run again; the limits are listed by: "
         "gcloud alpha services quota list --service={service} --consumer=projects/{project}"
     )
+}
+
+# What keeps an answer away for good.
+_LASTING: Mapping[retry.NoAnswer, tuple[str, str]] = {
+    retry.NoAnswer.CERTIFICATE: (
+        "the server's certificate was not accepted",
+        "If a proxy opens TLS on the way, set REQUESTS_CA_BUNDLE to its certificate authority's file.",
+    ),
+    retry.NoAnswer.NAME: ("the server's name, or a proxy's, is not known here", "Look at DNS, and at HTTPS_PROXY."),
+    retry.NoAnswer.ADDRESS: ("an address, or a proxy's, cannot be used", "Look at HTTPS_PROXY and its spelling."),
 }
 
 # Statuses that need no second look at the message.
@@ -106,13 +115,15 @@ _PLAIN: Mapping[str, tuple[type[ServiceError], str]] = {
     "UNIMPLEMENTED": (ServiceError, "The service has no such method: look for a newer cgrunbook."),
 }
 
+# What Artifact Registry's service agent needs on the secret that holds an upstream's password.
+READ_SECRET = "secretmanager.versions.access"  # noqa: S105 - a permission
+
 _ERROR_INFO = "type.googleapis.com/google.rpc.ErrorInfo"
 _PERMISSION = re.compile(r"\b((?:[a-z]+\.){1,2}[A-Za-z]+\.[A-Za-z]+)['\"]? denied|[Pp]ermission ['\"]([\w.]+)['\"]")
 _SERVICE = re.compile(r"\b([a-z][a-z0-9-]*\.googleapis\.com)\b")
 _SECRET = re.compile(r"projects/[^/\s'\"]+/secrets/([A-Za-z0-9_-]+)(?:/versions/([A-Za-z0-9_-]+))?")
 _SECRET_STATE = re.compile(r"Secret Version \[(\S+)\] is in (\w+) state")
 _REPOSITORY = re.compile(r"projects/[^/\s'\"]+/locations/([a-z0-9-]+)/repositories/([a-z0-9.-]+)")
-_AGENT_UNKNOWN = re.compile(r"Service account (\S+) does not exist")
 _CONSTRAINT = re.compile(r"constraints/[\w.]+|customConstraints/[\w.]+", re.IGNORECASE)
 # A page of HTML or a stack of details says nothing more after this many characters.
 _LONGEST_MESSAGE = 600
@@ -142,21 +153,13 @@ class Answer:
 
 
 def narrowest_role(permission: str) -> str:
-    """The narrowest predefined role that holds a permission, "" when it is not among those the runbook needs.
-
-    Args:
-        permission: such as "secretmanager.versions.add".
-    """
+    """The narrowest predefined role that holds a permission, "" when it is not among those the runbook needs."""
     return ROLES.get(permission, "")
 
 
 @contextmanager
 def explained(connection: Connection, doing: str) -> Iterator[None]:
     """Raise the errors of Google's clients as cgrunbook's.
-
-    Args:
-        connection: whose project, location and caller the remedies name.
-        doing: what is tried, a phrase after "to", such as "create the repository demo".
 
     Raises:
         CgrunbookError: see `explain`.
@@ -170,28 +173,22 @@ def explained(connection: Connection, doing: str) -> Iterator[None]:
 def explain(error: Exception, connection: Connection, doing: str) -> CgrunbookError:
     """The error of cgrunbook that says the same, with a remedy.
 
-    Args:
-        error: what a client raised.
-        connection: whose project, location and caller the remedy names.
-        doing: what was tried, a phrase after "to".
-
     Returns:
         The error to raise; the caller chains the original.
     """
     if isinstance(error, GoogleAPICallError):
         return explain_answer(_answer(error), connection, doing)
     tried = f"Tried to {doing}"
+    if isinstance(error, GoogleAuthError) and not isinstance(error, TransportError):
+        if error.retryable:
+            return Temporary(f"{tried}: no access token could be had just now ({_short(error)}).", "Run again.")
+        return NotSignedIn(f"{tried}: the Google credentials were not accepted ({_short(error)}).", connection.sign_in)
+    why = retry.why_no_answer(error)
+    if not why.temporary:
+        what, remedy = _LASTING[why]
+        return ServiceError(f"{tried}: {what} ({_short(error)}).", remedy)
     if isinstance(error, TransportError):
         return connection.lost(f"{tried}: no answer while getting an access token ({_short(error)}).")
-    if isinstance(error, GoogleAuthError) and error.retryable:
-        return Temporary(f"{tried}: no access token could be had just now ({_short(error)}).", "Run again.")
-    if isinstance(error, GoogleAuthError):
-        return NotSignedIn(f"{tried}: the Google credentials were not accepted ({_short(error)}).", connection.sign_in)
-    if isinstance(error, requests.exceptions.SSLError):
-        return ServiceError(
-            f"{tried}: the server's certificate was not accepted ({_short(error)}).",
-            "If a proxy opens TLS on the way, set REQUESTS_CA_BUNDLE to its certificate authority's file.",
-        )
     if isinstance(error, requests.Timeout):
         return Temporary(f"{tried}: no answer in time ({_short(error)}).", "Run again; it goes on from what is there.")
     return connection.lost(f"{tried}: the connection failed ({_short(error)}).")
@@ -202,8 +199,6 @@ def explain_response(response: requests.Response, connection: Connection, doing:
 
     Args:
         response: an answer with a status of 400 or more.
-        connection: whose project the remedy names.
-        doing: what was tried, a phrase after "to".
     """
     try:
         payload = response.json()
@@ -213,13 +208,7 @@ def explain_response(response: requests.Response, connection: Connection, doing:
 
 
 def explain_answer(answer: Answer, connection: Connection, doing: str) -> CgrunbookError:
-    """The error of cgrunbook for a refusal.
-
-    Args:
-        answer: the refusal.
-        connection: whose project, location and caller the remedy names.
-        doing: what was tried, a phrase after "to".
-    """
+    """The error of cgrunbook for a refusal."""
     message = f"Tried to {doing}. The service answered {answer}"
     if not message.endswith("."):
         message += "."
@@ -230,7 +219,7 @@ def explain_answer(answer: Answer, connection: Connection, doing: str) -> Cgrunb
         return _denied(answer, connection, message)
     if "validate remote upstream" in text:
         return _upstream(answer, connection, message)
-    if (agent := _AGENT_UNKNOWN.search(text)) is not None:
+    if (agent := retry.AGENT_NOT_THERE_YET.search(text)) is not None:
         made = "was made only just now, or not at all"
         return Temporary(message, f"{agent.group(1)} {made}. Make it, then run again: {_agent_command(connection)}")
     if (constraint := _CONSTRAINT.search(text)) is not None:
@@ -240,7 +229,7 @@ def explain_answer(answer: Answer, connection: Connection, doing: str) -> Cgrunb
             f"replication or member), or ask its administrator; it can be read with: gcloud resource-manager "
             f"org-policies describe {constraint.group(0)} --project={connection.project_id} --effective",
         )
-    if answer.status in _TEMPORARY:
+    if answer.status in retry.GOOGLE_STATUSES:
         return Temporary(
             message,
             _TEMPORARY_REMEDY.get(answer.status, "Wait a minute, then run again.").format(
@@ -263,8 +252,8 @@ def _denied(answer: Answer, connection: Connection, message: str) -> CgrunbookEr
     project = connection.project_id
     reason, text = answer.reason, answer.message
     if reason == "SERVICE_DISABLED" or "has not been used in project" in text or "it is disabled" in text:
-        service = answer.metadata.get("service") or _first(_SERVICE, text) or "SERVICE"
-        return ApiDisabled(message, f"Enable it: gcloud services enable {service} --project={project}")
+        service = answer.metadata.get("service") or _first(_SERVICE, text)
+        return apis.disabled(service, project, message)
     if reason == "SECURITY_POLICY_VIOLATED" or "Request is prohibited by organization's policy" in text:
         return PrerequisiteMissing(
             message,
@@ -299,7 +288,8 @@ def _missing(permission: str, resource: str, connection: Connection, message: st
         )
     needs = f"{caller} needs {permission}"
     if not role:
-        return PermissionMissing(message, f"{needs} in project {project}; ask an owner for a role that holds it.")
+        remedy = f"{needs} in project {project}; ask an owner for a role that holds it."
+        return PermissionMissing(message, remedy, permission=permission)
     secret = _SECRET.search(resource)
     repository = _REPOSITORY.search(resource)
     if secret is not None and permission.startswith("secretmanager."):
@@ -311,9 +301,8 @@ def _missing(permission: str, resource: str, connection: Connection, message: st
         )
     else:
         command = f"gcloud projects add-iam-policy-binding {project}"
-    return PermissionMissing(
-        message, f'{needs}; the narrowest role with it is {role}: {command} --member="{caller}" --role={role}'
-    )
+    remedy = f'{needs}; the narrowest role with it is {role}: {command} --member="{caller}" --role={role}'
+    return PermissionMissing(message, remedy, permission=permission)
 
 
 def _upstream(answer: Answer, connection: Connection, message: str) -> CgrunbookError:
@@ -328,7 +317,7 @@ def _upstream(answer: Answer, connection: Connection, message: str) -> Cgrunbook
             )
         if "disabled" in text or "destroyed" in text:
             return WrongState(message, _versions_command(answer.message, connection))
-        return agent_cannot_read(answer.message, connection, message)
+        return _agent_cannot_read(answer.message, connection, message)
     if "unauthenticated" in text or "unauthorized" in text or "credentials are invalid" in text:
         return UpstreamCredentialsRefused(
             message,
@@ -337,15 +326,15 @@ def _upstream(answer: Answer, connection: Connection, message: str) -> Cgrunbook
             "at the upstream itself, or store a new pull token, username and password together.",
             debugging=3,
         )
-    if "not supported as custom remote" in text or "invalid_argument" in text:
-        return InvalidRequest(
-            message, "The upstream must be exactly https://cgr.dev/, with no further parts.", debugging=2
-        )
-    if answer.status in _TEMPORARY or "unavailable" in text or "deadline" in text or "timeout" in text:
+    if "custom remote" in text or "invalid_argument" in text:
+        # Of the latter no reason is known; it may be the secret that cannot be read yet.
+        kind = InvalidRequest if "custom remote" in text else UpstreamNotValidated
+        return kind(message, "The upstream must be exactly https://cgr.dev/, with no further parts.", debugging=2)
+    if answer.status in retry.GOOGLE_STATUSES or retry.says_temporary(text):
         return Temporary(
             message, "Artifact Registry did not reach cgr.dev. Wait a minute, then run again.", debugging=1
         )
-    return InvalidRequest(
+    return UpstreamNotValidated(
         message,
         "Artifact Registry could not use the upstream. It must be exactly https://cgr.dev/; with credentials, the "
         f"service agent must be able to read the secret ({_grant_command('SECRET', connection)}).",
@@ -353,14 +342,8 @@ def _upstream(answer: Answer, connection: Connection, message: str) -> Cgrunbook
     )
 
 
-def agent_cannot_read(text: str, connection: Connection, message: str) -> PermissionMissing:
-    """The error for a secret that Artifact Registry's service agent may not read.
-
-    Args:
-        text: where the secret's name is looked for.
-        connection: whose project the remedy names.
-        message: the error's sentence.
-    """
+def _agent_cannot_read(text: str, connection: Connection, message: str) -> PermissionMissing:
+    """Artifact Registry's service agent may not read the secret whose name stands in the text."""
     found = _SECRET.search(text)
     secret = found.group(1) if found else "SECRET"
     return PermissionMissing(
@@ -368,6 +351,7 @@ def agent_cannot_read(text: str, connection: Connection, message: str) -> Permis
         "Artifact Registry's service agent needs secretmanager.versions.access on the secret; the narrowest role with "
         f"it is roles/secretmanager.secretAccessor: {_grant_command(secret, connection)}. A grant takes a moment, "
         "sometimes minutes, to be seen.",
+        permission=READ_SECRET,
     )
 
 

@@ -7,24 +7,26 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from google.api_core.retry import Retry
 
 from cgrunbook.cloud.attempts import Attempts
 from cgrunbook.cloud.google_errors import explained
-from cgrunbook.errors import Temporary
+from cgrunbook.errors import NotFound, ServiceError, Temporary
 
 if TYPE_CHECKING:
     from cgrunbook.cloud.connection import Connection
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 # Seconds for one request; the clients' own default for these services.
 TIMEOUT = 60.0
 
 # Seconds for one operation. Creating a repository takes some seconds; Terraform allows 20 minutes, and so does this.
-OPERATION_LIMIT = 1200.0
+_OPERATION_LIMIT = 1200.0
 
 # Seconds before the second look at an operation.
 _FIRST_LOOK = 0.2
@@ -41,6 +43,8 @@ class _StillRunning(Temporary):
 class GoogleService:
     """What each of the services has: a connection, attempts, and ways to call.
 
+    `doing` is everywhere what is tried, a phrase after "to", such as "create the repository demo".
+
     Args:
         connection: where the service is and who calls it.
         attempts: how long to try what is temporary, and who sees the waits.
@@ -51,62 +55,123 @@ class GoogleService:
         self.attempts = attempts
 
     def _once(self, doing: str, call: Callable[[], T]) -> T:
-        """Call; for what must not be repeated blindly.
-
-        Args:
-            doing: what is tried, a phrase after "to".
-            call: one request.
-        """
+        """Call; for what must not be repeated blindly."""
         with explained(self.connection, doing):
             return call()
 
     def _repeat(self, doing: str, call: Callable[[], T]) -> T:
-        """Call, and again while the error is temporary; for reads and for writes that may be repeated.
-
-        Args:
-            doing: what is tried, a phrase after "to".
-            call: one request.
-        """
+        """Call, and again while the error is temporary; for reads and for writes that may be repeated."""
         return self.attempts.run(lambda: self._once(doing, call), reason=f"another attempt to {doing}")
 
+    def _find(self, doing: str, call: Callable[[], T]) -> T | None:
+        """Read what may not be there."""
+        try:
+            return self._repeat(doing, call)
+        except NotFound:
+            return None
+
+    def _send_once(
+        self,
+        doing: str,
+        call: Callable[[], T],
+        *,
+        arrived: Callable[[], R | None],
+        noticed: tuple[type[ServiceError], ...] = (),
+    ) -> T | R:
+        """Send a write that must not happen twice, and again while the error is temporary.
+
+        When an answer is lost, nobody knows whether its request arrived. A service that would notice a second one (the
+        name is taken, the etag is old) is sent it, and such a refusal means that the first had arrived, or that somebody
+        else was at it meanwhile; before a service that would not notice is sent another, it is looked first. Either way
+        what is there decides.
+
+        Args:
+            arrived: reads what an earlier request has done; None when it was not that.
+            noticed: how the service refuses a second request; nothing where it would carry it out again.
+
+        Returns:
+            The answer, or what `arrived` found.
+        """
+        lost = False
+
+        def attempt() -> T | R:
+            nonlocal lost
+            if lost and not noticed and (found := arrived()) is not None:
+                return found
+            try:
+                return self._once(doing, call)
+            except Temporary:
+                lost = True
+                raise
+            except noticed:
+                if lost and (found := arrived()) is not None:
+                    return found
+                raise
+
+        return self.attempts.run(attempt, reason=f"another attempt to {doing}")
+
+    def _read_back(self, doing: str, what: str, read: Callable[[], T | None]) -> T:
+        """Read what was just written; it may take a moment to appear."""
+
+        def attempt() -> T:
+            if (there := read()) is None:
+                raise Temporary(
+                    f"Tried to {doing}. The service said yes, but {what} is not there to be read.", "Run again."
+                )
+            return there
+
+        return self.attempts.run(attempt, reason=f"{what} to appear")
+
+    def _remove(self, doing: str, read: Callable[[], object], call: Callable[[], object]) -> bool:
+        """Delete what is there, and look whether it is gone; False when it was not there to begin with."""
+        if read() is None:
+            return False
+        # Somebody else was quicker, or a first request worked and its answer was lost: gone is what was wanted.
+        with suppress(NotFound):
+            call()
+        if read() is not None:
+            raise ServiceError(f"Tried to {doing}. The service said yes, but it is still there.", "Run again.")
+        return True
+
     def _finish(self, doing: str, operation: Any) -> Any:
-        """Wait for an operation, visibly.
+        """Wait for an operation, visibly; answer its response, which for a repository lacks fields that a later read has.
 
         Args:
             doing: what the operation does, a phrase after "to".
             operation: a `google.api_core.operation.Operation`; it may be done already, and it may have failed already.
 
-        Returns:
-            The operation's response. For a repository it lacks fields that a later read has.
-
         Raises:
-            Temporary: it is still running after `OPERATION_LIMIT` seconds.
+            Temporary: it is still running after `_OPERATION_LIMIT` seconds.
             ServiceError: the operation failed.
         """
+        looking = f"see how the operation to {doing} stands"
+        self._until_done(doing, lambda: self._repeat(looking, lambda: operation.done(retry=_NEVER)))
+        return self._once(doing, operation.result)
+
+    def _until_done(self, doing: str, done: Callable[[], bool]) -> None:
+        """Look again and again whether an operation is done."""
 
         def look() -> None:
-            if not self._repeat(f"see how the operation to {doing} stands", lambda: operation.done(retry=_NEVER)):
+            if not done():
                 raise _StillRunning(
                     f"The operation to {doing} is still running.",
                     "Run again later; it goes on from what is there.",
                 )
 
-        # Temporary errors of the looks have had their own attempts in `_repeat`: only the running is awaited here.
+        # Temporary errors of the looks have had their own attempts: only the running is awaited here.
         self.attempts.run(
             look,
             reason=f"the operation to {doing}",
             temporary=(_StillRunning,),
-            limit=OPERATION_LIMIT,
+            limit=_OPERATION_LIMIT,
             first=_FIRST_LOOK,
         )
-        return self._once(doing, operation.result)
 
 
 def client_arguments(connection: Connection, endpoint: str) -> dict[str, Any]:
     """What each official client is made with; REST is the one transport, here and in the sandbox.
 
     Args:
-        connection: who calls.
         endpoint: the service's base URL; its scheme is honoured.
     """
     return {

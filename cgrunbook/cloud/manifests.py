@@ -94,26 +94,13 @@ class ImageManifest:
 
 
 def digest_of(body: bytes, like: str = "sha256:") -> str:
-    """The digest of some bytes.
-
-    Args:
-        body: the bytes.
-        like: a digest whose algorithm is to be used.
-
-    Returns:
-        "ALGORITHM:HEX".
-    """
+    """The digest of some bytes, "ALGORITHM:HEX", by the algorithm of the digest `like`."""
     algorithm = like.partition(":")[0]
     return f"{algorithm}:{hashlib.new(algorithm, body).hexdigest()}"
 
 
 def check_document(body: bytes, digest: str, subject: str) -> None:
     """Compare a document with the digest that it was asked, or announced, by.
-
-    Args:
-        body: the bytes that came.
-        digest: the digest that they should have.
-        subject: the document, for the error's sentence.
 
     Raises:
         DigestMismatch: they have another.
@@ -162,14 +149,7 @@ def parse_document(body: bytes, content_type: str, subject: str) -> Index | Imag
 
 
 def platform_of_config(body: bytes) -> Platform | None:
-    """What an image's config says that it runs on.
-
-    Args:
-        body: the config, its digest already checked.
-
-    Returns:
-        The platform; None where the config names none, as with artifacts that are no images.
-    """
+    """What an image's config says that it runs on; None where it does not, as with artifacts that are no images."""
     try:
         config = json.loads(body)
         return _platform(config) if isinstance(config, dict) else None
@@ -178,15 +158,7 @@ def platform_of_config(body: bytes) -> Platform | None:
 
 
 def matches(found: Platform, wanted: Platform) -> bool:
-    """Whether an image of one platform serves where another is wanted; variants are not compared.
-
-    Args:
-        found: what is there.
-        wanted: what was asked for.
-
-    Returns:
-        True when operating system and architecture are the same.
-    """
+    """Whether an image of one platform serves where another is wanted: the same system and architecture, any variant."""
     return (found.os, found.architecture) == (wanted.os, wanted.architecture)
 
 

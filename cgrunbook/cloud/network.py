@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cgrunbook.cloud import retry
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -42,10 +44,5 @@ def reachable(address: str, scheme: str, *, timeout: float = 10.0) -> Seen:
 
 
 def _short(error: BaseException) -> str:
-    """The innermost reason: urllib3 wraps it several times."""
-    inner: BaseException = error
-    while (deeper := getattr(inner, "reason", None) or inner.__cause__ or inner.__context__) is not None:
-        if not isinstance(deeper, BaseException):
-            return str(deeper)
-        inner = deeper
+    inner = retry.innermost(error)
     return str(inner)[:160] or type(inner).__name__

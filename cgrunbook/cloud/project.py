@@ -6,7 +6,6 @@ It knows Service Usage and Resource Manager. It does not know what the APIs are 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -15,32 +14,15 @@ from google.cloud import resourcemanager_v3 as rm
 from google.cloud import service_usage_v1 as su
 from google.rpc.code_pb2 import Code
 
+from cgrunbook.cloud import apis
+from cgrunbook.cloud.apis import ARTIFACT_REGISTRY, SECRET_MANAGER
 from cgrunbook.cloud.google_errors import Answer, explain_answer, explain_response
-from cgrunbook.cloud.google_service import CALL, OPERATION_LIMIT, TIMEOUT, GoogleService, client_arguments
+from cgrunbook.cloud.google_service import CALL, TIMEOUT, GoogleService, client_arguments
+from cgrunbook.cloud.iam_policy import POLICY_VERSION, read_policy
 from cgrunbook.errors import ApiDisabled, PermissionMissing, ServiceError, Temporary
-
-ARTIFACT_REGISTRY = "artifactregistry.googleapis.com"
-SECRET_MANAGER = "secretmanager.googleapis.com"  # noqa: S105 - a service's name
 
 # testIamPermissions takes at most so many at once.
 _PERMISSIONS_AT_ONCE = 100
-
-
-@dataclass(frozen=True)
-class ProjectDescription:
-    """A project as Resource Manager has it.
-
-    Args:
-        project_id: its id.
-        number: its number, digits.
-        display_name: what people call it.
-        state: "ACTIVE" or "DELETE_REQUESTED".
-    """
-
-    project_id: str
-    number: str
-    display_name: str
-    state: str
 
 
 class Project(GoogleService):
@@ -65,39 +47,25 @@ class Project(GoogleService):
         return self.connection.project_id
 
     def visible(self) -> tuple[str, ...]:
-        """The ids of the active projects that the caller may see, sorted; of very many the first some hundred.
-
-        Raises:
-            ServiceError: Resource Manager does not say.
-        """
+        """The ids of the active projects that the caller may see, sorted; of very many the first some hundred."""
         request = rm.SearchProjectsRequest(query="state:ACTIVE", page_size=500)
         page = self._repeat("list the projects", lambda: next(self._projects.search_projects(request, **CALL).pages))
         return tuple(sorted(project.project_id for project in page.projects))
 
-    def describe(self) -> ProjectDescription:
-        """Read the project.
+    def number(self) -> str:
+        """The project's number, digits; it never changes, and is read once.
 
         Raises:
             PermissionMissing: the caller lacks resourcemanager.projects.get, or there is no such project: Resource
                 Manager does not tell the two apart.
         """
-        request = rm.GetProjectRequest(name=f"projects/{self.id}")
-        raw = self._repeat(f"read the project {self.id}", lambda: self._projects.get_project(request, **CALL))
-        return ProjectDescription(
-            raw.project_id, raw.name.rpartition("/")[2], raw.display_name, getattr(raw.state, "name", str(raw.state))
-        )
-
-    def number(self) -> str:
-        """The project's number, digits; read once.
-
-        Raises:
-            PermissionMissing: see `describe`.
-        """
         return self._number
 
     @cached_property
     def _number(self) -> str:
-        return self.describe().number
+        request = rm.GetProjectRequest(name=f"projects/{self.id}")
+        raw = self._repeat(f"read the project {self.id}", lambda: self._projects.get_project(request, **CALL))
+        return str(raw.name).rpartition("/")[2]
 
     def with_id(self, name: str) -> str:
         """A resource's name with the project's id where the service wrote its number.
@@ -112,11 +80,7 @@ class Project(GoogleService):
         return f"projects/{self.id}/{name.removeprefix(own)}" if name.startswith(own) else name
 
     def api_enabled(self, service: str) -> bool:
-        """Whether a Google API is on in the project.
-
-        Args:
-            service: such as "artifactregistry.googleapis.com".
-        """
+        """Whether a Google API is on in the project."""
         request = su.GetServiceRequest(name=f"projects/{self.id}/services/{service}")
         doing = f"see whether {service} is enabled in {self.id}"
         state = self._repeat(doing, lambda: self._services.get_service(request, **CALL)).state
@@ -124,9 +88,6 @@ class Project(GoogleService):
 
     def enable_api(self, service: str) -> bool:
         """Turn a Google API on and wait until it answers.
-
-        Args:
-            service: such as "artifactregistry.googleapis.com".
 
         Returns:
             True when it was off before. An API that is on answers SERVICE_DISABLED for a while; that is waited for.
@@ -139,10 +100,7 @@ class Project(GoogleService):
 
         def answers() -> None:
             if not self.api_enabled(service):
-                raise ApiDisabled(
-                    f"Tried to {doing}. The service said yes, but it is still off.",
-                    f"Enable it: gcloud services enable {service} --project={self.id}",
-                )
+                raise apis.disabled(service, self.id, f"Tried to {doing}. The service said yes, but it is still off.")
             self._ask(service)
 
         self.attempts.run(answers, reason=f"{service} to answer", temporary=(ApiDisabled, Temporary))
@@ -158,34 +116,22 @@ class Project(GoogleService):
         No official client has this method, so it is called as it stands: v1beta1 generateServiceIdentity, whose
         operation is read at v1 as gcloud does. It may be repeated.
 
-        Args:
-            service: such as "artifactregistry.googleapis.com".
-
         Returns:
             The agent's e-mail address; IAM may need a moment more to know it.
         """
         doing = f"make the service agent of {service} in {self.id}"
         base = self.connection.service_usage
         path = f"v1beta1/projects/{self.id}/services/{service}:generateServiceIdentity"
-        begun = self._repeat(doing, lambda: self._request("POST", f"{base}/{path}", doing))
+        operation = self._repeat(doing, lambda: self._request("POST", f"{base}/{path}", doing))
+        begun = f"{base}/v1/{operation.get('name', '')}"
 
-        def finished() -> dict[str, Any]:
-            operation = begun
+        def done() -> bool:
+            nonlocal operation
             if not operation.get("done"):
-                operation = self._repeat(
-                    doing, lambda: self._request("GET", f"{base}/v1/{begun.get('name', '')}", doing)
-                )
-            if not operation.get("done"):
-                raise _StillMaking(f"The operation to {doing} is still running.", "Run again later.")
-            return operation
+                operation = self._repeat(doing, lambda: self._request("GET", begun, doing))
+            return bool(operation.get("done"))
 
-        operation = self.attempts.run(
-            finished,
-            reason=f"the operation to {doing}",
-            temporary=(_StillMaking,),
-            limit=OPERATION_LIMIT,
-            first=0.2,
-        )
+        self._until_done(doing, done)
         if isinstance(error := operation.get("error"), dict):
             answer = Answer(0, _code_name(error.get("code")), str(error.get("message", "no message")))
             raise explain_answer(answer, self.connection, doing)
@@ -196,9 +142,6 @@ class Project(GoogleService):
 
     def held_permissions(self, permissions: Iterable[str]) -> frozenset[str]:
         """Which of these permissions the caller has in the project.
-
-        Args:
-            permissions: such as "artifactregistry.repositories.create".
 
         Returns:
             Those that are held; the API itself warns that the answer may be too generous.
@@ -215,21 +158,13 @@ class Project(GoogleService):
     def has_grant(self, member: str, role: str) -> bool:
         """Whether a member has a role in the whole project, without condition.
 
-        Args:
-            member: such as "serviceAccount:NAME@PROJECT.iam.gserviceaccount.com".
-            role: such as "roles/secretmanager.secretAccessor".
-
         Raises:
             PermissionMissing: the caller lacks resourcemanager.projects.getIamPolicy.
         """
-        request = {"resource": f"projects/{self.id}", "options": {"requested_policy_version": 3}}
+        request = {"resource": f"projects/{self.id}", "options": {"requested_policy_version": POLICY_VERSION}}
         doing = f"read the IAM policy of the project {self.id}"
-        policy = self._repeat(doing, lambda: self._projects.get_iam_policy(request, **CALL))
-        return any(
-            binding.role == role
-            and not binding.HasField("condition")
-            and member.lower() in {one.lower() for one in binding.members}
-            for binding in policy.bindings
+        return read_policy(self._repeat(doing, lambda: self._projects.get_iam_policy(request, **CALL))).grants(
+            member, role
         )
 
     def _ask(self, service: str) -> None:
@@ -261,7 +196,3 @@ class Project(GoogleService):
 def _code_name(code: Any) -> str:
     """The name of a google.rpc.Code's number."""
     return str(Code.Name(code)) if code in Code.values() else "UNKNOWN"
-
-
-class _StillMaking(Temporary):
-    """The operation is not done yet; it leaves this module only at the limit, as a `Temporary`."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from cgrunbook.errors import ChainctlFailed
+from cgrunbook.errors import MalformedToken
 from cgrunbook.redaction import Secret
 
 # ORGANISATION_ID/TOKEN_ID: a UID of 20 bytes, then one of 8, in hex.
@@ -51,7 +51,7 @@ class PullToken:
             The token.
 
         Raises:
-            ChainctlFailed: one of the two has another form; says which and how, never the value of the password.
+            MalformedToken: one of the two has another form; says which and how, never the value of the password.
         """
         if not _USERNAME.fullmatch(username):
             raise _malformed(
@@ -98,7 +98,7 @@ def read_pull_token(output: str) -> PullToken | None:
         The token; None where there is nothing that looks like one.
 
     Raises:
-        ChainctlFailed: there is one, but its values have another form than a pull token's.
+        MalformedToken: there is one, but its values have another form than a pull token's.
     """
     for find in (_from_json, _from_environment, _from_login, _from_prose):
         pair = find(output)
@@ -179,10 +179,11 @@ def _moment(seconds: Any) -> datetime | None:
         return None
 
 
-def _malformed(which: str, how: str, consequence: str = "") -> ChainctlFailed:
-    because = f" ({consequence})" if consequence else ""
-    return ChainctlFailed(
-        f"chainctl created a pull token whose {which} {how}{because}.",
+def _malformed(which: str, how: str, consequence: str = "") -> MalformedToken:
+    wrong = f"{which} {how}" + (f" ({consequence})" if consequence else "")
+    return MalformedToken(
+        f"chainctl created a pull token whose {wrong}.",
         "Delete the token that was just made (chainctl auth pull-token list, then chainctl iam identities delete ID), "
         "update chainctl, and create a new one under the organisation itself.",
+        wrong=wrong,
     )

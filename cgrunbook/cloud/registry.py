@@ -6,29 +6,21 @@ mean in manifests.py, what refusals mean in registry_errors.py.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from cgrunbook.cloud import blobs
 from cgrunbook.cloud import pull as verified
 from cgrunbook.cloud.attempts import Attempts
 from cgrunbook.cloud.connection import RegistryHost
 from cgrunbook.cloud.manifests import ACCEPT, Descriptor
-from cgrunbook.cloud.pull import LayerProgress, PulledImage, PullProgress
-from cgrunbook.cloud.registry_transport import BasicCredentials, Credentials, Errand, RegistryTransport, Tally
-from cgrunbook.image_reference import ImageReference, Platform, is_digest
+from cgrunbook.cloud.pull import PulledImage, PullProgress
+from cgrunbook.cloud.registry_sign_in import BasicCredentials, Credentials
+from cgrunbook.cloud.registry_transport import Errand, RegistryTransport
+from cgrunbook.image_reference import Platform, is_digest
 
-__all__ = [
-    "BasicCredentials",
-    "Credentials",
-    "Descriptor",
-    "ImageReference",
-    "LayerProgress",
-    "Platform",
-    "PullProgress",
-    "PulledImage",
-    "Registry",
-    "TokenProbe",
-]
+__all__ = ["BasicCredentials", "PulledAgain", "Registry", "TokenProbe"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +41,19 @@ class TokenProbe:
     def granted(self) -> bool:
         """Whether a token was given out."""
         return self.status == 200
+
+
+@dataclass(frozen=True)
+class PulledAgain:
+    """How fast a registry is the second time.
+
+    Args:
+        digest: what the reference stands for now.
+        seconds: until the digest and the first byte of the largest layer were there.
+    """
+
+    digest: str
+    seconds: float
 
 
 class Registry:
@@ -89,28 +94,11 @@ class Registry:
             RegistryError: refused, in one of its meanings; or PermissionMissing, ApiDisabled, NotSignedIn, NotFound.
             Temporary: still failing when the attempts were used up.
         """
-        found = self._attempts.run(
-            lambda: self._head(repository, reference), reason=f"{self.host.name} to answer for {repository}"
-        )
-        if found is not None:
-            return found
-        # A refusal of HEAD has no body, so that only GET can tell why; and some registries have no HEAD at all.
-        return self.document(repository, reference)[0]
+        return self._resolve(self._errand(repository, reference), reference)
 
     def document(self, repository: str, reference: str) -> tuple[Descriptor, bytes]:
-        """Fetch an index or a manifest as it is.
-
-        Args:
-            repository: the repository's path.
-            reference: a tag or a digest.
-
-        Returns:
-            Its descriptor, and its bytes with the digest checked.
-
-        Raises:
-            As `resolve`.
-        """
-        return verified.fetch_document(self._transport, self._attempts, repository, reference, Tally())
+        """Fetch an index or a manifest as it is, its digest checked. Arguments and errors are those of `resolve`."""
+        return verified.fetch_document(self._transport, self._errand(repository, reference), reference)
 
     def probe_token(self, repository: str, *, with_credentials: bool = True) -> TokenProbe:
         """Ask the token endpoint whether a repository may be pulled; the cheapest check of a pull token.
@@ -126,7 +114,7 @@ class Registry:
             RegistryError: the host cannot be reached in a trusted way.
             Temporary: it did not answer when the attempts were used up.
         """
-        errand = Errand(repository, f"A token for {repository}", self._attempts, Tally())
+        errand = Errand(repository, f"A token for {repository}", self._attempts)
 
         def once() -> TokenProbe:
             return TokenProbe(*self._transport.probe(errand, with_credentials=with_credentials))
@@ -140,26 +128,59 @@ class Registry:
         platform: Platform,
         progress: Callable[[PullProgress], None] | None = None,
     ) -> PulledImage:
-        """Fetch and verify every byte of an image; keep none. See `cgrunbook.cloud.pull.pull`.
+        """Fetch and verify every byte of an image for one platform; keep none.
 
         Args:
             repository: the repository's path.
             reference: a tag or a digest.
             platform: which of the image's platforms.
-            progress: told about ten times a second, in the calling thread.
+            progress: told about ten times a second, in the calling thread, and once at the end.
 
         Returns:
             The proof of the pull.
-        """
-        return verified.pull(
-            self._transport, self._attempts, repository, reference, platform=platform, progress=progress
-        )
 
-    def _head(self, repository: str, reference: str) -> Descriptor | None:
+        Raises:
+            DigestMismatch: some bytes are not what their digest or size says.
+            ImageNotAvailable: no such image, tag or platform.
+            RegistryError: refused, in one of its meanings; or PermissionMissing, ApiDisabled, NotSignedIn, NotFound.
+            Temporary: still failing when the attempts were used up.
+            Interrupted: the attempts were cancelled.
+        """
+        return verified.pull(self._transport, self._errand(repository, reference), reference, platform, progress)
+
+    def pull_again(self, repository: str, reference: str, pulled: PulledImage) -> PulledAgain:
+        """See how fast what was pulled comes the second time, without fetching it twice.
+
+        The reference is resolved anew and the first byte of the largest layer is waited for: a pull begins like that, and
+        a registry that keeps what it fetched has nothing more to wait for. Errors are those of `pull`.
+
+        Args:
+            repository: the repository's path.
+            reference: a tag or a digest.
+            pulled: what the first time brought.
+        """
+        begun = time.monotonic()
+        errand = self._errand(repository, reference)
+        digest = self._resolve(errand, reference).digest
+        largest = max(pulled.layers, key=lambda layer: layer.size, default=None)
+        if largest is not None and largest.size:
+            blobs.first_byte(self._transport, errand, largest.digest)
+        return PulledAgain(digest, time.monotonic() - begun)
+
+    def _errand(self, repository: str, reference: str) -> Errand:
+        return Errand.for_image(repository, reference, self._attempts)
+
+    def _resolve(self, errand: Errand, reference: str) -> Descriptor:
+        reason = f"{self.host.name} to answer for {errand.repository}"
+        found = self._attempts.run(lambda: self._head(errand, reference), reason=reason)
+        if found is not None:
+            return found
+        # A refusal of HEAD has no body, so that only GET can tell why; and some registries have no HEAD at all.
+        return verified.fetch_document(self._transport, errand, reference)[0]
+
+    def _head(self, errand: Errand, reference: str) -> Descriptor | None:
         """Ask without the body; None where that gives no digest."""
-        subject = f"{repository}{'@' if is_digest(reference) else ':'}{reference}"
-        path = f"/v2/{repository}/manifests/{reference}"
-        errand = Errand(repository, subject, self._attempts, Tally())
+        path = f"/v2/{errand.repository}/manifests/{reference}"
         accepted = (200, 400, 401, 403, 404, 405, 406, 501)
         with self._transport.open("HEAD", path, errand, headers={"Accept": ACCEPT}, accepted=accepted) as answer:
             digest, size = answer.header("Docker-Content-Digest"), answer.header("Content-Length")

@@ -1,20 +1,19 @@
 """What a registry's refusal means: cgr.dev's and Artifact Registry's answers, turned into sentences and remedies.
 
 It knows statuses, codes and texts (the vendor's table of registry errors; Artifact Registry's troubleshooting page for
-remote repositories). It sends nothing, and decides by parts of a text only where the code alone does not tell.
+remote repositories). It sends nothing, decides by parts of a text only where the code alone does not tell, and leaves to
+retry.py which statuses pass.
 """
 
 from __future__ import annotations
 
-import email.utils
 import json
 import re
-import time
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from cgrunbook.cloud import apis, retry
 from cgrunbook.errors import (
-    ApiDisabled,
     CgrunbookError,
     ImageNotAvailable,
     NotFound,
@@ -30,7 +29,6 @@ from cgrunbook.errors import (
 # different things at the two, so every sentence names it.
 Step = Literal["token", "/v2/"]
 
-_PASSING = (408, 429, 500, 502, 503, 504)
 _LONGEST_MESSAGE = 400
 _UPSTREAM_STATUS = re.compile(r"status code\D{0,20}(\d{3})")
 
@@ -99,35 +97,8 @@ def read_error(body: bytes) -> tuple[str, str]:
     return (code if isinstance(code, str) else "")[:100], _one_line(message)
 
 
-def retry_after(value: str | None) -> float | None:
-    """Read a Retry-After header.
-
-    Args:
-        value: seconds or an HTTP date; None when the header is absent.
-
-    Returns:
-        Seconds from now, at least 0; None where there is nothing usable.
-    """
-    if value is None:
-        return None
-    if value.strip().isdecimal():
-        return float(value)
-    try:
-        moment = email.utils.parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    return max(0.0, moment.timestamp() - time.time())
-
-
 def refused(refusal: Refusal) -> CgrunbookError:
-    """Say what a refusal means.
-
-    Args:
-        refusal: the answer.
-
-    Returns:
-        The error to raise; `Temporary` exactly where another attempt may succeed.
-    """
+    """The error to raise for a refusal; `Temporary` exactly where another attempt may succeed."""
     if refusal.host.endswith("pkg.dev"):
         return _artifact_registry(refusal)
     return _chainguard(refusal)
@@ -137,7 +108,7 @@ def _chainguard(refusal: Refusal) -> CgrunbookError:
     """cgr.dev, and any registry that follows the specification."""
     said = refusal.sentence
     organization = refusal.repository.partition("/")[0]
-    if refusal.status in _PASSING:
+    if refusal.status in retry.HTTP_STATUSES:
         return Temporary(said, "Wait and try again; https://status.cgr.dev says whether cgr.dev is down.", debugging=1)
     if refusal.step == "token" and refusal.status == 400:
         return ImageNotAvailable(
@@ -182,13 +153,11 @@ def _artifact_registry(refusal: Refusal) -> CgrunbookError:
     said = refusal.sentence
     text = refusal.message.lower()
     if "service_disabled" in refusal.code.lower() or "has not been used in project" in text:
-        return ApiDisabled(
-            said, f"gcloud services enable artifactregistry.googleapis.com --project={_project(refusal)}"
-        )
+        return apis.disabled(apis.ARTIFACT_REGISTRY, _Place.of(refusal).project, said)
     of_upstream = _of_upstream(said, text)
     if of_upstream is not None:
         return of_upstream
-    if refusal.status in _PASSING:
+    if refusal.status in retry.HTTP_STATUSES:
         hint = "Wait a minute and try again." if refusal.status == 429 else "Wait and try again."
         return Temporary(said, hint, debugging=1 if refusal.status == 504 else 0)
     if refusal.status == 401 or "unauthenticated request" in text:
@@ -254,39 +223,36 @@ def _of_upstream(said: str, text: str) -> CgrunbookError | None:
 
 
 def _forbidden(refusal: Refusal, said: str, text: str) -> PermissionMissing:
-    location = _location(refusal)
+    place = _Place.of(refusal)
     if "vpc service controls" in text or "service perimeter" in text or "organization's policy" in text:
         return PermissionMissing(
             f"{said} A service perimeter keeps Artifact Registry from the upstream.",
-            f"gcloud artifacts vpcsc-config allow --project={_project(refusal)} --location={location}",
+            f"gcloud artifacts vpcsc-config allow --project={place.project} --location={place.location}",
             debugging=1,
         )
     return PermissionMissing(
         f"{said} Pulling needs the permission artifactregistry.repositories.downloadArtifacts, which the role "
         "roles/artifactregistry.reader holds.",
-        f"gcloud artifacts repositories add-iam-policy-binding {_repository(refusal)} --project={_project(refusal)} "
-        f"--location={location} --member=user:YOUR_ACCOUNT --role=roles/artifactregistry.reader",
+        f"gcloud artifacts repositories add-iam-policy-binding {place.repository} --project={place.project} "
+        f"--location={place.location} --member=user:YOUR_ACCOUNT --role=roles/artifactregistry.reader",
     )
 
 
-def _location(refusal: Refusal) -> str:
-    return refusal.host.removesuffix("docker.pkg.dev").rstrip("-") or "LOCATION"
+@dataclass(frozen=True)
+class _Place:
+    """Where a path at docker.pkg.dev leads, for the commands of a remedy."""
 
+    project: str
+    location: str
+    repository: str
 
-def _path(refusal: Refusal) -> tuple[str, str]:
-    """Project and repository of a path; a project of a domain, example.com:p, is written example.com/p there."""
-    parts = [*refusal.repository.split("/"), "", "", ""]
-    if "." in parts[0]:
-        return f"{parts[0]}:{parts[1]}", parts[2]
-    return parts[0], parts[1]
-
-
-def _project(refusal: Refusal) -> str:
-    return _path(refusal)[0] or "PROJECT"
-
-
-def _repository(refusal: Refusal) -> str:
-    return _path(refusal)[1] or "REPOSITORY"
+    @classmethod
+    def of(cls, refusal: Refusal) -> _Place:
+        """Read host and path; a project of a domain, example.com:p, is written example.com/p there."""
+        location = refusal.host.removesuffix("docker.pkg.dev").rstrip("-") or "LOCATION"
+        first, second, third, *_ = [*refusal.repository.split("/"), "", "", ""]
+        project, repository = (f"{first}:{second}", third) if "." in first else (first, second)
+        return cls(project or "PROJECT", location, repository or "REPOSITORY")
 
 
 def _one_line(text: Any) -> str:

@@ -1,4 +1,4 @@
-"""How one request reaches a registry: connections, the challenge, tokens, redirects, and which failures pass.
+"""How one request reaches a registry: connections, proxies, redirects, sign-in, and what keeps an answer away.
 
 It knows HTTP as the OCI distribution specification uses it. It does not know manifests or layers, and never tries a
 request again by itself but for a token that was renewed.
@@ -6,27 +6,34 @@ request again by itself but for a token that was renewed.
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import json
 import os
-import re
-import socket
 import threading
-import urllib.request
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlencode, urljoin, urlsplit
 
 import urllib3
-from urllib3.exceptions import HTTPError, NewConnectionError, SSLError
+from requests.adapters import HTTPAdapter
+from requests.utils import get_environ_proxies, select_proxy
+from urllib3.exceptions import HTTPError
 from urllib3.response import BaseHTTPResponse
 
+from cgrunbook.cloud import retry
 from cgrunbook.cloud.attempts import Attempts
 from cgrunbook.cloud.connection import RegistryHost
-from cgrunbook.cloud.registry_errors import Refusal, Step, read_error, refused, retry_after
-from cgrunbook.errors import CgrunbookError, ParameterError, RegistryError, Temporary
+from cgrunbook.cloud.registry_errors import Refusal, Step, read_error, refused
+from cgrunbook.cloud.registry_sign_in import (
+    ACCESS_TOKEN_USER,
+    BasicCredentials,
+    Challenge,
+    Credentials,
+    parse_challenge,
+    read_token,
+)
+from cgrunbook.errors import CgrunbookError, RegistryError, Temporary
+from cgrunbook.image_reference import is_digest
 from cgrunbook.redaction import Secret
 
 # A blob is one redirect away at cgr.dev; more than this many is a loop.
@@ -34,71 +41,8 @@ _MOST_REDIRECTS = 5
 _LARGEST_ERROR = 64 * 1024
 _LARGEST_TOKEN = 1024 * 1024
 _CONNECT_SECONDS = 10.0
-_CHALLENGE_PART = re.compile(
-    r'([A-Za-z0-9_-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))|([A-Za-z][A-Za-z0-9_-]*)(?=\s|,|$)'
-)
-
-
-@dataclass(frozen=True)
-class BasicCredentials:
-    """A username and its password.
-
-    Args:
-        username: a pull token's "ORGANISATION_ID/TOKEN_ID", or "oauth2accesstoken".
-        password: the pull token, or the access token.
-
-    Raises:
-        ParameterError: the username cannot be sent in Basic authorisation, or one of the two is empty.
-    """
-
-    username: str
-    password: Secret
-
-    def __post_init__(self) -> None:
-        if not self.username or ":" in self.username or not self.username.isprintable():
-            raise ParameterError(
-                "A registry's username is empty, or has a colon or a control character in it.",
-                "A pull token's username is ORGANISATION_ID/TOKEN_ID, as chainctl prints it.",
-            )
-        if not self.password:
-            raise ParameterError("A registry's password is empty.", "Pass the pull token, or none at all.")
-
-    def header(self) -> str:
-        """The value of an Authorization header.
-
-        Returns:
-            "Basic ..."; a secret, to be sent and not shown.
-        """
-        pair = f"{self.username}:{self.password.reveal()}".encode()
-        return f"Basic {base64.b64encode(pair).decode()}"
-
-
-Credentials = BasicCredentials | Callable[[], BasicCredentials] | None
-
-
-class Tally:
-    """What one pull cost; filled by several threads.
-
-    Attributes:
-        requests: how many requests were sent, redirects and token exchanges included.
-        blob_hosts: the hosts that served layers and configs, in the order of first use.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self.requests = 0
-        self.blob_hosts: tuple[str, ...] = ()
-
-    def count(self) -> None:
-        """One request more."""
-        with self._lock:
-            self.requests += 1
-
-    def served_by(self, host: str) -> None:
-        """A blob came from a host."""
-        with self._lock:
-            if host not in self.blob_hosts:
-                self.blob_hosts = (*self.blob_hosts, host)
+# Kept open for one host; more than are pulled from at once.
+_CONNECTIONS = 8
 
 
 @dataclass(frozen=True)
@@ -109,13 +53,16 @@ class Errand:
         repository: the repository's path, whose token is used.
         subject: what is asked for, to begin an error's sentence with: "chainguard/go:latest".
         attempts: where a wait that the registry asks for is shown; its limit bounds that wait.
-        tally: what to count on.
     """
 
     repository: str
     subject: str
     attempts: Attempts
-    tally: Tally
+
+    @classmethod
+    def for_image(cls, repository: str, reference: str, attempts: Attempts) -> Errand:
+        """What is asked for by tag or digest: an index, a manifest, a blob."""
+        return cls(repository, f"{repository}{'@' if is_digest(reference) else ':'}{reference}", attempts)
 
 
 @dataclass(frozen=True)
@@ -142,14 +89,7 @@ class Answer:
         return self.response.headers.get(name, "")
 
     def read(self, limit: int) -> bytes | None:
-        """Read a whole small body.
-
-        Args:
-            limit: bytes that it may have at most.
-
-        Returns:
-            The body; None when it is larger.
-        """
+        """A whole small body; None when it has more bytes than `limit`."""
         with contextlib.suppress(ValueError):
             if int(self.header("Content-Length")) > limit:
                 return None
@@ -159,23 +99,6 @@ class Answer:
             if len(body) > limit:
                 return None
         return bytes(body)
-
-
-@dataclass(frozen=True)
-class Challenge:
-    """How a registry wants to be signed in to.
-
-    Args:
-        scheme: "bearer" or "basic".
-        realm: the token endpoint.
-        service: the service's name; "" when the registry gives none, as docker.pkg.dev's /v2/ does.
-        scope: what the token is to be for; "" when the registry gives none.
-    """
-
-    scheme: str
-    realm: str
-    service: str
-    scope: str
 
 
 class RegistryTransport:
@@ -194,10 +117,12 @@ class RegistryTransport:
         self.host = host
         self._credentials = credentials
         self._timeout = urllib3.Timeout(connect=min(_CONNECT_SECONDS, timeout), read=timeout)
-        self._pools: dict[str, urllib3.PoolManager] = {}
+        self._direct: urllib3.PoolManager | None = None
+        self._proxied = HTTPAdapter(pool_maxsize=_CONNECTIONS)
         self._lock = threading.Lock()
         self._sign_ins: dict[str, threading.Lock] = {}
         self._authorizations: dict[str, Secret] = {}
+        self._challenged: Challenge | None = None
 
     @property
     def base(self) -> str:
@@ -240,7 +165,7 @@ class RegistryTransport:
                 _finish(answer.response)
 
     def probe(self, errand: Errand, *, with_credentials: bool) -> tuple[int, str, str]:
-        """Ask the token endpoint for a token, and only look at how it answers.
+        """Ask the token endpoint for a token, and look at how it answers; one that is given is used from then on.
 
         Args:
             errand: which repository the token would be for.
@@ -253,11 +178,16 @@ class RegistryTransport:
             Temporary: worth another attempt.
             RegistryError: the host cannot be reached in a trusted way.
         """
+        as_usual = with_credentials or self._credentials is None
         with self._explained(errand.subject):
-            challenge = self._challenge(errand.tally)
-            answer = self._exchange(challenge, errand, with_credentials=with_credentials)
+            answer = self._exchange(self._challenge(), errand, with_credentials=with_credentials)
             try:
+                if as_usual:
+                    self._authorizations.pop(errand.repository, None)
                 if answer.status == 200:
+                    token = read_token(answer.read(_LARGEST_TOKEN))
+                    if token is not None and as_usual:
+                        self._authorizations[errand.repository] = Secret(f"Bearer {token.reveal()}")
                     return 200, "", ""
                 code, message = read_error(answer.read(_LARGEST_ERROR) or b"")
                 error = self._meaning(answer, code, message, "token", errand)
@@ -278,56 +208,55 @@ class RegistryTransport:
             if _origin(realm) != _origin(self.base):
                 raise self._rewritten(f"wants the credentials sent to {_shown(realm)}; they were not sent")
             headers["Authorization"] = credentials.header()
-        return self._send("GET", f"{realm}{'&' if '?' in realm else '?'}{query}", headers, errand.tally)
+        return self._send("GET", f"{realm}{'&' if '?' in realm else '?'}{query}", headers)
 
-    def _challenge(self, tally: Tally) -> Challenge:
-        """How the registry wants to be signed in to; cgr.dev's documented endpoint, /token, where it does not say."""
-        answer = self._send("GET", f"{self.base}/v2/", {}, tally)
-        try:
-            found = parse_challenge(answer.header("WWW-Authenticate"))
-        finally:
+    def _challenge(self) -> Challenge:
+        """How the registry wants to be signed in to, asked once; cgr.dev's documented endpoint where it does not say."""
+        if self._challenged is None:
+            answer = self._send("GET", f"{self.base}/v2/", {})
             _finish(answer.response)
-        if found is None or found.scheme != "bearer":
-            return Challenge("bearer", f"{self.base}/token", self.host.name, "")
-        # The scope of /v2/ itself is not the repository's.
-        return Challenge("bearer", found.realm, found.service, "")
+            found = parse_challenge(answer.header("WWW-Authenticate"))
+            if found is None or found.scheme != "bearer":
+                found = Challenge("bearer", f"{self.base}/token", self.host.name, "")
+            # The scope of /v2/ itself is not the repository's.
+            self._challenged = replace(found, scope="")
+        return self._challenged
 
     @contextlib.contextmanager
     def _explained(self, subject: str) -> Iterator[None]:
-        """Turn urllib3's exceptions into ours: which passes, and which does not."""
+        """Turn urllib3's exceptions into ours; which of them pass is in retry.py."""
         try:
             yield
-        except SSLError as error:
-            raise RegistryError(
-                f"{subject}: no trusted TLS connection to {self.host.name}: {error}.",
-                "If a proxy inspects TLS here, name its authority's file in REQUESTS_CA_BUNDLE, or exempt the host.",
-                debugging=1,
-            ) from error
-        except NewConnectionError as error:
-            cause = error.__cause__
-            if isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_NONAME:
-                raise RegistryError(
-                    f"{subject}: the name of {self.host.name}, or of the host that it redirects to, is not known here.",
-                    "Check DNS and the network requirements (notebook 04).",
-                    debugging=1,
-                ) from error
-            raise self._broken(subject, error) from error
         except (HTTPError, OSError) as error:
-            raise self._broken(subject, error) from error
+            raise self._no_answer(subject, error) from error
 
-    def _broken(self, subject: str, error: BaseException) -> Temporary:
-        return Temporary(
-            f"{subject}: the connection to {self.host.name} failed: {type(error).__name__}: {error}.",
-            "Check the network and proxy settings (notebook 04), then try again.",
-            debugging=1,
-        )
+    def _no_answer(self, subject: str, error: BaseException) -> CgrunbookError:
+        match retry.why_no_answer(error):
+            case retry.NoAnswer.CERTIFICATE:
+                what = f"no trusted TLS connection to {self.host.name}: {error}"
+                remedy = (
+                    "If a proxy inspects TLS here, name its authority's file in REQUESTS_CA_BUNDLE, or exempt the host."
+                )
+            case retry.NoAnswer.NAME:
+                what = f"the name of {self.host.name}, or of the host that it redirects to, is not known here"
+                remedy = "Check DNS and the network requirements (notebook 04)."
+            case retry.NoAnswer.ADDRESS:
+                what = f"the address of {self.host.name}, or of the proxy on the way to it, is none: {error}"
+                remedy = "Check HTTPS_PROXY and its spelling (notebook 04)."
+            case _:
+                return Temporary(
+                    f"{subject}: the connection to {self.host.name} failed: {type(error).__name__}: {error}.",
+                    "Check the network and proxy settings (notebook 04), then try again.",
+                    debugging=1,
+                )
+        return RegistryError(f"{subject}: {what}.", remedy, debugging=1)
 
     def _send_signed(self, method: str, path: str, errand: Errand, headers: Mapping[str, str]) -> Answer:
         """Send with the repository's token; on a 401 get a new one and send once more."""
         for last in (False, True):
-            used = self._authorizations.get(errand.repository)
+            used = self._authorization(errand.repository)
             authorization = {"Authorization": used.reveal()} if used is not None else {}
-            answer = self._send(method, f"{self.base}{path}", {**headers, **authorization}, errand.tally)
+            answer = self._send(method, f"{self.base}{path}", {**headers, **authorization})
             if answer.status != 401 or answer.elsewhere or last:
                 break
             challenge = parse_challenge(answer.header("WWW-Authenticate"))
@@ -336,6 +265,18 @@ class RegistryTransport:
             _finish(answer.response)
             self._sign_in(challenge, used, errand)
         return answer
+
+    def _authorization(self, repository: str) -> Secret | None:
+        """What to send without being asked: the token that the repository's challenge gave, or the access token itself.
+
+        docker.pkg.dev takes an access token as it is (Artifact Registry's documentation, "Support for the Docker Registry
+        API"), which spares each image a challenge and an exchange. Where it is not taken, the challenge comes all the same.
+        """
+        if repository not in self._authorizations and self.host.name.endswith("pkg.dev"):
+            credentials = self._current()
+            if credentials is not None and credentials.username == ACCESS_TOKEN_USER:
+                self._authorizations.setdefault(repository, Secret(f"Bearer {credentials.password.reveal()}"))
+        return self._authorizations.get(repository)
 
     def _sign_in(self, challenge: Challenge, used: Secret | None, errand: Errand) -> None:
         """Replace a repository's authorisation, unless another thread did so since `used` was taken."""
@@ -353,12 +294,12 @@ class RegistryTransport:
             try:
                 if answer.status != 200:
                     raise self._refused(answer, "token", errand)
-                token = _token(answer.read(_LARGEST_TOKEN))
+                token = read_token(answer.read(_LARGEST_TOKEN))
             finally:
                 _finish(answer.response)
             if token is None:
                 raise self._rewritten("answered 200 at its token endpoint, but with no token in it")
-            self._authorizations[errand.repository] = Secret(f"Bearer {token}")
+            self._authorizations[errand.repository] = Secret(f"Bearer {token.reveal()}")
 
     def _current(self) -> BasicCredentials | None:
         return self._credentials() if callable(self._credentials) else self._credentials
@@ -371,14 +312,13 @@ class RegistryTransport:
             realm = parts._replace(scheme=self.host.scheme, netloc=self.host.address).geturl()
         return realm
 
-    def _send(self, method: str, url: str, headers: Mapping[str, str], tally: Tally) -> Answer:
+    def _send(self, method: str, url: str, headers: Mapping[str, str]) -> Answer:
         """Send and follow redirects; Authorization only ever goes to the host that it is for."""
         home = _origin(url)
         for _ in range(_MOST_REDIRECTS + 1):
             own = _origin(url) == home
             sent = {"Accept-Encoding": "identity", "User-Agent": "cgrunbook"}
             sent |= {name: value for name, value in headers.items() if own or name != "Authorization"}
-            tally.count()
             response = self._pool(url).request(
                 method, url, headers=sent, redirect=False, retries=False, preload_content=False, timeout=self._timeout
             )
@@ -409,17 +349,23 @@ class RegistryTransport:
         )
 
     def _pool(self, url: str) -> urllib3.PoolManager:
-        """The connections for a URL: through the environment's proxy where it names one for that host."""
-        parts = urlsplit(url)
-        proxies = urllib.request.getproxies()
+        """The connections for a URL: through the environment's proxy, with its authorities, as requests reads them."""
         # No proxy can reach this machine's loopback, where the sandbox is.
-        loopback = parts.hostname in ("127.0.0.1", "localhost", "::1")
-        bypassed = loopback or bool(urllib.request.proxy_bypass(parts.netloc))
-        proxy = "" if bypassed else proxies.get(parts.scheme) or proxies.get("all", "")
+        loopback = urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")
+        proxy = None if loopback else select_proxy(url, get_environ_proxies(url))
+        bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+        trusted: dict[str, Any] = {}
+        if bundle:
+            trusted["ca_cert_dir" if os.path.isdir(bundle) else "ca_certs"] = bundle  # noqa: PTH112 - text from the environment
         with self._lock:
-            if proxy not in self._pools:
-                self._pools[proxy] = _pool_manager(proxy)
-            return self._pools[proxy]
+            if proxy:
+                through: urllib3.PoolManager = self._proxied.proxy_manager_for(
+                    proxy if "://" in proxy else f"http://{proxy}", **trusted
+                )
+                return through
+            if self._direct is None:
+                self._direct = urllib3.PoolManager(maxsize=_CONNECTIONS, **trusted)
+            return self._direct
 
     def _refused(self, answer: Answer, step: Step, errand: Errand) -> CgrunbookError:
         """The error for an answer, after the pause that the answer asks for."""
@@ -427,8 +373,7 @@ class RegistryTransport:
         return self._paused(self._meaning(answer, code, message, step, errand), answer, errand)
 
     def _meaning(self, answer: Answer, code: str, message: str, step: Step, errand: Errand) -> CgrunbookError:
-        if answer.elsewhere and answer.status in (400, 401, 403):
-            # A blob's link is signed for a short time; the registry gives a fresh one at the next attempt.
+        if answer.elsewhere and answer.status in retry.SIGNED_LINK_STATUSES:
             return Temporary(
                 f"{errand.subject}: {answer.host}, to which {self.host.name} redirects, answered {answer.status} "
                 f"{code or message or 'without a reason'}.",
@@ -450,7 +395,7 @@ class RegistryTransport:
 
     def _paused(self, error: CgrunbookError, answer: Answer, errand: Errand) -> CgrunbookError:
         """Wait as long as the registry asks before the next attempt; give up where that is longer than the limit."""
-        seconds = retry_after(answer.header("Retry-After") or None)
+        seconds = retry.retry_after(answer.header("Retry-After") or None)
         if not isinstance(error, Temporary) or seconds is None:
             return error
         if seconds > errand.attempts.limit:
@@ -460,55 +405,6 @@ class RegistryTransport:
         _finish(answer.response)
         errand.attempts.pause(seconds, f"{self.host.name}, which asks for a pause")
         return error
-
-
-def parse_challenge(header: str) -> Challenge | None:
-    """Read a WWW-Authenticate header, Bearer before Basic where there are several.
-
-    Args:
-        header: the header's value.
-
-    Returns:
-        The challenge; None where there is none that can be met.
-    """
-    challenges: list[tuple[str, dict[str, str]]] = []
-    for name, quoted, plain, scheme in _CHALLENGE_PART.findall(header):
-        if scheme:
-            challenges.append((scheme.lower(), {}))
-        elif challenges:
-            challenges[-1][1].setdefault(name.lower(), re.sub(r"\\(.)", r"\1", quoted) or plain)
-    for scheme, fields in challenges:
-        if scheme == "bearer" and fields.get("realm"):
-            return Challenge("bearer", fields["realm"], fields.get("service", ""), fields.get("scope", ""))
-    return next((Challenge("basic", "", "", "") for scheme, _ in challenges if scheme == "basic"), None)
-
-
-def _token(body: bytes | None) -> str | None:
-    """The token of an exchange's answer: `token`, or OAuth's name for it; None where there is no usable one."""
-    try:
-        document: Any = json.loads(body or b"")
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(document, dict):
-        return None
-    token = document.get("token") or document.get("access_token")
-    return token if isinstance(token, str) and token.isascii() and token.isprintable() and " " not in token else None
-
-
-def _pool_manager(proxy: str) -> urllib3.PoolManager:
-    # The same variables that requests, and so Google's clients, read.
-    bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
-    where: dict[str, Any] = {}
-    if bundle:
-        where["ca_cert_dir" if os.path.isdir(bundle) else "ca_certs"] = bundle  # noqa: PTH112 - text from the environment
-    if not proxy:
-        return urllib3.PoolManager(maxsize=8, **where)
-    parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-    headers = None
-    if parts.username:
-        headers = urllib3.make_headers(proxy_basic_auth=f"{parts.username}:{parts.password or ''}")
-        parts = parts._replace(netloc=parts.netloc.rpartition("@")[2])
-    return urllib3.ProxyManager(parts.geturl(), maxsize=8, proxy_headers=headers, **where)
 
 
 def _finish(response: BaseHTTPResponse) -> None:

@@ -6,11 +6,9 @@ shows none.
 
 from __future__ import annotations
 
-import base64
 import datetime as dt
 import logging
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -19,11 +17,11 @@ import google_crc32c
 from google.cloud import secretmanager_v1 as sm
 
 from cgrunbook.cloud.google_service import CALL, GoogleService, client_arguments, moment
+from cgrunbook.cloud.iam_policy import POLICY_VERSION, Policy, read_policy
 from cgrunbook.errors import (
     AlreadyExists,
     Conflict,
     InvalidRequest,
-    NotFound,
     PermissionMissing,
     ServiceError,
     Temporary,
@@ -37,9 +35,6 @@ for _logger in ("client", "transports.rest", "transports.rest_base"):
 
 # The service's limit for one version's payload, in bytes.
 _LARGEST_PAYLOAD = 64 * 1024
-
-# The version of a policy that can hold conditions.
-_POLICY_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -111,48 +106,6 @@ class SecretVersion:
         return self.state == "ENABLED"
 
 
-@dataclass(frozen=True)
-class Binding:
-    """Who has a role on a secret.
-
-    Args:
-        role: such as "roles/secretmanager.secretAccessor".
-        members: such as "serviceAccount:NAME@PROJECT.iam.gserviceaccount.com".
-        condition: the expression under which it holds, "" for always.
-    """
-
-    role: str
-    members: tuple[str, ...]
-    condition: str = ""
-
-
-@dataclass(frozen=True)
-class Policy:
-    """A secret's IAM policy.
-
-    Args:
-        bindings: in the service's order.
-        etag: changes with each change; base64, as gcloud shows it.
-    """
-
-    bindings: tuple[Binding, ...]
-    etag: str
-
-    def grants(self, member: str, role: str) -> bool:
-        """Whether a member has a role here without condition.
-
-        Args:
-            member: compared without case, as IAM compares e-mail addresses.
-            role: such as "roles/secretmanager.secretAccessor".
-        """
-        return any(
-            binding.role == role
-            and not binding.condition
-            and member.lower() in {one.lower() for one in binding.members}
-            for binding in self.bindings
-        )
-
-
 class SecretManager(GoogleService):
     """The global secrets of the connection's project: Artifact Registry takes no regional ones (its pattern has no location)."""
 
@@ -161,60 +114,25 @@ class SecretManager(GoogleService):
         return sm.SecretManagerServiceClient(**client_arguments(self.connection, self.connection.secret_manager))
 
     def name(self, secret_id: str) -> str:
-        """A secret's full name, with the project's id.
-
-        Args:
-            secret_id: such as "chainguard-pull-token".
-        """
+        """A secret's full name, with the project's id."""
         return f"projects/{self.connection.project_id}/secrets/{secret_id}"
 
     def version_name(self, secret_id: str, version: int | str) -> str:
-        """A version's full name, with the project's id.
-
-        Args:
-            secret_id: such as "chainguard-pull-token".
-            version: its number, or "latest".
-        """
+        """A version's full name, with the project's id."""
         return f"{self.name(secret_id)}/versions/{version}"
 
     def get(self, secret_id: str) -> SecretResource | None:
-        """Read one secret, without its values.
-
-        Args:
-            secret_id: its id.
-
-        Returns:
-            The secret, or None when there is none of this name.
-        """
+        """Read one secret, without its values; None when there is none of this name."""
         doing = f"read the secret {secret_id}"
         request = sm.GetSecretRequest(name=self.name(secret_id))
-        try:
-            return _secret(self._repeat(doing, lambda: self._client.get_secret(request, **CALL)))
-        except NotFound:
-            return None
-
-    def list(self, matching: str = "") -> tuple[SecretResource, ...]:
-        """Read the project's secrets.
-
-        Args:
-            matching: the service's filter, such as "labels.made-by=cgrunbook"; "" for all.
-        """
-        request = sm.ListSecretsRequest(parent=f"projects/{self.connection.project_id}", page_size=250, filter=matching)
-        doing = f"list the secrets of {self.connection.project_id}"
-        found = self._repeat(doing, lambda: [*self._client.list_secrets(request, **CALL)])
-        return tuple(sorted((_secret(raw) for raw in found), key=lambda secret: secret.name))
+        raw = self._find(doing, lambda: self._client.get_secret(request, **CALL))
+        return None if raw is None else _secret(raw)
 
     def create(self, wanted: SecretResource) -> SecretResource:
         """Create a secret with no version, and read it back.
 
         A request whose answer was lost is sent again; when the service then says that the secret exists, what is there
         is compared with what was wanted.
-
-        Args:
-            wanted: the secret; etag and create time are not looked at.
-
-        Returns:
-            The secret as it is read after.
 
         Raises:
             AlreadyExists: the name is taken.
@@ -223,29 +141,19 @@ class SecretManager(GoogleService):
         request = sm.CreateSecretRequest(
             parent=f"projects/{self.connection.project_id}", secret_id=wanted.id, secret=_message(wanted)
         )
-        lost = False
 
-        def ask() -> bool:
-            nonlocal lost
-            try:
-                self._once(doing, lambda: self._client.create_secret(request, **CALL))
-            except Temporary:
-                lost = True
-                raise
-            except AlreadyExists:
-                if not lost:
-                    raise
-                return False
-            return True
+        def arrived() -> SecretResource:
+            if _settings(there := self._must_get(wanted.id, doing)) != _settings(wanted):
+                raise AlreadyExists(
+                    f"Tried to {doing}. Somebody else made one of this name meanwhile, with other settings.",
+                    f"Look at it: gcloud secrets describe {wanted.id} --project={self.connection.project_id}",
+                )
+            return there
 
-        made = self.attempts.run(ask, reason=f"another attempt to {doing}")
-        there = self._must_get(wanted.id, doing)
-        if not made and _settings(wanted) != _settings(there):
-            raise AlreadyExists(
-                f"Tried to {doing}. Somebody else made one of this name meanwhile, with other settings.",
-                f"Look at it: gcloud secrets describe {wanted.id} --project={self.connection.project_id}",
-            )
-        return there
+        self._send_once(
+            doing, lambda: self._client.create_secret(request, **CALL), arrived=arrived, noticed=(AlreadyExists,)
+        )
+        return self._must_get(wanted.id, doing)
 
     def update(self, before: SecretResource, wanted: SecretResource) -> SecretResource:
         """Change what may change, unless somebody changed the secret since it was read, and read it back.
@@ -253,9 +161,6 @@ class SecretManager(GoogleService):
         Args:
             before: the secret as it was read; its etag guards the change.
             wanted: the same with changed labels, annotations, topics, rotation or expiry.
-
-        Returns:
-            The secret as it is read after.
 
         Raises:
             Conflict: it was changed in between; nothing was overwritten.
@@ -285,48 +190,28 @@ class SecretManager(GoogleService):
         message.name = self.name(before.id)
         message.etag = before.etag
         request = sm.UpdateSecretRequest(secret=message, update_mask={"paths": mask})
-        lost = False
 
-        def attempt() -> None:
-            nonlocal lost
-            try:
-                self._once(doing, lambda: self._client.update_secret(request, **CALL))
-            except Temporary:
-                lost = True
-                raise
-            except Conflict:
-                # Either an earlier request, whose answer was lost, has done it, or somebody else did something.
-                if not lost or _settings(self._must_get(before.id, doing)) != _settings(wanted):
-                    raise
+        def arrived() -> SecretResource | None:
+            there = self._must_get(before.id, doing)
+            return there if _settings(there) == _settings(wanted) else None
 
-        self.attempts.run(attempt, reason=f"another attempt to {doing}")
+        self._send_once(
+            doing, lambda: self._client.update_secret(request, **CALL), arrived=arrived, noticed=(Conflict,)
+        )
         return self._must_get(before.id, doing)
 
     def delete(self, secret_id: str) -> bool:
-        """Delete a secret with all its versions, at once and for good.
-
-        Args:
-            secret_id: its id.
-
-        Returns:
-            True once it is gone, False when it was not there to begin with.
-        """
-        if self.get(secret_id) is None:
-            return False
+        """Delete a secret with all its versions, at once and for good; False when it was not there to begin with."""
         doing = f"delete the secret {secret_id}"
         request = sm.DeleteSecretRequest(name=self.name(secret_id))
-        # Somebody else was quicker, or a first request worked and its answer was lost: gone is what was wanted.
-        with suppress(NotFound):
+
+        def delete() -> None:
             self._repeat(doing, lambda: self._client.delete_secret(request, **CALL))
-        if self.get(secret_id) is not None:
-            raise ServiceError(f"Tried to {doing}. The service said yes, but it is still there.", "Run again.")
-        return True
+
+        return self._remove(doing, lambda: self.get(secret_id), delete)
 
     def versions(self, secret_id: str) -> tuple[SecretVersion, ...]:
         """A secret's versions, the newest first, destroyed ones included.
-
-        Args:
-            secret_id: its id.
 
         Raises:
             NotFound: there is no such secret.
@@ -337,29 +222,11 @@ class SecretManager(GoogleService):
         return tuple(sorted((_version(raw) for raw in found), key=lambda version: version.number, reverse=True))
 
     def version(self, secret_id: str, version: int | str) -> SecretVersion | None:
-        """One version, without its value.
-
-        Args:
-            secret_id: its id.
-            version: its number or "latest".
-
-        Returns:
-            The version, or None when there is no such version or no such secret.
-        """
+        """One version by its number or "latest", without its value; None when there is none, or no such secret."""
         request = sm.GetSecretVersionRequest(name=self.version_name(secret_id, version))
         doing = f"read version {version} of the secret {secret_id}"
-        try:
-            return _version(self._repeat(doing, lambda: self._client.get_secret_version(request, **CALL)))
-        except NotFound:
-            return None
-
-    def latest_version(self, secret_id: str) -> SecretVersion | None:
-        """The version added last, whatever its state; None when there is none.
-
-        Args:
-            secret_id: its id.
-        """
-        return self.version(secret_id, "latest")
+        raw = self._find(doing, lambda: self._client.get_secret_version(request, **CALL))
+        return None if raw is None else _version(raw)
 
     def add_version(self, secret_id: str, payload: Secret) -> SecretVersion:
         """Store a value as a new version; the service checks its checksum.
@@ -368,11 +235,7 @@ class SecretManager(GoogleService):
         the versions are listed, and one that appeared since is taken for ours only when its value is equal.
 
         Args:
-            secret_id: its id.
             payload: the value, 1 to 65,536 bytes of UTF-8, without white space around it.
-
-        Returns:
-            The new version.
 
         Raises:
             InvalidRequest: the value is empty, too long or has white space around it; nothing was sent.
@@ -387,38 +250,25 @@ class SecretManager(GoogleService):
             parent=self.name(secret_id), payload=sm.SecretPayload(data=data, data_crc32c=checksum)
         )
         known = max((version.number for version in self.versions(secret_id)), default=0)
-        lost = False
-
-        def attempt() -> SecretVersion:
-            nonlocal lost
-            if lost and (arrived := self._arrived(secret_id, known, payload, doing)) is not None:
-                return arrived
-            try:
-                raw = self._once(doing, lambda: self._client.add_secret_version(request, **CALL))
-            except Temporary:
-                lost = True
-                raise
-            added = _version(raw)
-            if not raw.client_specified_payload_checksum:
-                self.destroy(secret_id, added.number)
-                raise ServiceError(
-                    f"Tried to {doing}. The service did not confirm the checksum of version {added.number}, which may "
-                    "have been damaged on the way; it has been destroyed again.",
-                    "Run again.",
-                )
+        added = self._send_once(
+            doing,
+            lambda: self._client.add_secret_version(request, **CALL),
+            arrived=lambda: self._arrived(secret_id, known, payload, doing),
+        )
+        if isinstance(added, SecretVersion):
             return added
-
-        return self.attempts.run(attempt, reason=f"another attempt to {doing}")
+        version = _version(added)
+        if not added.client_specified_payload_checksum:
+            self.destroy(secret_id, version.number)
+            raise ServiceError(
+                f"Tried to {doing}. The service did not confirm the checksum of version {version.number}, which may "
+                "have been damaged on the way; it has been destroyed again.",
+                "Run again.",
+            )
+        return version
 
     def access(self, secret_id: str, version: int | str = "latest") -> Secret:
-        """Read a version's value, its checksum compared.
-
-        Args:
-            secret_id: its id.
-            version: its number or "latest".
-
-        Returns:
-            The value, in memory only.
+        """Read the value of a version, given by its number or "latest"; its checksum is compared.
 
         Raises:
             NotFound: there is no such secret or version.
@@ -446,39 +296,21 @@ class SecretManager(GoogleService):
             ) from None
 
     def enable(self, secret_id: str, version: int) -> SecretVersion:
-        """Let a version's value be read again.
-
-        Args:
-            secret_id: its id.
-            version: its number.
-        """
+        """Let a version's value be read again."""
         request = sm.EnableSecretVersionRequest(name=self.version_name(secret_id, version))
         return self._set_state(
             "enable", secret_id, version, lambda: self._client.enable_secret_version(request, **CALL)
         )
 
     def disable(self, secret_id: str, version: int) -> SecretVersion:
-        """Keep a version's value from being read, until it is enabled again.
-
-        Args:
-            secret_id: its id.
-            version: its number.
-        """
+        """Keep a version's value from being read, until it is enabled again."""
         request = sm.DisableSecretVersionRequest(name=self.version_name(secret_id, version))
         return self._set_state(
             "disable", secret_id, version, lambda: self._client.disable_secret_version(request, **CALL)
         )
 
     def destroy(self, secret_id: str, version: int) -> SecretVersion:
-        """Destroy a version's value for good; where the secret delays this, it is disabled until then.
-
-        Args:
-            secret_id: its id.
-            version: its number.
-
-        Returns:
-            The version as it is now; destroying one that is destroyed changes nothing.
-        """
+        """Destroy a version's value for good, once; where the secret delays this, it is disabled until then."""
         there = self.version(secret_id, version)
         if there is not None and there.state == "DESTROYED":
             return there
@@ -488,40 +320,19 @@ class SecretManager(GoogleService):
         )
 
     def get_policy(self, secret_id: str) -> Policy:
-        """Who has which role on a secret; what is inherited from the project is not part of it.
-
-        Args:
-            secret_id: its id.
-        """
-        return _policy(self._read_policy(secret_id))
-
-    def has_grant(self, secret_id: str, member: str, role: str) -> bool:
-        """Whether a member has a role on a secret itself, without condition.
-
-        Args:
-            secret_id: its id.
-            member: such as "serviceAccount:NAME@PROJECT.iam.gserviceaccount.com".
-            role: such as "roles/secretmanager.secretAccessor".
-        """
-        return self.get_policy(secret_id).grants(member, role)
+        """Who has which role on a secret; what is inherited from the project is not part of it."""
+        return read_policy(self._read_policy(secret_id))
 
     def grant(self, secret_id: str, member: str, role: str) -> Policy:
         """Give a member a role on a secret; other bindings and all conditions stay as they are.
 
         A member that IAM does not know yet (a service agent made a moment ago) is waited for, visibly.
 
-        Args:
-            secret_id: its id.
-            member: see `has_grant`.
-            role: see `has_grant`.
-
         Returns:
             The policy as it is read after; the grant itself takes a moment more to take effect.
         """
 
         def edit(raw: Any) -> None:
-            if _policy(raw).grants(member, role):
-                return
             for binding in raw.bindings:
                 if binding.role == role and not binding.HasField("condition"):
                     binding.members.append(member)
@@ -532,16 +343,7 @@ class SecretManager(GoogleService):
         return self._change_policy(secret_id, doing, edit, lambda policy: policy.grants(member, role))
 
     def revoke_grant(self, secret_id: str, member: str, role: str) -> Policy:
-        """Take a role on a secret from a member; other bindings and all conditional ones stay as they are.
-
-        Args:
-            secret_id: its id.
-            member: see `has_grant`.
-            role: see `has_grant`.
-
-        Returns:
-            The policy as it is read after.
-        """
+        """Take a role on a secret from a member; other bindings and all conditional ones stay as they are."""
 
         def edit(raw: Any) -> None:
             for index in reversed(range(len(raw.bindings))):
@@ -557,33 +359,8 @@ class SecretManager(GoogleService):
         doing = f"take the role {role} on the secret {secret_id} from {member}"
         return self._change_policy(secret_id, doing, edit, lambda policy: not policy.grants(member, role))
 
-    def test_permissions(self, secret_id: str, permissions: Iterable[str]) -> frozenset[str]:
-        """Which of these permissions the caller has on a secret.
-
-        Args:
-            secret_id: its id.
-            permissions: such as "secretmanager.versions.add".
-
-        Returns:
-            Those that are held; empty for a secret that does not exist, and possibly too many, as the API warns.
-        """
-        request = {"resource": self.name(secret_id), "permissions": sorted(permissions)}
-        doing = f"ask for the permissions on the secret {secret_id}"
-        answer = self._repeat(doing, lambda: self._client.test_iam_permissions(request, **CALL))
-        return frozenset(answer.permissions)
-
     def _must_get(self, secret_id: str, doing: str) -> SecretResource:
-        """Read what was just written."""
-
-        def attempt() -> SecretResource:
-            there = self.get(secret_id)
-            if there is None:
-                raise Temporary(
-                    f"Tried to {doing}. The service said yes, but the secret is not there to be read.", "Run again."
-                )
-            return there
-
-        return self.attempts.run(attempt, reason=f"the secret {secret_id} to appear")
+        return self._read_back(doing, f"the secret {secret_id}", lambda: self.get(secret_id))
 
     def _arrived(self, secret_id: str, known: int, payload: Secret, doing: str) -> SecretVersion | None:
         """The version that an unanswered request has added; None when it has added none."""
@@ -609,7 +386,7 @@ class SecretManager(GoogleService):
         return _version(self._repeat(doing, call))
 
     def _read_policy(self, secret_id: str) -> Any:
-        request = {"resource": self.name(secret_id), "options": {"requested_policy_version": _POLICY_VERSION}}
+        request = {"resource": self.name(secret_id), "options": {"requested_policy_version": POLICY_VERSION}}
         doing = f"read the IAM policy of the secret {secret_id}"
         return self._repeat(doing, lambda: self._client.get_iam_policy(request, **CALL))
 
@@ -620,11 +397,11 @@ class SecretManager(GoogleService):
 
         def attempt() -> None:
             raw = self._read_policy(secret_id)
-            if done(_policy(raw)):
+            if done(read_policy(raw)):
                 return
             edit(raw)
             # Written with a lower version, a policy with conditions is refused.
-            raw.version = _POLICY_VERSION
+            raw.version = POLICY_VERSION
             request = {"resource": self.name(secret_id), "policy": raw}
             self._once(doing, lambda: self._client.set_iam_policy(request, **CALL))
 
@@ -697,14 +474,6 @@ def _version(raw: Any) -> SecretVersion:
         state=getattr(raw.state, "name", str(raw.state)),
         create_time=moment(raw.create_time),
         destroy_time=moment(raw.destroy_time) or moment(raw.scheduled_destroy_time),
-    )
-
-
-def _policy(raw: Any) -> Policy:
-    """Read the client's message."""
-    return Policy(
-        tuple(Binding(binding.role, tuple(binding.members), binding.condition.expression) for binding in raw.bindings),
-        base64.b64encode(raw.etag).decode(),
     )
 
 

@@ -10,74 +10,51 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cgrunbook.steps.apis import ARTIFACT_REGISTRY, SECRET_MANAGER, EnableApi
-    from cgrunbook.steps.developer_images import CreateRemoteRepository
-    from cgrunbook.steps.diagnosis import CheckCredential, CheckUpstream, TryDirectly, TryFreshRepository
-    from cgrunbook.steps.docker import PullWithDocker, SignDockerIn
-    from cgrunbook.steps.overview import ShowMap
-    from cgrunbook.steps.prerequisites import CheckChainguard, CheckGoogleCloud, CheckNetwork, CheckThisMachine
-    from cgrunbook.steps.production_images import CreatePrivateRepository
-    from cgrunbook.steps.pull_token import StorePullToken
-    from cgrunbook.steps.pulling import PullImage
-    from cgrunbook.steps.repository import RepositorySettings
-    from cgrunbook.steps.secret import CreateSecret, GrantSecretAccess, SecretSettings
-    from cgrunbook.steps.teardown import TearDown
+    from cgrunbook.steps.apis import ARTIFACT_REGISTRY as ARTIFACT_REGISTRY
+    from cgrunbook.steps.apis import SECRET_MANAGER as SECRET_MANAGER
+    from cgrunbook.steps.apis import EnableApi as EnableApi
+    from cgrunbook.steps.developer_images import CreateRemoteRepository as CreateRemoteRepository
+    from cgrunbook.steps.diagnosis import CheckCredential as CheckCredential
+    from cgrunbook.steps.diagnosis import CheckUpstream as CheckUpstream
+    from cgrunbook.steps.diagnosis import TryDirectly as TryDirectly
+    from cgrunbook.steps.diagnosis import TryFreshRepository as TryFreshRepository
+    from cgrunbook.steps.docker import PullWithDocker as PullWithDocker
+    from cgrunbook.steps.docker import SignDockerIn as SignDockerIn
+    from cgrunbook.steps.overview import ShowMap as ShowMap
+    from cgrunbook.steps.prerequisites import CheckChainguard as CheckChainguard
+    from cgrunbook.steps.prerequisites import CheckGoogleCloud as CheckGoogleCloud
+    from cgrunbook.steps.prerequisites import CheckNetwork as CheckNetwork
+    from cgrunbook.steps.prerequisites import CheckThisMachine as CheckThisMachine
+    from cgrunbook.steps.production_images import CreatePrivateRepository as CreatePrivateRepository
+    from cgrunbook.steps.pull_token import StorePullToken as StorePullToken
+    from cgrunbook.steps.pulling import PullImage as PullImage
+    from cgrunbook.steps.repository import RepositorySettings as RepositorySettings
+    from cgrunbook.steps.secret import CreateSecret as CreateSecret
+    from cgrunbook.steps.secret import GrantSecretAccess as GrantSecretAccess
+    from cgrunbook.steps.secret import SecretSettings as SecretSettings
+    from cgrunbook.steps.teardown import TearDown as TearDown
 
 _HOMES = {
-    "ARTIFACT_REGISTRY": "apis",
-    "CheckChainguard": "prerequisites",
-    "CheckCredential": "diagnosis",
-    "CheckGoogleCloud": "prerequisites",
-    "CheckNetwork": "prerequisites",
-    "CheckThisMachine": "prerequisites",
-    "CheckUpstream": "diagnosis",
-    "CreatePrivateRepository": "production_images",
-    "CreateRemoteRepository": "developer_images",
-    "CreateSecret": "secret",
-    "EnableApi": "apis",
-    "GrantSecretAccess": "secret",
-    "PullImage": "pulling",
-    "PullWithDocker": "docker",
-    "RepositorySettings": "repository",
-    "SECRET_MANAGER": "apis",
-    "SecretSettings": "secret",
-    "ShowMap": "overview",
-    "SignDockerIn": "docker",
-    "StorePullToken": "pull_token",
-    "TearDown": "teardown",
-    "TryDirectly": "diagnosis",
-    "TryFreshRepository": "diagnosis",
+    "apis": ("ARTIFACT_REGISTRY", "EnableApi", "SECRET_MANAGER"),
+    "developer_images": ("CreateRemoteRepository",),
+    "diagnosis": ("CheckCredential", "CheckUpstream", "TryDirectly", "TryFreshRepository"),
+    "docker": ("PullWithDocker", "SignDockerIn"),
+    "overview": ("ShowMap",),
+    "prerequisites": ("CheckChainguard", "CheckGoogleCloud", "CheckNetwork", "CheckThisMachine"),
+    "production_images": ("CreatePrivateRepository",),
+    "pull_token": ("StorePullToken",),
+    "pulling": ("PullImage",),
+    "repository": ("RepositorySettings",),
+    "secret": ("CreateSecret", "GrantSecretAccess", "SecretSettings"),
+    "teardown": ("TearDown",),
 }
 
-__all__ = [
-    "ARTIFACT_REGISTRY",
-    "SECRET_MANAGER",
-    "CheckChainguard",
-    "CheckCredential",
-    "CheckGoogleCloud",
-    "CheckNetwork",
-    "CheckThisMachine",
-    "CheckUpstream",
-    "CreatePrivateRepository",
-    "CreateRemoteRepository",
-    "CreateSecret",
-    "EnableApi",
-    "GrantSecretAccess",
-    "PullImage",
-    "PullWithDocker",
-    "RepositorySettings",
-    "SecretSettings",
-    "ShowMap",
-    "SignDockerIn",
-    "StorePullToken",
-    "TearDown",
-    "TryDirectly",
-    "TryFreshRepository",
-]
+__all__ = [name for names in _HOMES.values() for name in names]
 
 
 def __getattr__(name: str) -> Any:
     """Import a step's module when the step is asked for."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{home}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

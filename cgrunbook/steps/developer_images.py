@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from cgrunbook.parameters import UPSTREAM
 from cgrunbook.steps.repository import RemoteRepositoryStep, RepositorySettings
 from cgrunbook.steps.step import Section
@@ -18,8 +16,8 @@ class CreateRemoteRepository(RemoteRepositoryStep):
         settings: the options that the guide names.
     """
 
-    section: ClassVar = Section.DEVELOPER_IMAGES
-    why: ClassVar = "A remote repository fetches from cgr.dev what is asked of it, and keeps it."
+    section = Section.DEVELOPER_IMAGES
+    why = "A remote repository fetches from cgr.dev what is asked of it, and keeps it."
 
     def __init__(self, repository: str, upstream: str = UPSTREAM, settings: RepositorySettings | None = None) -> None:
         super().__init__(
@@ -28,8 +26,4 @@ class CreateRemoteRepository(RemoteRepositoryStep):
             settings or RepositorySettings(),
             "Public images of Chainguard, pulled through from cgr.dev",
         )
-
-    @property
-    def title(self) -> str:
-        """What the step does."""
-        return f"Create the remote repository {self.repository}"
+        self.title = f"Create the remote repository {repository}"

@@ -9,18 +9,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, ClassVar
+from typing import Any
 
 from cgrunbook.cloud.artifact_registry import RemoteRepository
-from cgrunbook.cloud.registry import BasicCredentials, TokenProbe
-from cgrunbook.errors import CgrunbookError, PermissionMissing, PrerequisiteMissing, StepFailed
+from cgrunbook.cloud.registry import Registry, TokenProbe
+from cgrunbook.errors import (
+    CgrunbookError,
+    PermissionMissing,
+    PrerequisiteMissing,
+    StepFailed,
+    UpstreamCredentialsRefused,
+)
 from cgrunbook.image_reference import ImageReference, Platform
 from cgrunbook.parameters import UPSTREAM
-from cgrunbook.steps.apis import ARTIFACT_REGISTRY, require_api
-from cgrunbook.steps.pull_token import organization_of, split_version, stored_token
-from cgrunbook.steps.pulling import path_through, upstream_login
+from cgrunbook.steps.credential import split_version, stored_token
+from cgrunbook.steps.pulling import image_of, path_through, upstream_login
 from cgrunbook.steps.repository import expected_repository, made_by_cgrunbook
-from cgrunbook.steps.secret import ACCESSOR
+from cgrunbook.steps.secret import ACCESSOR, agent_may_read, service_agent
 from cgrunbook.steps.step import (
     MANAGED_BY,
     Change,
@@ -44,21 +49,17 @@ class CheckUpstream(Proof):
         repositories: the remote repositories to look at; those that do not exist are named.
     """
 
-    section: ClassVar = Section.DEBUGGING
-    why: ClassVar = (
-        "With a path behind it, or another host, every image is asked for under a name that cgr.dev does not know."
-    )
+    section = Section.DEBUGGING
+    why = "With a path behind it, or another host, every image is asked for under a name that cgr.dev does not know."
     title = "Check the repositories' upstream"
 
     def __init__(self, repositories: Sequence[str]) -> None:
         self.repositories = tuple(dict.fromkeys(repositories))
 
     def verify(self, world: World) -> Evidence:
-        """Read each repository."""
-        there = read_repositories(world, self.repositories)
         findings = []
         for name in self.repositories:
-            repository = there.get(name)
+            repository = world.repository(name)
             if repository is None:
                 findings.append(_not_there(world, name))
             elif repository.format != "DOCKER" or repository.mode != "REMOTE_REPOSITORY":
@@ -92,22 +93,18 @@ class CheckCredential(Proof):
         repository: the repository that signs in at cgr.dev.
     """
 
-    section: ClassVar = Section.DEBUGGING
-    why: ClassVar = (
+    section = Section.DEBUGGING
+    why = (
         "Three things have to fit: the username in the repository, the password in the secret, the agent's right to it."
     )
 
     def __init__(self, repository: str) -> None:
         self.repository = repository
-
-    @property
-    def title(self) -> str:
-        """What the step does."""
-        return f"Check what {self.repository} signs in with"
+        self.title = f"Check what {repository} signs in with"
 
     def verify(self, world: World) -> Evidence:
         """Follow the password from the repository to its value, as Artifact Registry does."""
-        there = read_repositories(world, (self.repository,)).get(self.repository)
+        there = world.repository(self.repository)
         if there is None:
             return Evidence(findings=(_not_there(world, self.repository),))
         if not there.username:
@@ -115,19 +112,15 @@ class CheckCredential(Proof):
                 findings=(Finding(Mark.OK, self.repository, "does not sign in: there is nothing to check"),)
             )
         _, secret_id, version = split_version(there.password_secret_version)
-        return Evidence(
-            findings=(
-                self._grant(world, secret_id),
-                self._version(world, secret_id, version),
-                self._value(world, there, secret_id, version),
-            )
-        )
+        grant = self._grant(world, secret_id)
+        value, was_read = self._value(world, there, secret_id, version)
+        return Evidence(findings=(grant, self._version(world, secret_id, version, was_read=was_read), value))
 
     def _grant(self, world: World, secret_id: str) -> Finding:
         check = "the service agent may read the secret"
-        member = f"serviceAccount:{world.cloud.project.service_agent_email()}"
+        member = service_agent(world)
         try:
-            if world.cloud.secrets.has_grant(secret_id, member, ACCESSOR):
+            if agent_may_read(world, secret_id):
                 return Finding(Mark.OK, check, f"{ACCESSOR} on {secret_id}")
             if world.cloud.project.has_grant(member, ACCESSOR):
                 return Finding(Mark.WARN, check, f"{ACCESSOR} on the whole project", "Grant it on the secret alone.")
@@ -141,13 +134,15 @@ class CheckCredential(Proof):
             f"--member={member} --role={ACCESSOR}, or run 03_production_images again.",
         )
 
-    def _version(self, world: World, secret_id: str, version: str) -> Finding:
+    def _version(self, world: World, secret_id: str, version: str, *, was_read: bool) -> Finding:
         check = "the secret version is enabled"
+        name = f"{secret_id}/versions/{version}"
+        if was_read:
+            return Finding(Mark.OK, check, name)
         try:
             there = world.cloud.secrets.version(secret_id, version)
         except CgrunbookError as error:
             return _unknown(check, error)
-        name = f"{secret_id}/versions/{version}"
         if there is None:
             return Finding(Mark.FAIL, check, f"{name} does not exist", "Run 03_production_images again.")
         if there.enabled:
@@ -156,18 +151,21 @@ class CheckCredential(Proof):
         remedy = enable if there.state == "DISABLED" else "Run 03_production_images again: it makes a new pull token."
         return Finding(Mark.FAIL, check, f"{name} is {there.state}", remedy)
 
-    def _value(self, world: World, repository: RemoteRepository, secret_id: str, version: str) -> Finding:
+    def _value(self, world: World, repository: RemoteRepository, secret_id: str, version: str) -> tuple[Finding, bool]:
+        """The check, and whether the value could be read, which says of its version that it is enabled."""
         check = "the value is a pull token in its time"
         try:
             token = stored_token(world, repository.username, secret_id, version)
         except PermissionMissing as error:
-            return _unknown(check, error)
+            return _unknown(check, error), False
         except CgrunbookError as error:
-            return Finding(Mark.FAIL, check, error.message, error.remedy or "Store the right value as a new version.")
+            remedy = error.remedy or "Store the right value as a new version."
+            found = Finding(Mark.FAIL, check, error.message, remedy)
+            return found, isinstance(error, UpstreamCredentialsRefused)
         left = token.expires - datetime.now(UTC)
         mark = Mark.WARN if left.days < 7 else Mark.OK
         remedy = "Plan its renewal." if mark is Mark.WARN else ""
-        return Finding(mark, check, f"good until {token.expires:%Y-%m-%d %H:%M} UTC", remedy)
+        return Finding(mark, check, f"good until {token.expires:%Y-%m-%d %H:%M} UTC", remedy), True
 
 
 class TryDirectly(Proof):
@@ -179,47 +177,39 @@ class TryDirectly(Proof):
         organization: for an image without namespace.
     """
 
-    section: ClassVar = Section.DEBUGGING
-    why: ClassVar = (
-        "If cgr.dev refuses the same request without Artifact Registry, the cause is at Chainguard's side of it."
-    )
+    section = Section.DEBUGGING
+    why = "If cgr.dev refuses the same request without Artifact Registry, the cause is at Chainguard's side of it."
 
     def __init__(self, image: str, repository: str, *, organization: str = "") -> None:
         self.image = image
         self.repository = repository
         self.organization = organization
-
-    @property
-    def title(self) -> str:
-        """What the step does."""
-        return f"Try {self.image} at cgr.dev, as {self.repository} would"
+        self.title = f"Try {image} at cgr.dev, as {repository} would"
 
     def verify(self, world: World) -> Evidence:
         """Ask cgr.dev for a token without the credential, with it, and then for the image."""
-        there = read_repositories(world, (self.repository,)).get(self.repository)
+        there = world.repository(self.repository)
         if there is None:
             return Evidence(findings=(_not_there(world, self.repository),))
-        image = ImageReference.parse(
-            self.image if "/" in self.image else f"{organization_of(world, self.organization)}/{self.image}"
-        )
-        anonymous = world.cloud.cgr().probe_token(image.repository)
+        image = image_of(world, self.image, self.organization)
+        try:
+            cgr, unseen = world.cloud.cgr(upstream_login(world, self.repository)), None
+        except CgrunbookError as error:
+            cgr, unseen = world.cloud.cgr(), _unknown("token with the credential", error)
+        anonymous = cgr.probe_token(image.repository, with_credentials=False)
         findings = [_without(image, anonymous, signs_in=bool(there.username))]
-        credentials = None
+        if unseen is not None:
+            return Evidence(findings=(*findings, unseen))
         if there.username:
-            try:
-                credentials = upstream_login(world, self.repository)
-            except CgrunbookError as error:
-                findings.append(_unknown("token with the credential", error))
-                return Evidence(findings=tuple(findings))
-            findings.append(_with(image, world.cloud.cgr(credentials).probe_token(image.repository)))
+            findings.append(_with(image, cgr.probe_token(image.repository)))
         if findings[-1].mark is not Mark.FAIL:
-            findings.append(self._resolve(world, image, credentials))
+            findings.append(self._resolve(cgr, image))
         return Evidence(findings=tuple(findings), commands=self._commands(world, image, there))
 
-    def _resolve(self, world: World, image: ImageReference, credentials: BasicCredentials | None) -> Finding:
+    def _resolve(self, cgr: Registry, image: ImageReference) -> Finding:
         check = f"{image} at cgr.dev"
         try:
-            found = world.cloud.cgr(credentials).resolve(image.repository, image.reference)
+            found = cgr.resolve(image.repository, image.reference)
         except CgrunbookError as error:
             return Finding(Mark.FAIL, check, error.message, error.remedy)
         return Finding(Mark.OK, check, f"is there, {found.digest}")
@@ -249,8 +239,8 @@ class TryFreshRepository(Step):
         wanted: whether to do it at all; otherwise the step has nothing to do.
     """
 
-    section: ClassVar = Section.DEBUGGING
-    why: ClassVar = "If a fresh repository works, the old one is misconfigured; if it does not, the cause is elsewhere."
+    section = Section.DEBUGGING
+    why = "If a fresh repository works, the old one is misconfigured; if it does not, the cause is elsewhere."
 
     def __init__(
         self,
@@ -266,22 +256,13 @@ class TryFreshRepository(Step):
         self.platform = Platform(platform)
         self.organization = organization
         self.wanted = wanted
-        self._seen: dict[str, Any] = {}
-
-    @property
-    def title(self) -> str:
-        """What the step does."""
-        return f"Try a fresh repository with the settings of {self.repository}"
-
-    @property
-    def fresh(self) -> str:
-        """The name of the one that is made and taken away; the same each time, so that what a killed run left is found."""
-        return f"{self.repository[:48].rstrip('-')}-cgrunbook-try"
+        self.title = f"Try a fresh repository with the settings of {repository}"
+        # The same each time, so that what a killed run left is found.
+        self.fresh = f"{repository[:48].rstrip('-')}-cgrunbook-try"
 
     def plan(self, world: World) -> Plan:
-        """Nothing, unless it is wanted."""
-        there = read_repositories(world, (self.repository,)).get(self.repository)
-        if not self.wanted or there is None:
+        there = world.repository(self.repository) if self.wanted else None
+        if there is None:
             return Plan()
         return Plan(
             Outcome.DELETED,
@@ -300,10 +281,10 @@ class TryFreshRepository(Step):
             ),
         )
 
-    def apply(self, world: World, plan: Plan) -> None:
+    def apply(self, world: World, plan: Plan) -> dict[str, Any]:
         """Make it, pull through it, delete it whatever came of the pull."""
         repositories = world.cloud.repositories
-        there = repositories.get(self.repository)
+        there = world.repository(self.repository)
         if there is None:
             raise PrerequisiteMissing(
                 f"The repository {self.repository} is gone.", "Run 04_debugging from its beginning."
@@ -320,7 +301,7 @@ class TryFreshRepository(Step):
         labels = dict(there.labels) | dict([MANAGED_BY])
         try:
             repositories.create(replace(there, name=repositories.name(self.fresh), labels=labels))
-            self._pull(world)
+            return self._pull(world)
         except CgrunbookError as error:
             raise StepFailed(
                 f"A fresh repository with the settings of {self.repository} does not work either: {error.message}",
@@ -332,23 +313,20 @@ class TryFreshRepository(Step):
             repositories.delete(self.fresh)
 
     def verify(self, world: World) -> Evidence:
-        """Say what was seen, and that nothing is left."""
         if not self.wanted:
             return Evidence("not asked for (try_fresh_repository)")
-        if not self._seen:
+        if not world.seen:
             return Evidence(findings=(_not_there(world, self.repository),))
-        if world.cloud.repositories.get(self.fresh) is not None:
+        if world.repository(self.fresh) is not None:
             raise StepFailed(f"The repository {self.fresh} is still there.", "Delete it by hand.")
-        return Evidence("works, and is gone again", self._seen)
+        return Evidence("works, and is gone again", world.seen)
 
-    def _pull(self, world: World) -> None:
-        image = ImageReference.parse(
-            self.image if "/" in self.image else f"{organization_of(world, self.organization)}/{self.image}"
-        )
+    def _pull(self, world: World) -> dict[str, Any]:
+        image = image_of(world, self.image, self.organization)
         pulled = world.cloud.artifact_registry_host.pull(
             path_through(world, self.fresh, image), image.reference, self.platform
         )
-        self._seen = {
+        return {
             "a fresh repository": f"works: if {self.repository} does not, it is misconfigured; make it anew",
             "pulled": f"{image}, {pulled.digest}",
             "bytes hashed": pulled.bytes,
@@ -366,21 +344,6 @@ class TryFreshRepository(Step):
             f"--location={connection.location} --repository-format=docker --mode=remote-repository "
             f"--remote-docker-repo={there.upstream}{login}",
         )
-
-
-def read_repositories(world: World, names: Sequence[str]) -> dict[str, RemoteRepository]:
-    """Those of the named repositories that exist.
-
-    Raises:
-        PrerequisiteMissing: none does, and none is expected either.
-    """
-    found: dict[str, RemoteRepository] = {}
-    if require_api(world, ARTIFACT_REGISTRY):
-        for name in names:
-            there = world.cloud.repositories.get(name)
-            if there is not None:
-                found[name] = there
-    return found
 
 
 def _not_there(world: World, name: str) -> Finding:

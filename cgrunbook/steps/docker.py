@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from cgrunbook.cloud.docker import EngineProgress
 from cgrunbook.errors import DigestMismatch, StepFailed
-from cgrunbook.image_reference import ImageReference
-from cgrunbook.steps.apis import ARTIFACT_REGISTRY, require_api
-from cgrunbook.steps.pull_token import organization_of
-from cgrunbook.steps.pulling import path_through
+from cgrunbook.steps.pulling import image_of, path_through
 from cgrunbook.steps.step import Change, Evidence, Outcome, Plan, Progress, Proof, Section, Step, World
 
 HELPER = "gcloud"
@@ -30,8 +27,8 @@ class SignDockerIn(Step):
         how: `credential-helper`, `access-token`, `none`, or `auto` for the first where gcloud is there, else the second.
     """
 
-    section: ClassVar = Section.TESTING_DEVELOPER
-    why: ClassVar = "A repository is private until somebody opens it, so docker has to say who is pulling."
+    section = Section.TESTING_DEVELOPER
+    why = "A repository is private until somebody opens it, so docker has to say who is pulling."
 
     def __init__(self, how: Literal["auto", "credential-helper", "access-token", "none"] = "auto") -> None:
         self.how = how
@@ -39,7 +36,6 @@ class SignDockerIn(Step):
     title = "Sign docker in"
 
     def plan(self, world: World) -> Plan:
-        """Whether docker would sign in as wanted."""
         host = world.cloud.connection.artifact_registry_host.address
         login = world.cloud.docker.config.login(host)
         how = self._how(world)
@@ -65,16 +61,14 @@ class SignDockerIn(Step):
         )
 
     def apply(self, world: World, plan: Plan) -> None:
-        """Write the one entry."""
         host = world.cloud.connection.artifact_registry_host.address
         world.progress(Progress("writing docker's configuration"))
         if self._how(world) == "credential-helper":
             world.cloud.docker.config.add_credential_helper(host, HELPER)
         else:
-            world.cloud.docker.config.login_with_token(host, _TOKEN_USER, world.cloud.connection.access_token())
+            world.cloud.docker.config.login_with_token(host, _TOKEN_USER, world.cloud.access_token())
 
     def verify(self, world: World) -> Evidence:
-        """Read the entry back."""
         host = world.cloud.connection.artifact_registry_host
         login = world.cloud.docker.config.login(host.address)
         if self.how != "none" and login.kind == "none" and not world.expects(f"docker login at {host.address}"):
@@ -82,7 +76,7 @@ class SignDockerIn(Step):
                 f"Docker still has no login for {host.address}.", "Look at its configuration, then run again."
             )
         facts: dict[str, Any] = {"registry": host.name, "docker signs in with": str(login)}
-        return Evidence(str(login).partition(": ")[2], facts)
+        return Evidence(login.how, facts)
 
     def _how(self, world: World) -> str:
         if self.how != "auto":
@@ -102,25 +96,18 @@ class PullWithDocker(Proof):
         wanted: whether to do it at all.
     """
 
-    waits_for_apply: ClassVar = True
-    section: ClassVar = Section.TESTING_DEVELOPER
-    why: ClassVar = (
-        "The guide ends with a docker pull; here it also says whether what docker has is what the registry has."
-    )
+    waits_for_apply = True
+    section = Section.TESTING_DEVELOPER
+    why = "The guide ends with a docker pull; here it also says whether what docker has is what the registry has."
 
     def __init__(self, image: str, repository: str, *, organization: str = "", wanted: bool = False) -> None:
         self.image = image
         self.repository = repository
         self.organization = organization
         self.wanted = wanted
-
-    @property
-    def title(self) -> str:
-        """What the step does."""
-        return f"Pull {self.image} with docker"
+        self.title = f"Pull {image} with docker"
 
     def verify(self, world: World) -> Evidence:
-        """Pull and compare, where it is wanted and an engine answers."""
         if not self.wanted:
             return Evidence("not asked for (docker_pull)")
         engine = world.cloud.docker.engine()
@@ -128,10 +115,7 @@ class PullWithDocker(Proof):
             raise StepFailed(
                 f"docker_pull is set, and no docker engine answers: {engine.problem}", "Start it, or unset it."
             )
-        require_api(world, ARTIFACT_REGISTRY)
-        image = ImageReference.parse(
-            self.image if "/" in self.image else f"{organization_of(world, self.organization)}/{self.image}"
-        )
+        image = image_of(world, self.image, self.organization)
         path = path_through(world, self.repository, image)
         registry = world.cloud.artifact_registry_host
         separator = "@" if image.digest else ":"
@@ -142,8 +126,9 @@ class PullWithDocker(Proof):
             done = sum(layer.done for layer in known)
             world.progress(Progress(f"docker pulls {image}", done, sum(layer.size for layer in known) or None))
 
-        digest = world.cloud.docker.pull(reference, report)
+        # The registry says better than the engine what stands in the way.
         expected = registry.resolve(path, image.reference).digest
+        digest = world.cloud.docker.pull(reference, report)
         if digest != expected:
             raise DigestMismatch(
                 f"docker has {digest} for {image}, and the registry {expected}.",

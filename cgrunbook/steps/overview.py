@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from cgrunbook.errors import CgrunbookError, WrongState
 from cgrunbook.steps.apis import ARTIFACT_REGISTRY, SECRET_MANAGER
-from cgrunbook.steps.pull_token import pair_in_use
-from cgrunbook.steps.secret import ACCESSOR
+from cgrunbook.steps.credential import pair_in_use
+from cgrunbook.steps.secret import agent_may_read
 from cgrunbook.steps.step import Evidence, Finding, Mark, Proof, Section, World
 
 
@@ -17,11 +15,10 @@ class ShowMap(Proof):
     Args:
         repository: the one for developer images.
         private_repository: the one for production images.
-        secret_id: the secret.
     """
 
-    section: ClassVar = Section.PREREQUISITES
-    why: ClassVar = "Whoever comes back to it wants to know where they are."
+    section = Section.PREREQUISITES
+    why = "Whoever comes back to it wants to know where they are."
     title = "See what is there"
 
     def __init__(self, repository: str, private_repository: str, secret_id: str) -> None:
@@ -30,9 +27,8 @@ class ShowMap(Proof):
         self.secret_id = secret_id
 
     def verify(self, world: World) -> Evidence:
-        """Read the world."""
-        registry_on = world.cloud.project.api_enabled(ARTIFACT_REGISTRY)
-        secrets_on = world.cloud.project.api_enabled(SECRET_MANAGER)
+        registry_on = world.api_enabled(ARTIFACT_REGISTRY)
+        secrets_on = world.api_enabled(SECRET_MANAGER)
         findings = [
             _step("02  Artifact Registry API", "enabled" if registry_on else "", "02_developer_images"),
             self._repository(world, self.repository, "02_developer_images", readable=registry_on),
@@ -43,7 +39,7 @@ class ShowMap(Proof):
         return Evidence(findings=tuple(findings))
 
     def _repository(self, world: World, name: str, notebook: str, *, readable: bool) -> Finding:
-        there = world.cloud.repositories.get(name) if readable else None
+        there = world.repository(name) if readable else None
         check = f"{notebook[:2]}  repository {name}"
         if there is None:
             return _step(check, "", notebook)
@@ -51,13 +47,12 @@ class ShowMap(Proof):
         return _step(check, f"{signed} {there.upstream}", notebook)
 
     def _secret(self, world: World, *, readable: bool) -> list[Finding]:
-        there = world.cloud.secrets.get(self.secret_id) if readable else None
+        there = world.secret(self.secret_id) if readable else None
         notebook = "03_production_images"
         names = (f"03  secret {self.secret_id}", "03  service agent may read it", "03  pull token")
         if there is None:
             return [_step(name, "", notebook) for name in names]
-        member = f"serviceAccount:{world.cloud.project.service_agent_email()}"
-        granted = world.cloud.secrets.has_grant(self.secret_id, member, ACCESSOR)
+        granted = agent_may_read(world, self.secret_id)
         return [
             _step(names[0], "there", notebook),
             _step(names[1], "granted" if granted else "", notebook),

@@ -5,22 +5,20 @@ It looks and changes nothing. It knows which permission each step needs, and wha
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
-from typing import ClassVar
 
 from cgrunbook.cloud.chainctl import LoginState
+from cgrunbook.cloud.connection import GCLOUD_ACCOUNT
 from cgrunbook.cloud.google_errors import narrowest_role
 from cgrunbook.cloud.network import reachable
-from cgrunbook.errors import CgrunbookError, ParameterError
+from cgrunbook.errors import ApiDisabled, CgrunbookError, ParameterError
 from cgrunbook.steps.apis import ARTIFACT_REGISTRY, SECRET_MANAGER
-from cgrunbook.steps.pull_token import organization_of
 from cgrunbook.steps.step import Evidence, Finding, Mark, Proof, Section, World
 
-# Which permissions on the project each part of the runbook needs (facts: google.md, section 5).
+# Which permissions on the project each part of the runbook needs (docs/services.md).
 PERMISSIONS = {
     "enable APIs and make the service agent": ("serviceusage.services.enable", "serviceusage.services.get"),
     "create and change repositories": (
@@ -48,24 +46,22 @@ _OPTIONAL = {"compare with cgr.dev", "tear down"}
 class CheckThisMachine(Proof):
     """Python's packages, and the commands that some steps can use."""
 
-    section: ClassVar = Section.PREREQUISITES
-    why: ClassVar = "Steps fail in the middle when what they call is missing or too old."
+    section = Section.PREREQUISITES
+    why = "Steps fail in the middle when what they call is missing or too old."
     title = "Check this machine"
 
     def verify(self, world: World) -> Evidence:
-        """Look at what is installed."""
         return Evidence(findings=(_packages(), _docker(world), _gcloud()))
 
 
 class CheckGoogleCloud(Proof):
     """Credentials, project, APIs, permissions and location."""
 
-    section: ClassVar = Section.PREREQUISITES
-    why: ClassVar = "The guide asks for administrative rights; what is really needed is less, and is named here."
+    section = Section.PREREQUISITES
+    why = "The guide asks for administrative rights; what is really needed is less, and is named here."
     title = "Check Google Cloud"
 
     def verify(self, world: World) -> Evidence:
-        """Ask Google Cloud, one thing after the other."""
         connection = world.cloud.connection
         token = _finding("credentials", lambda: _signed_in(world))
         if token.mark is Mark.FAIL:
@@ -73,13 +69,16 @@ class CheckGoogleCloud(Proof):
         number = _finding("project", lambda: f"{connection.project_id}, number {world.cloud.project.number()}")
         if number.mark is Mark.FAIL:
             return Evidence(findings=(token, number))
-        findings = [token, number, self._api(world, ARTIFACT_REGISTRY, "02"), self._api(world, SECRET_MANAGER, "03")]
-        findings.append(self._location(world))
-        return Evidence(findings=(*findings, *_permissions(world)))
+        location = self._location(world)
+        # An API that has answered is on.
+        enabled = Finding(Mark.OK, ARTIFACT_REGISTRY, "enabled")
+        registry = enabled if location.mark is Mark.OK else self._api(world, ARTIFACT_REGISTRY, "02")
+        secrets = self._api(world, SECRET_MANAGER, "03")
+        return Evidence(findings=(token, number, registry, secrets, location, *_permissions(world)))
 
     def _api(self, world: World, api: str, notebook: str) -> Finding:
         try:
-            enabled = world.cloud.project.api_enabled(api)
+            enabled = world.api_enabled(api)
         except CgrunbookError as error:
             return _failed(api, error)
         if enabled:
@@ -88,12 +87,12 @@ class CheckGoogleCloud(Proof):
 
     def _location(self, world: World) -> Finding:
         location = world.cloud.connection.location
-        if not world.cloud.project.api_enabled(ARTIFACT_REGISTRY):
+        try:
+            offered = world.cloud.repositories.locations()
+        except ApiDisabled:
             return Finding(
                 Mark.WARN, "location", f"{location}; not asked, Artifact Registry's API is off", "Look again after 02."
             )
-        try:
-            offered = world.cloud.repositories.locations()
         except CgrunbookError as error:
             return _failed("location", error)
         if location in offered:
@@ -114,32 +113,33 @@ class CheckChainguard(Proof):
         organization: the organisation; empty takes the only one there is.
     """
 
-    section: ClassVar = Section.PREREQUISITES
-    why: ClassVar = "Only somebody with a role for it in the organisation can create a pull token."
+    section = Section.PREREQUISITES
+    why = "Only somebody with a role for it in the organisation can create a pull token."
     title = "Check Chainguard"
 
     def __init__(self, organization: str = "") -> None:
         self.organization = organization
 
     def verify(self, world: World) -> Evidence:
-        """Ask chainctl."""
         chainctl = world.cloud.chainctl
         present = _finding("chainctl", chainctl.version)
         if present.mark is Mark.FAIL:
             return Evidence(findings=(_only_for_production(present),))
-        login = _finding("chainctl login", lambda: _as_whom(chainctl.require_login()))
-        if login.mark is Mark.FAIL:
-            return Evidence(findings=(present, _only_for_production(login)))
-        return Evidence(findings=(present, login, *self._organization(world)))
-
-    def _organization(self, world: World) -> list[Finding]:
         try:
-            name = organization_of(world, self.organization)
+            login = chainctl.require_login()
+        except CgrunbookError as error:
+            return Evidence(findings=(present, _only_for_production(_failed("chainctl login", error))))
+        signed_in = Finding(Mark.OK, "chainctl login", _as_whom(login))
+        return Evidence(findings=(present, signed_in, *self._organization(world, login)))
+
+    def _organization(self, world: World, login: LoginState) -> list[Finding]:
+        try:
+            name = world.organization(self.organization)
         except ParameterError as error:
             return [Finding(Mark.FAIL, "organisation", error.message, error.remedy, prerequisite=True)]
         except CgrunbookError as error:
             return [_failed("organisation", error)]
-        known = [organization.name for organization in world.cloud.chainctl.organizations()]
+        known = world.organizations()
         if name not in known:
             return [
                 Finding(
@@ -150,10 +150,10 @@ class CheckChainguard(Proof):
                     prerequisite=True,
                 )
             ]
-        return [Finding(Mark.OK, "organisation", name), self._may_create(world, name)]
+        return [Finding(Mark.OK, "organisation", name), self._may_create(login, name)]
 
-    def _may_create(self, world: World, organization: str) -> Finding:
-        allowed = world.cloud.chainctl.status().may_create_pull_tokens(organization)
+    def _may_create(self, login: LoginState, organization: str) -> Finding:
+        allowed = login.may_create_pull_tokens(organization)
         check = "may create pull tokens"
         if allowed:
             return Finding(Mark.OK, check, "yes")
@@ -175,8 +175,8 @@ class CheckNetwork(Proof):
         production: also what chainctl needs.
     """
 
-    section: ClassVar = Section.DEBUGGING
-    why: ClassVar = (
+    section = Section.DEBUGGING
+    why = (
         "The vendor's list of hosts mixes two callers: images are fetched from cgr.dev by Google's servers, not by you."
     )
     title = "Check the network"
@@ -185,7 +185,6 @@ class CheckNetwork(Proof):
         self.production = production
 
     def verify(self, world: World) -> Evidence:
-        """Open a connection to each host that is needed from here."""
         findings = []
         for host in hosts(world, production=self.production):
             if not host.from_here:
@@ -315,9 +314,9 @@ def _gcloud() -> Finding:
 
 
 def _signed_in(world: World) -> str:
-    world.cloud.connection.access_token()
-    who = re.sub(r"^(user|serviceAccount):", "", world.cloud.connection.caller)
-    return "signed in" if "$(" in who else f"signed in as {who}"
+    world.cloud.access_token()
+    caller = world.cloud.connection.caller
+    return "signed in" if caller == GCLOUD_ACCOUNT else f"signed in as {caller.partition(':')[2]}"
 
 
 def _as_whom(login: LoginState) -> str:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from cgrunbook.cloud.artifact_registry import RemoteRepository
 from cgrunbook.errors import PrerequisiteMissing
 from cgrunbook.parameters import UPSTREAM
-from cgrunbook.steps.pull_token import expected_pair, pair_in_use
+from cgrunbook.steps.credential import expected_pair, pair_in_use
 from cgrunbook.steps.repository import (
     RemoteRepositoryStep,
     RepositorySettings,
@@ -30,10 +28,8 @@ class CreatePrivateRepository(RemoteRepositoryStep):
         public_repository: the name of the one for public images; the same name puts both into one.
     """
 
-    section: ClassVar = Section.PRODUCTION_IMAGES
-    why: ClassVar = (
-        "With a login at cgr.dev the repository fetches your organisation's images, not only the public ones."
-    )
+    section = Section.PRODUCTION_IMAGES
+    why = "With a login at cgr.dev the repository fetches your organisation's images, not only the public ones."
 
     def __init__(
         self,
@@ -52,18 +48,11 @@ class CreatePrivateRepository(RemoteRepositoryStep):
         )
         self.secret_id = secret_id
         self.shared = repository == public_repository
-
-    @property
-    def title(self) -> str:
-        """What the step does."""
-        return (
-            f"Let {self.repository} sign in at cgr.dev"
-            if self.shared
-            else f"Create the private repository {self.repository}"
+        self.title = (
+            f"Let {repository} sign in at cgr.dev" if self.shared else f"Create the private repository {repository}"
         )
 
     def credentials(self, world: World) -> UpstreamCredentials:
-        """The pair that is current."""
         if world.expects(expected_pair(self.secret_id)):
             return unknown_credentials(world.cloud.secrets.name(self.secret_id))
         pair = pair_in_use(world, self.secret_id, self.repository)
@@ -75,7 +64,6 @@ class CreatePrivateRepository(RemoteRepositoryStep):
         return UpstreamCredentials(pair.username, f"{world.cloud.secrets.name(self.secret_id)}/versions/{pair.version}")
 
     def notes(self, existing: RemoteRepository | None) -> tuple[str, ...]:
-        """The warning that sharing one repository deserves."""
         if not self.shared and not (existing and not existing.username):
             return ()
         return (

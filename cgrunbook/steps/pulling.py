@@ -6,7 +6,7 @@ the registry's affair.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from cgrunbook.cloud.manifests import Descriptor
 from cgrunbook.cloud.pull import PulledImage, PullProgress
@@ -21,9 +21,13 @@ from cgrunbook.errors import (
     UpstreamCredentialsRefused,
 )
 from cgrunbook.image_reference import ImageReference, Platform
-from cgrunbook.steps.apis import ARTIFACT_REGISTRY, require_api
-from cgrunbook.steps.pull_token import organization_of, renewal, split_version, stored_token
+from cgrunbook.steps.credential import renewal, split_version, stored_token
 from cgrunbook.steps.step import Evidence, Progress, Proof, Section, World
+
+
+def image_of(world: World, image: str, organization: str) -> ImageReference:
+    """An image as it is called at cgr.dev; without a namespace it is the organisation's."""
+    return ImageReference.parse(image if "/" in image else f"{world.organization(organization)}/{image}")
 
 
 def path_through(world: World, repository: str, image: ImageReference) -> str:
@@ -37,10 +41,6 @@ def path_through(world: World, repository: str, image: ImageReference) -> str:
 def upstream_login(world: World, repository: str) -> BasicCredentials | None:
     """With what a repository signs in at its upstream, read from where Artifact Registry reads it.
 
-    Args:
-        world: what is worked on.
-        repository: the remote repository's name.
-
     Returns:
         The username and, from Secret Manager, the password; None for an unauthenticated repository.
 
@@ -49,7 +49,7 @@ def upstream_login(world: World, repository: str) -> BasicCredentials | None:
         PermissionMissing: the caller may not read the secret's value.
         WrongState: the secret version is disabled or destroyed.
     """
-    there = world.cloud.repositories.get(repository)
+    there = world.repository(repository)
     if there is None:
         raise PrerequisiteMissing(
             f"There is no repository {repository} in {world.cloud.connection.location}.",
@@ -59,7 +59,7 @@ def upstream_login(world: World, repository: str) -> BasicCredentials | None:
         return None
     project, secret_id, version = split_version(there.password_secret_version)
     connection = world.cloud.connection
-    if project not in {connection.project_id, world.cloud.project.number()}:
+    if project != connection.project_id and project != world.cloud.project.number():
         raise PermissionMissing(
             f"The password is in another project, {project}.", f"Compare by hand with the secret {secret_id} there."
         )
@@ -72,7 +72,6 @@ def why_refused(
     """Find out what a refusal is about, for cgr.dev answers the same whatever is wrong.
 
     Args:
-        world: what is worked on.
         repository: whose credential was refused.
         image: what was asked for.
         refused: the refusal.
@@ -80,13 +79,13 @@ def why_refused(
     Returns:
         An error that names the one cause; the refusal itself where more cannot be seen.
     """
-    there = world.cloud.repositories.get(repository)
+    there = world.repository(repository)
     if there is None or not there.username:
         return refused
     _, secret_id, version = split_version(there.password_secret_version)
     try:
         stored_token(world, there.username, secret_id, version)
-        live = {token.id for token in world.cloud.chainctl.list_pull_tokens(image.organization)}
+        live = {token.id for token in world.pull_tokens(image.organization)}
     except UpstreamCredentialsRefused as found:
         return found
     except CgrunbookError:
@@ -109,8 +108,8 @@ class PullImage(Proof):
     """Pull an image through a remote repository and prove that it is what cgr.dev has.
 
     The tag is resolved on both sides and the digests compared; the manifests, the config and every layer of one
-    platform are fetched and hashed, twice, so that the first and the second time can be told apart. Nothing is kept,
-    and no docker is needed.
+    platform are fetched and hashed; then the tag and one byte are asked for again, so that the first and the second time
+    can be told apart. Nothing is kept, and no docker is needed.
 
     Args:
         image: with its namespace, such as `chainguard/go:latest`; without one it is your organisation's.
@@ -119,31 +118,22 @@ class PullImage(Proof):
         organization: for an image without namespace; empty takes the only organisation there is.
     """
 
-    waits_for_apply: ClassVar = True
-    why: ClassVar = (
-        "That a repository exists proves little; that the image comes through it unchanged proves all of it."
-    )
+    waits_for_apply = True
+    why = "That a repository exists proves little; that the image comes through it unchanged proves all of it."
 
     def __init__(self, image: str, repository: str, platform: str = "linux/amd64", *, organization: str = "") -> None:
         self.image = image
         self.organization = organization
         self.repository = repository
         self.platform = Platform(platform)
+        self.title = f"Pull {image} through {repository}"
 
     @property
     def section(self) -> Section:  # type: ignore[override]  # which half of the guide depends on the image
-        """Where the guide asks for it."""
         return Section.TESTING_DEVELOPER if "/" in self.image else Section.TESTING_PRODUCTION
 
-    @property
-    def title(self) -> str:
-        """What the step does."""
-        return f"Pull {self.image} through {self.repository}"
-
     def verify(self, world: World) -> Evidence:
-        """Resolve, fetch, hash, compare."""
-        require_api(world, ARTIFACT_REGISTRY)
-        image = self._reference(world)
+        image = image_of(world, self.image, self.organization)
         try:
             return self._proof(world, image)
         except UpstreamCredentialsRefused as refused:
@@ -154,9 +144,10 @@ class PullImage(Proof):
         registry = world.cloud.artifact_registry_host
         at_cgr, why_not = self._resolve_at_cgr(world, image)
         first = registry.pull(path, image.reference, self.platform, _report(world, f"pulling {image}"))
-        again = registry.pull(path, image.reference, self.platform, _report(world, f"pulling {image} again"))
-        comparison = why_not or self._compare(world, image, at_cgr, first)
+        again = registry.pull_again(path, image.reference, first)
+        brief, comparison = ("", why_not) if why_not else self._compare(world, image, at_cgr, first)
         size = f"{first.bytes / 1e6:.1f} MB in {len(first.layers)} layers"
+        moved = "" if again.digest == first.digest else f"; the tag has moved since, to {again.digest}"
         facts: dict[str, Any] = {
             "digest": first.digest,
             "compared with cgr.dev": comparison,
@@ -165,19 +156,15 @@ class PullImage(Proof):
             "config": first.config_digest,
             "bytes hashed": first.bytes,
             "first pull": f"{first.seconds:.2f} s",
-            "second pull": f"{again.seconds:.2f} s",
+            "second pull": f"{again.seconds:.2f} s until the tag and the first byte of the largest layer were there; "
+            f"no layer is fetched twice{moved}",
             "layers": [{"layer": layer.digest, "bytes": layer.size} for layer in first.layers],
         }
         return Evidence(
-            f"{comparison.partition(':')[0]} as cgr.dev's; {size}" if not why_not else size,
+            f"{brief} as cgr.dev's; {size}" if brief else size,
             facts,
             commands=(f"docker pull {registry.host.address}/{path}:{image.reference}",),
         )
-
-    def _reference(self, world: World) -> ImageReference:
-        if "/" in self.image:
-            return ImageReference.parse(self.image)
-        return ImageReference.parse(f"{organization_of(world, self.organization)}/{self.image}")
 
     def _resolve_at_cgr(self, world: World, image: ImageReference) -> tuple[Descriptor | None, str]:
         """What the tag stands for at cgr.dev, or why that cannot be asked."""
@@ -187,14 +174,16 @@ class PullImage(Proof):
             return None, f"not compared: {error.message}"
         return world.cloud.cgr(credentials).resolve(image.repository, image.reference), ""
 
-    def _compare(self, world: World, image: ImageReference, at_cgr: Descriptor | None, pulled: PulledImage) -> str:
-        """Say how the two digests relate; a tag may lag behind, content may not differ.
+    def _compare(
+        self, world: World, image: ImageReference, at_cgr: Descriptor | None, pulled: PulledImage
+    ) -> tuple[str, str]:
+        """How the two digests relate, in few words and in full; a tag may lag behind, content may not differ.
 
         Raises:
             DigestMismatch: what came is nothing that cgr.dev has or ever had.
         """
         if at_cgr is None or at_cgr.digest == pulled.digest:
-            return "the same digest"
+            return "the same digest", "the same digest"
         try:
             world.cloud.cgr(upstream_login(world, self.repository)).resolve(image.repository, pulled.digest)
         except (ImageNotAvailable, RegistryError) as error:
@@ -203,8 +192,9 @@ class PullImage(Proof):
                 "does not know the former.",
                 "Delete the repository and make it anew; if it happens again, tell Google's support.",
             ) from error
-        return (
-            f"an older digest: cgr.dev has {at_cgr.digest} now. Artifact Registry asks for a tag at most once an hour, so "
+        brief = "an older digest"
+        return brief, (
+            f"{brief}: cgr.dev has {at_cgr.digest} now. Artifact Registry asks for a tag at most once an hour, so "
             "this passes by itself; pull by digest where it must not lag."
         )
 

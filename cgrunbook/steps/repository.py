@@ -13,9 +13,8 @@ from datetime import timedelta
 from typing import Any
 
 from cgrunbook import durations
-from cgrunbook.cloud.artifact_registry import CleanupPolicy, RemoteRepository, Scanning
+from cgrunbook.cloud.artifact_registry import CleanupPolicy, RemoteRepository, Scanning, without_project
 from cgrunbook.errors import InvalidRequest, StepFailed
-from cgrunbook.steps.apis import ARTIFACT_REGISTRY, require_api
 from cgrunbook.steps.step import (
     CONSOLE,
     KNOWN_AFTER_APPLY,
@@ -27,6 +26,10 @@ from cgrunbook.steps.step import (
     Progress,
     Step,
     World,
+    differences,
+    gcloud,
+    label_map,
+    quoted,
 )
 
 # Fixed at creation and never editable: by it a repository is known again whose labels somebody has edited.
@@ -56,11 +59,6 @@ class RepositorySettings:
     cleanup_keep: int = 0
     cleanup_dry_run: bool = True
     vulnerability_scanning: Scanning = ""
-
-    @property
-    def label_map(self) -> dict[str, str]:
-        """The labels, without the mark."""
-        return dict(label.split("=", 1) for label in self.labels)
 
     @property
     def cleanup_policies(self) -> tuple[CleanupPolicy, ...]:
@@ -126,12 +124,11 @@ class RemoteRepositoryStep(Step):
         return ()
 
     def console(self, world: World) -> str:
-        """The project's repositories; a page of its own it has only once it is there."""
+        # A page of its own it has only once it is there.
         return f"{CONSOLE}/artifacts?project={world.cloud.connection.project_id}"
 
     def plan(self, world: World) -> Plan:
-        """Compare what is there with what was asked for."""
-        there = world.cloud.repositories.get(self.repository) if require_api(world, ARTIFACT_REGISTRY) else None
+        there = world.repository(self.repository)
         wanted_credentials = self.credentials(world)
         if there is None and world.expects(expected_repository(self.repository)):
             if wanted_credentials is None:
@@ -142,7 +139,7 @@ class RemoteRepositoryStep(Step):
         self._refuse_what_cannot_change(there)
         wanted = self._wanted(world, there)
         changes = [
-            *_differences(f"repository {self.repository}", _fields(there), _fields(wanted)),
+            *differences(f"repository {self.repository}", _fields(there), _fields(wanted)),
             *_credential_changes(f"repository {self.repository}", there, wanted_credentials),
         ]
         if not changes:
@@ -156,10 +153,9 @@ class RemoteRepositoryStep(Step):
         )
 
     def apply(self, world: World, plan: Plan) -> None:
-        """Create it, or change what differs."""
         repositories = world.cloud.repositories
         credentials = self.credentials(world)
-        there = repositories.get(self.repository)
+        there = world.repository(self.repository)
         world.progress(Progress(f"{'creating' if there is None else 'changing'} the repository {self.repository}"))
         wanted = self._wanted(world, there)
         if there is None:
@@ -180,10 +176,9 @@ class RemoteRepositoryStep(Step):
             )
 
     def verify(self, world: World) -> Evidence:
-        """Read it back."""
         if world.expects(expected_repository(self.repository)):
             return Evidence("will be there by then")
-        there = world.cloud.repositories.get(self.repository)
+        there = world.repository(self.repository)
         if there is None:
             raise StepFailed(f"The repository {self.repository} is not there after it was made.", "Run again.")
         connection = world.cloud.connection
@@ -212,7 +207,7 @@ class RemoteRepositoryStep(Step):
                 upstream=self.upstream,
                 upstream_description=MADE_BY,
                 description=settings.description or self.purpose,
-                labels=settings.label_map | mark,
+                labels=label_map(settings.labels) | mark,
                 kms_key_name=settings.kms_key_name,
                 cleanup_policies=settings.cleanup_policies,
                 cleanup_policy_dry_run=bool(settings.cleanup_policies) and settings.cleanup_dry_run,
@@ -224,7 +219,7 @@ class RemoteRepositoryStep(Step):
         return replace(
             there,
             description=settings.description or there.description,
-            labels=dict(there.labels) | settings.label_map | ours,
+            labels=dict(there.labels) | label_map(settings.labels) | ours,
             cleanup_policies=(*kept, *policies) if policies else there.cleanup_policies,
             cleanup_policy_dry_run=settings.cleanup_dry_run if policies else there.cleanup_policy_dry_run,
             vulnerability_scanning=settings.vulnerability_scanning or there.vulnerability_scanning,
@@ -278,7 +273,7 @@ class RemoteRepositoryStep(Step):
             f"--kms-key={settings.kms_key_name}" if settings.kms_key_name else "",
             _scanning_flag(settings.vulnerability_scanning),
         ]
-        words = [*_quoted(flags), *_credential_words(credentials)]
+        words = [*quoted(flags), *_credential_words(credentials)]
         return [_gcloud("create", self.repository, world, words), *self._policy_commands(world)]
 
     def _update_commands(
@@ -296,7 +291,7 @@ class RemoteRepositoryStep(Step):
             "--update-labels=" + ",".join(f"{k}={v}" for k, v in sorted(labels.items())) if labels else "",
             _scanning_flag(scanning) if scanning != there.vulnerability_scanning else "",
         ]
-        words = [*_quoted(flags), *(_credential_words(credentials) if changed else [])]
+        words = [*quoted(flags), *(_credential_words(credentials) if changed else [])]
         commands = [_gcloud("update", self.repository, world, words)] if words else []
         if _policies(there) != _policies(wanted) or there.cleanup_policy_dry_run != wanted.cleanup_policy_dry_run:
             commands += self._policy_commands(world)
@@ -315,15 +310,8 @@ class RemoteRepositoryStep(Step):
 
 
 def _gcloud(verb: str, repository: str, world: World, flags: Iterable[str]) -> str:
-    """One command on lines; the flags are the shell's words already."""
-    connection = world.cloud.connection
-    parts = [
-        f"gcloud artifacts repositories {verb} {repository}",
-        f"--project={connection.project_id}",
-        f"--location={connection.location}",
-        *(flag for flag in flags if flag),
-    ]
-    return " \\\n  ".join(parts)
+    location = f"--location={world.cloud.connection.location}"
+    return gcloud(f"artifacts repositories {verb} {repository}", world, [location, *flags])
 
 
 def _scanning_flag(scanning: str) -> str:
@@ -332,10 +320,6 @@ def _scanning_flag(scanning: str) -> str:
         "inherited": "--allow-vulnerability-scanning",
         "disabled": "--disable-vulnerability-scanning",
     }[scanning]
-
-
-def _quoted(flags: Iterable[str]) -> list[str]:
-    return [shlex.quote(flag) for flag in flags if flag]
 
 
 def _credential_words(credentials: UpstreamCredentials | None) -> list[str]:
@@ -367,21 +351,6 @@ def _fields(repository: RemoteRepository) -> dict[str, Any]:
     }
 
 
-def _differences(resource: str, before: dict[str, Any], after: dict[str, Any]) -> list[Change]:
-    changes = []
-    for name, new in after.items():
-        old = before[name]
-        if isinstance(new, dict):
-            changes += [
-                Change(resource, f"{name}.{key}", old.get(key), new.get(key))
-                for key in sorted({*old, *new})
-                if old.get(key) != new.get(key)
-            ]
-        elif old != new:
-            changes.append(Change(resource, name, old or None, new))
-    return changes
-
-
 def _credential_changes(
     resource: str, there: RemoteRepository | None, wanted: UpstreamCredentials | None
 ) -> list[Change]:
@@ -393,13 +362,9 @@ def _credential_changes(
     if username != wanted.username:
         changes.append(Change(resource, "upstream username", username, wanted.username))
     # The answer has the project's number where the request had its id, and the other way round.
-    if _after_project(version or "") != _after_project(wanted.secret_version):
+    if without_project(version or "") != without_project(wanted.secret_version):
         changes.append(Change(resource, "upstream password", version, wanted.secret_version))
     return changes
-
-
-def _after_project(name: str) -> str:
-    return name.partition("/secrets/")[2] or name
 
 
 def _policies(repository: RemoteRepository) -> dict[str, Any]:

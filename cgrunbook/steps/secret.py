@@ -6,17 +6,31 @@ leaves out.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, ClassVar
+from typing import Any
 
 from cgrunbook import durations
 from cgrunbook.cloud.secret_manager import Rotation, SecretResource
 from cgrunbook.errors import InvalidRequest, PrerequisiteMissing, StepFailed
-from cgrunbook.steps.apis import ARTIFACT_REGISTRY, SECRET_MANAGER, require_api
-from cgrunbook.steps.step import CONSOLE, MANAGED_BY, Change, Evidence, Outcome, Plan, Progress, Section, Step, World
+from cgrunbook.steps.apis import ARTIFACT_REGISTRY
+from cgrunbook.steps.step import (
+    CONSOLE,
+    MANAGED_BY,
+    Change,
+    Evidence,
+    Outcome,
+    Plan,
+    Progress,
+    Section,
+    Step,
+    World,
+    differences,
+    gcloud,
+    label_map,
+    quoted,
+)
 
 ACCESSOR = "roles/secretmanager.secretAccessor"
 
@@ -48,11 +62,6 @@ class SecretSettings:
     rotation_topic: str = ""
     rotation_period: str = ""
 
-    @property
-    def label_map(self) -> dict[str, str]:
-        """The labels, without the mark."""
-        return dict(label.split("=", 1) for label in self.labels)
-
 
 def expected_secret(secret_id: str) -> str:
     """How a plan names a secret that a step before would have made."""
@@ -70,44 +79,57 @@ def require_secret(world: World, secret_id: str) -> SecretResource | None:
     Raises:
         PrerequisiteMissing: there is none.
     """
-    there = world.cloud.secrets.get(secret_id) if require_api(world, SECRET_MANAGER) else None
-    if there is None and not world.expects(expected_secret(secret_id)):
+    there = world.secret(secret_id)
+    if there is None:
+        _must_come(world, secret_id)
+    return there
+
+
+def service_agent(world: World) -> str:
+    """Artifact Registry's service agent, as an IAM member."""
+    return f"serviceAccount:{world.cloud.project.service_agent_email()}"
+
+
+def agent_may_read(world: World, secret_id: str) -> bool | None:
+    """Whether the service agent has the role on the secret itself; None and raises as `require_secret`."""
+    policy = world.policy(secret_id)
+    if policy is None:
+        _must_come(world, secret_id)
+        return None
+    return policy.grants(service_agent(world), ACCESSOR)
+
+
+def _must_come(world: World, secret_id: str) -> None:
+    """Refuse to go on without a secret that no step before this one of the same plan would make."""
+    if not world.expects(expected_secret(secret_id)):
         raise PrerequisiteMissing(
             f"There is no secret {secret_id} in project {world.cloud.connection.project_id}.",
             "Run 03_production_images from its beginning: it makes the secret.",
         )
-    return there
 
 
 class CreateSecret(Step):
     """Create the secret that will hold the pull token's password, or bring an existing one to what was asked for.
 
     Args:
-        secret_id: its id.
         settings: the options that the guide names.
     """
 
-    section: ClassVar = Section.PRODUCTION_IMAGES
-    why: ClassVar = "Artifact Registry keeps no passwords: it reads them from Secret Manager each time it needs them."
+    section = Section.PRODUCTION_IMAGES
+    why = "Artifact Registry keeps no passwords: it reads them from Secret Manager each time it needs them."
 
     def __init__(self, secret_id: str, settings: SecretSettings | None = None) -> None:
         self.secret_id = secret_id
         self.settings = settings or SecretSettings()
         # One moment for all plans of this step: what was approved must be what is done.
         self._begun = datetime.now(UTC).replace(microsecond=0)
-
-    @property
-    def title(self) -> str:
-        """What the step does."""
-        return f"Create the secret {self.secret_id}"
+        self.title = f"Create the secret {secret_id}"
 
     def console(self, world: World) -> str:
-        """The project's secrets; a page of its own it has only once it is there."""
-        return console_page(world)
+        return console_page(world)  # a page of its own it has only once it is there
 
     def plan(self, world: World) -> Plan:
-        """Compare what is there with what was asked for."""
-        there = world.cloud.secrets.get(self.secret_id) if require_api(world, SECRET_MANAGER) else None
+        there = world.secret(self.secret_id)
         resource = f"secret {self.secret_id}"
         wanted = self._wanted(world, there)
         if there is None:
@@ -126,25 +148,14 @@ class CreateSecret(Step):
                 f"not in {', '.join(self.settings.locations)}. Secret Manager cannot change that.",
                 "Choose another secret_id, or leave secret_locations empty.",
             )
-        before, after = _fields(there), _fields(wanted)
-        changes = []
-        for name, value in after.items():
-            if isinstance(value, dict):
-                changes += [
-                    Change(resource, f"{name}.{key}", before[name].get(key), value[key])
-                    for key in sorted(value)
-                    if before[name].get(key) != value[key]
-                ]
-            elif before[name] != value:
-                changes.append(Change(resource, name, before[name] or None, value))
+        changes = differences(resource, _fields(there), _fields(wanted))
         if not changes:
             return Plan()
         return Plan(Outcome.UPDATED, tuple(changes), (self._update_command(world, there, wanted),), notes=self._notes())
 
     def apply(self, world: World, plan: Plan) -> None:
-        """Create it, or change what differs."""
         world.progress(Progress(f"writing the secret {self.secret_id}"))
-        there = world.cloud.secrets.get(self.secret_id)
+        there = world.secret(self.secret_id)
         wanted = self._wanted(world, there)
         if there is None:
             world.cloud.secrets.create(wanted)
@@ -152,7 +163,6 @@ class CreateSecret(Step):
             world.cloud.secrets.update(there, wanted)
 
     def verify(self, world: World) -> Evidence:
-        """Read it back."""
         there = require_secret(world, self.secret_id)
         if there is None:
             return Evidence("will be there by then")
@@ -177,7 +187,7 @@ class CreateSecret(Step):
         if there is None:
             return SecretResource(
                 name=world.cloud.secrets.name(self.secret_id),
-                labels=settings.label_map | mark,
+                labels=label_map(settings.labels) | mark,
                 annotations={MADE_BY_ANNOTATION: "cgrunbook"},
                 replication=tuple(settings.locations),
                 expire_time=expires,
@@ -188,7 +198,7 @@ class CreateSecret(Step):
         same_period = there.rotation and rotation and there.rotation.period == rotation.period
         return replace(
             there,
-            labels=dict(there.labels) | settings.label_map | ours,
+            labels=dict(there.labels) | label_map(settings.labels) | ours,
             # An expiry once set is left to run: moved at each run it would never come.
             expire_time=there.expire_time or expires,
             topics=tuple(dict.fromkeys((*there.topics, *topics))),
@@ -212,7 +222,7 @@ class CreateSecret(Step):
             f"--expire-time={wanted.expire_time:%Y-%m-%dT%H:%M:%SZ}" if wanted.expire_time else "",
             *_rotation_flags(wanted),
         ]
-        return _gcloud(f"create {self.secret_id}", world, flags)
+        return gcloud(f"secrets create {self.secret_id}", world, quoted(flags))
 
     def _update_command(self, world: World, there: SecretResource, wanted: SecretResource) -> str:
         labels = {key: value for key, value in wanted.labels.items() if there.labels.get(key) != value}
@@ -223,7 +233,7 @@ class CreateSecret(Step):
             else "",
             *(_rotation_flags(wanted, verb="add-") if wanted.rotation != there.rotation else ()),
         ]
-        return _gcloud(f"update {self.secret_id}", world, flags)
+        return gcloud(f"secrets update {self.secret_id}", world, quoted(flags))
 
 
 class GrantSecretAccess(Step):
@@ -233,55 +243,49 @@ class GrantSecretAccess(Step):
         secret_id: the secret; the role is granted on it alone, never on the project.
     """
 
-    section: ClassVar = Section.PRODUCTION_IMAGES
-    why: ClassVar = (
+    section = Section.PRODUCTION_IMAGES
+    why = (
         "Artifact Registry reads the password as its own service agent. The guide does not say so, but without this grant "
         "the repository cannot be created, or its pulls fail."
     )
 
     def __init__(self, secret_id: str) -> None:
         self.secret_id = secret_id
-
-    @property
-    def title(self) -> str:
-        """What the step does."""
-        return f"Let Artifact Registry's service agent read the secret {self.secret_id}"
+        self.title = f"Let Artifact Registry's service agent read the secret {secret_id}"
 
     def console(self, world: World) -> str:
-        """The secret's page."""
         return console_page(world, self.secret_id)
 
     def plan(self, world: World) -> Plan:
-        """Whether the grant is on the secret."""
-        require_api(world, ARTIFACT_REGISTRY)
-        member = self._member(world)
-        there = require_secret(world, self.secret_id)
-        if there is not None and world.cloud.secrets.has_grant(self.secret_id, member, ACCESSOR):
+        if agent_may_read(world, self.secret_id):
             return Plan()
+        member = service_agent(world)
         project = world.cloud.connection.project_id
         return Plan(
             Outcome.CREATED,
             (Change(f"secret {self.secret_id}", f"IAM: {ACCESSOR}", None, member),),
             (
                 f"gcloud beta services identity create --service={ARTIFACT_REGISTRY} --project={project}",
-                f"gcloud secrets add-iam-policy-binding {self.secret_id} \\\n  --project={project} \\\n"
-                f"  --member={member} \\\n  --role={ACCESSOR}",
+                gcloud(
+                    f"secrets add-iam-policy-binding {self.secret_id}",
+                    world,
+                    (f"--member={member}", f"--role={ACCESSOR}"),
+                ),
             ),
         )
 
     def apply(self, world: World, plan: Plan) -> None:
-        """Make the agent exist, then grant; a new agent is not known everywhere at once."""
         world.progress(Progress("making sure that Artifact Registry's service agent exists"))
         world.cloud.project.ensure_service_agent(ARTIFACT_REGISTRY)
         world.progress(Progress("granting it the role"))
-        world.cloud.secrets.grant(self.secret_id, self._member(world), ACCESSOR)
+        world.cloud.secrets.grant(self.secret_id, service_agent(world), ACCESSOR)
 
     def verify(self, world: World) -> Evidence:
-        """Read the policy back."""
-        if require_secret(world, self.secret_id) is None:
+        granted = agent_may_read(world, self.secret_id)
+        if granted is None:
             return Evidence("will be granted by then")
-        member = self._member(world)
-        if not world.cloud.secrets.has_grant(self.secret_id, member, ACCESSOR):
+        member = service_agent(world)
+        if not granted:
             raise StepFailed(
                 f"The grant of {ACCESSOR} to {member} on the secret {self.secret_id} is gone again.",
                 "Somebody or something removes it (a policy controller?); find out who, then run again.",
@@ -289,9 +293,6 @@ class GrantSecretAccess(Step):
         return Evidence(
             "on this secret alone", {"member": member, "role": ACCESSOR, "on": f"the secret {self.secret_id} alone"}
         )
-
-    def _member(self, world: World) -> str:
-        return f"serviceAccount:{world.cloud.project.service_agent_email()}"
 
 
 def _fields(secret: SecretResource) -> dict[str, Any]:
@@ -325,8 +326,3 @@ def _rotation_flags(secret: SecretResource, verb: str = "") -> list[str]:
     if secret.rotation.period:
         flags.append(f"--rotation-period={secret.rotation.period.total_seconds():.0f}s")
     return flags
-
-
-def _gcloud(words: str, world: World, flags: Sequence[str]) -> str:
-    parts = [f"gcloud secrets {words}", f"--project={world.cloud.connection.project_id}", *flags]
-    return " \\\n  ".join(shlex.quote(part) if part.startswith("--") else part for part in parts if part)

@@ -5,13 +5,23 @@ It knows the shape of steps, their plans and results, and none of the guide's ow
 
 from __future__ import annotations
 
+import shlex
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from cgrunbook.cloud import Cloud
+from cgrunbook.errors import ApiDisabled, NotFound, ParameterError
+
+if TYPE_CHECKING:
+    from cgrunbook.cloud.artifact_registry import RemoteRepository
+    from cgrunbook.cloud.chainctl import ListedToken
+    from cgrunbook.cloud.iam_policy import Policy
+    from cgrunbook.cloud.secret_manager import SecretResource, SecretVersion
+
+T = TypeVar("T")
 
 GUIDE = "https://edu.chainguard.dev/chainguard/chainguard-registry/pull-through-guides/artifact-registry-pull-through/"
 
@@ -163,44 +173,157 @@ class Progress:
     detail: str = ""
 
 
+def differences(resource: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
+    """The changes between two sets of fields, a mapping's by its keys; in the order of the second."""
+    changes = []
+    for name, new in after.items():
+        old = before[name]
+        if isinstance(new, dict):
+            keys = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
+            changes += [Change(resource, f"{name}.{key}", old.get(key), new.get(key)) for key in keys]
+        elif old != new:
+            changes.append(Change(resource, name, old or None, new))
+    return changes
+
+
+def gcloud(words: str, world: World, flags: Iterable[str]) -> str:
+    """A command of gcloud on lines.
+
+    Args:
+        words: what stands before the project: `secrets create demo`.
+        world: whose project it is.
+        flags: the shell's words already; empty ones are left out.
+    """
+    parts = [f"gcloud {words}", f"--project={world.cloud.connection.project_id}", *filter(None, flags)]
+    return " \\\n  ".join(parts)
+
+
+def quoted(flags: Iterable[str]) -> list[str]:
+    """Flags as the shell's words."""
+    return [shlex.quote(flag) for flag in flags if flag]
+
+
+def label_map(labels: Iterable[str]) -> dict[str, str]:
+    """Labels that were given as `key=value`."""
+    return dict(label.split("=", 1) for label in labels)
+
+
+def expected_api(api: str) -> str:
+    """How a plan names an API that a step before would have enabled."""
+    return f"api {api}"
+
+
 @dataclass(frozen=True)
 class World:
-    """What a step works on.
+    """What a step works on, and what it was told of it: what is asked for here is asked of the services once.
+
+    A performance makes one for the plan; it serves the proof too, as long as nothing was changed.
 
     Args:
         cloud: the outside world.
         expected: what steps before this one would have made, in `mode="plan"`; empty otherwise.
         progress: told how far a step has come.
+        seen: what `apply` saw and answered, for the proof.
     """
 
     cloud: Cloud
     expected: Collection[str] = frozenset()
     progress: Callable[[Progress], None] = lambda _: None
+    seen: Mapping[str, Any] = field(default_factory=dict)
+    _told: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def anew(self) -> World:
+        """The same, to be asked for afresh."""
+        return replace(self)
 
     def expects(self, name: str) -> bool:
         """Whether an earlier step of this plan would have made it."""
         return name in self.expected
 
+    def api_enabled(self, api: str) -> bool:
+        """Whether an API is on; for those who ask for just that, since a service whose API is off says so itself."""
+        return self._once(self.cloud.project.api_enabled, api)
+
+    def repository(self, name: str) -> RemoteRepository | None:
+        """A repository of the location, None where there is none.
+
+        Raises:
+            ApiDisabled: the API is off, and no step before this one of the same plan would enable it.
+        """
+        return self._unless_off(self.cloud.repositories.get, name)
+
+    def secret(self, secret_id: str) -> SecretResource | None:
+        """A secret without its values, None where there is none; raises as `repository`."""
+        return self._unless_off(self.cloud.secrets.get, secret_id)
+
+    def versions(self, secret_id: str) -> tuple[SecretVersion, ...]:
+        """The versions of a secret that is there, the newest first."""
+        return self._once(self.cloud.secrets.versions, secret_id)
+
+    def policy(self, secret_id: str) -> Policy | None:
+        """Who has which role on a secret, None where there is no such secret; raises as `repository`."""
+        try:
+            return self._unless_off(self.cloud.secrets.get_policy, secret_id)
+        except NotFound:
+            return None
+
+    def pull_tokens(self, organization: str) -> tuple[ListedToken, ...]:
+        """An organisation's pull tokens."""
+        return self._once(self.cloud.chainctl.list_pull_tokens, organization)
+
+    def organizations(self) -> list[str]:
+        """The names of the organisations that chainctl's user sees."""
+        return [organization.name for organization in self._once(self.cloud.chainctl.organizations)]
+
+    def organization(self, given: str) -> str:
+        """The organisation whose images are meant: the one given, the target's own, or the only one there is.
+
+        Raises:
+            ParameterError: there are several, or none.
+        """
+        if given or self.cloud.connection.organization:
+            return given or self.cloud.connection.organization
+        names = self.organizations()
+        if len(names) == 1:
+            return names[0]
+        seen = f"chainctl knows {', '.join(names)}" if names else "chainctl knows none"
+        raise ParameterError(
+            f"organization is empty, and {seen}.",
+            "Give the one whose images you pull, as in cgr.dev/ORGANIZATION/chainguard-base: -p organization NAME",
+        )
+
+    def _once(self, ask: Callable[..., T], *about: str) -> T:
+        if (ask, *about) not in self._told:
+            self._told[ask, *about] = ask(*about)
+        answer: T = self._told[ask, *about]
+        return answer
+
+    def _unless_off(self, ask: Callable[..., T], *about: str) -> T | None:
+        """The answer; None where the API is off that a step before this one of the same plan would enable."""
+        try:
+            return self._once(ask, *about)
+        except ApiDisabled as off:
+            if self.expects(expected_api(off.api)):
+                return None
+            raise
+
 
 class Step(ABC):
     """One thing that the guide tells the operator to do.
 
-    A step is given all it needs when it is made, reads the world in `plan`, changes it in `apply` and proves in
-    `verify` what is there. It can be performed at any time, any number of times.
+    A step is given all it needs when it is made, and keeps nothing of what it sees. It reads the world in `plan`, changes
+    it in `apply` and proves in `verify` what is there. It can be performed at any time, any number of times.
     """
 
     section: ClassVar[Section]
     """Where the guide asks for it."""
     why: ClassVar[str]
     """Why the guide asks for it, in a sentence."""
+    title: str
+    """What the step does, as an instruction: `Create the remote repository chainguard-pull-through`."""
 
     held_back: str = ""
     """Why the plan is only shown and not applied, as a sentence; empty when nothing holds it back."""
-
-    @property
-    @abstractmethod
-    def title(self) -> str:
-        """What the step does, as an instruction: `Create the remote repository chainguard-pull-through`."""
 
     def console(self, world: World) -> str:
         """The address of the page of Google Cloud's console that shows what the step works on; "" for none."""
@@ -215,12 +338,23 @@ class Step(ABC):
         """
 
     @abstractmethod
-    def apply(self, world: World, plan: Plan) -> None:
-        """Make the changes of the plan."""
+    def apply(self, world: World, plan: Plan) -> Mapping[str, Any] | None:
+        """Make the changes of the plan.
+
+        Args:
+            world: what the plan was made of; what is asked of it is as it was then.
+            plan: what was agreed to.
+
+        Returns:
+            What was seen that cannot be read back afterwards, for `verify`.
+        """
 
     @abstractmethod
     def verify(self, world: World) -> Evidence:
         """Read the world back and answer what is there.
+
+        Args:
+            world: what the plan was made of when it was empty, else a fresh one.
 
         Raises:
             StepFailed: what is there is not what the step is for.
@@ -230,13 +364,11 @@ class Step(ABC):
 class Proof(Step):
     """A step that changes nothing the guide speaks of: it looks, and fails when what it sees is not as it should be."""
 
-    waits_for_apply: ClassVar[bool] = False
+    waits_for_apply: bool = False
     """Whether the look costs so much (a pull) that `mode="plan"` leaves it out."""
 
     def plan(self, world: World) -> Plan:
-        """Nothing is to be done."""
         return Plan()
 
     def apply(self, world: World, plan: Plan) -> None:
-        """Never called: the plan is empty."""
-        raise NotImplementedError
+        raise NotImplementedError  # the plan is empty

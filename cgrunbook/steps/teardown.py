@@ -2,14 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
 
-from cgrunbook.errors import CgrunbookError, ParameterError
-from cgrunbook.steps.apis import ARTIFACT_REGISTRY, SECRET_MANAGER
-from cgrunbook.steps.pull_token import organization_of, pairs, token_name
+from cgrunbook.cloud.secret_manager import SecretResource
+from cgrunbook.errors import ApiDisabled, CgrunbookError, ParameterError
+from cgrunbook.steps.pull_token import token_name
 from cgrunbook.steps.repository import made_by_cgrunbook
 from cgrunbook.steps.secret import made_by_cgrunbook as secret_made_by_cgrunbook
 from cgrunbook.steps.step import CONSOLE, Change, Evidence, Outcome, Plan, Progress, Section, Step, World
+from cgrunbook.steps.token_pairs import pairs
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class _Deletion:
+    """One thing that goes.
+
+    Args:
+        resource: as the plan names it.
+        before: what goes with it.
+        command: the same by hand.
+        act: does it; what is gone already is no error.
+    """
+
+    resource: str
+    before: str
+    command: str
+    act: Callable[[], object]
 
 
 class TearDown(Step):
@@ -18,13 +41,12 @@ class TearDown(Step):
     Args:
         repository: the one for developer images.
         private_repository: the one for production images.
-        secret_id: the secret.
         confirm: the name of `repository`; anything else, and nothing is deleted.
         organization: whose pull tokens are revoked; empty takes the only one there is.
     """
 
-    section: ClassVar = Section.PRODUCTION_IMAGES
-    why: ClassVar = "What nobody uses any more should not be there to be paid for, nor a token to be stolen."
+    section = Section.PRODUCTION_IMAGES
+    why = "What nobody uses any more should not be there to be paid for, nor a token to be stolen."
     title = "Take away what the runbook made"
 
     def __init__(
@@ -43,31 +65,11 @@ class TearDown(Step):
             self.held_back = f"Nothing was deleted: set confirm to {repository!r} to go on."
 
     def console(self, world: World) -> str:
-        """The project's repositories."""
         return f"{CONSOLE}/artifacts?project={world.cloud.connection.project_id}"
 
     def plan(self, world: World) -> Plan:
-        """What is there, and whose it is."""
-        changes, commands, notes = [], [], []
-        where = f"--project={world.cloud.connection.project_id} --location={world.cloud.connection.location}"
-        for name in self._existing(world):
-            if not self._ours(world, name):
-                notes.append(f"The repository {name} stays: cgrunbook did not make it.")
-                continue
-            changes.append(Change(f"repository {name}", "", "with what it has cached", None))
-            commands.append(f"gcloud artifacts repositories delete {name} {where} --quiet")
-        secret = world.cloud.secrets.get(self.secret_id) if world.cloud.project.api_enabled(SECRET_MANAGER) else None
-        if secret is not None and not secret_made_by_cgrunbook(secret):
-            notes.append(f"The secret {self.secret_id} stays: cgrunbook did not make it.")
-        elif secret is not None:
-            for identity in self._tokens(world, notes):
-                changes.append(Change(f"pull token {identity}", "", "live", None))
-                commands.append(f"chainctl iam identities delete {identity} --yes")
-            changes.append(Change(f"secret {self.secret_id}", "", "with all its versions", None))
-            commands.append(
-                f"gcloud secrets delete {self.secret_id} --project={world.cloud.connection.project_id} --quiet"
-            )
-        if changes:
+        deletions, notes = self._deletions(world)
+        if deletions:
             notes.append(
                 "The APIs stay enabled and docker stays signed in: others may use them. "
                 f"docker logout {world.cloud.connection.artifact_registry_host.address} ends the latter."
@@ -75,45 +77,59 @@ class TearDown(Step):
             if self.held_back:
                 notes.append(self.held_back)
         return Plan(
-            Outcome.DELETED if changes else Outcome.UNCHANGED, tuple(changes), tuple(commands), notes=tuple(notes)
+            Outcome.DELETED if deletions else Outcome.UNCHANGED,
+            tuple(Change(deletion.resource, "", deletion.before, None) for deletion in deletions),
+            tuple(deletion.command for deletion in deletions),
+            notes=tuple(notes),
         )
 
     def apply(self, world: World, plan: Plan) -> None:
-        """Delete, in the order of the plan; each deletion of what is gone already is no error."""
-        for change in plan.changes:
-            kind, _, name = change.resource.partition(" ")
-            world.progress(Progress(f"deleting the {change.resource}"))
-            if kind == "repository":
-                world.cloud.repositories.delete(name)
-            elif kind == "secret":
-                world.cloud.secrets.delete(name)
-            else:
-                identity = name.removeprefix("token ")
-                world.cloud.chainctl.revoke(identity, organization_of(world, self.organization))
+        for deletion in self._deletions(world)[0]:
+            world.progress(Progress(f"deleting the {deletion.resource}"))
+            deletion.act()
 
     def verify(self, world: World) -> Evidence:
-        """Say what is left."""
-        left = [f"repository {name}" for name in self._existing(world)]
-        if world.cloud.project.api_enabled(SECRET_MANAGER) and world.cloud.secrets.get(self.secret_id) is not None:
+        left = [f"repository {name}" for name in self.repositories if _there(world.repository, name)]
+        if _there(world.secret, self.secret_id):
             left.append(f"secret {self.secret_id}")
         facts: dict[str, Any] = {"left": left or "nothing of it"}
         return Evidence(f"left: {', '.join(left) or 'nothing'}", facts)
 
-    def _existing(self, world: World) -> list[str]:
-        if not world.cloud.project.api_enabled(ARTIFACT_REGISTRY):
-            return []
-        return [name for name in self.repositories if world.cloud.repositories.get(name) is not None]
+    def _deletions(self, world: World) -> tuple[list[_Deletion], list[str]]:
+        """What is there and cgrunbook's, in the order in which it goes; and what there is to say of the rest."""
+        cloud, deletions, notes = world.cloud, [], []
+        project = f"--project={cloud.connection.project_id}"
+        for name in self.repositories:
+            repository = _there(world.repository, name)
+            if repository is not None and not made_by_cgrunbook(repository):
+                notes.append(f"The repository {name} stays: cgrunbook did not make it.")
+            elif repository is not None:
+                where = f"{project} --location={cloud.connection.location} --quiet"
+                command = f"gcloud artifacts repositories delete {name} {where}"
+                act = partial(cloud.repositories.delete, name)
+                deletions.append(_Deletion(f"repository {name}", "with what it has cached", command, act))
+        secret = _there(world.secret, self.secret_id)
+        if secret is not None and not secret_made_by_cgrunbook(secret):
+            notes.append(f"The secret {self.secret_id} stays: cgrunbook did not make it.")
+        elif secret is not None:
+            for identity in self._tokens(world, secret, notes):
+                command = f"chainctl iam identities delete {identity} --yes"
+                deletions.append(
+                    _Deletion(f"pull token {identity}", "live", command, self._revocation(world, identity))
+                )
+            command = f"gcloud secrets delete {self.secret_id} {project} --quiet"
+            act = partial(cloud.secrets.delete, self.secret_id)
+            deletions.append(_Deletion(f"secret {self.secret_id}", "with all its versions", command, act))
+        return deletions, notes
 
-    def _ours(self, world: World, name: str) -> bool:
-        there = world.cloud.repositories.get(name)
-        return there is not None and made_by_cgrunbook(there)
+    def _revocation(self, world: World, identity: str) -> Callable[[], object]:
+        return lambda: world.cloud.chainctl.revoke(identity, world.organization(self.organization))
 
-    def _tokens(self, world: World, notes: list[str]) -> list[str]:
+    def _tokens(self, world: World, secret: SecretResource, notes: list[str]) -> list[str]:
         """The pull tokens that cgrunbook made for this secret and that still live."""
-        secret = world.cloud.secrets.get(self.secret_id)
-        written = {pair.username for pair in pairs(secret).values()} if secret else set()
+        written = {pair.username for pair in pairs(secret).values()}
         try:
-            tokens = world.cloud.chainctl.list_pull_tokens(organization_of(world, self.organization))
+            tokens = world.pull_tokens(world.organization(self.organization))
         except CgrunbookError as error:
             notes.append(
                 f"Whether the pull tokens still live cannot be seen ({error.message}); they are revoked unseen."
@@ -121,3 +137,11 @@ class TearDown(Step):
             return sorted(written)
         name = token_name(world, self.secret_id)
         return sorted(token.id for token in tokens if token.id in written or token.name.startswith(name))
+
+
+def _there(read: Callable[[str], T | None], name: str) -> T | None:
+    """What is there; nothing is where the API is off."""
+    try:
+        return read(name)
+    except ApiDisabled:
+        return None

@@ -128,7 +128,8 @@ def pull(address: str) -> dict[str, Any]:
     """
     from cgrunbook.cloud.attempts import Attempts
     from cgrunbook.cloud.connection import RegistryHost
-    from cgrunbook.cloud.registry import Platform, Registry
+    from cgrunbook.cloud.registry import Registry
+    from cgrunbook.image_reference import Platform
 
     attempts = Attempts()
     # Imports what the first attempt of a process imports; the whole-process figure has it.

@@ -141,7 +141,7 @@ def test_a_token_endpoint_that_is_away_is_temporary(
 ) -> None:
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(service_account(tmp_path / "account.json")))
     with pytest.raises(Temporary, match="access token"):
-        connect("google-cloud").access_token()
+        open_cloud("google-cloud").access_token()
 
 
 def test_a_persons_own_credentials_give_no_warning_in_a_notebook(

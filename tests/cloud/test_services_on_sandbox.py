@@ -61,7 +61,6 @@ def member(cloud: Cloud) -> str:
 
 def test_the_project_says_what_it_is_and_what_is_off(cloud):
     assert cloud.project.number().isdigit()
-    assert cloud.project.describe().state == "ACTIVE"
     assert cloud.project.api_enabled(AR) is False
     with pytest.raises(ApiDisabled) as caught:
         cloud.repositories.get("chainguard")
@@ -122,8 +121,6 @@ def test_a_developer_repository_lives_its_life(ready):
         False,
     )
     assert changed.description == "pull-through"
-    held = ready.repositories.test_permissions("chainguard", ["artifactregistry.repositories.update"])
-    assert held == {"artifactregistry.repositories.update"}
     assert ready.repositories.delete("chainguard") is True
     assert ready.repositories.get("chainguard") is None
     assert ready.repositories.delete("chainguard") is False
@@ -161,10 +158,8 @@ def test_a_secret_lives_its_life(ready):
     assert changed.rotation == asked.rotation
     with pytest.raises(Conflict):
         ready.secrets.update(there, replace(there, labels={"team": "b"}))
-    assert [one.id for one in ready.secrets.list("labels.team=a")] == ["token"]
-    assert ready.secrets.list("labels.team=nobody") == ()
 
-    assert ready.secrets.latest_version("token") is None
+    assert ready.secrets.version("token", "latest") is None
     value = Secret(secrets.token_urlsafe(32))
     added = ready.secrets.add_version("token", value)
     assert (added.number, added.state) == (1, "ENABLED")
@@ -187,17 +182,15 @@ def test_a_secret_lives_its_life(ready):
 def test_the_service_agent_is_waited_for_and_granted_once(ready, waits):
     ready.secrets.create(SecretResource(name=ready.secrets.name("token")))
     assert ready.project.ensure_service_agent() == ready.project.service_agent_email()
-    assert not ready.secrets.has_grant("token", member(ready), ACCESSOR)
+    assert not ready.secrets.get_policy("token").grants(member(ready), ACCESSOR)
     ready.secrets.grant("token", member(ready), ACCESSOR)
-    assert ready.secrets.has_grant("token", member(ready), ACCESSOR)
+    assert ready.secrets.get_policy("token").grants(member(ready), ACCESSOR)
     etag = ready.secrets.get_policy("token").etag
     ready.secrets.grant("token", member(ready), ACCESSOR)
     assert ready.secrets.get_policy("token").etag == etag
     assert any("another attempt to give serviceAccount:" in wait.reason for wait in waits)
     ready.secrets.revoke_grant("token", member(ready), ACCESSOR)
-    assert not ready.secrets.has_grant("token", member(ready), ACCESSOR)
-    held = ready.secrets.test_permissions("token", ["secretmanager.versions.add"])
-    assert held == {"secretmanager.versions.add"}
+    assert not ready.secrets.get_policy("token").grants(member(ready), ACCESSOR)
 
 
 def test_a_production_repository_is_made_with_a_pull_token(ready, waits):

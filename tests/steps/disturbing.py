@@ -73,9 +73,9 @@ def disturbed(at: int = 0, moment: Moment = "before", error: BaseException | Non
             return call()
         return disturbance.around(f"{request.method} {path}", call)
 
-    def running(self: Chainctl, arguments: Sequence[str]) -> Any:
+    def running(self: Chainctl, arguments: Sequence[str], **more: Any) -> Any:
         def call() -> Any:
-            return run(self, arguments)
+            return run(self, arguments, **more)
 
         if "create" in arguments or "delete" in arguments:
             return disturbance.around(f"chainctl {' '.join(arguments[:3])}", call)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from cgrunbook.cloud.secret_manager import SecretResource
-from cgrunbook.steps.pull_token import Pair, _annotations_by_hand, _written, pairs
+from cgrunbook.steps.token_pairs import Pair, as_gcloud_takes_them, pairs, written
 
 USERNAME = f"{'ab' * 20}/{'cd' * 8}"
 END = datetime(2026, 12, 23, 14, 44, 5, tzinfo=UTC)
@@ -20,7 +20,7 @@ def secret(**annotations: str) -> SecretResource:
 
 def test_what_was_written_down_is_read_again():
     for pair in (Pair(USERNAME, 3, END), Pair(USERNAME, 3, None)):
-        assert pairs(secret(**{"cgrunbook.version-3": _written(pair)})) == {3: pair}
+        assert pairs(secret(**{"cgrunbook.version-3": written(pair)})) == {3: pair}
 
 
 @pytest.mark.parametrize(
@@ -43,8 +43,8 @@ def test_annotations_of_others_are_no_pairs():
 
 
 def test_the_annotations_that_gcloud_would_drop_are_in_its_command():
-    kept = _annotations_by_hand({"b": "2", "a": "1", "cgrunbook.claim": "{}"})
+    kept = as_gcloud_takes_them({"b": "2", "a": "1", "cgrunbook.claim": "{}"})
     assert kept == "a=1,b=2,"
-    odd = _annotations_by_hand({"a": "one, two", "b": "it's; $HOME"})
+    odd = as_gcloud_takes_them({"a": "one, two", "b": "it's; $HOME"})
     assert shlex.split(odd) == ["^|^a=one, two|b=it's; $HOME|"]
-    assert _annotations_by_hand({}) == ""
+    assert as_gcloud_takes_them({}) == ""

@@ -107,7 +107,7 @@ def test_a_check_that_costs_little_is_made_by_a_plan_too(fresh_home: Path):
     [
         (steps.CreateRemoteRepository("alone"), "02_developer_images"),
         (steps.CreateSecret("alone"), "03_production_images"),
-        (steps.GrantSecretAccess("alone"), "02_developer_images"),
+        (steps.GrantSecretAccess("alone"), "03_production_images"),
         (steps.StorePullToken("alone", "", "alone"), "03_production_images"),
         (proof_of_02(Names("alone")), "02_developer_images"),
     ],

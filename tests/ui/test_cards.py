@@ -44,11 +44,7 @@ class Hostile(Proof):
     why: ClassVar = "Because."
 
     def __init__(self, text: str) -> None:
-        self.text = text
-
-    @property
-    def title(self) -> str:
-        return f"Do {self.text}"
+        self.title = f"Do {text}"
 
     def verify(self, world: World) -> Evidence:
         raise NotImplementedError

@@ -46,10 +46,7 @@ class Light(Step):
 
     def __init__(self, name: str = "lamp", *, goes_out: bool = False, doing: Callable[[World], None] = lambda _: None):
         self.name, self.on, self.applied, self.goes_out, self.doing = name, goes_out, 0, goes_out, doing
-
-    @property
-    def title(self) -> str:
-        return f"Turn the {self.name} {'off' if self.goes_out else 'on'}"
+        self.title = f"Turn the {name} {'off' if goes_out else 'on'}"
 
     def plan(self, world: World) -> Plan:
         if self.on != self.goes_out:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import selectors
+import os
+import signal
 import subprocess
 import threading
 
 import pytest
 
-from cgrunbook.cloud import chainctl as chainctl_module
+from cgrunbook.cloud import command
 from cgrunbook.cloud.attempts import Attempts
 from cgrunbook.cloud.chainctl import Chainctl
 from cgrunbook.errors import (
@@ -125,9 +126,6 @@ def test_a_command_that_leaves_a_child_behind_is_not_waited_for(fake, chainctl, 
     try:
         assert chainctl().create_pull_token("example.com", "x", "1h").username == token["identity_id"]
     finally:
-        import os
-        import signal
-
         os.kill(int((fake.folder / "child").read_text()), signal.SIGKILL)
 
 
@@ -263,6 +261,20 @@ def test_revoking_twice_is_no_error(fake, chainctl, username):
     assert chainctl().revoke(username, "example.com") is False
 
 
+def test_a_revocation_that_could_not_be_looked_up_is_no_proof_that_the_token_is_gone(fake, chainctl, username):
+    fake.answer("delete", err="Error: unable to resolve example.com\n", code=1)
+    with pytest.raises(ChainctlFailed, match=username):
+        chainctl().revoke(username, "example.com")
+
+
+def test_a_name_that_dns_does_not_know_is_not_tried_again(fake, chainctl):
+    fake.answer("organizations", err="Error: dial tcp: lookup console-api.enforce.dev: no such host\n", code=1)
+    with pytest.raises(ChainctlFailed, match="no such host") as caught:
+        chainctl().organizations()
+    assert "config validate" in caught.value.remedy
+    assert len(fake.calls) == 1
+
+
 def test_a_revocation_that_is_refused_names_the_token(fake, chainctl, username):
     fake.answer("delete", err="Error: rpc error: code = PermissionDenied\n", code=1)
     with pytest.raises(PermissionMissing, match=username):
@@ -272,20 +284,29 @@ def test_a_revocation_that_is_refused_names_the_token(fake, chainctl, username):
 def test_what_it_prints_with_its_last_breath_is_read(monkeypatch):
     """It prints and ends after a look has found nothing and before anybody asks whether it has ended."""
     late = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    look = late.communicate
+    looks = []
 
-    class Looking(selectors.DefaultSelector):
-        looks = 0
+    def communicate(timeout=None):
+        looks.append(timeout)
+        if len(looks) > 1:
+            return look(timeout=timeout)
+        assert late.stdin is not None
+        late.stdin.write(b"the token")
+        late.stdin.close()
+        late.stdin = None
+        late.wait()
+        raise subprocess.TimeoutExpired("cat", timeout)
 
-        def select(self, timeout=None):
-            Looking.looks += 1
-            if Looking.looks > 1:
-                return super().select(timeout)
-            assert late.stdin is not None
-            late.stdin.write(b"the token")
-            late.stdin.close()
-            late.wait()
-            return []
-
-    monkeypatch.setattr(selectors, "DefaultSelector", Looking)
+    monkeypatch.setattr(late, "communicate", communicate)
     with late:
-        assert chainctl_module._read(late, 30.0, threading.Event()) == (b"the token", b"")
+        assert command._read(late, 30.0, threading.Event()) == (b"the token", b"")
+    assert len(looks) > 1
+
+
+def test_what_it_printed_before_a_look_is_not_lost(fake, chainctl, token):
+    fake.answer("create", out=token, then="leave")
+    try:
+        assert chainctl().create_pull_token("example.com", "x", "1h").password.reveal() == token["token"]
+    finally:
+        os.kill(int((fake.folder / "child").read_text()), signal.SIGKILL)

@@ -49,20 +49,6 @@ def test_adding_it_again_writes_nothing(config):
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
-def test_removing_gives_back_what_was_there(config):
-    write(config, {"credHelpers": {"gcr.io": "gcloud"}})
-    config.add_credential_helper(HOST, "gcloud")
-    assert config.remove_credential_helper(HOST, "gcloud") is True
-    assert config.read() == {"credHelpers": {"gcr.io": "gcloud"}}
-    assert config.remove_credential_helper(HOST, "gcloud") is False
-
-
-def test_a_helper_of_somebody_else_is_not_removed(config):
-    write(config, {"credHelpers": {HOST: "theirs"}})
-    assert config.remove_credential_helper(HOST, "gcloud") is False
-    assert config.login(HOST).helper == "theirs"
-
-
 @given(
     st.dictionaries(
         st.text(max_size=8).filter(lambda name: name not in ("credHelpers", "auths", "credsStore")), JSON, max_size=4

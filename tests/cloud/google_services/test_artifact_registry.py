@@ -354,9 +354,3 @@ def test_a_read_is_tried_again_while_the_service_is_away(cloud, double, reset, c
     assert [wait.reason for wait in clock.waits] == [
         "another attempt to read the repository chainguard in us-central1"
     ] * 2
-
-
-def test_held_permissions_are_asked_on_the_repository(cloud, double):
-    asked = "artifactregistry.repositories.get"
-    double.on("POST", f"{RESOURCE}:testIamPermissions", (200, {"permissions": [asked]}))
-    assert cloud.repositories.test_permissions("chainguard", [asked, "artifactregistry.repositories.update"]) == {asked}

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import pytest
+from google.auth.exceptions import TransportError
+from google.auth.transport.requests import Request
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cgrunbook.cloud.attempts import Attempts
-from cgrunbook.cloud.google_errors import ROLES, Answer, explain_answer, narrowest_role
+from cgrunbook.cloud.google_errors import ROLES, Answer, explain, explain_answer, narrowest_role
 from cgrunbook.errors import (
     AlreadyExists,
     ApiDisabled,
@@ -19,6 +21,7 @@ from cgrunbook.errors import (
     ServiceError,
     Temporary,
     UpstreamCredentialsRefused,
+    UpstreamNotValidated,
     WrongState,
 )
 
@@ -48,10 +51,20 @@ def test_an_api_that_is_off_names_the_command_that_turns_it_on(cloud, double, re
     )
     with pytest.raises(ApiDisabled, match="403 PERMISSION_DENIED: Artifact Registry API") as caught:
         cloud.repositories.get("chainguard")
+    assert caught.value.message.startswith("The Artifact Registry API is not enabled in project my-project.\n")
     assert caught.value.remedy == (
-        "Enable it: gcloud services enable artifactregistry.googleapis.com --project=my-project"
+        "Run the notebook 02_developer_images, which enables it, or: "
+        "gcloud services enable artifactregistry.googleapis.com --project=my-project"
     )
+    assert caught.value.api == "artifactregistry.googleapis.com"
     assert caught.value.exit_code == 3
+
+
+def test_an_api_that_no_notebook_enables_is_still_named_with_the_command(connection):
+    error = explained(connection, DENIED, "it is disabled.", "SERVICE_DISABLED", service="cloudkms.googleapis.com")
+    assert isinstance(error, ApiDisabled)
+    assert error.message.startswith("The API cloudkms.googleapis.com is not enabled in project my-project.")
+    assert error.remedy == "Enable it: gcloud services enable cloudkms.googleapis.com --project=my-project"
 
 
 def test_a_missing_permission_names_itself_the_role_and_the_command(cloud, double, refusal):
@@ -173,7 +186,7 @@ def test_every_role_named_is_a_predefined_one():
             InvalidRequest,
             "https://cgr.dev/",
         ),
-        ((INVALID, f"{UPSTREAM} something new", ""), InvalidRequest, "add-iam-policy-binding"),
+        ((INVALID, f"{UPSTREAM} something new", ""), UpstreamNotValidated, "add-iam-policy-binding"),
         (
             (INVALID, f"{UPSTREAM} Permission 'secretmanager.versions.access' denied on {SECRET}", ""),
             PermissionMissing,
@@ -261,3 +274,20 @@ def test_attempts_are_the_only_retries(cloud, double, refusal):
     with pytest.raises(Temporary):
         cloud.repositories.get("chainguard")
     assert len(double.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("address", "kind", "said"),
+    [
+        ("{tls}", ServiceError, "certificate was not accepted"),
+        ("http://127.0.0.1:1/", Temporary, "no answer"),
+    ],
+)
+def test_a_token_endpoint_that_is_not_trusted_fails_at_once_and_one_that_is_away_does_not(
+    connection, double, address, kind, said
+):
+    with pytest.raises(TransportError) as caught:
+        Request()(address.format(tls=double.address.replace("http:", "https:")), timeout=2)
+    error = explain(caught.value, connection, "get an access token")
+    assert type(error) is kind
+    assert said in error.message

@@ -63,6 +63,7 @@ class Request(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
+            self.registry.sent += len(data)
             self.wfile.write(data)
 
     def error(self, status: int, code: str, message: str, **headers: str) -> None:
@@ -104,10 +105,12 @@ class OciRegistry:
     blobs: dict[str, bytes] = field(default_factory=dict)
     manifests: dict[tuple[str, str], tuple[str, bytes]] = field(default_factory=dict)
     log: list[Seen] = field(default_factory=list)
+    sent: int = 0
     scheme: str = "none"
     username: str = ""
     password: str = field(default_factory=lambda: secrets.token_hex(16))
     anonymous: bool = True
+    takes_access_tokens: bool = False
     ranges: bool = True
     tokens: dict[str, str] = field(default_factory=dict)
     realm: str = ""
@@ -152,7 +155,7 @@ class OciRegistry:
         if body is None:
             request.error(404, "BLOB_UNKNOWN", "no such blob")
             return
-        wanted = re.fullmatch(r"bytes=(\d+)-", request.headers.get("Range", ""))
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("Range", ""))
         if wanted is None or not self.ranges:
             request.reply(200, body)
             return
@@ -160,7 +163,8 @@ class OciRegistry:
         if start >= len(body):
             request.error(416, "RANGE_INVALID", "beyond the end")
             return
-        request.reply(206, body[start:], Content_Range=f"bytes {start}-{len(body) - 1}/{len(body)}")
+        end = min(int(wanted.group(2) or len(body)), len(body) - 1)
+        request.reply(206, body[start : end + 1], Content_Range=f"bytes {start}-{end}/{len(body)}")
 
     def put_blob(self, body: bytes, media_type: str = f"{OCI}.layer.v1.tar+gzip") -> dict[str, Any]:
         self.blobs[digest(body)] = body
@@ -248,6 +252,8 @@ class OciRegistry:
             return True
         if self.scheme == "basic":
             return self._known(sent)
+        if self.takes_access_tokens and sent == f"Bearer {self.password}":
+            return True
         return bool(repository) and self.tokens.get(sent.removeprefix("Bearer ")) == repository
 
     def _ask(self, request: Request, repository: str) -> None:

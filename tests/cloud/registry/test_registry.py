@@ -10,7 +10,7 @@ import pytest
 from cgrunbook.cloud.attempts import Attempts
 from cgrunbook.cloud.connection import RegistryHost
 from cgrunbook.cloud.registry import BasicCredentials, Registry
-from cgrunbook.cloud.registry_transport import Challenge, parse_challenge
+from cgrunbook.cloud.registry_sign_in import Challenge, parse_challenge
 from cgrunbook.errors import (
     DigestMismatch,
     ImageNotAvailable,
@@ -177,6 +177,61 @@ def test_the_token_probe_finds_the_documented_endpoint_where_no_challenge_comes(
     assert double.log[-1].path == "/token?service=cgr.dev&scope=repository%3Achainguard%2Fgo%3Apull"
 
 
+def test_the_challenge_is_asked_once_and_a_token_that_a_probe_got_is_used(double, connect):
+    double.wants_a_token()
+    double.put_index()
+    registry = connect(double.credentials())
+    assert registry.probe_token("chainguard/static").granted
+    assert registry.probe_token("chainguard/go").granted
+    assert registry.resolve("chainguard/go", "latest").digest
+    assert [seen.path.partition("?")[0] for seen in double.log] == [
+        "/v2/",
+        "/token",
+        "/token",
+        "/v2/chainguard/go/manifests/latest",
+    ]
+
+
+def test_a_probe_that_is_refused_takes_the_token_of_before_away(double, connect):
+    double.wants_a_token()
+    double.put_index()
+    registry = connect(double.credentials())
+    registry.resolve("chainguard/go", "latest")
+    double.password = secrets.token_hex(16)
+    assert registry.probe_token("chainguard/go").status == 403
+    with pytest.raises(UpstreamCredentialsRefused):
+        registry.resolve("chainguard/go", "latest")
+
+
+def access_token_of(double):
+    double.scheme, double.anonymous, double.username = "bearer", False, "oauth2accesstoken"
+    double.put_index()
+    return double.credentials()
+
+
+def test_google_takes_an_access_token_as_it_is(double, connect):
+    credentials = access_token_of(double)
+    double.takes_access_tokens = True
+    registry = connect(lambda: credentials, name="us-central1-docker.pkg.dev")
+    assert registry.pull("chainguard/go", "latest", AMD64).layers
+    assert len(double.log) == 5
+    assert double.exchanges == 0
+
+
+def test_an_access_token_that_is_not_taken_as_it_is_is_exchanged(double, connect):
+    credentials = access_token_of(double)
+    registry = connect(lambda: credentials, name="us-central1-docker.pkg.dev")
+    assert registry.resolve("chainguard/go", "latest").digest
+    assert double.exchanges == 1
+
+
+@pytest.mark.parametrize("name", ["cgr.dev", "docker.pkg.dev.example.com"])
+def test_an_access_token_is_shown_unasked_to_google_alone(double, connect, name):
+    credentials = access_token_of(double)
+    connect(credentials, name=name).resolve("chainguard/go", "latest")
+    assert "authorization" not in double.log[0].headers
+
+
 def test_a_probe_that_is_answered_503_is_tried_again(double, connect, waits):
     double.twist("/token", lambda request: request.error(503, "UNAVAILABLE", "soon"))
     assert connect().probe_token("chainguard/go").granted
@@ -239,7 +294,6 @@ def test_no_authorization_follows_a_redirect_to_another_host(double, elsewhere, 
     )
     pulled = connect(double.credentials()).pull("chainguard/go", "latest", AMD64)
     assert pulled.digest == image["digest"]
-    assert pulled.blob_hosts == (elsewhere.address,)
     assert elsewhere.log
     assert all("authorization" not in seen.headers for seen in elsewhere.log)
 
@@ -316,6 +370,16 @@ def test_a_name_that_does_not_exist_is_not_tried_again(few_attempts, waits):
     if not isinstance(caught.value, Temporary):  # a machine without any resolver cannot tell
         assert waits == []
         assert "not known here" in caught.value.message
+
+
+def test_a_proxy_whose_address_is_none_is_not_tried_again(few_attempts, waits, monkeypatch):
+    monkeypatch.setenv("http_proxy", "foo://proxy.invalid")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    registry = Registry(RegistryHost("registry.invalid", "registry.invalid", "http"), None, few_attempts)
+    with pytest.raises(RegistryError, match="or of the proxy on the way"):
+        registry.resolve("chainguard/go", "latest")
+    assert waits == []
 
 
 def test_a_certificate_that_is_not_trusted_is_no_network_failure(double, few_attempts, waits):

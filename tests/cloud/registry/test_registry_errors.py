@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cgrunbook.cloud.registry_errors import Refusal, read_error, refused, retry_after
+from cgrunbook.cloud.registry_errors import Refusal, read_error, refused
+from cgrunbook.cloud.retry import retry_after
 from cgrunbook.errors import (
     ApiDisabled,
     CgrunbookError,

@@ -1,0 +1,32 @@
+"""The Google APIs that the runbook works with, and what to do where one is off in the project.
+
+It asks nobody: a service whose API is off says so itself, whatever it is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from cgrunbook.errors import ApiDisabled
+
+ARTIFACT_REGISTRY = "artifactregistry.googleapis.com"
+SECRET_MANAGER = "secretmanager.googleapis.com"  # noqa: S105 - a service's name
+
+TITLES: Mapping[str, str] = {ARTIFACT_REGISTRY: "Artifact Registry API", SECRET_MANAGER: "Secret Manager API"}
+
+_ENABLED_BY: Mapping[str, str] = {ARTIFACT_REGISTRY: "02_developer_images", SECRET_MANAGER: "03_production_images"}
+
+
+def disabled(api: str, project: str, said: str) -> ApiDisabled:
+    """The error for a service that answered that its API is off.
+
+    Args:
+        api: the service's name, such as "artifactregistry.googleapis.com"; "" where its answer has none.
+        project: the project's id.
+        said: what was tried and what the service answered.
+    """
+    title = TITLES.get(api) or (f"API {api}" if api else "API of this service")
+    command = f"gcloud services enable {api or 'SERVICE'} --project={project}"
+    notebook = _ENABLED_BY.get(api)
+    remedy = f"Run the notebook {notebook}, which enables it, or: {command}" if notebook else f"Enable it: {command}"
+    return ApiDisabled(f"The {title} is not enabled in project {project}.\n{said}", remedy, api=api)

@@ -1,0 +1,136 @@
+"""What is temporary, for every protocol: what stands here is tried again, everything else fails at once.
+
+It knows statuses, exceptions and words, each with the reason why it passes. How the tries go, how long and seen by
+whom, is in attempts.py; what a failure means for a person, in the file of each service.
+
+Two things are not in a table: google-auth says of its own errors which pass (`retryable`), and a few calls wait on
+purpose for something to appear (they name it where they wait).
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+from collections.abc import Iterator, Mapping
+from enum import Enum
+
+# HTTP, as registries and what stands before them answer (RFC 9110; go-containerregistry's transport/error.go has the same).
+HTTP_STATUSES: Mapping[int, str] = {
+    408: "the request came too slowly; it may be sent again",
+    429: "a quota is used up for this minute (Artifact Registry's troubleshooting: wait a minute)",
+    500: "the server stumbled",
+    502: "what stands before the server got no good answer from it",
+    503: "away or overloaded for now",
+    504: "what stands before the server got no answer in time",
+}
+
+# HTTP, as the host answers to which a registry redirects for a blob: the link is signed for a short time, and the registry
+# gives a fresh one at the next attempt.
+SIGNED_LINK_STATUSES = (400, 401, 403)
+
+# google.rpc.Code, as Google's APIs answer (googleapis, google/rpc/code.proto).
+GOOGLE_STATUSES: Mapping[str, str] = {
+    "UNAVAILABLE": "most likely a transient condition, which can be corrected by retrying",
+    "RESOURCE_EXHAUSTED": "a quota, most of which are per minute",
+    "DEADLINE_EXCEEDED": "the service ran out of time",
+    "INTERNAL": "the service stumbled",
+    "CANCELLED": "given up on the way, not by this caller",
+    "UNKNOWN": "an error from elsewhere that carried no code",
+}
+
+# Words of services that pass on another's failure as text: Artifact Registry its upstream's, chainctl its API's (gRPC's
+# codes in words; Go's names for what a connection can die of).
+WORDS: Mapping[str, str] = {
+    "unavailable": "gRPC's code 14, HTTP's 503",
+    "deadline exceeded": "gRPC's code 4, and Go's word for a time that ran out",
+    "timeout": "Go: i/o timeout, TLS handshake timeout",
+    "connection re": "Go: connection refused, connection reset by peer",
+}
+
+# A service agent that was made a moment ago is not known everywhere for some seconds (google-cloud-go, issue 11482).
+AGENT_NOT_THERE_YET = re.compile(r"Service account (\S+) does not exist")
+
+
+class NoAnswer(Enum):
+    """Why a request got no answer at all; the value says whether another attempt may get one."""
+
+    CONNECTION = "refused, reset, ended early, or silent for too long", True
+    CERTIFICATE = "not trusted here: it stays so until somebody configures it", False
+    NAME = "not known to DNS; a resolver that is away says so in another way", False
+    ADDRESS = "a proxy's or a redirect's, that is none", False
+
+    @property
+    def temporary(self) -> bool:
+        """Whether it may pass by itself."""
+        return self.value[1]
+
+
+def why_no_answer(error: BaseException) -> NoAnswer:
+    """Tell what an HTTP library's exception is about: requests', urllib3's, google-auth's, docker's or a socket's.
+
+    Args:
+        error: what was raised; those that it wraps decide.
+    """
+    for cause in causes(error):
+        if isinstance(cause, ssl.SSLError):
+            return NoAnswer.CERTIFICATE
+        if isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_NONAME:
+            return NoAnswer.NAME
+        # requests' InvalidURL and InvalidProxyURL, urllib3's LocationValueError.
+        if isinstance(cause, ValueError):
+            return NoAnswer.ADDRESS
+    return NoAnswer.CONNECTION
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An exception and those that it wraps, the innermost last; each library wraps them in its own way.
+
+    Args:
+        error: the outermost.
+    """
+    seen: set[int] = set()
+    inner: object = error
+    while isinstance(inner, BaseException) and id(inner) not in seen:
+        seen.add(id(inner))
+        yield inner
+        wrapped = (getattr(inner, "reason", None), inner.__cause__, *inner.args)
+        inner = next((found for found in wrapped if isinstance(found, BaseException)), None)
+
+
+def innermost(error: BaseException) -> BaseException:
+    """What went wrong at the bottom.
+
+    Args:
+        error: the outermost.
+    """
+    *_, cause = causes(error)
+    return cause
+
+
+def says_temporary(text: str) -> bool:
+    """Whether a service's sentence speaks of something that passes, by `WORDS`.
+
+    Args:
+        text: the sentence.
+    """
+    low = text.lower()
+    return any(word in low for word in WORDS)
+
+
+def retry_after(value: str | None) -> float | None:
+    """Read a Retry-After header.
+
+    Args:
+        value: seconds or an HTTP date; None when the header is absent.
+
+    Returns:
+        Seconds from now, at least 0; None where there is nothing usable.
+    """
+    from urllib3.exceptions import InvalidHeader
+    from urllib3.util import Retry
+
+    try:
+        return float(Retry().parse_retry_after(value or ""))
+    except InvalidHeader:
+        return None

@@ -1,0 +1,127 @@
+"""With what a repository signs in at cgr.dev: the pair that is current, and whether its password is a pull token.
+
+It knows how repository, secret and version fit together. It makes nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from cgrunbook.cloud.pull_token import PullToken
+from cgrunbook.cloud.secret_manager import SecretVersion
+from cgrunbook.errors import InvalidRequest, MalformedToken, UpstreamCredentialsRefused, WrongState
+from cgrunbook.steps.step import World
+from cgrunbook.steps.token_pairs import Pair, pairs
+
+_SECRET_VERSION = re.compile(r"projects/(?P<project>[^/]+)/secrets/(?P<secret>[^/]+)/versions/(?P<version>[^/]+)")
+
+
+def expected_pair(secret_id: str) -> str:
+    """How a plan names the pair that a step before would have stored."""
+    return f"pull token in {secret_id}"
+
+
+def split_version(name: str) -> tuple[str, str, str]:
+    """Project, secret id and version of a secret version's full name.
+
+    Raises:
+        InvalidRequest: the name has another form.
+    """
+    match = _SECRET_VERSION.fullmatch(name)
+    if match is None:
+        raise InvalidRequest(
+            f"{name!r} is no secret version of the form projects/P/secrets/S/versions/V.",
+            "Set the repository's password to a version of a global secret.",
+        )
+    return match["project"], match["secret"], match["version"]
+
+
+def pair_in_use(world: World, secret_id: str, repository: str) -> Pair | None:
+    """The pair that is current: the one that the repository has, or else the newest that is stored and written down.
+
+    Args:
+        repository: the remote repository that signs in with it.
+
+    Returns:
+        The pair; None when there is none, or only one whose password is destroyed or whose time is over.
+
+    Raises:
+        WrongState: the version in use is disabled: somebody meant to stop it, and nothing is made in its place.
+    """
+    secret = world.secret(secret_id)
+    if secret is None:
+        return None
+    versions = {version.number: version for version in world.versions(secret_id)}
+    written = pairs(secret)
+    now = datetime.now(UTC)
+    usable = [
+        pair
+        for number, pair in sorted(written.items(), reverse=True)
+        if number in versions and versions[number].enabled and not pair.ended(now)
+    ]
+    pair = _pair_of_repository(world, secret_id, repository, versions, written)
+    state = versions[pair.version].state if pair and pair.version in versions else "DESTROYED"
+    if pair and state == "DISABLED":
+        project = world.cloud.connection.project_id
+        raise WrongState(
+            f"Version {pair.version} of the secret {secret_id}, which {repository} uses, is disabled.",
+            f"If it should work again: gcloud secrets versions enable {pair.version} --secret={secret_id} "
+            f"--project={project}\nIf it should never again: destroy it (`destroy` in the place of `enable`) and run again; "
+            "a new pull token is made then.",
+        )
+    if pair and state == "ENABLED" and not pair.ended(now):
+        return pair
+    return usable[0] if usable else None
+
+
+def _pair_of_repository(
+    world: World, secret_id: str, repository: str, versions: Mapping[int, SecretVersion], written: Mapping[int, Pair]
+) -> Pair | None:
+    """What the repository is set to, also when the operator did it by hand and nothing is written down."""
+    there = world.repository(repository)
+    if there is None or not there.username or not there.password_secret_version:
+        return None
+    _, secret, version = split_version(there.password_secret_version)
+    if secret != secret_id:
+        return None
+    number = max(versions, default=0) if version == "latest" else int(version) if version.isdigit() else 0
+    # Where both are known, the version's own username is right: with another one its password is worth nothing.
+    return written.get(number) or Pair(there.username, number, None)
+
+
+def stored_token(world: World, username: str, secret_id: str, version: str) -> PullToken:
+    """Read what a repository signs in with, and look whether it is a pull token at all.
+
+    Raises:
+        UpstreamCredentialsRefused: the value is no pull token, or one whose time is over.
+        PermissionMissing: the caller may not read the value.
+        WrongState: the version is disabled or destroyed.
+    """
+    try:
+        token = PullToken.checked(username, world.cloud.secrets.access(secret_id, version))
+    except MalformedToken as error:
+        # The error speaks of what chainctl prints; this may have been stored by anybody.
+        raise UpstreamCredentialsRefused(
+            f"Version {version} of the secret {secret_id}, with the username {username!r}, is no pull token: "
+            f"its {error.wrong}.",
+            renewal(world, secret_id, version),
+        ) from error
+    if token.expired(datetime.now(UTC)):
+        raise UpstreamCredentialsRefused(
+            f"The pull token in version {version} of the secret {secret_id} ended at {token.expires:%Y-%m-%d %H:%M} UTC.",
+            renewal(world, secret_id, version),
+        )
+    return token
+
+
+def renewal(world: World, secret_id: str, version: str) -> str:
+    """What to do about a pull token that is no good."""
+    there = None if version.isdigit() else world.cloud.secrets.version(secret_id, version)
+    number = there.number if there else version
+    return (
+        f"Destroy it: gcloud secrets versions destroy {number} --secret={secret_id} "
+        f"--project={world.cloud.connection.project_id}\nThen run 03_production_images: it takes a good one or makes a new "
+        "one, and sets username and password together."
+    )

@@ -1,0 +1,157 @@
+"""What is written on a secret about the pull tokens in it: whose password each version is, and who is making one.
+
+A pull token is a pair. Its password goes into a secret's version; its username is not secret, changes with each token, and
+must be known for each version, or the two cannot be put into a repository together. Secret Manager's versions have no room
+for it, so it stands in the secret's annotations. While a token is being made they also carry a claim: whatever moment a
+run is killed at, the next one knows which token nobody holds.
+
+It knows the annotations' forms, and calls nobody.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import shlex
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+from cgrunbook.cloud.secret_manager import SecretResource
+
+VERSION_ANNOTATION = "cgrunbook.version-"
+_CLAIM_ANNOTATION = "cgrunbook.claim"
+
+# A claim by another machine that is older than this was left by a run that died.
+CLAIM_LASTS = timedelta(minutes=10)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A username and the version that holds the password to it.
+
+    Args:
+        username: the pull token's username, a Chainguard identity's id.
+        version: the secret version's number.
+        expires: when the token ends; None when nobody wrote it down.
+    """
+
+    username: str
+    version: int
+    expires: datetime | None
+
+    def ended(self, now: datetime) -> bool:
+        """Whether the token's time is known to be over."""
+        return self.expires is not None and self.expires <= now
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Somebody is making a token for this secret right now, or died doing so.
+
+    Args:
+        by: which installation of cgrunbook.
+        at: since when.
+        known: the highest version there was.
+        username: the token's username, once it exists.
+        expires: when that token ends.
+    """
+
+    by: str
+    at: datetime
+    known: int
+    username: str = ""
+    expires: datetime | None = None
+
+    @classmethod
+    def of_this_machine(cls, known: int) -> Claim:
+        """One that is made now. A lock file keeps the runs on one machine apart."""
+        return cls(_installation(), datetime.now(UTC), known)
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether another machine made it, and may still be at work."""
+        return self.by != _installation() and self.at > datetime.now(UTC) - CLAIM_LASTS
+
+
+def pairs(secret: SecretResource) -> dict[int, Pair]:
+    """The pairs written down on a secret, by version number."""
+    found = {}
+    for key, value in secret.annotations.items():
+        number = _version_of(key)
+        username, _, expires = value.strip().partition(" ")
+        if number is not None and username:
+            found[number] = Pair(username, number, _end(expires))
+    return found
+
+
+def claim_on(secret: SecretResource) -> Claim | None:
+    """The claim on a secret, None where nobody is making a token for it."""
+    if _CLAIM_ANNOTATION not in secret.annotations:
+        return None
+    fields = json.loads(secret.annotations[_CLAIM_ANNOTATION])
+    expires = datetime.fromisoformat(fields["expires"]) if fields["expires"] else None
+    return Claim(fields["by"], datetime.fromisoformat(fields["at"]), int(fields["known"]), fields["username"], expires)
+
+
+def with_claim(secret: SecretResource, claim: Claim) -> SecretResource:
+    """The secret with this claim on it."""
+    fields = {
+        "by": claim.by,
+        "at": claim.at.isoformat(),
+        "known": claim.known,
+        "username": claim.username,
+        "expires": claim.expires.isoformat() if claim.expires else "",
+    }
+    return replace(secret, annotations={**secret.annotations, _CLAIM_ANNOTATION: json.dumps(fields)})
+
+
+def without_claim(secret: SecretResource) -> SecretResource:
+    """The secret with its claim given up."""
+    kept = {key: value for key, value in secret.annotations.items() if key != _CLAIM_ANNOTATION}
+    return replace(secret, annotations=kept)
+
+
+def with_pair(secret: SecretResource, pair: Pair, there: Collection[int]) -> SecretResource:
+    """The secret with a pair written down and its claim given up; what was said of versions that are gone goes.
+
+    Args:
+        secret: as it is.
+        pair: what is stored now.
+        there: the numbers of the versions that are not destroyed.
+    """
+    gone = {key for key in secret.annotations if _version_of(key) not in (None, *there)}
+    kept = {key: value for key, value in without_claim(secret).annotations.items() if key not in gone}
+    return replace(secret, annotations={**kept, f"{VERSION_ANNOTATION}{pair.version}": written(pair)})
+
+
+def written(pair: Pair) -> str:
+    """A pair as the annotation has it, plain enough for a person to write with gcloud: `USERNAME EXPIRES`."""
+    return f"{pair.username} {pair.expires.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" if pair.expires else pair.username
+
+
+def as_gcloud_takes_them(annotations: Mapping[str, str]) -> str:
+    """The beginning of a list of annotations as a word of the shell, for gcloud, which separates by a comma or says by what."""
+    items = [f"{key}={value}" for key, value in sorted(annotations.items()) if key != _CLAIM_ANNOTATION]
+    separator = next(mark for mark in ",;|#~" if not any(mark in item for item in items) or mark == "~")
+    beginning = "" if separator == "," else f"^{separator}^"
+    return shlex.quote(beginning + "".join(item + separator for item in items)) if items else ""
+
+
+def _version_of(annotation: str) -> int | None:
+    number = annotation.removeprefix(VERSION_ANNOTATION)
+    return int(number) if annotation.startswith(VERSION_ANNOTATION) and number.isdigit() else None
+
+
+def _end(text: str) -> datetime | None:
+    """When a token ends, by what a run or a person wrote down; None when that says no time."""
+    try:
+        end = datetime.fromisoformat(text.strip())
+    except ValueError:
+        return None
+    return end if end.tzinfo else end.replace(tzinfo=UTC)
+
+
+def _installation() -> str:
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:12]
