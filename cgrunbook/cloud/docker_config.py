@@ -49,14 +49,16 @@ class Login:
     helper: str = ""
     username: str = ""
 
-    def __str__(self) -> str:
-        if self.kind == "helper":
-            return f"{self.host}: credential helper {self.helper}"
-        if self.kind == "store":
-            return f"{self.host}: credential store {self.helper}"
+    @property
+    def how(self) -> str:
+        """In words, without the registry."""
         if self.kind == "file":
-            return f"{self.host}: signed in as {self.username or 'an unnamed user'} in config.json"
-        return f"{self.host}: not signed in"
+            return f"signed in as {self.username or 'an unnamed user'} in config.json"
+        words = {"helper": f"credential helper {self.helper}", "store": f"credential store {self.helper}"}
+        return words.get(self.kind, "not signed in")
+
+    def __str__(self) -> str:
+        return f"{self.host}: {self.how}"
 
 
 class DockerConfig:

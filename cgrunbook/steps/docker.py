@@ -82,7 +82,7 @@ class SignDockerIn(Step):
                 f"Docker still has no login for {host.address}.", "Look at its configuration, then run again."
             )
         facts: dict[str, Any] = {"registry": host.name, "docker signs in with": str(login)}
-        return Evidence(str(login).partition(": ")[2], facts)
+        return Evidence(login.how, facts)
 
     def _how(self, world: World) -> str:
         if self.how != "auto":

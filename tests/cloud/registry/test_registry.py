@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import secrets
 import threading
 
@@ -415,6 +416,16 @@ def test_a_proxy_of_the_environment_gets_the_requests_for_other_hosts(double, at
     )
     registry = Registry(RegistryHost("registry.invalid", "registry.invalid", "http"), None, attempts)
     assert registry.resolve("chainguard/go", "latest").digest == image["digest"]
+
+
+def test_a_proxys_password_is_sent_as_it_was_meant(double, attempts, monkeypatch):
+    monkeypatch.setenv("http_proxy", f"http://me:a%40b@{double.address}")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    registry = Registry(RegistryHost("registry.invalid", "registry.invalid", "http"), None, attempts)
+    with pytest.raises(ImageNotAvailable):
+        registry.resolve("chainguard/go", "latest")
+    assert double.log[0].headers["proxy-authorization"] == f"Basic {base64.b64encode(b'me:a@b').decode()}"
 
 
 @pytest.mark.parametrize("username", ["", "a:b", "a\nb", "a\r\nX-Injected: 1"])
