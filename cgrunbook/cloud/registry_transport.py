@@ -9,14 +9,14 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urljoin, urlsplit
 
 import urllib3
-from requests.adapters import HTTPAdapter
-from requests.utils import get_environ_proxies, select_proxy
 from urllib3.exceptions import HTTPError
 from urllib3.response import BaseHTTPResponse
 
@@ -35,6 +35,9 @@ from cgrunbook.cloud.registry_sign_in import (
 from cgrunbook.errors import CgrunbookError, RegistryError, Temporary
 from cgrunbook.image_reference import is_digest
 from cgrunbook.redaction import Secret
+
+if TYPE_CHECKING:
+    from requests.adapters import HTTPAdapter
 
 # A blob is one redirect away at cgr.dev; more than this many is a loop.
 _MOST_REDIRECTS = 5
@@ -118,7 +121,6 @@ class RegistryTransport:
         self._credentials = credentials
         self._timeout = urllib3.Timeout(connect=min(_CONNECT_SECONDS, timeout), read=timeout)
         self._direct: urllib3.PoolManager | None = None
-        self._proxied = HTTPAdapter(pool_maxsize=_CONNECTIONS)
         self._lock = threading.Lock()
         self._sign_ins: dict[str, threading.Lock] = {}
         self._authorizations: dict[str, Secret] = {}
@@ -128,6 +130,12 @@ class RegistryTransport:
     def base(self) -> str:
         """The registry's root, without a trailing slash."""
         return f"{self.host.scheme}://{self.host.address}"
+
+    @cached_property
+    def _proxied(self) -> HTTPAdapter:
+        from requests.adapters import HTTPAdapter
+
+        return HTTPAdapter(pool_maxsize=_CONNECTIONS)
 
     @contextlib.contextmanager
     def open(
@@ -350,9 +358,7 @@ class RegistryTransport:
 
     def _pool(self, url: str) -> urllib3.PoolManager:
         """The connections for a URL: through the environment's proxy, with its authorities, as requests reads them."""
-        # No proxy can reach this machine's loopback, where the sandbox is.
-        loopback = urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")
-        proxy = None if loopback else select_proxy(url, get_environ_proxies(url))
+        proxy = _proxy(url)
         bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
         trusted: dict[str, Any] = {}
         if bundle:
@@ -405,6 +411,17 @@ class RegistryTransport:
         _finish(answer.response)
         errand.attempts.pause(seconds, f"{self.host.name}, which asks for a pause")
         return error
+
+
+def _proxy(url: str) -> str | None:
+    """The environment's proxy for a URL, "" or None for none; requests is imported only where there is one."""
+    # No proxy can reach this machine's loopback, where the sandbox is.
+    if urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1") or not urllib.request.getproxies():
+        return None
+    from requests.utils import get_environ_proxies, select_proxy
+
+    found: str | None = select_proxy(url, get_environ_proxies(url))
+    return found
 
 
 def _finish(response: BaseHTTPResponse) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import secrets
 import threading
 
@@ -305,10 +306,9 @@ def test_a_redirect_on_the_same_host_keeps_the_authorization(double, connect):
         "GET .*/manifests/latest", lambda request: request.reply(302, Location="/v2/chainguard/go/manifests/moved")
     )
     double.manifests["chainguard/go", "moved"] = double.manifests["chainguard/go", "latest"]
-    registry = connect(double.credentials())
-    registry.resolve("chainguard/go", "latest")
-    registry.document("chainguard/go", "latest")
-    assert double.log[-1].headers["authorization"].startswith("Bearer ")
+    connect(double.credentials()).pull("chainguard/go", "latest", AMD64)
+    (moved,) = double.asked("manifests/moved")
+    assert moved.headers["authorization"].startswith("Bearer ")
 
 
 def test_redirects_in_a_circle_end(double, connect):
@@ -415,6 +415,16 @@ def test_a_proxy_of_the_environment_gets_the_requests_for_other_hosts(double, at
     )
     registry = Registry(RegistryHost("registry.invalid", "registry.invalid", "http"), None, attempts)
     assert registry.resolve("chainguard/go", "latest").digest == image["digest"]
+
+
+def test_a_proxys_password_is_sent_as_it_was_meant(double, attempts, monkeypatch):
+    monkeypatch.setenv("http_proxy", f"http://me:a%40b@{double.address}")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    registry = Registry(RegistryHost("registry.invalid", "registry.invalid", "http"), None, attempts)
+    with pytest.raises(ImageNotAvailable):
+        registry.resolve("chainguard/go", "latest")
+    assert double.log[0].headers["proxy-authorization"] == f"Basic {base64.b64encode(b'me:a@b').decode()}"
 
 
 @pytest.mark.parametrize("username", ["", "a:b", "a\nb", "a\r\nX-Injected: 1"])
