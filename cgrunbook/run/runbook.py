@@ -178,9 +178,9 @@ class Runbook:
             cause: BaseException | None = None
             self._write("step-started", number, kind=type(step).__name__, title=step.title, section=step.section.value)
             try:
-                plan, outcome = await self._plan_and_apply(number, step)
+                plan, outcome, world = await self._plan_and_apply(number, step)
                 if outcome is not Outcome.PLANNED:
-                    evidence = await self._in_thread(lambda: step.verify(self._world()))
+                    evidence = await self._in_thread(partial(step.verify, world))
                     error = failure_of(evidence.findings)
                     if error and self._changes_pending and isinstance(step, Proof):
                         # What a check finds wrong now may be just what the changes of this plan put right.
@@ -204,19 +204,23 @@ class Runbook:
             if error:
                 raise error from cause
 
-    async def _plan_and_apply(self, number: int, step: Step) -> tuple[Plan, Outcome]:
-        """All of a step but its proof; answers the plan and what came of it."""
+    async def _plan_and_apply(self, number: int, step: Step) -> tuple[Plan, Outcome, World]:
+        """All of a step but its proof; answers the plan, what came of it, and the world to prove it in.
+
+        What was read for a plan serves the proof where nothing was done; a change is proved in a world read anew.
+        """
+        world = self._world()
         if isinstance(step, Proof):
             skipped = self.params.mode == "plan" and step.waits_for_apply
-            return Plan(), Outcome.PLANNED if skipped else Outcome.UNCHANGED
+            return Plan(), Outcome.PLANNED if skipped else Outcome.UNCHANGED, world
         if self.params.mode == "plan" or step.held_back:
-            plan = await self._planned(number, step)
+            plan = await self._planned(number, step, world)
             self._expected |= set(plan.makes)
             self._changes_pending |= self.params.mode == "plan" and not plan.empty
-            return plan, Outcome.UNCHANGED if plan.empty else Outcome.PLANNED
+            return plan, Outcome.UNCHANGED if plan.empty else Outcome.PLANNED, world
         if not self._face.interactive:
-            return await self._in_thread(lambda: self._apply_alone(number, step, agreed=None))
-        plan = await self._planned(number, step)
+            return await self._in_thread(lambda: self._apply_alone(number, step, world, agreed=None))
+        plan = await self._planned(number, step, world)
         while not plan.empty:
             asked = time.monotonic()
             try:
@@ -227,37 +231,42 @@ class Runbook:
                 self._write("declined", number)
                 raise Declined(f"{step.title}: declined; nothing was changed.", "Run the cell again to be asked again.")
             self._write("approved", number, sync=False)  # the intent follows before anything is done
-            plan, outcome = await self._in_thread(partial(self._apply_alone, number, step, agreed=plan))
+            plan, outcome, world = await self._in_thread(
+                partial(self._apply_alone, number, step, self._world(), agreed=plan)
+            )
             if outcome is not Outcome.PLANNED:
-                return plan, outcome
+                return plan, outcome, world
             # The world has changed since the plan was shown: what was approved is not what would be done now.
-        return plan, Outcome.UNCHANGED
+        return plan, Outcome.UNCHANGED, world
 
-    async def _planned(self, number: int, step: Step) -> Plan:
-        plan = await self._in_thread(lambda: step.plan(self._world()))
+    async def _planned(self, number: int, step: Step, world: World) -> Plan:
+        plan = await self._in_thread(partial(step.plan, world))
         self._write_plan(number, plan)
         return plan
 
-    def _apply_alone(self, number: int, step: Step, *, agreed: Plan | None) -> tuple[Plan, Outcome]:
+    def _apply_alone(
+        self, number: int, step: Step, world: World, *, agreed: Plan | None
+    ) -> tuple[Plan, Outcome, World]:
         """Plan and apply while no other run on this machine works on the same project.
 
         Args:
             number: the step's place.
             step: the step.
+            world: nothing of it was read before the lock was taken.
             agreed: the plan that somebody approved; when the world now asks for another, nothing is done and the new plan
                 is answered as `planned`. None where nobody is asked.
         """
         with self._lock():
-            plan = step.plan(self._world())
+            plan = step.plan(world)
             if agreed is None or plan != agreed:
                 self._write_plan(number, plan)
             if plan.empty:
-                return plan, Outcome.UNCHANGED
+                return plan, Outcome.UNCHANGED, world
             if agreed is not None and plan != agreed:
-                return plan, Outcome.PLANNED
+                return plan, Outcome.PLANNED, world
             self._write("intent", number, outcome=plan.outcome.value)
-            step.apply(self._world(), plan)
-            return plan, plan.outcome
+            step.apply(world, plan)
+            return plan, plan.outcome, self._world()
 
     @contextmanager
     def _lock(self) -> Iterator[None]:

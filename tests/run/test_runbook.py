@@ -206,6 +206,55 @@ def test_a_world_where_somebody_else_did_it_between_showing_and_the_yes_is_left_
     assert (light.applied, seen.outcomes, len(seen.asked)) == (0, [Outcome.UNCHANGED], 1)
 
 
+class Seeing(Light):
+    """Remembers which world it was given for what."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.worlds: list[World] = []
+
+    def plan(self, world: World) -> Plan:
+        self.worlds.append(world)
+        return super().plan(world)
+
+    def apply(self, world: World, plan: Plan) -> None:
+        self.worlds.append(world)
+        super().apply(world, plan)
+
+    def verify(self, world: World) -> Evidence:
+        self.worlds.append(world)
+        return super().verify(world)
+
+
+@pytest.mark.parametrize("answer", [None, yes])
+def test_one_world_serves_the_plan_and_the_proof_of_a_step_that_does_nothing(answer: Any):
+    book, _ = open_book(Watcher(answer))
+    light = Seeing()
+    light.is_on = "white"
+    perform(book, light)
+    planned, proved = light.worlds
+    assert proved is planned
+
+
+def test_what_was_changed_is_proved_in_a_world_that_is_read_anew():
+    book, _ = open_book()
+    light = Seeing()
+    perform(book, light)
+    planned, applied, proved = light.worlds
+    assert applied is planned
+    assert proved is not planned
+
+
+def test_what_was_read_before_somebody_was_asked_is_read_anew_after():
+    book, _ = open_book(Watcher(yes))
+    light = Seeing()
+    perform(book, light)
+    shown, planned, applied, proved = light.worlds
+    assert shown is not planned
+    assert applied is planned
+    assert proved is not planned
+
+
 def test_two_cells_performed_at_once_wait_for_each_other():
     book, seen = open_book()
     light = Light()
