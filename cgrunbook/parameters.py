@@ -434,11 +434,27 @@ def broken_rules(values: Mapping[str, Any]) -> dict[str, str]:
     return {}
 
 
+def same(name: str, value: Any, used: Any) -> bool:
+    """Whether a value is the one that is in use, or means the same in other words, such as an image without its tag."""
+    if value == used:
+        return True
+    try:
+        return bool(getattr(check({name: list(value) if isinstance(value, tuple) else value}), name) == used)
+    except ParameterError:
+        return False
+
+
+def shown(value: Any) -> str:
+    """A value as a sentence has it: as Python writes it, redacted, and not too long."""
+    text = redact(repr(value))
+    return text if len(text) <= 100 else f"{text[:60]}... ({len(text)} characters)"
+
+
 def _sentence(problem: Any, values: Mapping[str, Any]) -> str:
     if not problem["loc"]:
         return _rule(problem, values)
     name = str(problem["loc"][0])
-    return f"{name} is {_short(redact(repr(values.get(name))))}: {_rule(problem, values)}"
+    return f"{name} is {shown(values.get(name))}: {_rule(problem, values)}"
 
 
 # pydantic's own words for a bound, in the house's.
@@ -463,10 +479,6 @@ def _rule(problem: Any, values: Mapping[str, Any]) -> str:
     examples = Parameters.model_fields[name].examples
     example = f" Example: {examples[0]!r}." if examples else ""
     return f"{rule}.{example}"
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 100 else f"{text[:60]}... ({len(text)} characters)"
 
 
 def notebook_line(name: str) -> str:

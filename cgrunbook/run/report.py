@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from cgrunbook.errors import Declined, ExitCode
 from cgrunbook.redaction import redact, redact_all
-from cgrunbook.run.journal import REPORT, NotebookRecord, Record, StepRecord, record_of, write_whole
+from cgrunbook.run.folder import REPORT, write_whole
+from cgrunbook.run.record import NotebookRecord, Record, StepRecord, record_of
 from cgrunbook.run.route import Route, routes_of
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from cgrunbook.run.journal import Record, StepRecord
+from cgrunbook.run.record import Record, StepRecord
 
 
 class State(Enum):
@@ -131,8 +131,8 @@ def _of(steps: Iterable[StepRecord], kind: str) -> StepRecord | None:
 
 def _pulls(steps: Iterable[StepRecord], repository: str) -> list[StepRecord]:
     """The last pull of each image through a repository."""
-    of_title = {step.title: step for step in steps if step.kind == "PullImage"}
-    return [step for title, step in of_title.items() if title.endswith(f" through {repository}")]
+    of_image = {step.title: step for step in steps if step.kind == "PullImage" and step.subject == repository}
+    return list(of_image.values())
 
 
 def _pull(pulls: Sequence[StepRecord], steps: Iterable[StepRecord]) -> Link:

@@ -194,6 +194,9 @@ class Step(ABC):
     why: ClassVar[str]
     """Why the guide asks for it, in a sentence."""
 
+    subject: str = ""
+    """What it works on, by the service's name, where a reader of the record must tell one of a kind from another."""
+
     held_back: str = ""
     """Why the plan is only shown and not applied, as a sentence; empty when nothing holds it back."""
 

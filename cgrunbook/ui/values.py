@@ -17,8 +17,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from cgrunbook import parameters
 from cgrunbook.cloud.connection import configured_project
 from cgrunbook.home import home
-from cgrunbook.run.journal import write_whole
-from cgrunbook.run.runbook import injected_names
+from cgrunbook.run.folder import write_whole
+from cgrunbook.run.session import injected_names
 
 _FILE = "parameters.json"
 

@@ -15,8 +15,11 @@ from filelock import FileLock
 from cgrunbook.cloud.attempts import Wait
 from cgrunbook.errors import CgrunbookError, Declined, Interrupted, ParameterError, PrerequisiteMissing, StepFailed
 from cgrunbook.redaction import Secret
-from cgrunbook.run.journal import Line, Record, read_lines, read_record, record_of
-from cgrunbook.run.runbook import failure_of, injected_names, open_runbook
+from cgrunbook.run.journal import Line, read_lines
+from cgrunbook.run.record import Record, read_record, record_of
+from cgrunbook.run.result import failure_of
+from cgrunbook.run.runbook import open_runbook
+from cgrunbook.run.session import injected_names
 from cgrunbook.steps.step import (
     Change,
     Evidence,
@@ -358,7 +361,7 @@ def test_after_an_interrupt_the_same_runbook_goes_on():
 
 def test_another_run_at_work_is_waited_for_visibly(home: Path, tmp_path: Path):
     book, seen = open_book(folder=tmp_path)
-    book._attempts.first = 0.001
+    book.cloud.attempts.first = 0.001
     other = lock_of(home)
     other.acquire()
     told = seen.waiting
@@ -376,7 +379,7 @@ def test_another_run_at_work_is_waited_for_visibly(home: Path, tmp_path: Path):
 
 def test_another_run_that_never_ends_is_named_when_the_wait_is_over(home: Path):
     book, seen = open_book(wait_limit=1)
-    book._attempts.limit = 0.01
+    book.cloud.attempts.limit = 0.01
     light = Light()
     with lock_of(home).acquire(), pytest.raises(StepFailed) as raised:
         perform(book, light)
