@@ -97,11 +97,11 @@ class Session:
             ParameterError: it names each such parameter, all its values, and how to settle it.
         """
         said = []
-        told = {"the notebook's variable": self._namespace, "the form": form or {}}
+        told = {"the notebook's variable is": self._namespace, "the form shows": form or {}}
         for name in self._names:
             used = getattr(self.params, name)
             others = [
-                f"{who} is {parameters.shown(values[name])}"
+                f"{who} {parameters.shown(values[name])}"
                 for who, values in told.items()
                 if name in values and not parameters.same(name, values[name], used)
             ]

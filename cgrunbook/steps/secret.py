@@ -10,11 +10,12 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from cgrunbook import durations
 from cgrunbook.cloud.secret_manager import Rotation, SecretResource
 from cgrunbook.errors import InvalidRequest, PrerequisiteMissing, StepFailed
+from cgrunbook.parameters import Parameters
 from cgrunbook.steps.apis import ARTIFACT_REGISTRY, SECRET_MANAGER, require_api
 from cgrunbook.steps.step import CONSOLE, MANAGED_BY, Change, Evidence, Outcome, Plan, Progress, Section, Step, World
 
@@ -47,6 +48,17 @@ class SecretSettings:
     expires_after: str = ""
     rotation_topic: str = ""
     rotation_period: str = ""
+
+    @classmethod
+    def of(cls, params: Parameters) -> Self:
+        """What a notebook's parameters ask for."""
+        return cls(
+            params.labels,
+            params.secret_locations,
+            params.secret_expires_after,
+            params.rotation_topic,
+            params.rotation_period,
+        )
 
     @property
     def label_map(self) -> dict[str, str]:

@@ -247,7 +247,7 @@ class Form:
             try:
                 values[name] = field.read()
             except ParameterError as error:
-                wrong[name] = error.message.partition(": ")[2].removesuffix(".") + "."
+                wrong |= error.rules
         return values, {**self._rules(values), **wrong}
 
     def confirm(self) -> None:
