@@ -204,6 +204,7 @@ class _Keeper(NotebookExecutionManager):  # type: ignore[misc] # papermill is un
             if self._sitting.stop.reason is not None:
                 raise _Stopped
             self._sitting.cell += 1
+            self._sitting.raised = None
             super().cell_start(cell, cell_index, **rest)
 
     def cell_complete(self, cell: Any, cell_index: int | None = None, **rest: Any) -> None:

@@ -21,7 +21,7 @@ from cgrunbook.errors import CgrunbookError, ExitCode, Interrupted, KernelDied, 
 from cgrunbook.redaction import redact
 from cgrunbook.run import report
 from cgrunbook.run.folder import JOURNAL, RECORD, REPORT, RUN_FOLDER_VARIABLE, new_run_folder
-from cgrunbook.run.journal import Journal, Line
+from cgrunbook.run.journal import Journal, Line, read_lines
 from cgrunbook.run.notebooks import Source, find
 from cgrunbook.run.raised import TELL
 from cgrunbook.run.record import ErrorRecord, Record, notebook_outcome, record_of, write_record
@@ -199,7 +199,7 @@ class _Run:
         """Execute one notebook and note how it ended."""
         from cgrunbook.run.engine import Notebook
 
-        before = len(list(self._journal.lines()))
+        before = len(list(read_lines(self._journal.path)))
         given = {name: self._given[name] for name in source.declares if name in self._given}
         notebook = Notebook(source.content, self._folder / f"{source.name}.ipynb", source.path.name)
         kernel = kernels.take()
@@ -208,7 +208,7 @@ class _Run:
             end = notebook.execute(given, kernel, stop, self._limit)
         finally:
             kernels.leave(kernel)
-        lines = list(self._journal.lines())[before:]
+        lines = list(read_lines(self._journal.path))[before:]
         self._error = self._judge(source, end, stop, lines)
         started = [line.notebook for line in lines if line.event == "notebook-started"]
         if not started:  # it ended before it could say so itself

@@ -107,10 +107,6 @@ class Journal:
                 if file.read(1) != b"\n":
                     os.write(descriptor, b"\n")
 
-    def lines(self) -> Iterator[Line]:
-        """The lines that are whole, in the order of writing."""
-        yield from read_lines(self.path)
-
 
 def _operator() -> str:
     """Who is at this machine."""

@@ -16,7 +16,7 @@ from cgrunbook.errors import Declined, ExitCode
 from cgrunbook.redaction import redact, redact_all
 from cgrunbook.run.folder import REPORT, write_whole
 from cgrunbook.run.record import NotebookRecord, Record, StepRecord, record_of
-from cgrunbook.run.route import Route, routes_of
+from cgrunbook.run.route import routes_of
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -91,6 +91,7 @@ def _template() -> Template:
     )
     environment.filters["time"] = _time
     environment.filters["seconds"] = _seconds
+    environment.filters["boxed"] = _short
     environment.filters["glyph"] = lambda word: _GLYPHS.get(word, "…")
     return environment.get_template("report.html.j2")
 
@@ -112,7 +113,7 @@ def _view(record: Record, rows: int, characters: int) -> dict[str, Any]:
         "some": some,
         "outcome": outcome_of,
         "approvals": approvals(record),
-        "routes": [_drawn(route) for route in routes_of(record)],
+        "routes": routes_of(record),
         "took": _between(record.started, record.ended),
     }
 
@@ -134,22 +135,8 @@ def approvals(record: Record) -> str:
     return "; ".join(parts)
 
 
-# How many characters fit into the boxes of the picture.
-_BOX = 36
-
-
-def _drawn(route: Route) -> dict[str, Any]:
-    """A route with its names as short as its boxes; the list below the picture has them whole."""
-    return {
-        "route": route,
-        "repository": _short(route.repository, _BOX),
-        "host": _short(route.host, _BOX),
-        "secret": _short(route.secret, _BOX),
-    }
-
-
-def _short(text: str, characters: int) -> str:
-    """A name with its middle left out: beginnings and endings tell names apart."""
+def _short(text: str, characters: int = 36) -> str:
+    """A name as it fits into a box of the picture, its middle left out: beginnings and endings tell names apart."""
     if len(text) <= characters:
         return text
     half = (characters - 1) // 2

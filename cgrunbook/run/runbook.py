@@ -80,11 +80,7 @@ class Runbook:
 
 
 def open_runbook(
-    notebook: str,
-    namespace: Mapping[str, Any],
-    face: Face,
-    *,
-    after_step: Callable[[Path], object] = write_record,
+    notebook: str, namespace: Mapping[str, Any], face: Face, *, after_step: Callable[[Path], object] = write_record
 ) -> Runbook:
     """Begin a notebook: hold its parameters against their rules, then connect to its target.
 

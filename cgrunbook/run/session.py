@@ -17,7 +17,7 @@ from cgrunbook.cloud import Attempts, Cloud, Connection, Wait, connect
 from cgrunbook.errors import CgrunbookError, ParameterError
 from cgrunbook.parameters import Parameters
 from cgrunbook.run.folder import RUN_FOLDER_VARIABLE, new_run_folder
-from cgrunbook.run.journal import Journal
+from cgrunbook.run.journal import Journal, read_lines
 from cgrunbook.run.record import ErrorRecord, write_record
 from cgrunbook.run.result import Result
 from cgrunbook.steps.step import Step, World
@@ -57,7 +57,9 @@ class Session:
         self.after_step = after_step
         self.cloud = Cloud(connection, Attempts(limit=params.wait_limit, on_wait=self._on_wait))
         self.results: list[Result] = []
-        planned = [line.data for line in journal.lines() if line.event == "planned"] if params.mode == "plan" else []
+        planned = (
+            [line.data for line in read_lines(journal.path) if line.event == "planned"] if params.mode == "plan" else []
+        )
         self.expected = {name for plan in planned for name in plan.get("makes", ())}
         self.changes_pending = any(plan.get("changes") for plan in planned)
         self._namespace = namespace if namespace is not None else {}
@@ -151,10 +153,7 @@ def open_session(
         if not folder:
             journal.begin(params.mode, began_in="notebook")
         connection = connect(
-            params.target,
-            project_id=params.project_id,
-            location=params.location,
-            organization=params.organization,
+            params.target, project_id=params.project_id, location=params.location, organization=params.organization
         )
     except CgrunbookError as error:
         journal.add("notebook-started", notebook=notebook, parameters=values)
