@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 import json
 import re
-import types
 from collections.abc import Collection, Iterable, Mapping
 from datetime import timedelta
 from enum import StrEnum
@@ -280,11 +279,7 @@ NAMES = tuple(Parameters.model_fields)
 
 def _type(name: str) -> type:
     """The bare type of a parameter: str, int, bool or list."""
-    annotation: Any = Parameters.model_fields[name].annotation
-    if get_origin(annotation) is Literal:
-        return str
-    origin = get_origin(annotation) or annotation
-    return origin if isinstance(origin, type) else str
+    return type(Parameters.model_fields[name].default)
 
 
 def type_name(name: str) -> str:
@@ -442,6 +437,4 @@ def notebook_cell(names: Collection[str]) -> str:
 def choices(name: str) -> tuple[str, ...]:
     """The values that a parameter may have where there are but a few, otherwise nothing."""
     annotation = Parameters.model_fields[name].annotation
-    if isinstance(annotation, types.GenericAlias) or get_origin(annotation) is not Literal:
-        return ()
-    return tuple(get_args(annotation))
+    return get_args(annotation) if get_origin(annotation) is Literal else ()

@@ -23,11 +23,7 @@ RUN_FOLDER_VARIABLE = "CGRUNBOOK_RUN_FOLDER"
 
 
 def new_run_folder(runs: Path) -> Path:
-    """Make the folder of a new run: its name is its id, in the order of time.
-
-    Args:
-        runs: the folder that holds one folder a run.
-    """
+    """Make the folder of a new run in `runs`, which has one a run: its name is its id, in the order of time."""
     name = f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%SZ}-{secrets.token_hex(2)}"
     folder = runs / name
     try:

@@ -171,7 +171,7 @@ class _Run:
     def _close(self, exit_code: int) -> Record:
         self._journal.add("run-ended", exit_code=exit_code)
         record = write_record(self._folder)
-        report.write_report(self._folder)
+        report.write_report(self._folder, record)
         return record
 
     def _execute_all(self) -> None:

@@ -54,11 +54,7 @@ class Line(BaseModel):
 
 
 class Journal:
-    """The journal of one run: lines are added and synced to disk, none is ever changed.
-
-    Args:
-        folder: the run folder.
-    """
+    """The journal of one run, in its folder: lines are added and synced to disk, none is ever changed."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -153,12 +153,7 @@ class Kernel:
 class Kernels:
     """A pool of one: while one kernel works, the next one starts.
 
-    Used as a context manager; no kernel outlives it.
-
-    Args:
-        needed: how many kernels will be asked for.
-        environment: as for `Kernel`.
-        ahead: as for `Kernel`.
+    Used as a context manager; no kernel outlives it. `needed` says how many will be asked for, and nobody may ask for more.
     """
 
     def __init__(self, needed: int, environment: Mapping[str, str | None], ahead: Sequence[str] = ()) -> None:

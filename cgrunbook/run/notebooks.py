@@ -119,12 +119,7 @@ def names_set_in(code: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Copied:
-    """What came of copying.
-
-    Args:
-        made: the files that were written.
-        there: those that were there already and were left as they are.
-    """
+    """What came of copying: the files that were written, and those that were there already and were left as they are."""
 
     made: tuple[Path, ...]
     there: tuple[Path, ...]

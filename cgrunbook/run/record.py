@@ -124,11 +124,7 @@ class Record(BaseModel):
 
 
 def record_of(folder: Path) -> Record:
-    """Read the record of a run out of its journal.
-
-    Args:
-        folder: the run folder.
-    """
+    """Read the record of a run out of the journal in its folder."""
     record = Record(run=folder.resolve().name)
     began_in_notebook = False
     for line in read_lines(folder / JOURNAL):
@@ -140,11 +136,7 @@ def record_of(folder: Path) -> Record:
 
 
 def write_record(folder: Path) -> Record:
-    """Write `record.json` as the journal has it now.
-
-    Returns:
-        What was written.
-    """
+    """Write `record.json` as the journal has it now; answers what was written."""
     record = record_of(folder)
     write_whole(folder / RECORD, record.model_dump_json(indent=2) + "\n")
     return record

@@ -61,14 +61,7 @@ def write_report(folder: Path, record: Record | None = None, path: Path | None =
 
 
 def render(record: Record) -> str:
-    """Draw the page.
-
-    Args:
-        record: of a run, ended or not.
-
-    Returns:
-        HTML that loads nothing from anywhere, redacted, of less than `LARGEST` bytes.
-    """
+    """Draw the page of a run, ended or not: HTML that loads nothing from anywhere, redacted, of less than `LARGEST` bytes."""
     shown = Record.model_validate(redact_all(record.model_dump(mode="json")))
     for rows, characters in ((400, 4000), (100, 1000), (20, 300), (5, 100)):
         page = redact(_template().render(_view(shown, rows, characters)))
@@ -182,12 +175,7 @@ def outcome_of(step: StepRecord | NotebookRecord) -> str:
 
 
 def as_text(value: Any, *, nothing: str = "—") -> str:
-    """Plain data as a person reads it.
-
-    Args:
-        value: of a field, a fact or a parameter.
-        nothing: what stands for null.
-    """
+    """A field's, a fact's or a parameter's value as a person reads it; `nothing` stands for null."""
     if value is None:
         return nothing
     if isinstance(value, str):

@@ -37,13 +37,7 @@ class State(Enum):
 
 @dataclass(frozen=True)
 class Link:
-    """One link of the route.
-
-    Args:
-        state: how it was found.
-        between: what it joins, as words.
-        said: what the run saw there, in a line; empty when it did not look.
-    """
+    """One link of the route: what it joins, and what the run saw there; nothing when it did not look."""
 
     state: State
     between: str
@@ -82,9 +76,6 @@ class Route:
 
 def routes_of(record: Record) -> tuple[Route, ...]:
     """The routes that a run set up, proved or planned.
-
-    Args:
-        record: of a run, ended or not.
 
     Returns:
         The one of developer images, the one of production images, or one for both where they share a repository; none

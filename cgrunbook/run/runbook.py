@@ -6,7 +6,7 @@ It knows the session that it works on now, and the face. How a step is performed
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from cgrunbook.parameters import Parameters
 from cgrunbook.run.face import Face
 from cgrunbook.run.performance import Performance
 from cgrunbook.run.record import write_record
+from cgrunbook.run.report import write_report
 from cgrunbook.run.session import Session, open_session
 from cgrunbook.steps.step import Step
 
@@ -74,25 +75,22 @@ class Runbook:
             result = await Performance(session, self._face, len(session.results) + 1, step).run()
             session.results.append(result)
             self._face.finished(result)
-            session.after_step(session.journal.folder)
+            write_report(self.folder, write_record(self.folder))
             if result.error:
                 raise result.error from result.cause
 
 
-def open_runbook(
-    notebook: str, namespace: Mapping[str, Any], face: Face, *, after_step: Callable[[Path], object] = write_record
-) -> Runbook:
+def open_runbook(notebook: str, namespace: Mapping[str, Any], face: Face) -> Runbook:
     """Begin a notebook: hold its parameters against their rules, then connect to its target.
 
     Args:
         notebook: its name without the ending.
         namespace: the notebook's globals, which hold the parameters.
         face: where to show and ask.
-        after_step: called with the run folder whenever there is something new in the journal to tell.
 
     Raises:
         CgrunbookError: as `open_session`.
     """
-    session = open_session(notebook, namespace, after_step=after_step)
+    session = open_session(notebook, namespace)
     face.opened(session)
     return Runbook(session, face)

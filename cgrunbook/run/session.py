@@ -19,6 +19,7 @@ from cgrunbook.parameters import Parameters
 from cgrunbook.run.folder import RUN_FOLDER_VARIABLE, new_run_folder
 from cgrunbook.run.journal import Journal, read_lines
 from cgrunbook.run.record import ErrorRecord, write_record
+from cgrunbook.run.report import write_report
 from cgrunbook.run.result import Result
 from cgrunbook.steps.step import Step, World
 
@@ -38,7 +39,6 @@ class Session:
         connection: where the target's services are.
         journal: where it writes down what it does.
         namespace: the notebook's globals, which its cells go on reading the parameters from.
-        after_step: called with the run folder whenever there is something new in the journal to tell.
     """
 
     def __init__(
@@ -49,12 +49,10 @@ class Session:
         journal: Journal,
         *,
         namespace: Mapping[str, Any] | None = None,
-        after_step: Callable[[Path], object] = write_record,
     ) -> None:
         self.notebook = notebook
         self.params = params
         self.journal = journal
-        self.after_step = after_step
         self.cloud = Cloud(connection, Attempts(limit=params.wait_limit, on_wait=self._on_wait))
         self.results: list[Result] = []
         planned = (
@@ -123,20 +121,13 @@ _SETTLE_HEADLESS = (
 )
 
 
-def open_session(
-    notebook: str,
-    namespace: Mapping[str, Any],
-    chosen: Mapping[str, Any] | None = None,
-    *,
-    after_step: Callable[[Path], object] = write_record,
-) -> Session:
+def open_session(notebook: str, namespace: Mapping[str, Any], chosen: Mapping[str, Any] | None = None) -> Session:
     """Hold a notebook's parameters against their rules, then connect to its target.
 
     Args:
         notebook: its name without the ending.
         namespace: the notebook's globals, which hold the parameters.
         chosen: values by name that go before those, and that the namespace is given if all goes well.
-        after_step: as for `Session`.
 
     Raises:
         ParameterError: before any call is made.
@@ -158,9 +149,9 @@ def open_session(
     except CgrunbookError as error:
         journal.add("notebook-started", notebook=notebook, parameters=values)
         journal.add("notebook-ended", notebook=notebook, outcome="failed", error=ErrorRecord.of(error).model_dump())
-        after_step(journal.folder)
+        write_report(journal.folder, write_record(journal.folder))
         raise
-    session = Session(notebook, params, connection, journal, namespace=namespace, after_step=after_step)
+    session = Session(notebook, params, connection, journal, namespace=namespace)
     journal.add("notebook-started", notebook=notebook, parameters=values, target=session.target)
     return session
 

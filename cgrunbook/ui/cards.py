@@ -142,13 +142,7 @@ def plan_card(step: Step, plan: Plan, *, number: int = 0, console: str = "") -> 
 
 
 def working_card(step: Step, state: Progress | Wait | None, pace: str = "") -> dict[str, str]:
-    """How far a step has come, shown while it works and then replaced.
-
-    Args:
-        step: the step.
-        state: what it said last.
-        pace: how fast it is and what remains, as words; "" when nothing can be said.
-    """
+    """How far a step has come, by what it said last, shown while it works and then replaced."""
     if isinstance(state, Wait):
         said = f"waiting for {state.reason}"
     elif state is None:
@@ -196,14 +190,7 @@ def target_card(
 
 
 def form_card(notebook: str, values: Mapping[str, Any], said: Mapping[str, str], why: str) -> dict[str, str]:
-    """What a notebook would work with, while its form waits.
-
-    Args:
-        notebook: its name.
-        values: by name.
-        said: by name, who said the value.
-        why: why it waits.
-    """
+    """What a notebook would work with, by whom that is said, and why its form waits."""
     return _values_card(notebook, why, values, said, form=True)
 
 

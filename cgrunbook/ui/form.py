@@ -98,14 +98,7 @@ class _Looks:
 
 
 class Field:
-    """One parameter: its control, what is wrong with its value, and what it is for, in this order for whoever listens.
-
-    Args:
-        name: the parameter.
-        value: what it begins with.
-        changed: called when the person changed it.
-        looks: what the fields share.
-    """
+    """One parameter: its control, what is wrong with its value, and what it is for, in this order for whoever listens."""
 
     def __init__(self, name: str, value: Value, changed: Callable[[str], None], looks: _Looks) -> None:
         self.name = name

@@ -7,14 +7,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, MutableMapping
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cgrunbook.cloud.attempts import Wait
 from cgrunbook.errors import CgrunbookError, Interrupted, ParameterError
-from cgrunbook.run.record import write_record
-from cgrunbook.run.report import write_report
 from cgrunbook.run.result import Result
 from cgrunbook.run.runbook import Runbook, open_runbook
 from cgrunbook.run.session import Session, open_session
@@ -197,7 +193,7 @@ async def open_notebook(notebook: str, namespace: MutableMapping[str, Any]) -> R
     if somebody_can_click(get_ipython()):
         return await Opening(notebook, namespace).run()
     face = QuietFace(values.said_in_notebook(namespace))
-    return open_runbook(notebook, namespace, face, after_step=_record_and_report)
+    return open_runbook(notebook, namespace, face)
 
 
 class Opening:
@@ -316,8 +312,7 @@ class Opening:
 
     async def _open(self, chosen: dict[str, Any]) -> Session:
         """Connect beside the event loop: it may take seconds, and an interrupt is to be heard."""
-        open_it = partial(open_session, self._notebook, self._namespace, chosen, after_step=_record_and_report)
-        return await interruptible(asyncio.to_thread(open_it))
+        return await interruptible(asyncio.to_thread(open_session, self._notebook, self._namespace, chosen))
 
     def _save(self, chosen: dict[str, Any]) -> None:
         values.save(chosen)
@@ -367,8 +362,3 @@ def target_card(session: Session, said: Mapping[str, Value], *, form: bool = Fal
 def show(bundle: dict[str, str]) -> None:
     """One static display in the cell's output."""
     ipython_display().display(bundle, raw=True)
-
-
-def _record_and_report(folder: Path) -> None:
-    write_record(folder)
-    write_report(folder)
