@@ -35,6 +35,7 @@ and what to do next (`error.remedy`); no error ever carries a secret.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import IntEnum
 from typing import ClassVar, Self
 
@@ -88,9 +89,17 @@ class CgrunbookError(Exception):
 
 
 class ParameterError(CgrunbookError):
-    """A parameter breaks its rule; raised before the first call."""
+    """A parameter breaks its rule; raised before the first call.
+
+    Args:
+        rules: what each value must be, as a sentence by the parameter's name; under "" what several must be together.
+    """
 
     exit_code = ExitCode.USAGE
+
+    def __init__(self, message: str, remedy: str = "", *, rules: Mapping[str, str] | None = None) -> None:
+        self.rules = rules or {}
+        super().__init__(message, remedy)
 
 
 class UsageError(CgrunbookError):

@@ -9,9 +9,9 @@ from __future__ import annotations
 import difflib
 import json
 import re
-import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import timedelta
+from enum import StrEnum
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -23,28 +23,46 @@ from cgrunbook.redaction import redact
 
 UPSTREAM = "https://cgr.dev/"
 
-# The longest life that any plan of Chainguard's allows a pull token (facts: 720h Starter, 168h Team, 8760h others).
-LONGEST_TOKEN_LIFE = timedelta(hours=8760)
+# The longest life that any plan of Chainguard's allows a pull token: 720h Starter, 168h Team, 8760h others.
+_LONGEST_TOKEN_LIFE = timedelta(hours=8760)
 
 
-def _form(pattern: str, rule: str, *, longest: int = 0) -> Callable[[str], str]:
-    """A validator: the text is empty or matches; the rule is the sentence that the person reads."""
+class Group(StrEnum):
+    """Under which heading a notebook's cell has a parameter."""
+
+    WHERE = "Where to work"
+    NAMED = "The repositories and the secret"
+    SET_UP = "How a repository is set up"
+    TOKEN = "How the secret is kept, and the pull token in it"
+    PROOF = "The proof, and docker"
+    RUN = "This run"
+
+
+def _text(pattern: str, rule: str, *, longest: int = 0, given: bool = False) -> AfterValidator:
+    """A text that matches, or is empty unless it must be given; the rule is the sentence that the person reads."""
     compiled = re.compile(pattern)
 
     def check(text: str) -> str:
+        if given and not text:
+            raise ValueError("must not be empty")
         if text and not compiled.fullmatch(text):
             raise ValueError(rule)
         if longest and len(text) > longest:
             raise ValueError(f"must have at most {longest} characters, it has {len(text)}")
         return text
 
-    return check
+    return AfterValidator(check)
 
 
-def _given(text: str) -> str:
-    if not text:
-        raise ValueError("must not be empty")
-    return text
+def _lasting(shortest: timedelta, rule: str) -> AfterValidator:
+    """A duration that is not shorter, or is empty."""
+
+    def check(text: str) -> str:
+        if text and durations.parse(text) < shortest:
+            raise ValueError(rule)
+        return text
+
+    return AfterValidator(check)
 
 
 def _upstream(text: str) -> str:
@@ -56,20 +74,8 @@ def _upstream(text: str) -> str:
 def _token_ttl(text: str) -> str:
     if durations.parse(text) < timedelta(minutes=1):
         raise ValueError("must be a minute at least")
-    if durations.parse(text) > LONGEST_TOKEN_LIFE:
+    if durations.parse(text) > _LONGEST_TOKEN_LIFE:
         raise ValueError("must be at most 8760h, the longest any Chainguard plan allows (Team 168h, Starter 720h)")
-    return text
-
-
-def _period(text: str) -> str:
-    if text and durations.parse(text) < timedelta(hours=1):
-        raise ValueError("must be at least 1h, Secret Manager's shortest")
-    return text
-
-
-def _age(text: str) -> str:
-    if text and durations.parse(text) < timedelta(seconds=1):
-        raise ValueError("must be at least 1s")
     return text
 
 
@@ -121,64 +127,62 @@ def _not_empty(items: list[str]) -> list[str]:
     return items
 
 
-_REPOSITORY_RULE = (
-    "must have 1 to 63 lower-case letters, digits and hyphens, begin with a letter and not end with a hyphen"
-)
-_ProjectId = Annotated[
+_Project = Annotated[
     str,
-    AfterValidator(
-        _form(
-            r"([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]",
-            "must be a project id (not its number or its display name): 6 to 30 lower-case letters, digits and hyphens, "
-            "beginning with a letter",
-        )
+    _text(
+        r"([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]",
+        "must be a project id (not its number or its display name): 6 to 30 lower-case letters, digits and hyphens, "
+        "beginning with a letter",
     ),
 ]
-_Location = Annotated[
-    str,
-    AfterValidator(_given),
-    AfterValidator(
-        _form(r"[a-z]+(-[a-z]+[0-9]+)?", "must be a location of Artifact Registry, such as us-central1 or europe")
-    ),
-]
+_LOCATION_RULE = "must be a location of Artifact Registry, such as us-central1 or europe"
+_Location = Annotated[str, _text(r"[a-z]+(-[a-z]+[0-9]+)?", _LOCATION_RULE, given=True)]
 _Repository = Annotated[
     str,
-    AfterValidator(_given),
-    AfterValidator(_form(r"[a-z]([a-z0-9-]*[a-z0-9])?", _REPOSITORY_RULE, longest=63)),
+    _text(
+        r"[a-z]([a-z0-9-]*[a-z0-9])?",
+        "must have 1 to 63 lower-case letters, digits and hyphens, begin with a letter and not end with a hyphen",
+        longest=63,
+        given=True,
+    ),
 ]
 _Organization = Annotated[
     str,
-    AfterValidator(
-        _form(
-            r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?",
-            "must be the organisation's name at cgr.dev, as in cgr.dev/NAME/chainguard-base, such as example.com",
-            longest=255,
-        )
+    _text(
+        r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?",
+        "must be the organisation's name at cgr.dev, as in cgr.dev/NAME/chainguard-base, such as example.com",
+        longest=255,
     ),
 ]
-_SecretId = Annotated[
-    str,
-    AfterValidator(_given),
-    AfterValidator(_form(r"[A-Za-z0-9_-]+", "must have only letters, digits, _ and -", longest=255)),
-]
-_Platform = Annotated[
-    str,
-    AfterValidator(_given),
-    AfterValidator(_form(r"[a-z0-9]+/[a-z0-9_]+(/[a-z0-9]+)?", "must be OS/ARCHITECTURE, such as linux/arm64")),
-]
+_Secret = Annotated[str, _text(r"[A-Za-z0-9_-]+", "must have only letters, digits, _ and -", longest=255, given=True)]
+_PLATFORM_RULE = "must be OS/ARCHITECTURE, such as linux/arm64"
+_Platform = Annotated[str, _text(r"[a-z0-9]+/[a-z0-9_]+(/[a-z0-9]+)?", _PLATFORM_RULE, given=True)]
+_OneLine = Annotated[str, _text(r"[^\r\n]*", "must be one line", longest=1024)]
 _KmsKey = Annotated[
     str,
-    AfterValidator(
-        _form(
-            r"projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+",
-            "must be a key's full name: projects/P/locations/L/keyRings/R/cryptoKeys/K",
-        )
+    _text(
+        r"projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+",
+        "must be a key's full name: projects/P/locations/L/keyRings/R/cryptoKeys/K",
     ),
 ]
-_Topic = Annotated[
-    str,
-    AfterValidator(_form(r"projects/[^/]+/topics/[^/]+", "must be a topic's full name: projects/P/topics/T")),
-]
+_Topic = Annotated[str, _text(r"projects/[^/]+/topics/[^/]+", "must be a topic's full name: projects/P/topics/T")]
+_Age = Annotated[str, _lasting(timedelta(seconds=1), "must be at least 1s")]
+_Period = Annotated[str, _lasting(timedelta(hours=1), "must be at least 1h, Secret Manager's shortest")]
+_Labels = Annotated[list[Annotated[str, AfterValidator(_label)]], AfterValidator(_labels)]
+_DeveloperImages = Annotated[list[Annotated[str, AfterValidator(_developer_image)]], AfterValidator(_not_empty)]
+_ProductionImages = Annotated[list[Annotated[str, AfterValidator(_production_image)]], AfterValidator(_not_empty)]
+
+
+def _of(group: Group, default: Any, description: str, example: Any = None, **bounds: Any) -> Any:
+    """A parameter: where its line stands, and what a person reads of it. Without an example the default is one."""
+    example = example or default
+    return Field(
+        default,
+        description=description,
+        examples=[example] if example else [],
+        json_schema_extra={"group": group},
+        **bounds,
+    )
 
 
 class Parameters(BaseModel):
@@ -189,125 +193,78 @@ class Parameters(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    target: Annotated[Literal["sandbox", "google-cloud"], Field(description="where to work")] = "sandbox"
-    mode: Annotated[Literal["apply", "plan"], Field(description="apply makes the changes, plan only lists them")] = (
-        "apply"
+    target: Literal["sandbox", "google-cloud"] = _of(Group.WHERE, "sandbox", "where to work")
+    mode: Literal["apply", "plan"] = _of(Group.WHERE, "apply", "apply makes the changes, plan only lists them")
+    project_id: _Project = _of(
+        Group.WHERE, "", "the Google Cloud project; empty takes gcloud's, or the sandbox's own", "my-project"
     )
-    project_id: Annotated[
-        _ProjectId,
-        Field(
-            description="the Google Cloud project; empty takes gcloud's, or the sandbox's own", examples=["my-project"]
-        ),
-    ] = ""
-    location: Annotated[
-        _Location, Field(description="where the repositories are", examples=["us-central1", "europe-west1", "us"])
-    ] = "us-central1"
-    repository: Annotated[
-        _Repository,
-        Field(description="the remote repository for developer images", examples=["chainguard-pull-through"]),
-    ] = "chainguard-pull-through"
-    private_repository: Annotated[
-        _Repository,
-        Field(
-            description="the one for production images; the same name as repository puts both into one, readable by all",
-            examples=["chainguard-private"],
-        ),
-    ] = "chainguard-private"
-    upstream: Annotated[
-        str, AfterValidator(_upstream), Field(description="the registry behind both, always https://cgr.dev/")
-    ] = UPSTREAM
-    organization: Annotated[
-        _Organization,
-        Field(description="your organisation at cgr.dev; empty takes the only one you have", examples=["example.com"]),
-    ] = ""
-    developer_images: Annotated[
-        list[Annotated[str, AfterValidator(_developer_image)]],
-        AfterValidator(_not_empty),
-        Field(description="images to prove the pull with, with their namespace", examples=[["chainguard/go:latest"]]),
-    ] = ["chainguard/go:latest"]
-    production_images: Annotated[
-        list[Annotated[str, AfterValidator(_production_image)]],
-        AfterValidator(_not_empty),
-        Field(description="the same from your organisation, without its name", examples=[["chainguard-base:latest"]]),
-    ] = ["chainguard-base:latest"]
-    platform: Annotated[
-        _Platform, Field(description="the platform whose layers are pulled", examples=["linux/amd64", "linux/arm64"])
-    ] = "linux/amd64"
-    description: Annotated[
-        str,
-        AfterValidator(_form(r"[^\r\n]*", "must be one line", longest=1024)),
-        Field(description="the repository's text"),
-    ] = ""
-    labels: Annotated[
-        list[Annotated[str, AfterValidator(_label)]],
-        AfterValidator(_labels),
-        Field(
-            description="labels for what is made, each as key, equals sign, value; managed-by is added",
-            examples=[["team=platform"]],
-        ),
-    ] = []
-    kms_key_name: Annotated[
-        _KmsKey, Field(description="a customer-managed key; empty leaves encryption to Google; fixed once created")
-    ] = ""
-    cleanup_older_than: Annotated[
-        str,
-        AfterValidator(_age),
-        Field(
-            description="clean-up policy, deletes cached versions older than this; empty makes none", examples=["720h"]
-        ),
-    ] = ""
-    cleanup_keep: Annotated[
-        int,
-        Field(ge=0, le=1000, description="clean-up policy, but keeps this many versions of each image; 0 makes none"),
-    ] = 0
-    cleanup_dry_run: Annotated[bool, Field(description="clean-up policies only log what they would delete")] = True
-    vulnerability_scanning: Annotated[
-        Literal["", "inherited", "disabled"],
-        Field(description="inherited follows the project (scans cost money), disabled never scans, empty leaves it"),
-    ] = ""
-    docker_login: Annotated[
-        Literal["auto", "credential-helper", "access-token", "none"],
-        Field(description="auto writes gcloud's credential helper, or a token of one hour where gcloud is absent"),
-    ] = "auto"
-    docker_pull: Annotated[bool, Field(description="pull with the docker engine too, where one answers")] = False
-    secret_id: Annotated[
-        _SecretId,
-        Field(description="the secret that holds the pull token's password", examples=["chainguard-pull-token"]),
-    ] = "chainguard-pull-token"
-    token_ttl: Annotated[
-        str,
-        AfterValidator(_token_ttl),
-        Field(description="how long the pull token lives; at most 168h on Team, 720h on Starter, 8760h elsewhere"),
-    ] = "720h"
-    secret_locations: Annotated[
-        list[_Location],
-        Field(
-            description="where the secret is kept; empty lets Google choose; fixed once created",
-            examples=[["us-east1"]],
-        ),
-    ] = []
-    secret_expires_after: Annotated[
-        str,
-        AfterValidator(_period),
-        Field(description="deletes the secret and so breaks pulls after this time; empty never", examples=["8760h"]),
-    ] = ""
-    rotation_topic: Annotated[
-        _Topic, Field(description="Pub/Sub topic that is told when the token is due; needs rotation_period")
-    ] = ""
-    rotation_period: Annotated[
-        str,
-        AfterValidator(_period),
-        Field(
-            description="how often the topic is told; a notice only, 05_rotate_pull_token does it", examples=["600h"]
-        ),
-    ] = ""
-    try_fresh_repository: Annotated[
-        bool, Field(description="debugging makes a second repository with the same settings, tries it, removes it")
-    ] = False
-    wait_limit: Annotated[
-        int, Field(ge=1, le=7200, description="seconds to wait for what is known to pass, such as IAM's propagation")
-    ] = 600
-    confirm: Annotated[str, Field(description="teardown deletes only when this is the value of repository")] = ""
+    location: _Location = _of(Group.WHERE, "us-central1", "where the repositories are")
+    repository: _Repository = _of(Group.NAMED, "chainguard-pull-through", "the remote repository for developer images")
+    private_repository: _Repository = _of(
+        Group.NAMED,
+        "chainguard-private",
+        "the one for production images; the same name as repository puts both into one, readable by all",
+    )
+    upstream: Annotated[str, AfterValidator(_upstream)] = _of(
+        Group.NAMED, UPSTREAM, "the registry behind both, always https://cgr.dev/"
+    )
+    organization: _Organization = _of(
+        Group.WHERE, "", "your organisation at cgr.dev; empty takes the only one you have", "example.com"
+    )
+    developer_images: _DeveloperImages = _of(
+        Group.PROOF, ["chainguard/go:latest"], "images to prove the pull with, with their namespace"
+    )
+    production_images: _ProductionImages = _of(
+        Group.PROOF, ["chainguard-base:latest"], "the same from your organisation, without its name"
+    )
+    platform: _Platform = _of(Group.PROOF, "linux/amd64", "the platform whose layers are pulled")
+    description: _OneLine = _of(Group.SET_UP, "", "the repository's text")
+    labels: _Labels = _of(
+        Group.SET_UP,
+        [],
+        "labels for what is made, each as key, equals sign, value; managed-by is added",
+        ["team=platform"],
+    )
+    kms_key_name: _KmsKey = _of(
+        Group.SET_UP, "", "a customer-managed key; empty leaves encryption to Google; fixed once created"
+    )
+    cleanup_older_than: _Age = _of(
+        Group.SET_UP, "", "clean-up policy, deletes cached versions older than this; empty makes none", "720h"
+    )
+    cleanup_keep: int = _of(
+        Group.SET_UP, 0, "clean-up policy, but keeps this many versions of each image; 0 makes none", ge=0, le=1000
+    )
+    cleanup_dry_run: bool = _of(Group.SET_UP, True, "clean-up policies only log what they would delete")
+    vulnerability_scanning: Literal["", "inherited", "disabled"] = _of(
+        Group.SET_UP, "", "inherited follows the project (scans cost money), disabled never scans, empty leaves it"
+    )
+    docker_login: Literal["auto", "credential-helper", "access-token", "none"] = _of(
+        Group.PROOF, "auto", "auto writes gcloud's credential helper, or a token of one hour where gcloud is absent"
+    )
+    docker_pull: bool = _of(Group.PROOF, False, "pull with the docker engine too, where one answers")
+    secret_id: _Secret = _of(Group.NAMED, "chainguard-pull-token", "the secret that holds the pull token's password")
+    token_ttl: Annotated[str, AfterValidator(_token_ttl)] = _of(
+        Group.TOKEN, "720h", "how long the pull token lives; at most 168h on Team, 720h on Starter, 8760h elsewhere"
+    )
+    secret_locations: list[_Location] = _of(
+        Group.TOKEN, [], "where the secret is kept; empty lets Google choose; fixed once created", ["us-east1"]
+    )
+    secret_expires_after: _Period = _of(
+        Group.TOKEN, "", "deletes the secret and so breaks pulls after this time; empty never", "8760h"
+    )
+    rotation_topic: _Topic = _of(
+        Group.TOKEN, "", "Pub/Sub topic that is told when the token is due; needs rotation_period"
+    )
+    rotation_period: _Period = _of(
+        Group.TOKEN, "", "how often the topic is told; a notice only, 05_rotate_pull_token does it", "600h"
+    )
+    try_fresh_repository: bool = _of(
+        Group.RUN, False, "debugging makes a second repository with the same settings, tries it, removes it"
+    )
+    wait_limit: int = _of(
+        Group.RUN, 600, "seconds to wait for what is known to pass, such as IAM's propagation", ge=1, le=7200
+    )
+    confirm: str = _of(Group.RUN, "", "teardown deletes only when this is the value of repository")
 
     @model_validator(mode="after")
     def _belong_together(self) -> Parameters:
@@ -316,21 +273,13 @@ class Parameters(BaseModel):
             raise ValueError(f"{missing} is missing: a notice needs both rotation_topic and rotation_period")
         return self
 
-    def label_map(self) -> dict[str, str]:
-        """The labels as a mapping, without the one that cgrunbook adds."""
-        return dict(label.split("=", 1) for label in self.labels)
-
 
 NAMES = tuple(Parameters.model_fields)
 
 
 def _type(name: str) -> type:
     """The bare type of a parameter: str, int, bool or list."""
-    annotation: Any = Parameters.model_fields[name].annotation
-    if get_origin(annotation) is Literal:
-        return str
-    origin = get_origin(annotation) or annotation
-    return origin if isinstance(origin, type) else str
+    return type(Parameters.model_fields[name].default)
 
 
 def type_name(name: str) -> str:
@@ -369,11 +318,11 @@ def from_text(name: str, text: str) -> Any:
     kind = _type(name)
     if kind is bool:
         if text.lower() not in {"true", "false"}:
-            raise ParameterError(f"{name} is {redact(text)!r}: must be true or false")
+            raise _refused(name, text, "must be true or false")
         return text.lower() == "true"
     if kind is int:
         if not re.fullmatch(r"[0-9]{1,9}", text):
-            raise ParameterError(f"{name} is {redact(text)!r}: must be a whole number")
+            raise _refused(name, text, "must be a whole number")
         return int(text)
     if kind is list:
         return _list_from_text(name, text)
@@ -386,10 +335,14 @@ def _list_from_text(name: str, text: str) -> list[str]:
     try:
         items = json.loads(text)
     except json.JSONDecodeError as error:
-        raise ParameterError(f"{name} is {redact(text)!r}: begins like a JSON list and is none ({error})") from error
+        raise _refused(name, text, f"begins like a JSON list and is none ({error})") from error
     if not isinstance(items, list):
-        raise ParameterError(f"{name} is {redact(text)!r}: must be a list")
+        raise _refused(name, text, "must be a list")
     return items
+
+
+def _refused(name: str, text: str, rule: str) -> ParameterError:
+    return ParameterError(f"{name} is {redact(text)!r}: {rule}", rules={name: f"{rule}."})
 
 
 def check(values: Mapping[str, Any], *, among: Iterable[str] = NAMES) -> Parameters:
@@ -403,7 +356,7 @@ def check(values: Mapping[str, Any], *, among: Iterable[str] = NAMES) -> Paramet
         The parameters.
 
     Raises:
-        ParameterError: the message lists each value that breaks its rule, with the rule and an example.
+        ParameterError: the message lists each value that breaks its rule, with the rule and an example; so do its `rules`.
     """
     allowed = list(among)
     for name in values:
@@ -412,33 +365,29 @@ def check(values: Mapping[str, Any], *, among: Iterable[str] = NAMES) -> Paramet
     try:
         return Parameters(**values)
     except ValidationError as error:
-        raise ParameterError("\n".join(_sentence(problem, values) for problem in error.errors())) from None
+        said: list[str] = []
+        rules: dict[str, str] = {}
+        for problem in error.errors():
+            name, rule = str(problem["loc"][0]) if problem["loc"] else "", _rule(problem, values)
+            said.append(f"{name} is {shown(values.get(name))}: {rule}" if name else rule)
+            rules.setdefault(name, rule)
+        raise ParameterError("\n".join(said), rules=rules) from None
 
 
-def broken_rules(values: Mapping[str, Any]) -> dict[str, str]:
-    """What is wrong with values, for whoever shows each rule beside its value.
-
-    Args:
-        values: by name; each must be a parameter's.
-
-    Returns:
-        By name the first rule that the value breaks, as a sentence; under "" a rule about several together.
-    """
+def same(name: str, value: Any, used: Any) -> bool:
+    """Whether a value is the one that is in use, or means the same in other words, such as an image without its tag."""
+    if value == used:
+        return True
     try:
-        Parameters(**values)
-    except ValidationError as error:
-        return {
-            str(problem["loc"][0]) if problem["loc"] else "": _rule(problem, values)
-            for problem in reversed(error.errors())
-        }
-    return {}
+        return bool(getattr(check({name: list(value) if isinstance(value, tuple) else value}), name) == used)
+    except ParameterError:
+        return False
 
 
-def _sentence(problem: Any, values: Mapping[str, Any]) -> str:
-    if not problem["loc"]:
-        return _rule(problem, values)
-    name = str(problem["loc"][0])
-    return f"{name} is {_short(redact(repr(values.get(name))))}: {_rule(problem, values)}"
+def shown(value: Any) -> str:
+    """A value as a sentence has it: as Python writes it, redacted, and not too long."""
+    text = redact(repr(value))
+    return text if len(text) <= 100 else f"{text[:60]}... ({len(text)} characters)"
 
 
 # pydantic's own words for a bound, in the house's.
@@ -446,7 +395,7 @@ _BOUNDS = {"greater_than_equal": ("at least", "ge"), "less_than_equal": ("at mos
 
 
 def _rule(problem: Any, values: Mapping[str, Any]) -> str:
-    rule = str(problem["msg"]).removeprefix("Value error, ")
+    rule = str(problem["ctx"]["error"] if problem["type"] == "value_error" else problem["msg"])
     if not problem["loc"]:
         return f"{rule}."
     name = str(problem["loc"][0])
@@ -465,19 +414,27 @@ def _rule(problem: Any, values: Mapping[str, Any]) -> str:
     return f"{rule}.{example}"
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= 100 else f"{text[:60]}... ({len(text)} characters)"
-
-
 def notebook_line(name: str) -> str:
     """The line of a notebook's parameter cell that declares this parameter."""
     field = Parameters.model_fields[name]
     return f"{name}: {type_name(name)} = {json.dumps(field.default) if not isinstance(field.default, bool) else field.default}  # {field.description}"  # noqa: E501 - one line in the cell
 
 
+def notebook_cell(names: Collection[str]) -> str:
+    """A notebook's cell of parameters: under a heading a group, in the order of their declaration."""
+    parts = []
+    for group in Group:
+        lines = [
+            notebook_line(name)
+            for name, field in Parameters.model_fields.items()
+            if name in names and field.json_schema_extra == {"group": group}
+        ]
+        if lines:
+            parts.append("\n".join([f"# {group}", *lines]))
+    return "\n\n".join(parts)
+
+
 def choices(name: str) -> tuple[str, ...]:
     """The values that a parameter may have where there are but a few, otherwise nothing."""
     annotation = Parameters.model_fields[name].annotation
-    if isinstance(annotation, types.GenericAlias) or get_origin(annotation) is not Literal:
-        return ()
-    return tuple(get_args(annotation))
+    return get_args(annotation) if get_origin(annotation) is Literal else ()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cgrunbook.errors import ExitCode
 from cgrunbook.parameters import Parameters
-from cgrunbook.run import journal
+from cgrunbook.run.record import record_schema
 from cgrunbook.sandbox import conformance
 
 ROOT = Path(__file__).parents[1]
@@ -52,4 +52,4 @@ if __name__ == "__main__":
     for (document, name), table in GENERATED.items():
         path = ROOT / document
         path.write_text(replaced(path.read_text(), name, table()))
-    (ROOT / "docs" / "record.schema.json").write_text(journal.record_schema())
+    (ROOT / "docs" / "record.schema.json").write_text(record_schema())

@@ -11,7 +11,7 @@ from unittest.mock import patch
 
 from cgrunbook.cloud import chainctl
 from cgrunbook.cloud.command import Ended
-from cgrunbook.run.journal import RUN_FOLDER_VARIABLE
+from cgrunbook.run.folder import RUN_FOLDER_VARIABLE
 from cgrunbook.sandbox import process
 
 _NOT_OURS = (RUN_FOLDER_VARIABLE, "JPY_SESSION_NAME", "DOCKER_CONFIG", "CLOUDSDK_CORE_PROJECT")

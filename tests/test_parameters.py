@@ -162,3 +162,61 @@ def test_each_line_of_a_notebook_cell_is_one_that_papermill_reads():
         assert line.count("=") == 1, f"papermill drops a parameter with a second equals sign: {line}"
         assert "#" not in declaration
         assert help_text
+
+
+def test_every_parameter_stands_once_in_a_cell_of_all_below_a_heading():
+    cell = parameters.notebook_cell(parameters.NAMES)
+    declared = [line.partition(":")[0] for line in cell.splitlines() if line and not line.startswith("# ")]
+    assert sorted(declared) == sorted(parameters.NAMES)
+    assert [line for line in cell.splitlines() if line.startswith("# ")] == [f"# {group}" for group in parameters.Group]
+
+
+def test_a_cell_has_no_heading_without_a_parameter():
+    assert parameters.notebook_cell(["confirm", "target"]).splitlines() == [
+        "# Where to work",
+        parameters.notebook_line("target"),
+        "",
+        "# This run",
+        parameters.notebook_line("confirm"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "used"),
+    [
+        ("labels", ("team=a",), ["team=a"]),
+        ("labels", ["team=a"], ["team=a"]),
+        ("developer_images", ["chainguard/go"], ["chainguard/go:latest"]),
+        ("upstream", "https://cgr.dev", "https://cgr.dev/"),
+        ("cleanup_keep", True, 1),
+        ("cleanup_keep", 3.0, 3),
+    ],
+)
+def test_a_value_written_differently_is_the_same(name, value, used):
+    assert parameters.same(name, value, used)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "used"),
+    [
+        ("labels", ["team=b"], ["team=a"]),
+        ("confirm", "", "chainguard-pull-through"),
+        ("location", "No Location", "us-central1"),
+        ("platform", pytest, "linux/amd64"),
+        ("rotation_topic", "projects/p/topics/t", ""),
+    ],
+)
+def test_a_value_that_means_another_is_not_the_same(name, value, used):
+    assert not parameters.same(name, value, used)
+
+
+def test_a_refusal_has_each_rule_by_name():
+    with pytest.raises(ParameterError) as caught:
+        parameters.check({"location": "us central", "wait_limit": 0})
+    assert caught.value.rules == {
+        "location": "must be a location of Artifact Registry, such as us-central1 or europe. Example: 'us-central1'.",
+        "wait_limit": "must be at least 1. Example: 600.",
+    }
+    with pytest.raises(ParameterError) as caught:
+        parameters.from_text("docker_pull", "yes")
+    assert caught.value.rules == {"docker_pull": "must be true or false."}

@@ -28,12 +28,13 @@ def report(
 
     The page is complete in itself and loads nothing from anywhere; it can be printed. Its path goes to stdout.
     """
-    from cgrunbook.run import journal
     from cgrunbook.run import report as reports
+    from cgrunbook.run.folder import JOURNAL, find_run
+    from cgrunbook.run.record import read_record, record_of
     from cgrunbook.run.route import routes_of
 
-    folder = journal.find_run(run, Path("runs"))
-    record = journal.record_of(folder) if (folder / journal.JOURNAL).exists() else journal.read_record(folder)
+    folder = find_run(run, Path("runs"))
+    record = record_of(folder) if (folder / JOURNAL).exists() else read_record(folder)
     path = reports.write_report(folder, record, output)
     if as_json:
         said = {

@@ -25,8 +25,10 @@ from papermill.exceptions import PapermillExecutionError
 from papermill.execute import ERROR_MARKER_TAG
 
 from cgrunbook.redaction import redact, redact_all
-from cgrunbook.run.journal import write_whole
+from cgrunbook.run import raised
+from cgrunbook.run.folder import write_whole
 from cgrunbook.run.kernels import Kernel, Stop
+from cgrunbook.run.record import ErrorRecord
 
 _NAME = "cgrunbook"
 
@@ -50,6 +52,7 @@ class End:
         cell: the code cell that was at work, counted from 1 among the code cells; 0 for none.
         name: the error's class, when a cell raised one.
         text: the error's text.
+        raised: the error as fields, when it is one of ours.
         kernel: how the kernel's process ended, when it died.
     """
 
@@ -57,6 +60,7 @@ class End:
     cell: int = 0
     name: str = ""
     text: str = ""
+    raised: ErrorRecord | None = None
     kernel: str = ""
 
 
@@ -115,9 +119,7 @@ class Notebook:
             return End("kernel-died", sitting.cell, text=str(error), kernel=ended)
         if sitting.error is None:
             return End("done")
-        if stop.reason is not None:
-            return End("stopped", sitting.cell, sitting.error[0], sitting.error[1])
-        return End("error", sitting.cell, sitting.error[0], sitting.error[1])
+        return End("error" if stop.reason is None else "stopped", sitting.cell, *sitting.error, sitting.raised)
 
     def save(self) -> None:
         """Write the notebook as it is now, redacted."""
@@ -179,6 +181,7 @@ class _Sitting:
     cell_limit: float
     cell: int = 0
     error: tuple[str, str] | None = None
+    raised: ErrorRecord | None = None
 
 
 class _Keeper(NotebookExecutionManager):  # type: ignore[misc] # papermill is untyped
@@ -201,6 +204,7 @@ class _Keeper(NotebookExecutionManager):  # type: ignore[misc] # papermill is un
             if self._sitting.stop.reason is not None:
                 raise _Stopped
             self._sitting.cell += 1
+            self._sitting.raised = None
             super().cell_start(cell, cell_index, **rest)
 
     def cell_complete(self, cell: Any, cell_index: int | None = None, **rest: Any) -> None:
@@ -261,6 +265,9 @@ class _Client(PapermillNotebookClient):  # type: ignore[misc] # papermill is unt
             cell.outputs = [nbformat.from_dict(redact_all(output)) for output in cell.get("outputs", [])]
 
     def process_message(self, msg: dict[str, Any], cell: Any, cell_index: int) -> Any:
+        if msg["msg_type"] == raised.MESSAGE:
+            self._sitting.raised = ErrorRecord.model_validate(msg["content"])
+            return None
         if msg["msg_type"] == "execute_input":
             loop, channels = asyncio.get_running_loop(), self.kc
             self._sitting.stop.cell_executes(lambda: loop.call_soon_threadsafe(channels.kernel_info))

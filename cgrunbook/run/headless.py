@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
-import cgrunbook
-from cgrunbook import errors, parameters
+from cgrunbook import parameters
 from cgrunbook.errors import CgrunbookError, ExitCode, Interrupted, KernelDied, ParameterError, StepFailed, UsageError
 from cgrunbook.redaction import redact
-from cgrunbook.run import journal, report
-from cgrunbook.run.journal import ErrorRecord, Journal, Line, Record
+from cgrunbook.run import report
+from cgrunbook.run.folder import JOURNAL, RECORD, REPORT, RUN_FOLDER_VARIABLE, new_run_folder
+from cgrunbook.run.journal import Journal, Line, read_lines
 from cgrunbook.run.notebooks import Source, find
+from cgrunbook.run.raised import TELL
+from cgrunbook.run.record import ErrorRecord, Record, notebook_outcome, record_of, write_record
 
 if TYPE_CHECKING:
     from cgrunbook.run.engine import End
@@ -39,6 +41,7 @@ _IMPORTED_AHEAD = (
     "google.cloud.resourcemanager_v3",
     "google.cloud.service_usage_v1",
 )
+_KERNELS_BEGIN = (*(f"__import__({name!r})" for name in _IMPORTED_AHEAD), TELL)
 
 
 @dataclass(frozen=True)
@@ -116,9 +119,9 @@ def _check(sources: Sequence[Source], given: Mapping[str, Any], mode: str) -> No
 
 def _folder_for(sources: Sequence[Source], output: Path | None, runs: Path) -> Path:
     if output is None:
-        return journal.new_run_folder(runs.absolute())
+        return new_run_folder(runs.absolute())
     folder = output.expanduser().absolute()
-    names = [*(f"{source.name}.ipynb" for source in sources), journal.JOURNAL, journal.RECORD, journal.REPORT]
+    names = [*(f"{source.name}.ipynb" for source in sources), JOURNAL, RECORD, REPORT]
     for name in names:
         if (folder / name).exists():
             raise UsageError(
@@ -148,13 +151,8 @@ class _Run:
     def perform(self, on_event: Callable[[Line], None] | None) -> RunResult:
         try:
             with _told(self._journal.path, on_event):
-                self._journal.add(
-                    "run-started",
-                    version=cgrunbook.__version__,
-                    operator=journal.operator(),
-                    mode=self._mode,
-                    target={"target": self._given.get("target", parameters.Parameters().target)},
-                )
+                target = {"target": self._given.get("target", parameters.Parameters().target)}
+                self._journal.begin(self._mode, target=target)
                 self._execute_all()
                 exit_code = self._exit_code()
                 record = self._close(exit_code)
@@ -168,12 +166,12 @@ class _Run:
     def _exit_code(self) -> int:
         if self._error is not None:
             return self._error.exit_code
-        return ExitCode.TO_DO if self._mode == "plan" and journal.record_of(self._folder).changes else ExitCode.DONE
+        return ExitCode.TO_DO if self._mode == "plan" and record_of(self._folder).changes else ExitCode.DONE
 
     def _close(self, exit_code: int) -> Record:
         self._journal.add("run-ended", exit_code=exit_code)
-        record = journal.write_record(self._folder)
-        report.write_report(self._folder)
+        record = write_record(self._folder)
+        report.write_report(self._folder, record)
         return record
 
     def _execute_all(self) -> None:
@@ -182,9 +180,9 @@ class _Run:
         from cgrunbook.run.kernels import Kernels, Stop
 
         # JPY_SESSION_NAME tells a notebook that a person looks at it. Here none does, even when a notebook started us.
-        environment = {journal.RUN_FOLDER_VARIABLE: str(self._folder), "JPY_SESSION_NAME": None}
+        environment = {RUN_FOLDER_VARIABLE: str(self._folder), "JPY_SESSION_NAME": None}
         stop = Stop()
-        with stop.on_signals(), Kernels(len(self._sources), environment, _IMPORTED_AHEAD) as kernels:
+        with stop.on_signals(), Kernels(len(self._sources), environment, _KERNELS_BEGIN) as kernels:
             kernels.start_ahead()  # it starts while papermill is imported, which takes as long
             with _absent("rfc3987_syntax"):
                 importlib.import_module("cgrunbook.run.engine")
@@ -201,7 +199,7 @@ class _Run:
         """Execute one notebook and note how it ended."""
         from cgrunbook.run.engine import Notebook
 
-        before = len(list(self._journal.lines()))
+        before = len(list(read_lines(self._journal.path)))
         given = {name: self._given[name] for name in source.declares if name in self._given}
         notebook = Notebook(source.content, self._folder / f"{source.name}.ipynb", source.path.name)
         kernel = kernels.take()
@@ -210,21 +208,18 @@ class _Run:
             end = notebook.execute(given, kernel, stop, self._limit)
         finally:
             kernels.leave(kernel)
-        lines = list(self._journal.lines())[before:]
+        lines = list(read_lines(self._journal.path))[before:]
         self._error = self._judge(source, end, stop, lines)
         started = [line.notebook for line in lines if line.event == "notebook-started"]
         if not started:  # it ended before it could say so itself
             self._journal.add("notebook-started", notebook=source.name, parameters=given)
-        outcome = (
-            "done"
-            if self._error is None
-            else "interrupted"
-            if self._error.exit_code == ExitCode.INTERRUPTED
-            else "failed"
-        )
-        error = self._error.model_dump() if self._error else None
         if not any(line.event == "notebook-ended" for line in lines):  # with bad parameters a notebook ends itself
-            self._journal.add("notebook-ended", notebook=(started or [source.name])[0], outcome=outcome, error=error)
+            self._journal.add(
+                "notebook-ended",
+                notebook=(started or [source.name])[0],
+                outcome=notebook_outcome(self._error),
+                error=self._error.model_dump() if self._error else None,
+            )
         if self._error is not None:
             notebook.put_banner(self._error.message, self._error.remedy)
 
@@ -235,15 +230,15 @@ class _Run:
         where = f"in code cell {end.cell} of {source.name}" if end.cell else f"before the first cell of {source.name}"
         again = "Run it again: each step looks first at what is there, so nothing is done twice."
         if end.kind == "stopped" and stop.reason == "timeout":
-            return _as_record(
+            return ErrorRecord.of(
                 StepFailed(f"Stopped after {self._limit:g} seconds {where}: a cell may take no longer.", again)
             )
         if end.kind == "stopped":
             return told if told and told.exit_code == ExitCode.INTERRUPTED else _interrupted(stop, where)
         if end.kind == "kernel-died":
-            return _as_record(KernelDied(f"The kernel died {where}: {end.kernel}.", again))
+            return ErrorRecord.of(KernelDied(f"The kernel died {where}: {end.kernel}.", again))
         if end.kind == "error":
-            return told if told and told.type == end.name else _from_cell(end, where)
+            return told if told and told.type == end.name else end.raised or _from_elsewhere(end, where)
         return told or _without_outcome(lines)
 
 
@@ -264,23 +259,15 @@ def _absent(module: str) -> Iterator[None]:
         del sys.modules[module]
 
 
-def _as_record(error: CgrunbookError) -> ErrorRecord:
-    return ErrorRecord(type=type(error).__name__, message=error.message, remedy=error.remedy, exit_code=error.exit_code)
-
-
 def _interrupted(stop: Stop, where: str) -> ErrorRecord:
     by = "Ctrl-C" if stop.signal_name == "SIGINT" else stop.signal_name
-    return _as_record(
+    return ErrorRecord.of(
         Interrupted(f"Interrupted by {by} {where}.", "Run it again when you like: it goes on where this run ended.")
     )
 
 
-def _from_cell(end: End, where: str) -> ErrorRecord:
-    """An error that no step wrote down: from outside the steps, or from the parameters."""
-    kind = getattr(errors, end.name, None)
-    if isinstance(kind, type) and issubclass(kind, CgrunbookError):
-        message, _, remedy = end.text.partition("\nWhat to do: ")
-        return _as_record(kind(message, remedy))
+def _from_elsewhere(end: End, where: str) -> ErrorRecord:
+    """An error that is none of ours."""
     text = f"{end.name}: {end.text}" if end.text else end.name
     return ErrorRecord(
         type=end.name,
@@ -295,7 +282,7 @@ def _without_outcome(lines: Sequence[Line]) -> ErrorRecord | None:
     for line in lines:
         if line.event == "step-started" and line.step not in ended:
             title = line.data.get("title", "")
-            return _as_record(StepFailed(f"Step {line.step} ({title}) began and did not say what came of it."))
+            return ErrorRecord.of(StepFailed(f"Step {line.step} ({title}) began and did not say what came of it."))
     return None
 
 

@@ -37,7 +37,7 @@ class _Manager(AsyncKernelManager):
     """jupyter_client's manager, bound to this interpreter instead of a kernelspec found by name on the machine."""
 
     ahead: Sequence[str] = ()
-    """Modules that the kernel imports while it starts; no name of them shows in the notebook."""
+    """Lines that the kernel runs while it starts."""
 
     @property
     def kernel_spec(self) -> KernelSpec:
@@ -52,7 +52,7 @@ class _Manager(AsyncKernelManager):
                 "{connection_file}",
                 "--HistoryManager.hist_file=:memory:",
                 "--IPKernelApp.ignore_cwd=True",
-                *(f"--IPKernelApp.exec_lines=__import__({name!r})" for name in self.ahead),
+                *(f"--IPKernelApp.exec_lines={line}" for line in self.ahead),
             ],
             display_name="Python 3",
             language="python",
@@ -64,7 +64,7 @@ class Kernel:
 
     Args:
         environment: the variables of its process, beside those of this one; a None takes one away.
-        ahead: modules that it imports while it starts.
+        ahead: lines that it runs while it starts; what they name shows in the notebook.
     """
 
     def __init__(self, environment: Mapping[str, str | None], ahead: Sequence[str] = ()) -> None:
@@ -153,18 +153,13 @@ class Kernel:
 class Kernels:
     """A pool of one: while one kernel works, the next one starts.
 
-    Used as a context manager; no kernel outlives it.
-
-    Args:
-        needed: how many kernels will be asked for.
-        environment: as for `Kernel`.
-        ahead: as for `Kernel`.
+    Used as a context manager; no kernel outlives it. `needed` says how many will be asked for, and nobody may ask for more.
     """
 
     def __init__(self, needed: int, environment: Mapping[str, str | None], ahead: Sequence[str] = ()) -> None:
         self._needed = needed
         self._environment = environment
-        self._imports = ahead
+        self._lines = ahead
         self._ahead: Kernel | None = None
         self._leaving: list[Kernel] = []
 
@@ -172,7 +167,7 @@ class Kernels:
         """Start the next kernel, if one more is needed and none is there."""
         if self._needed and self._ahead is None:
             self._needed -= 1
-            self._ahead = Kernel(self._environment, self._imports)
+            self._ahead = Kernel(self._environment, self._lines)
 
     def take(self) -> Kernel:
         """Hand out the next kernel. Whoever takes it gives it to `leave` when done."""

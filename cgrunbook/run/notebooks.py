@@ -98,7 +98,7 @@ def _read(path: Path) -> Source:
         content = json.loads(path.read_text(encoding="utf-8"))
         cells = content["cells"]
         declaring = [cell for cell in cells if "parameters" in cell.get("metadata", {}).get("tags", [])]
-        declares = _names_set_in("".join(declaring[0]["source"])) if declaring else ()
+        declares = names_set_in("".join(declaring[0]["source"])) if declaring else ()
     except OSError as error:
         raise UsageError(f"The notebook {path} cannot be read: {error.strerror or error}.") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -108,7 +108,8 @@ def _read(path: Path) -> Source:
     return Source(path.stem, path.absolute(), content, declares)
 
 
-def _names_set_in(code: str) -> tuple[str, ...]:
+def names_set_in(code: str) -> tuple[str, ...]:
+    """The names that a cell sets, in their order."""
     names: list[str] = []
     for statement in ast.parse(code).body:
         targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
@@ -118,12 +119,7 @@ def _names_set_in(code: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Copied:
-    """What came of copying.
-
-    Args:
-        made: the files that were written.
-        there: those that were there already and were left as they are.
-    """
+    """What came of copying: the files that were written, and those that were there already and were left as they are."""
 
     made: tuple[Path, ...]
     there: tuple[Path, ...]

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from cgrunbook.errors import Declined, ExitCode
 from cgrunbook.redaction import redact, redact_all
-from cgrunbook.run.journal import REPORT, NotebookRecord, Record, StepRecord, record_of, write_whole
-from cgrunbook.run.route import Route, routes_of
+from cgrunbook.run.folder import REPORT, write_whole
+from cgrunbook.run.record import NotebookRecord, Record, StepRecord, record_of
+from cgrunbook.run.route import routes_of
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -60,14 +61,7 @@ def write_report(folder: Path, record: Record | None = None, path: Path | None =
 
 
 def render(record: Record) -> str:
-    """Draw the page.
-
-    Args:
-        record: of a run, ended or not.
-
-    Returns:
-        HTML that loads nothing from anywhere, redacted, of less than `LARGEST` bytes.
-    """
+    """Draw the page of a run, ended or not: HTML that loads nothing from anywhere, redacted, of less than `LARGEST` bytes."""
     shown = Record.model_validate(redact_all(record.model_dump(mode="json")))
     for rows, characters in ((400, 4000), (100, 1000), (20, 300), (5, 100)):
         page = redact(_template().render(_view(shown, rows, characters)))
@@ -90,6 +84,7 @@ def _template() -> Template:
     )
     environment.filters["time"] = _time
     environment.filters["seconds"] = _seconds
+    environment.filters["boxed"] = _short
     environment.filters["glyph"] = lambda word: _GLYPHS.get(word, "…")
     return environment.get_template("report.html.j2")
 
@@ -111,7 +106,7 @@ def _view(record: Record, rows: int, characters: int) -> dict[str, Any]:
         "some": some,
         "outcome": outcome_of,
         "approvals": approvals(record),
-        "routes": [_drawn(route) for route in routes_of(record)],
+        "routes": routes_of(record),
         "took": _between(record.started, record.ended),
     }
 
@@ -133,22 +128,8 @@ def approvals(record: Record) -> str:
     return "; ".join(parts)
 
 
-# How many characters fit into the boxes of the picture.
-_BOX = 36
-
-
-def _drawn(route: Route) -> dict[str, Any]:
-    """A route with its names as short as its boxes; the list below the picture has them whole."""
-    return {
-        "route": route,
-        "repository": _short(route.repository, _BOX),
-        "host": _short(route.host, _BOX),
-        "secret": _short(route.secret, _BOX),
-    }
-
-
-def _short(text: str, characters: int) -> str:
-    """A name with its middle left out: beginnings and endings tell names apart."""
+def _short(text: str, characters: int = 36) -> str:
+    """A name as it fits into a box of the picture, its middle left out: beginnings and endings tell names apart."""
     if len(text) <= characters:
         return text
     half = (characters - 1) // 2
@@ -194,12 +175,7 @@ def outcome_of(step: StepRecord | NotebookRecord) -> str:
 
 
 def as_text(value: Any, *, nothing: str = "—") -> str:
-    """Plain data as a person reads it.
-
-    Args:
-        value: of a field, a fact or a parameter.
-        nothing: what stands for null.
-    """
+    """A field's, a fact's or a parameter's value as a person reads it; `nothing` stands for null."""
     if value is None:
         return nothing
     if isinstance(value, str):

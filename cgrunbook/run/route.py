@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from cgrunbook.run.journal import Record, StepRecord
+from cgrunbook.run.record import Record, StepRecord
 
 
 class State(Enum):
@@ -37,13 +37,7 @@ class State(Enum):
 
 @dataclass(frozen=True)
 class Link:
-    """One link of the route.
-
-    Args:
-        state: how it was found.
-        between: what it joins, as words.
-        said: what the run saw there, in a line; empty when it did not look.
-    """
+    """One link of the route: what it joins, and what the run saw there; nothing when it did not look."""
 
     state: State
     between: str
@@ -82,9 +76,6 @@ class Route:
 
 def routes_of(record: Record) -> tuple[Route, ...]:
     """The routes that a run set up, proved or planned.
-
-    Args:
-        record: of a run, ended or not.
 
     Returns:
         The one of developer images, the one of production images, or one for both where they share a repository; none
@@ -131,8 +122,8 @@ def _of(steps: Iterable[StepRecord], kind: str) -> StepRecord | None:
 
 def _pulls(steps: Iterable[StepRecord], repository: str) -> list[StepRecord]:
     """The last pull of each image through a repository."""
-    of_title = {step.title: step for step in steps if step.kind == "PullImage"}
-    return [step for title, step in of_title.items() if title.endswith(f" through {repository}")]
+    of_image = {step.title: step for step in steps if step.kind == "PullImage" and step.subject == repository}
+    return list(of_image.values())
 
 
 def _pull(pulls: Sequence[StepRecord], steps: Iterable[StepRecord]) -> Link:

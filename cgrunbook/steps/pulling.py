@@ -124,7 +124,7 @@ class PullImage(Proof):
     def __init__(self, image: str, repository: str, platform: str = "linux/amd64", *, organization: str = "") -> None:
         self.image = image
         self.organization = organization
-        self.repository = repository
+        self.repository = self.subject = repository
         self.platform = Platform(platform)
         self.title = f"Pull {image} through {repository}"
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, Self
 
 from cgrunbook import durations
 from cgrunbook.cloud.artifact_registry import CleanupPolicy, RemoteRepository, Scanning, without_project
 from cgrunbook.errors import InvalidRequest, StepFailed
+from cgrunbook.parameters import Parameters
 from cgrunbook.steps.step import (
     CONSOLE,
     KNOWN_AFTER_APPLY,
@@ -59,6 +60,11 @@ class RepositorySettings:
     cleanup_keep: int = 0
     cleanup_dry_run: bool = True
     vulnerability_scanning: Scanning = ""
+
+    @classmethod
+    def of(cls, params: Parameters) -> Self:
+        """What a notebook's parameters ask for."""
+        return cls(**{field.name: getattr(params, field.name) for field in fields(cls)})
 
     @property
     def cleanup_policies(self) -> tuple[CleanupPolicy, ...]:

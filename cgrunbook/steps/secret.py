@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 
 from cgrunbook import durations
 from cgrunbook.cloud.secret_manager import Rotation, SecretResource
 from cgrunbook.errors import InvalidRequest, PrerequisiteMissing, StepFailed
+from cgrunbook.parameters import Parameters
 from cgrunbook.steps.apis import ARTIFACT_REGISTRY
 from cgrunbook.steps.step import (
     CONSOLE,
@@ -61,6 +62,17 @@ class SecretSettings:
     expires_after: str = ""
     rotation_topic: str = ""
     rotation_period: str = ""
+
+    @classmethod
+    def of(cls, params: Parameters) -> Self:
+        """What a notebook's parameters ask for."""
+        return cls(
+            params.labels,
+            params.secret_locations,
+            params.secret_expires_after,
+            params.rotation_topic,
+            params.rotation_period,
+        )
 
 
 def expected_secret(secret_id: str) -> str:

@@ -322,6 +322,9 @@ class Step(ABC):
     title: str
     """What the step does, as an instruction: `Create the remote repository chainguard-pull-through`."""
 
+    subject: str = ""
+    """What it works on, by the service's name, where a reader of the record must tell one of a kind from another."""
+
     held_back: str = ""
     """Why the plan is only shown and not applied, as a sentence; empty when nothing holds it back."""
 

@@ -17,7 +17,7 @@ from cgrunbook.cloud.attempts import Wait
 from cgrunbook.errors import CgrunbookError, Interrupted
 from cgrunbook.parameters import NAMES, Parameters
 from cgrunbook.redaction import redact, visible
-from cgrunbook.run.runbook import Result
+from cgrunbook.run.result import Result
 from cgrunbook.steps.step import Change, Finding, Mark, Outcome, Plan, Progress, Step
 
 _COLOURS = {
@@ -80,37 +80,38 @@ def mimebundle(html: str, text: str) -> dict[str, str]:
     return {"text/html": visible(redact(html)), "text/plain": visible(redact(text))}
 
 
+# A piece of a card: as HTML, and as lines of text that say the same.
+_Block = tuple[str, Sequence[str]]
+
+
+def _card(colour: str, head: _Block, blocks: Iterable[_Block], *, style: str = "", end: str = "") -> dict[str, str]:
+    """A card of blocks below a head; its style and its end are for the page alone."""
+    blocks = list(blocks)
+    html = "".join([style, head[0], *(html for html, _ in blocks), end])
+    text = [*head[1], *(f"  {line}" for _, lines in blocks for line in lines)]
+    framed = (
+        f'<div style="border-left:4px solid {colour};padding:4px 0 4px 12px;margin:4px 0;line-height:1.4">{html}</div>'
+    )
+    return mimebundle(framed, "\n".join(text))
+
+
 def result_card(result: Result) -> dict[str, str]:
     """The one, final display of a performed step."""
-    step, outcome = result.step, result.outcome
-    timing = _timing(result)
+    step, outcome, plan, evidence = result.step, result.outcome, result.plan, result.evidence
     word = "interrupted" if isinstance(result.error, Interrupted) else outcome.value
-    html = [_head(_GLYPHS[outcome], word, step.title, timing, _COLOURS[outcome])]
-    text = [f"{_GLYPHS[outcome]} {word}: {step.title} ({timing})"]
-    if result.plan.changes:
-        html.append(_changes_html(result.plan.changes))
-        text += [f"  {line}" for line in _changes_text(result.plan.changes)]
-    for note in result.plan.notes:
-        html.append(f'<p style="margin:4px 0">Note: {escape(note)}</p>')
-        text.append(f"  Note: {note}")
-    if result.evidence.findings:
-        html.append(_findings_html(result.evidence.findings))
-        text += [f"  {line}" for line in _findings_text(result.evidence.findings)]
-    if result.evidence.brief and not result.evidence.facts:
-        html.append(f'<p style="margin:4px 0">{escape(result.evidence.brief)}</p>')
-        text.append(f"  {result.evidence.brief}")
-    if result.evidence.facts:
-        html.append(_facts_html(result.evidence.facts))
-        text += [f"  {line}" for line in _facts_text(result.evidence.facts)]
-    if result.error and not result.evidence.findings:
-        html.append(_error_html(result.error))
-        text += [f"  {line}" for line in str(result.error).splitlines()]
-    commands = [*result.plan.commands, *result.evidence.commands]
-    if commands:
-        html.append(_commands_html(commands))
-        text += ["  The same by hand:", *(f"    {line}" for command in commands for line in command.splitlines())]
-    html.append(_guide_html(step))
-    return mimebundle(_frame(html, _COLOURS[outcome]), "\n".join(text))
+    timing = f"{result.seconds:.1f} s"
+    if result.waited >= 0.05:
+        timing += f", of which {result.waited:.1f} s waiting"
+    blocks = [*_changes(plan.changes), *map(_note, plan.notes), *_findings(evidence.findings)]
+    if evidence.brief and not evidence.facts:
+        blocks.append(_sentence(evidence.brief))
+    blocks += _facts(evidence.facts)
+    if result.error and not evidence.findings:
+        blocks.append(_error(result.error))
+    blocks += _by_hand([*plan.commands, *evidence.commands])
+    glyph, colour = _GLYPHS[outcome], _COLOURS[outcome]
+    head = _head(glyph, word, step.title, colour, timing), [f"{glyph} {word}: {step.title} ({timing})"]
+    return _card(colour, head, blocks, end=_guide_html(step))
 
 
 def plan_card(step: Step, plan: Plan, *, number: int = 0, console: str = "") -> dict[str, str]:
@@ -124,32 +125,24 @@ def plan_card(step: Step, plan: Plan, *, number: int = 0, console: str = "") -> 
         number: the step's place in the notebook, by which the card knows its panel.
         console: the page of Google Cloud's console; "" for none.
     """
-    colour = _COLOURS[Outcome.PLANNED]
-    html = [
-        _head("?", f"to be {plan.outcome.value}", step.title, "", colour),
-        f'<p style="margin:4px 0">{escape(step.why)}</p>',
-    ]
-    html.append(_changes_html(plan.changes))
-    html += [f'<p style="margin:4px 0">Note: {escape(note)}</p>' for note in plan.notes]
-    if plan.commands:
-        html.append(_commands_html(plan.commands))
-    html.append(_guide_html(step, console))
-    html.append(f'<p style="margin:4px 0 2px">{_WAITING} <span class="cgrunbook-without-widget">{_AGAIN}</span></p>')
-    text = [f"? to be {plan.outcome.value}: {step.title}", *(f"  {line}" for line in _changes_text(plan.changes))]
-    text += [f"  Note: {note}" for note in plan.notes]
-    text.append(f"  {_WAITING} {_AGAIN}")
+    colour, word = _COLOURS[Outcome.PLANNED], f"to be {plan.outcome.value}"
+    waiting = f'<p style="margin:4px 0 2px">{_WAITING} <span class="cgrunbook-without-widget">{_AGAIN}</span></p>'
+    why, by_hand = _sentence(step.why)[0], "".join(html for html, _ in _by_hand(plan.commands))
+    card = _card(
+        colour,
+        (_head("?", word, step.title, colour) + why, [f"? {word}: {step.title}"]),
+        [
+            *_changes(plan.changes),
+            *map(_note, plan.notes),
+            (by_hand + _guide_html(step, console) + waiting, [f"{_WAITING} {_AGAIN}"]),
+        ],
+    )
     style = _style(_LIVE_RULES + _panel_rules(number))
-    return mimebundle(f'<div class="cgrunbook-plan-{number}">{style}{_frame(html, colour)}</div>', "\n".join(text))
+    return card | {"text/html": f'<div class="cgrunbook-plan-{number}">{style}{card["text/html"]}</div>'}
 
 
 def working_card(step: Step, state: Progress | Wait | None, pace: str = "") -> dict[str, str]:
-    """How far a step has come, shown while it works and then replaced.
-
-    Args:
-        step: the step.
-        state: what it said last.
-        pace: how fast it is and what remains, as words; "" when nothing can be said.
-    """
+    """How far a step has come, by what it said last, shown while it works and then replaced."""
     if isinstance(state, Wait):
         said = f"waiting for {state.reason}"
     elif state is None:
@@ -162,10 +155,8 @@ def working_card(step: Step, state: Progress | Wait | None, pace: str = "") -> d
                 said += f" of {in_bytes(state.total)}"
         said += "".join(f", {more}" for more in (state.detail, pace) if more)
     colour = _COLOURS[Outcome.UPDATED]
-    html = _frame(
-        [_head("…", "working", step.title, "", colour), f'<p style="margin:4px 0">{escape(said)}</p>'], colour
-    )
-    return mimebundle(html, f"… {step.title}: {said}")
+    head = _head("…", "working", step.title, colour) + _sentence(said)[0]
+    return _card(colour, (head, [f"… {step.title}: {said}"]), [])
 
 
 def target_card(
@@ -199,39 +190,25 @@ def target_card(
 
 
 def form_card(notebook: str, values: Mapping[str, Any], said: Mapping[str, str], why: str) -> dict[str, str]:
-    """What a notebook would work with, while its form waits.
-
-    Args:
-        notebook: its name.
-        values: by name.
-        said: by name, who said the value.
-        why: why it waits.
-    """
+    """What a notebook would work with, by whom that is said, and why its form waits."""
     return _values_card(notebook, why, values, said, form=True)
 
 
 def _values_card(
     notebook: str, sentence: str, values: Mapping[str, Any], said: Mapping[str, str], *, form: bool
 ) -> dict[str, str]:
-    colour = "#6e7781"
-    rows = "".join(
-        f'<tr><th scope="row" style="{_CELL}font-weight:normal;{_QUIET}">{escape(name)}</th>'
-        f'<td style="{_CELL}{_CODE}">{escape(_shown(value))}</td><td style="{_CELL}{_QUIET}">{escape(said.get(name, ""))}</td></tr>'
-        for name, value in values.items()
-    )
-    kept = ' class="cgrunbook-without-widget"' if form else ""
-    html = _frame(
-        [
-            _style(_LIVE_RULES) if form else "",
-            _head("▸", notebook, sentence, "", colour),
-            f'<table{kept} style="{_TABLE}">{rows}</table>',
-        ],
-        colour,
-    )
-    text = [f"▸ {notebook}: {sentence}"]
+    rows, lines = "", []
     for name, value in values.items():
-        text.append(f"  {name}: {_shown(value)}" + (f" ({said[name]})" if name in said else ""))
-    return mimebundle(html, "\n".join(text))
+        rows += _row(name, f'{_cell(value)}<td style="{_CELL}{_QUIET}">{escape(said.get(name, ""))}</td>')
+        lines.append(f"{name}: {_shown(value)}" + (f" ({said[name]})" if name in said else ""))
+    kept = ' class="cgrunbook-without-widget"' if form else ""
+    colour = "#6e7781"
+    return _card(
+        colour,
+        (_head("▸", notebook, sentence, colour), [f"▸ {notebook}: {sentence}"]),
+        [(f'<table{kept} style="{_TABLE}">{rows}</table>', lines)],
+        style=_style(_LIVE_RULES) if form else "",
+    )
 
 
 def in_bytes(count: float) -> str:
@@ -243,16 +220,7 @@ def in_bytes(count: float) -> str:
     return f"{count:.1f} TB"
 
 
-def _timing(result: Result) -> str:
-    timing = f"{result.seconds:.1f} s"
-    return f"{timing}, of which {result.waited:.1f} s waiting" if result.waited >= 0.05 else timing
-
-
-def _frame(parts: Sequence[str], colour: str) -> str:
-    return f'<div style="border-left:4px solid {colour};padding:4px 0 4px 12px;margin:4px 0;line-height:1.4">{"".join(parts)}</div>'
-
-
-def _head(glyph: str, word: str, title: str, timing: str, colour: str) -> str:
+def _head(glyph: str, word: str, title: str, colour: str, timing: str = "") -> str:
     quiet = f' <span style="{_QUIET}">{escape(timing)}</span>' if timing else ""
     badge = f'<strong style="color:{colour}">{glyph} {escape(word)}</strong>'
     return f'<p style="margin:2px 0">{badge} &#160; {escape(title)}{quiet}</p>'
@@ -278,102 +246,99 @@ def _is_table(value: Any) -> bool:
     return isinstance(value, (list, tuple)) and bool(value) and all(isinstance(item, Mapping) for item in value)
 
 
-def _facts_html(facts: Mapping[str, Any]) -> str:
-    rows, tables = [], []
+def _row(name: str, cells: str) -> str:
+    return f'<tr><th scope="row" style="{_CELL}font-weight:normal;{_QUIET}">{escape(name)}</th>{cells}</tr>'
+
+
+def _cell(value: Any) -> str:
+    return f'<td style="{_CELL}{_CODE}">{escape(_shown(value))}</td>'
+
+
+def _facts(facts: Mapping[str, Any]) -> list[_Block]:
+    """The plain values in one table, and below it a table for each that is one; the text keeps their order."""
+    rows, tables, lines = "", "", []
     for name, value in facts.items():
         if _is_table(value):
-            tables.append(_table_html(name, value))
-        else:
-            rows.append(
-                f'<tr><th scope="row" style="{_CELL}font-weight:normal;{_QUIET}">{escape(name)}</th>'
-                f'<td style="{_CELL}{_CODE}">{escape(_shown(value))}</td></tr>'
-            )
-    body = f'<table style="{_TABLE}">{"".join(rows)}</table>' if rows else ""
-    return body + "".join(tables)
-
-
-def _table_html(name: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    quiet = f'<caption style="text-align:left;{_QUIET}white-space:nowrap">{escape(name)}</caption>'
-    if not rows:
-        return f'<table style="{_TABLE}">{quiet}</table>'
-    columns = list(rows[0])
-    head = "".join(f'<th scope="col" style="{_CELL}">{escape(column)}</th>' for column in columns)
-    body = "".join(
-        "<tr>"
-        + "".join(f'<td style="{_CELL}{_CODE}">{escape(_shown(row[column]))}</td>' for column in columns)
-        + "</tr>"
-        for row in rows
-    )
-    return f'<table style="{_TABLE}">{quiet}<tr>{head}</tr>{body}</table>'
-
-
-def _facts_text(facts: Mapping[str, Any]) -> list[str]:
-    lines = []
-    for name, value in facts.items():
-        if _is_table(value):
+            tables += _table(name, value)
             lines.append(f"{name}:")
             lines += [f"  {'  '.join(_shown(item) for item in row.values())}" for row in value]
         else:
+            rows += _row(name, _cell(value))
             lines.append(f"{name}: {_shown(value)}")
-    return lines
+    body = f'<table style="{_TABLE}">{rows}</table>' if rows else ""
+    return [(body + tables, lines)]
 
 
-def _changes_html(changes: Sequence[Change]) -> str:
+def _table(name: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    quiet = f'<caption style="text-align:left;{_QUIET}white-space:nowrap">{escape(name)}</caption>'
+    if not rows:
+        return f'<table style="{_TABLE}">{quiet}</table>'
+    head = "".join(f'<th scope="col" style="{_CELL}">{escape(column)}</th>' for column in rows[0])
+    body = "".join(f"<tr>{''.join(_cell(row[column]) for column in rows[0])}</tr>" for row in rows)
+    return f'<table style="{_TABLE}">{quiet}<tr>{head}</tr>{body}</table>'
+
+
+def _changes(changes: Sequence[Change]) -> list[_Block]:
     """A table a resource, so that its name stands there once."""
-    html = []
+    blocks: list[_Block] = []
     for resource, of_one in groupby(changes, key=lambda change: change.resource):
-        fields = []
-        caption = resource
+        fields, caption, lines = [], resource, []
         for change in of_one:
+            lines.append(
+                f"{resource}{': ' + change.field if change.field else ''}: {_shown(change.before)} -> {_shown(change.after)}"
+            )
             if change.field:
                 fields.append({"field": change.field, "before": change.before, "after": change.after})
             else:
                 word, what = ("new", change.after) if change.before is None else ("gone", change.before)
                 caption += f" ({word}, {_shown(what)})"
-        html.append(_table_html(caption, fields))
-    return "".join(html)
+        blocks.append((_table(caption, fields), lines))
+    return blocks
 
 
-def _changes_text(changes: Sequence[Change]) -> list[str]:
-    return [
-        f"{c.resource}{': ' + c.field if c.field else ''}: {_shown(c.before)} -> {_shown(c.after)}" for c in changes
-    ]
+def _sentence(text: str) -> _Block:
+    return f'<p style="margin:4px 0">{escape(text)}</p>', [text]
 
 
-def _findings_html(findings: Sequence[Finding]) -> str:
-    rows = []
+def _note(note: str) -> _Block:
+    return _sentence(f"Note: {note}")
+
+
+def _findings(findings: Sequence[Finding]) -> list[_Block]:
+    if not findings:
+        return []
+    rows, lines = "", []
     for finding in findings:
         glyph, colour = _MARKS[finding.mark]
         remedy = f'<br><span style="{_QUIET}">What to do: {escape(finding.remedy)}</span>' if finding.remedy else ""
-        rows.append(
+        rows += (
             f'<tr><td style="{_CELL}white-space:nowrap"><strong style="color:{colour}">{glyph} {finding.mark.value}</strong></td>'
             f'<td style="{_CELL}">{escape(finding.check)}</td><td style="{_CELL}">{escape(finding.seen)}{remedy}</td></tr>'
         )
-    return f'<table style="{_TABLE}">{"".join(rows)}</table>'
-
-
-def _findings_text(findings: Sequence[Finding]) -> list[str]:
-    lines = []
-    for finding in findings:
-        lines.append(f"{_MARKS[finding.mark][0]} {finding.mark.value:<4}  {finding.check}: {finding.seen}")
+        lines.append(f"{glyph} {finding.mark.value:<4}  {finding.check}: {finding.seen}")
         if finding.remedy:
             lines.append(f"        What to do: {finding.remedy}")
-    return lines
+    return [(f'<table style="{_TABLE}">{rows}</table>', lines)]
 
 
-def _error_html(error: CgrunbookError) -> str:
+def _error(error: CgrunbookError) -> _Block:
     said = "<br>".join(escape(line) for line in error.message.splitlines())
     remedy = "<br>".join(escape(line) for line in error.remedy.splitlines())
     html = f'<p style="margin:4px 0">{said}</p>'
-    return html + (f'<p style="margin:4px 0"><strong>What to do:</strong> {remedy}</p>' if remedy else "")
+    if remedy:
+        html += f'<p style="margin:4px 0"><strong>What to do:</strong> {remedy}</p>'
+    return html, str(error).splitlines()
 
 
-def _commands_html(commands: Sequence[str]) -> str:
-    lines = escape("\n".join(commands))
-    return (
+def _by_hand(commands: Sequence[str]) -> list[_Block]:
+    if not commands:
+        return []
+    lines = "\n".join(commands)
+    html = (
         f'<details style="margin:4px 0"><summary>The same by hand</summary>'
-        f'<pre style="{_CODE}margin:4px 0">{lines}</pre></details>'
+        f'<pre style="{_CODE}margin:4px 0">{escape(lines)}</pre></details>'
     )
+    return [(html, ["The same by hand:", *(f"  {line}" for line in lines.splitlines())])]
 
 
 def _guide_html(step: Step, console: str = "") -> str:

@@ -98,14 +98,7 @@ class _Looks:
 
 
 class Field:
-    """One parameter: its control, what is wrong with its value, and what it is for, in this order for whoever listens.
-
-    Args:
-        name: the parameter.
-        value: what it begins with.
-        changed: called when the person changed it.
-        looks: what the fields share.
-    """
+    """One parameter: its control, what is wrong with its value, and what it is for, in this order for whoever listens."""
 
     def __init__(self, name: str, value: Value, changed: Callable[[str], None], looks: _Looks) -> None:
         self.name = name
@@ -247,7 +240,7 @@ class Form:
             try:
                 values[name] = field.read()
             except ParameterError as error:
-                wrong[name] = error.message.partition(": ")[2].removesuffix(".") + "."
+                wrong |= error.rules
         return values, {**self._rules(values), **wrong}
 
     def confirm(self) -> None:

@@ -14,13 +14,7 @@ _TURN_SECONDS = 0.2
 
 
 async def interruptible(awaited: Awaitable[T]) -> T:
-    """Wait for something that may take long.
-
-    Args:
-        awaited: a coroutine or a future.
-
-    Returns:
-        What it answers.
+    """Wait for something that may take long, and answer what it answers.
 
     Raises:
         asyncio.CancelledError: the kernel was interrupted; what was awaited is cancelled too.

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cgrunbook.errors import StepFailed
-from cgrunbook.run.journal import write_whole
+from cgrunbook.run.folder import write_whole
 
 FIRST = "00_start_here.ipynb"
 

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, MutableMapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cgrunbook.cloud.attempts import Wait
 from cgrunbook.errors import CgrunbookError, Interrupted, ParameterError
-from cgrunbook.run.journal import write_record
-from cgrunbook.run.report import write_report
-from cgrunbook.run.runbook import Result, Runbook, open_runbook
+from cgrunbook.run.result import Result
+from cgrunbook.run.runbook import Runbook, open_runbook
+from cgrunbook.run.session import Session, open_session
 from cgrunbook.steps.step import Outcome, Plan, Progress, Step
 from cgrunbook.ui import cards, values
 from cgrunbook.ui.cell import CellOutput, ipython_display
@@ -43,13 +42,16 @@ class QuietFace:
     def __init__(self, said: Mapping[str, Value]) -> None:
         self._said = said
 
-    def opened(self, book: Runbook) -> None:
+    def opened(self, session: Session) -> None:
         """Show what the notebook works on."""
-        show(target_card(book, self._said))
+        show(target_card(session, self._said))
+
+    def form(self) -> None:
+        """There is none."""
 
     async def approve(self, number: int, step: Step, plan: Plan) -> bool:
         """Never asked: nobody is there."""
-        raise AssertionError(f"step {number}, {step.title}, asked a face that has nobody: {plan}")
+        raise NotImplementedError
 
     def progress(self, number: int, step: Step, progress: Progress) -> None:
         """Nothing: the journal is what a headless run is watched by."""
@@ -66,14 +68,18 @@ class LiveFace:
     """Somebody is there: a plan is approved by a click, work is seen as it goes, and the final display replaces both.
 
     Made where an event loop runs; it draws only there.
+
+    Args:
+        form: the form above the cells; None where nothing is filled in.
     """
 
     interactive = True
 
-    def __init__(self) -> None:
+    def __init__(self, form: Form | None = None) -> None:
         self._loop = asyncio.get_running_loop()
+        self._form = form
         self._output = CellOutput()
-        self._book: Runbook | None = None
+        self._session: Session | None = None
         self._panel: Panel | None = None
         self._approve_rest = False
         self._pace = Pace()
@@ -82,11 +88,15 @@ class LiveFace:
         self._state: tuple[int, Step, Progress | Wait | None] | None = None
         self._ended = 0
 
-    def opened(self, book: Runbook) -> None:
-        """Remember it; what it works on is shown with the form. What was approved ahead was approved for another."""
-        self._book = book
+    def opened(self, session: Session) -> None:
+        """Remember it; it is shown with the form. What was approved ahead was approved for another."""
+        self._session = session
         self._approve_rest = False
         self._ended = 0
+
+    def form(self) -> Mapping[str, Any] | None:
+        """What stands in the form's fields, in use or not."""
+        return self._form.values()[0] if self._form else None
 
     async def approve(self, number: int, step: Step, plan: Plan) -> bool:
         """Show the plan and await the click; a deletion is asked for even when the rest was approved."""
@@ -96,7 +106,7 @@ class LiveFace:
             self._redraw(number, step, None)
             return True
         self._cancel_redraw()
-        console = self._book.console(step) if self._book else ""
+        console = self._session.console(step) if self._session else ""
         question = Question(plan.commands, rest=plan.outcome is not Outcome.DELETED)
         card = cards.plan_card(step, plan, number=number, console=console)
         if self._panel is None:
@@ -183,7 +193,7 @@ async def open_notebook(notebook: str, namespace: MutableMapping[str, Any]) -> R
     if somebody_can_click(get_ipython()):
         return await Opening(notebook, namespace).run()
     face = QuietFace(values.said_in_notebook(namespace))
-    return open_runbook(notebook, namespace, face, after_step=_record_and_report)
+    return open_runbook(notebook, namespace, face)
 
 
 class Opening:
@@ -202,12 +212,12 @@ class Opening:
         self._saved = values.read_saved()
         self._began = values.for_person(namespace, self._saved)
         self._output = CellOutput(stays=True)
-        self._face = LiveFace()
         self._chosen: asyncio.Future[dict[str, Any]] | None = None
         self._following: asyncio.Task[None] | None = None
         self._listing: asyncio.Task[None] | None = None
         self.book: Runbook | None = None
         self.form: Form = Form(self._began, rules=values.broken_rules, on_use=self.use, on_target=self._for_target)
+        self._face = LiveFace(self.form)
 
     async def run(self) -> Runbook:
         """Show the form, wait for it if need be, and connect.
@@ -264,18 +274,24 @@ class Opening:
 
     async def _begin(self, chosen: dict[str, Any], *, attached: bool) -> Runbook:
         """Connect with these values and show what the notebook works on."""
-        values.write_back(self._namespace, chosen)
         try:
-            book = self.book = await self._open()
+            session = await self._open(chosen)
         except asyncio.CancelledError as cancelled:
             raise Interrupted(f"{self._notebook}: interrupted.", "Run this cell again.") from cancelled
-        self._output.draw(target_card(book, self._sources(chosen), form=True))
+        self.book = Runbook(session, self._face)
+        self._work_on(session, chosen)
         if not attached:
             self._attach()
         self.form.ready(
             "Saved, and in use." if attached else "In use. Change a value and press the button to use another."
         )
-        return book
+        return self.book
+
+    def _work_on(self, session: Session, chosen: dict[str, Any]) -> None:
+        """From now on, the notebook's cells work on this."""
+        values.write_back(self._namespace, chosen)
+        self._face.opened(session)
+        self._output.draw(target_card(session, self._sources(chosen), form=True))
 
     async def _rebind(self, book: Runbook, chosen: dict[str, Any]) -> None:
         """Let the notebook's cells work with other values from now on."""
@@ -283,25 +299,20 @@ class Opening:
             self.form.say("a step is at work; press again when it has ended.", error=True)
             return
         self.form.busy("Connecting ...")
-        before = {name: self._namespace[name] for name in chosen}
-        values.write_back(self._namespace, chosen)
         try:
-            other = await self._open()
+            session = await self._open(chosen)
             self._save(chosen)
         except CgrunbookError as error:
-            values.write_back(self._namespace, before)
             self.form.ready(str(error), error=True)
             return
-        book.become(other)
-        self._output.draw(target_card(book, self._sources(chosen), form=True))
+        book.session = session
+        self._work_on(session, chosen)
         self.form.ready("Saved, and in use. Run the cells below again.")
         self._list()
 
-    async def _open(self) -> Runbook:
+    async def _open(self, chosen: dict[str, Any]) -> Session:
         """Connect beside the event loop: it may take seconds, and an interrupt is to be heard."""
-        return await interruptible(
-            asyncio.to_thread(open_runbook, self._notebook, self._namespace, self._face, after_step=_record_and_report)
-        )
+        return await interruptible(asyncio.to_thread(open_session, self._notebook, self._namespace, chosen))
 
     def _save(self, chosen: dict[str, Any]) -> None:
         values.save(chosen)
@@ -341,18 +352,13 @@ class Opening:
             self._listing = asyncio.get_running_loop().create_task(offer)
 
 
-def target_card(book: Runbook, said: Mapping[str, Value], *, form: bool = False) -> dict[str, str]:
+def target_card(session: Session, said: Mapping[str, Value], *, form: bool = False) -> dict[str, str]:
     """What a notebook works on, with the source of each value."""
-    used = values.in_use(said, book.target)
+    used = values.in_use(said, session.target)
     sources = {name: value.source.value for name, value in used.items()}
-    return cards.target_card(book.notebook, book.params, used, book.target, sources, form=form)
+    return cards.target_card(session.notebook, session.params, used, session.target, sources, form=form)
 
 
 def show(bundle: dict[str, str]) -> None:
     """One static display in the cell's output."""
     ipython_display().display(bundle, raw=True)
-
-
-def _record_and_report(folder: Path) -> None:
-    write_record(folder)
-    write_report(folder)

@@ -16,9 +16,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cgrunbook import parameters
 from cgrunbook.cloud.connection import configured_project
+from cgrunbook.errors import ParameterError
 from cgrunbook.home import home
-from cgrunbook.run.journal import write_whole
-from cgrunbook.run.runbook import injected_names
+from cgrunbook.run.folder import write_whole
+from cgrunbook.run.session import injected_names
 
 _FILE = "parameters.json"
 
@@ -179,7 +180,11 @@ def write_back(namespace: MutableMapping[str, Any], chosen: Mapping[str, Any]) -
 
 def broken_rules(values: Mapping[str, Any]) -> dict[str, str]:
     """What keeps a notebook from beginning with these values, as a sentence by name; "" for several together."""
-    broken = parameters.broken_rules(values)
+    broken: dict[str, str] = {}
+    try:
+        parameters.check(values)
+    except ParameterError as error:
+        broken |= error.rules
     no_project = values.get("target") == "google-cloud" and values.get("project_id") == ""
     if no_project and not configured_project()[0]:
         broken.setdefault("project_id", "must be given: neither gcloud nor the environment names a project.")

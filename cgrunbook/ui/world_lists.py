@@ -62,18 +62,6 @@ def _asked(values: Mapping[str, Any]) -> list[tuple[tuple[str, ...], Callable[[C
     return [(names, ask) for ask, names in asked.items()]
 
 
-def _projects(cloud: Cloud) -> Iterable[str]:
-    return cloud.project.visible()
-
-
-def _locations(cloud: Cloud) -> Iterable[str]:
-    return cloud.repositories.locations()
-
-
-def _organizations(cloud: Cloud) -> Iterable[str]:
-    return [organization.name for organization in cloud.chainctl.organizations()]
-
-
 def _repositories(cloud: Cloud) -> Iterable[str]:
     return [
         repository.id
@@ -83,9 +71,9 @@ def _repositories(cloud: Cloud) -> Iterable[str]:
 
 
 _LISTS: dict[str, Callable[[Cloud], Iterable[str]]] = {
-    "project_id": _projects,
-    "location": _locations,
-    "organization": _organizations,
+    "project_id": lambda cloud: cloud.project.visible(),
+    "location": lambda cloud: cloud.repositories.locations(),
+    "organization": lambda cloud: [organization.name for organization in cloud.chainctl.organizations()],
     "repository": _repositories,
     "private_repository": _repositories,
 }

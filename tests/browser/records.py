@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from cgrunbook.run.journal import JOURNAL, Line, Record, read_lines, record_of
+from cgrunbook.run.folder import JOURNAL
+from cgrunbook.run.journal import Line, read_lines
+from cgrunbook.run.record import Record, record_of
 
 
 def records(workplace: Path) -> list[Record]:

@@ -16,7 +16,8 @@ import pytest
 
 import cgrunbook
 from cgrunbook import cli
-from cgrunbook.run import headless, journal, notebooks
+from cgrunbook.run import headless, notebooks
+from cgrunbook.run.record import Record, read_record
 from cgrunbook.sandbox import process
 
 nbformat: Any = nbformat_
@@ -137,9 +138,9 @@ def test_what_goes_on_is_said_on_stderr_waits_too(call: Any, make: Any):
 
 def test_json_is_all_that_stdout_gets_when_asked_for(call: Any, make: Any):
     said = call("run", make(STEPS), "--json", "--output", "here")
-    record = journal.Record.model_validate_json(said.out)
+    record = Record.model_validate_json(said.out)
     assert said.code == 0
-    assert record == journal.read_record(Path("here"))
+    assert record == read_record(Path("here"))
     assert record.notebooks[0].steps[0].outcome == "created"
 
 
@@ -166,7 +167,7 @@ def test_the_same_plan_as_a_parameter_ends_the_same(call: Any, make: Any):
 def test_a_value_arrives_as_it_was_typed(call: Any, make: Any, value: str):
     said = call("run", make(STEPS), "-p", "description", value, "--output", "here")
     assert said.code == 0, said.err
-    assert journal.read_record(Path("here")).notebooks[0].parameters["description"] == value
+    assert read_record(Path("here")).notebooks[0].parameters["description"] == value
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from unittest.mock import patch
 import nbformat
 
 import cgrunbook
-from cgrunbook.run.runbook import Face, Runbook, open_runbook
+from cgrunbook.run.face import Face
+from cgrunbook.run.runbook import Runbook, open_runbook
 from tests.notebooks.worlds import NOTEBOOKS
 
 

@@ -1,4 +1,4 @@
-"""`make notebooks`: execute each committed notebook in its world and write its outputs back."""
+"""`make notebooks`: write each committed notebook's cell of parameters anew, execute it in its world, keep its outputs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from unittest.mock import patch
 import nbformat
 from nbclient import NotebookClient
 
+from cgrunbook import parameters
+from cgrunbook.run import notebooks
 from tests.notebooks.worlds import NAMES, NOTEBOOKS, world_for
 
 
@@ -16,6 +18,9 @@ def execute(name: str) -> None:
     """Execute one notebook in place; nothing but sources, outputs and counts is kept."""
     path = NOTEBOOKS / f"{name}.ipynb"
     notebook = nbformat.read(path, as_version=4)
+    for cell in notebook.cells:
+        if "parameters" in cell.metadata.get("tags", []):
+            cell.source = parameters.notebook_cell(notebooks.names_set_in(cell.source))
     with world_for(name) as environment, patch.dict(os.environ, environment, clear=True):
         client = NotebookClient(
             notebook, timeout=120, kernel_name="python3", store_widget_state=False, record_timing=False

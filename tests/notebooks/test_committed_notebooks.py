@@ -12,6 +12,7 @@ import papermill
 import pytest
 
 from cgrunbook import parameters
+from cgrunbook.run import notebooks
 from tests.notebooks.worlds import NAMES, NOTEBOOKS, ROOT, world_for
 
 HERE = Path(__file__).parent
@@ -70,15 +71,17 @@ def test_only_what_differs_between_machines_is_left_uncompared(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_parameter_cell_is_what_the_declaration_says(name):
     [cell] = [cell for cell in code_cells(name) if "parameters" in cell.metadata.get("tags", [])]
-    names = [line.partition(":")[0] for line in cell.source.splitlines()]
-    assert cell.source.splitlines() == [parameters.notebook_line(parameter) for parameter in names]
+    assert cell.source == parameters.notebook_cell(notebooks.names_set_in(cell.source))
+    headings = [line for line in cell.source.splitlines() if line.startswith("# ")]
+    assert headings
+    assert {heading.removeprefix("# ") for heading in headings} <= set(parameters.Group)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_papermill_reads_each_parameter_with_its_type_and_its_help(name):
     seen = papermill.inspect_notebook(str(NOTEBOOKS / f"{name}.ipynb"))
     [cell] = [cell for cell in code_cells(name) if "parameters" in cell.metadata.get("tags", [])]
-    assert list(seen) == [line.partition(":")[0] for line in cell.source.splitlines()]
+    assert tuple(seen) == notebooks.names_set_in(cell.source)
     for parameter, found in seen.items():
         assert found["inferred_type_name"] == parameters.type_name(parameter)
         assert found["help"] == parameters.Parameters.model_fields[parameter].description

@@ -20,10 +20,12 @@ import nbformat as nbformat_
 import pytest
 
 from cgrunbook.errors import ParameterError, StepFailed, UsageError
-from cgrunbook.run import headless, journal, notebooks
+from cgrunbook.run import headless, notebooks
+from cgrunbook.run.folder import RUN_FOLDER_VARIABLE
 from cgrunbook.run.headless import RunResult
-from cgrunbook.run.journal import Line
+from cgrunbook.run.journal import Line, read_lines
 from cgrunbook.run.kernels import Kernels, Stop
+from cgrunbook.run.record import read_record, record_of
 
 nbformat: Any = nbformat_
 
@@ -105,7 +107,7 @@ def wait_for(what: Callable[[], Any], of: str) -> Any:
 
 def kernels_of(folder: Path) -> list[int]:
     """The processes that were started for this run folder."""
-    mark = f"{journal.RUN_FOLDER_VARIABLE}={folder}".encode()
+    mark = f"{RUN_FOLDER_VARIABLE}={folder}".encode()
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
@@ -135,7 +137,7 @@ def test_a_run_leaves_executed_notebooks_journal_record_and_report(make: Any, ru
     }
     assert "hello" in text_of(executed(result, "one"))
     assert set(statuses(executed(result, "two"))) == {"completed"}
-    record = journal.read_record(result.folder)
+    record = read_record(result.folder)
     assert [(notebook.name, notebook.outcome) for notebook in record.notebooks] == [("one", "done"), ("two", "done")]
     assert record.exit_code == 0
     assert record == result.record
@@ -147,7 +149,7 @@ def test_whoever_watches_is_told_each_line_in_order(make: Any, run: Any) -> None
         make("one", 'add("step-started", 1, title="A step")\nadd("outcome", 1, outcome="created")'),
         on_event=seen.append,
     )
-    assert seen == list(journal.read_lines(result.folder / "journal.jsonl"))
+    assert seen == list(read_lines(result.folder / "journal.jsonl"))
     assert [line.event for line in seen][-1] == "run-ended"
 
 
@@ -365,7 +367,7 @@ def test_a_kernel_that_dies_ends_with_138_and_whole_files(make: Any, run: Any, d
     assert statuses(notebook)[-3:] == ["completed", "failed", "pending"]
     assert "The kernel died" in banner(notebook)
     assert "before" in text_of(notebook)
-    assert journal.read_record(result.folder).exit_code == 138
+    assert read_record(result.folder).exit_code == 138
     assert (result.folder / "report.html").exists()
 
 
@@ -581,7 +583,7 @@ sys.exit(result.exit_code)
 
 
 def _journaled(folder: Path, event: str) -> Callable[[], bool]:
-    return lambda: any(line.event == event for line in journal.read_lines(folder / "journal.jsonl"))
+    return lambda: any(line.event == event for line in read_lines(folder / "journal.jsonl"))
 
 
 SLEEPING = """
@@ -608,7 +610,7 @@ def test_a_signal_lets_the_step_end_and_the_files_be_whole(
     process.send_signal(number)
     said, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, said
-    record = journal.read_record(folder)
+    record = read_record(folder)
     assert record.exit_code == 130
     assert record.notebooks[0].outcome == "interrupted"
     assert record.notebooks[0].steps[0].outcome == "failed"
@@ -639,7 +641,7 @@ while True:
     process.send_signal(signal.SIGTERM)
     said, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, said
-    record = journal.read_record(folder)
+    record = read_record(folder)
     assert record.notebooks[0].outcome == "interrupted"
     assert record.first_error is not None
     assert "Interrupted by Ctrl-C in code cell 3 of one" in record.first_error.message
@@ -654,7 +656,7 @@ def test_a_signal_while_the_first_kernel_starts_begins_no_cell(make: Any, starte
     said, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, said
     assert not (tmp_path / "ran").exists()
-    assert "SIGTERM" in (folder / "record.json").read_text() or journal.read_record(folder).exit_code == 130
+    assert "SIGTERM" in (folder / "record.json").read_text() or read_record(folder).exit_code == 130
     assert kernels_of(folder) == []
 
 
@@ -668,7 +670,7 @@ def test_a_killed_run_leaves_readable_files_and_no_kernel(make: Any, started: An
     nbformat.validate(notebook)
     assert "done before" in text_of(notebook)
     assert statuses(notebook)[-1] == "running"
-    record = journal.record_of(folder)
+    record = record_of(folder)
     assert record.exit_code is None
     assert record.notebooks[0].steps[0].outcome is None
     wait_for(lambda: not kernels_of(folder), "the kernel's end")

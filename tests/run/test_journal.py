@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from cgrunbook.errors import Declined, Interrupted, PrerequisiteMissing
-from cgrunbook.run.journal import Journal, Record, record_of
-from cgrunbook.run.runbook import error_data
+from cgrunbook.run.journal import Journal
+from cgrunbook.run.record import ErrorRecord, Record, record_of
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_while_a_step_works_or_waits_for_a_person_nothing_is_said(journal):
 )
 def test_a_failed_step_ends_it_until_it_is_run_again(journal, error, outcome):
     begin(journal, began_in="notebook")
-    step(journal, 1, "failed", error=error_data(error))
+    step(journal, 1, "failed", error=ErrorRecord.of(error).model_dump())
     assert ending(record_of(journal.folder)) == (outcome, error.exit_code)
     step(journal, 2)
     assert ending(record_of(journal.folder)) == ("done", 0)

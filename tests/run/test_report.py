@@ -16,16 +16,8 @@ from typing import Any
 import pytest
 
 from cgrunbook.run import report
-from cgrunbook.run.journal import (
-    ChangeRecord,
-    ErrorRecord,
-    FindingRecord,
-    Journal,
-    NotebookRecord,
-    Record,
-    StepRecord,
-    record_of,
-)
+from cgrunbook.run.journal import Journal
+from cgrunbook.run.record import ChangeRecord, ErrorRecord, FindingRecord, NotebookRecord, Record, StepRecord, record_of
 
 BEGUN = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 ENDED = BEGUN + timedelta(seconds=75)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cgrunbook.run.journal import NotebookRecord, Record, StepRecord
+from cgrunbook.run.record import NotebookRecord, Record, StepRecord
 from cgrunbook.run.route import Route, State, routes_of
 
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
@@ -19,7 +19,8 @@ def step(kind: str, outcome: str | None = "created", **more: Any) -> StepRecord:
 
 
 def pull(image: str, repository: str, outcome: str | None = "unchanged", **more: Any) -> StepRecord:
-    return step("PullImage", outcome, title=f"Pull {image} through {repository}", brief="the same digest", **more)
+    title = f"Pull {image} through {repository}"
+    return step("PullImage", outcome, title=title, subject=repository, brief="the same digest", **more)
 
 
 def routes(*steps: StepRecord, **parameters: str) -> tuple[Route, ...]:

@@ -12,11 +12,16 @@ from typing import Any, ClassVar
 import pytest
 from filelock import FileLock
 
+from cgrunbook import steps
 from cgrunbook.cloud.attempts import Wait
 from cgrunbook.errors import CgrunbookError, Declined, Interrupted, ParameterError, PrerequisiteMissing, StepFailed
+from cgrunbook.parameters import Parameters
 from cgrunbook.redaction import Secret
-from cgrunbook.run.journal import Line, Record, read_lines, read_record, record_of
-from cgrunbook.run.runbook import failure_of, injected_names, open_runbook
+from cgrunbook.run.journal import Line, read_lines
+from cgrunbook.run.record import Record, read_record, record_of
+from cgrunbook.run.result import failure_of
+from cgrunbook.run.runbook import open_runbook
+from cgrunbook.run.session import injected_names
 from cgrunbook.steps.step import (
     Change,
     Evidence,
@@ -358,7 +363,7 @@ def test_after_an_interrupt_the_same_runbook_goes_on():
 
 def test_another_run_at_work_is_waited_for_visibly(home: Path, tmp_path: Path):
     book, seen = open_book(folder=tmp_path)
-    book._attempts.first = 0.001
+    book.cloud.attempts.first = 0.001
     other = lock_of(home)
     other.acquire()
     told = seen.waiting
@@ -376,7 +381,7 @@ def test_another_run_at_work_is_waited_for_visibly(home: Path, tmp_path: Path):
 
 def test_another_run_that_never_ends_is_named_when_the_wait_is_over(home: Path):
     book, seen = open_book(wait_limit=1)
-    book._attempts.limit = 0.01
+    book.cloud.attempts.limit = 0.01
     light = Light()
     with lock_of(home).acquire(), pytest.raises(StepFailed) as raised:
         perform(book, light)
@@ -504,6 +509,66 @@ def test_a_name_that_papermill_put_in_and_no_cell_declares_is_refused_with_the_n
     with pytest.raises(ParameterError, match=r"repositori.*repository") as raised:
         open_runbook("02_developer_images", namespace, Watcher())
     assert raised.value.exit_code == 2
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CGRUNBOOK_RUN_FOLDER", str(tmp_path))
+    return tmp_path
+
+
+def test_a_variable_that_came_to_say_another_value_than_is_in_use_ends_the_step_before_anything_is_read(
+    run_folder: Path,
+):
+    namespace: dict[str, Any] = {"repository": "demo", "confirm": "", "location": "us-central1"}
+    seen = Watcher()
+    book = open_runbook("06_teardown", namespace, seen)
+    light = Light()
+    light.planned = lambda: pytest.fail("it was planned")
+    secret = Secret("canary-9f1e0a77d3")
+    namespace |= {"confirm": "demo", "location": secret.reveal()}
+    with pytest.raises(ParameterError) as raised:
+        perform(book, light)
+    assert raised.value.message.splitlines() == [
+        "location: the notebook's variable is '[redacted]', while 'us-central1' is in use.",
+        "confirm: the notebook's variable is 'demo', while '' is in use.",
+    ]
+    assert "run the opening cell again" in raised.value.remedy
+    assert "Use these values" not in raised.value.remedy
+    assert seen.outcomes == [Outcome.FAILED]
+    step = read_record(run_folder).notebooks[0].steps[0]
+    assert step.error
+    assert (step.error.type, step.error.exit_code, step.error.message) == ("ParameterError", 2, raised.value.message)
+    light.planned = lambda: None
+    perform(open_runbook("06_teardown", namespace | {"location": "us-central1"}, seen), light)
+    assert light.applied == 1
+
+
+def test_a_variable_that_says_the_same_in_other_words_or_is_no_parameter_of_the_notebook_is_left_alone(
+    run_folder: Path,
+):
+    namespace: dict[str, Any] = {"labels": ["team=a"], "developer_images": ["chainguard/go"], "docker_pull": False}
+    book = open_runbook("02_developer_images", namespace, Watcher())
+    assert book.params.developer_images == ["chainguard/go:latest"]
+    namespace |= {"labels": ("team=a",), "developer_images": ("chainguard/go:latest",), "platform": os}
+    del namespace["docker_pull"]
+    perform(book, Light())
+
+
+def test_settings_are_taken_from_the_parameters_in_a_line(run_folder: Path):
+    namespace = {
+        "labels": ["team=a"],
+        "cleanup_keep": 3,
+        "secret_locations": ["us-east1"],
+        "secret_expires_after": "720h",
+    }
+    params = open_runbook("03_production_images", namespace, Watcher()).params
+    assert steps.RepositorySettings.of(params) == steps.RepositorySettings(labels=["team=a"], cleanup_keep=3)
+    assert steps.SecretSettings.of(params) == steps.SecretSettings(
+        labels=["team=a"], locations=["us-east1"], expires_after="720h"
+    )
+    assert steps.SecretSettings.of(Parameters()) == steps.SecretSettings([], [])
+    assert steps.RepositorySettings.of(Parameters()) == steps.RepositorySettings(labels=[])
 
 
 @pytest.mark.parametrize(

@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 import tempfile
-import threading
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from cgrunbook import steps
-from cgrunbook.cloud import Cloud, open_cloud
-from cgrunbook.cloud.attempts import Attempts, Wait
+from cgrunbook.cloud import Cloud, Wait, connect
 from cgrunbook.cloud.registry import BasicCredentials
 from cgrunbook.parameters import Parameters
-from cgrunbook.run.journal import Journal, write_record
-from cgrunbook.run.runbook import Result, Runbook
+from cgrunbook.run.journal import Journal
+from cgrunbook.run.result import Result
+from cgrunbook.run.runbook import Runbook
+from cgrunbook.run.session import Session
 from cgrunbook.steps.pull_token import token_name
 from cgrunbook.steps.secret import ACCESSOR
 from cgrunbook.steps.step import Outcome, Plan, Progress, Step, World
@@ -43,7 +43,9 @@ class Watcher:
         self.waits: list[Wait] = []
         self.steps_seen: list[Progress] = []
 
-    def opened(self, book: Runbook) -> None: ...
+    def opened(self, session: Session) -> None: ...
+
+    def form(self) -> None: ...
 
     async def approve(self, number: int, step: Step, plan: Plan) -> bool:
         self.asked.append(plan)
@@ -88,11 +90,9 @@ def open_book(
     """A runbook on the sandbox of CGRUNBOOK_HOME, with a journal in a folder of its own."""
     params = Parameters(**values)
     face = face or Watcher()
-    attempts = Attempts(limit=params.wait_limit, cancelled=threading.Event())
-    cloud = Cloud(cloud.connection, attempts) if cloud else open_cloud("sandbox", attempts=attempts)
     journal = Journal(folder or Path(tempfile.mkdtemp(prefix="cgrunbook-run-")))
-    book = Runbook(notebook, params, cloud, face, journal, after_step=write_record, attempts=attempts)
-    return book, face
+    session = Session(notebook, params, cloud.connection if cloud else connect("sandbox"), journal)
+    return Runbook(session, face), face
 
 
 def perform(book: Runbook, *asked: Step) -> None:

@@ -82,7 +82,7 @@ def test_killed_at_a_call_the_next_run_ends_where_an_undisturbed_one_ends(call: 
 def test_an_answer_that_is_lost_on_the_way_leaves_nothing_twice(call: int):
     names = Names.of(f"lost-{call}")
     book, _ = open_book()
-    book._attempts.first = 0.001
+    book.cloud.attempts.first = 0.001
     # chainctl says itself what became of its connection, and is not asked to create a second time in one run.
     by_command = CALLS[call - 1] == "create the token"
     lost = ChainctlFailed("chainctl: unavailable") if by_command else requests.ConnectionError("the answer was lost")

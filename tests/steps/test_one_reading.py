@@ -11,7 +11,7 @@ import requests as http
 from cgrunbook import steps
 from cgrunbook.cloud import Cloud
 from cgrunbook.errors import ApiDisabled
-from cgrunbook.run.journal import RUN_FOLDER_VARIABLE
+from cgrunbook.run.folder import RUN_FOLDER_VARIABLE
 from cgrunbook.steps.step import Mark, Outcome, Step, World
 from tests.benchmarks.requests_of_a_warm_run import MOST, MOST_TO_THE_CONTROL_PLANE, to_the_control_plane
 from tests.notebooks.cells import perform_notebook

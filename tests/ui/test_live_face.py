@@ -226,7 +226,7 @@ def test_another_target_is_not_approved_with_the_rest_of_the_last(page):
     async def story(book, face):
         face._approve_rest = True
         other = await asyncio.to_thread(open_runbook, "02", {"target": "sandbox", "location": "europe-west1"}, face)
-        book.become(other)
+        book.session = other.session
         assert book.target["location"] == "europe-west1"
         light = Light()
         performing = asyncio.ensure_future(book.perform(light))
@@ -235,7 +235,7 @@ def test_another_target_is_not_approved_with_the_rest_of_the_last(page):
         question.buttons[Answer.APPROVE].click()
         await performing
         assert book.folder == other.folder
-        assert [result.number for result in other.results] == [1]
+        assert [result.number for result in other.session.results] == [1]
 
     perform(page, story)
 
@@ -266,7 +266,7 @@ def test_an_interrupt_while_it_works_waits_for_the_step_to_end_and_leaves_an_int
 
         def doing(world: World) -> None:
             at_work.set()
-            while not book._attempts.cancelled.wait(0.01):
+            while not book.cloud.attempts.cancelled.wait(0.01):
                 pass
             cancelled.set()
             world.progress(Progress("on its way"))
@@ -329,10 +329,10 @@ def test_the_consoles_page_is_linked_for_google_cloud_and_not_for_the_sandbox(pa
             return f"https://console.cloud.google.com/x?project={world.cloud.connection.project_id}"
 
     async def story(book, face):
-        assert book.console(Linked()) == ""
+        assert book.session.console(Linked()) == ""
         object.__setattr__(book.cloud.connection, "target", "google-cloud")
-        assert book.console(Linked()) == "https://console.cloud.google.com/x?project=cgrunbook-sandbox"
-        assert book.console(Light()) == ""
+        assert book.session.console(Linked()) == "https://console.cloud.google.com/x?project=cgrunbook-sandbox"
+        assert book.session.console(Light()) == ""
         performing = asyncio.ensure_future(book.perform(Linked()))
         question = await asked(face)
         assert 'href="https://console.cloud.google.com/x?project=cgrunbook-sandbox"' in page.outputs[0]["text/html"]

@@ -6,10 +6,12 @@ import asyncio
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
-from cgrunbook.errors import Interrupted, StepFailed
+from cgrunbook.errors import Interrupted, ParameterError, StepFailed
+from cgrunbook.steps.step import Evidence, Proof, Section, World
 from cgrunbook.ui import notebook as notebook_
 from cgrunbook.ui import values
 from cgrunbook.ui.notebook import Opening, open_notebook
@@ -200,6 +202,103 @@ def test_nothing_is_changed_under_a_step_at_work(page):
             opening.form.use.click()
             await until(lambda: "a step is at work" in words(opening.form.status))
         assert book.target["location"] == "us-central1"
+
+    asyncio.run(story())
+
+
+class Look(Proof):
+    """Sees nothing wrong."""
+
+    section: ClassVar = Section.PREREQUISITES
+    why: ClassVar = "To see."
+    title = "Look"
+
+    def verify(self, world: World) -> Evidence:
+        return Evidence("seen")
+
+
+async def use(opening, **chosen):
+    """Fill in the form and press its button, once the cell has ended."""
+    for name, value in chosen.items():
+        opening.form.fields[name].control.value = value
+    opening.form.use.click()
+    await until(lambda: "Run the cells below again" in words(opening.form.status))
+
+
+def test_a_value_used_in_the_form_and_the_cell_run_again_are_two_truths_until_either_is_taken(page):
+    values.save({"target": "sandbox"})
+
+    async def story():
+        notebook = namespace()
+        opening = Opening("06", notebook)
+        book = await opening.run()
+        await use(opening, confirm="chainguard-pull-through")
+        await book.perform(Look())
+        notebook |= namespace()  # the cell of parameters is run again
+        with pytest.raises(ParameterError) as raised:
+            await book.perform(Look())
+        assert raised.value.message == (
+            "confirm: the notebook's variable is '', while 'chainguard-pull-through' is in use."
+        )
+        assert "Use these values" in raised.value.remedy
+        assert "run the opening cell (open_notebook) again" in raised.value.remedy
+        opening.form.use.click()
+        await until(lambda: notebook["confirm"])
+        await until(lambda: "Run the cells below again" in words(opening.form.status))
+        await book.perform(Look())
+        assert book.params.confirm == "chainguard-pull-through"
+        notebook |= namespace()
+        again = Opening("06", notebook)
+        await (await again.run()).perform(Look())
+        assert again.form.fields["confirm"].text == ""
+
+    asyncio.run(story())
+
+
+def test_a_cell_edited_after_the_notebook_was_opened_counts_when_it_is_opened_again_and_not_before(page):
+    values.save({"target": "sandbox"})
+
+    async def story():
+        notebook = namespace()
+        book = await Opening("02", notebook).run()
+        notebook["repository"] = "edited"
+        with pytest.raises(ParameterError, match="repository: the notebook's variable is 'edited'"):
+            await book.perform(Look())
+        book = await Opening("02", notebook).run()
+        await book.perform(Look())
+        assert book.params.repository == "edited"
+
+    asyncio.run(story())
+
+
+def test_what_was_typed_into_the_form_and_not_used_is_not_passed_over(page):
+    values.save({"target": "sandbox"})
+
+    async def story():
+        opening = Opening("06", namespace())
+        book = await opening.run()
+        opening.form.fields["confirm"].control.value = "chainguard-pull-through"
+        with pytest.raises(
+            ParameterError, match="confirm: the form shows 'chainguard-pull-through', while '' is in use"
+        ):
+            await book.perform(Look())
+        opening.form.fields["confirm"].control.value = ""
+        await book.perform(Look())
+
+    asyncio.run(story())
+
+
+def test_values_of_the_form_are_no_second_truth_by_being_written_differently(page):
+    values.save({"target": "sandbox"})
+
+    async def story():
+        notebook = namespace(developer_images=["chainguard/go"], upstream="https://cgr.dev")
+        opening = Opening("02", notebook)
+        book = await opening.run()
+        await book.perform(Look())
+        await use(opening, developer_images="chainguard/go , chainguard/node:latest")
+        await book.perform(Look())
+        assert book.params.developer_images == ["chainguard/go:latest", "chainguard/node:latest"]
 
     asyncio.run(story())
 

@@ -1,0 +1,99 @@
+"""The run folder: what its files are called, how a run is found again by name, and how a file is written whole.
+
+It knows names and the disk. It does not know what is in the files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cgrunbook.errors import StepFailed, UsageError
+
+JOURNAL = "journal.jsonl"
+RECORD = "record.json"
+REPORT = "report.html"
+
+# Set by whoever starts a notebook's kernel on behalf of a run, so that all notebooks of one run write to one folder.
+RUN_FOLDER_VARIABLE = "CGRUNBOOK_RUN_FOLDER"
+
+
+def new_run_folder(runs: Path) -> Path:
+    """Make the folder of a new run in `runs`, which has one a run: its name is its id, in the order of time."""
+    name = f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%SZ}-{secrets.token_hex(2)}"
+    folder = runs / name
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    return folder
+
+
+def find_run(name: str, runs: Path) -> Path:
+    """The folder of a run that has been.
+
+    Args:
+        name: a run folder, a run's id or its beginning; "" for the newest.
+        runs: the folder that holds one folder a run.
+
+    Raises:
+        UsageError: there is none, or there are several of that beginning.
+    """
+    if name and _holds_run(given := Path(name).expanduser()):
+        return given
+    found = [folder for folder in sorted(runs.glob("*/")) if folder.name.startswith(name) and _holds_run(folder)]
+    exact = [folder for folder in found if folder.name == name]
+    if not found:
+        what = f"There is no run {name}" if name else "There is no run"
+        raise UsageError(
+            f"{what}: no folder with {JOURNAL} or {RECORD} of that name in {runs.absolute()}.",
+            "Give a run folder, or go where its folder runs/ is.",
+        )
+    if name and len(found) > 1 and not exact:
+        raise UsageError(
+            f"{len(found)} runs begin with {name}.", f"Give more of it: {', '.join(f.name for f in found)}"
+        )
+    return (exact or found)[-1]
+
+
+def _holds_run(folder: Path) -> bool:
+    return (folder / JOURNAL).is_file() or (folder / RECORD).is_file()
+
+
+def write_whole(path: Path, text: str, *, mode: int = 0o644) -> None:
+    """Write a file so that whoever looks sees the old one or the new one, and never half of either.
+
+    Args:
+        path: its folder exists.
+        text: what it will hold.
+        mode: its permissions.
+
+    Raises:
+        StepFailed: the disk is full, or the folder cannot be written.
+    """
+    temporary = ""
+    try:
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, prefix=".", delete=False) as file:
+            temporary = file.name
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(mode)
+        Path(temporary).replace(path)
+    except OSError as error:
+        if temporary:
+            with contextlib.suppress(OSError):  # the first error is the one to report
+                Path(temporary).unlink(missing_ok=True)
+        raise cannot_write(path, error) from error
+
+
+def cannot_write(path: Path, error: OSError) -> StepFailed:
+    """The error for a disk that is full, or a folder that may not be written."""
+    return StepFailed(
+        f"{path} cannot be written: {error.strerror or error}.",
+        "Make room there, or choose another place with --output; then run again: what was done is found and left as it is.",
+    )

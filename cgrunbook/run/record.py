@@ -1,0 +1,222 @@
+"""The record of a run: what its journal adds up to, as `record.json` holds it and the documentation describes it.
+
+It holds nothing that the journal does not. It knows the shape of both, and not how a step is performed.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from cgrunbook.errors import CgrunbookError, ExitCode
+from cgrunbook.run.folder import JOURNAL, RECORD, write_whole
+from cgrunbook.run.journal import Line, read_lines
+
+
+class ErrorRecord(BaseModel):
+    """Why something failed: the error's name, its sentence, what to do, and the exit code it means."""
+
+    type: str
+    message: str
+    remedy: str = ""
+    exit_code: int = ExitCode.FAILED
+
+    @classmethod
+    def of(cls, error: CgrunbookError) -> ErrorRecord:
+        """What an error says for itself."""
+        return cls(type=type(error).__name__, message=error.message, remedy=error.remedy, exit_code=error.exit_code)
+
+
+class ChangeRecord(BaseModel):
+    """One field of one resource, before and after."""
+
+    resource: str
+    field: str = ""
+    before: Any = None
+    after: Any = None
+
+
+class FindingRecord(BaseModel):
+    """One check: ok, warn or fail, what was seen, what to do."""
+
+    mark: Literal["ok", "warn", "fail"]
+    check: str
+    seen: str
+    remedy: str = ""
+
+
+class StepRecord(BaseModel):
+    """What came of one step. `outcome` is null while it works, and stays so when it was killed; `kind` names the step's class.
+
+    `subject` is the repository that an image was pulled through; empty for other steps.
+    """
+
+    number: int
+    kind: str = ""
+    title: str
+    subject: str = ""
+    section: str = ""
+    started: datetime
+    ended: datetime | None = None
+    seconds: float | None = None
+    outcome: Literal["unchanged", "created", "updated", "deleted", "planned", "declined", "failed"] | None = None
+    approval: Literal["not asked", "approved", "declined"] = "not asked"
+    answered: datetime | None = None
+    changes: list[ChangeRecord] = []
+    commands: list[str] = []
+    notes: list[str] = []
+    brief: str = ""
+    evidence: dict[str, Any] = {}
+    findings: list[FindingRecord] = []
+    waits: float = 0.0
+    error: ErrorRecord | None = None
+
+
+class NotebookRecord(BaseModel):
+    """One notebook of the run. `outcome` is null when nobody could write what came of it."""
+
+    name: str
+    started: datetime
+    ended: datetime | None = None
+    outcome: Literal["done", "failed", "interrupted"] | None = None
+    error: ErrorRecord | None = None
+    parameters: dict[str, Any] = {}
+    steps: list[StepRecord] = []
+
+
+class Record(BaseModel):
+    """The record of a run, as `record.json` holds it.
+
+    `exit_code` is what the command line ends with (0 done, 4 a plan found something to change; the README lists all), and
+    null when the run was killed before it could say.
+
+    In a run that began in a notebook, with nobody beside it to say when it ended, a notebook's outcome and the exit code
+    speak of the steps so far; both are null while a step works or waits for a person.
+    """
+
+    format: Literal["cgrunbook.record/1"] = "cgrunbook.record/1"
+    run: str
+    version: str = ""
+    operator: str = ""
+    mode: Literal["apply", "plan"] = "apply"
+    target: dict[str, str] = {}
+    started: datetime | None = None
+    ended: datetime | None = None
+    exit_code: int | None = None
+    notebooks: list[NotebookRecord] = []
+
+    @property
+    def changes(self) -> list[ChangeRecord]:
+        """All that was changed, or would be."""
+        return [change for notebook in self.notebooks for step in notebook.steps for change in step.changes]
+
+    @property
+    def first_error(self) -> ErrorRecord | None:
+        """What ended the run, if something did."""
+        for notebook in self.notebooks:
+            if notebook.error:
+                return notebook.error
+        return None
+
+
+def record_of(folder: Path) -> Record:
+    """Read the record of a run out of the journal in its folder."""
+    record = Record(run=folder.resolve().name)
+    began_in_notebook = False
+    for line in read_lines(folder / JOURNAL):
+        _take(record, line)
+        began_in_notebook |= line.event == "run-started" and line.data.get("began_in") == "notebook"
+    if began_in_notebook and record.exit_code is None:
+        _conclude_so_far(record)
+    return record
+
+
+def write_record(folder: Path) -> Record:
+    """Write `record.json` as the journal has it now; answers what was written."""
+    record = record_of(folder)
+    write_whole(folder / RECORD, record.model_dump_json(indent=2) + "\n")
+    return record
+
+
+def read_record(folder: Path) -> Record:
+    """Read `record.json`."""
+    return Record.model_validate_json((folder / RECORD).read_text(encoding="utf-8"))
+
+
+def _take(record: Record, line: Line) -> None:
+    """Let one line of the journal add to the record."""
+    data = line.data
+    if line.event == "run-started":
+        record.started = line.time
+        record.version, record.operator = str(data.get("version", "")), str(data.get("operator", ""))
+        record.mode = data.get("mode", "apply")
+        record.target |= data.get("target", {})
+    elif line.event == "run-ended":
+        record.ended, record.exit_code = line.time, data.get("exit_code")
+    elif line.event == "notebook-started":
+        record.notebooks.append(
+            NotebookRecord(name=line.notebook, started=line.time, parameters=data.get("parameters", {}))
+        )
+        record.target |= data.get("target", {})
+        record.started = record.started or line.time
+    elif notebook := next((item for item in reversed(record.notebooks) if item.name == line.notebook), None):
+        _take_into_notebook(notebook, line)
+
+
+def _conclude_so_far(record: Record) -> None:
+    """Say of a run what its steps say, where nobody can say that it ended."""
+    for notebook in record.notebooks:
+        if notebook.outcome is None and notebook.steps and notebook.steps[-1].outcome is not None:
+            notebook.outcome = notebook_outcome(notebook.error)
+            notebook.ended = notebook.steps[-1].ended
+    if record.notebooks and all(notebook.outcome for notebook in record.notebooks):
+        error = record.first_error
+        planned = ExitCode.TO_DO if record.mode == "plan" and record.changes else ExitCode.DONE
+        record.exit_code = error.exit_code if error else planned
+        record.ended = record.notebooks[-1].ended
+
+
+def notebook_outcome(error: ErrorRecord | None) -> Literal["done", "failed", "interrupted"]:
+    """What came of a notebook that ended with this error, or with none."""
+    if error is None:
+        return "done"
+    return "interrupted" if error.exit_code == ExitCode.INTERRUPTED else "failed"
+
+
+def _take_into_notebook(notebook: NotebookRecord, line: Line) -> None:
+    data = line.data
+    error = ErrorRecord.model_validate(data["error"]) if data.get("error") else None
+    if line.event == "notebook-ended":
+        notebook.ended, notebook.outcome = line.time, data.get("outcome")
+        notebook.error = error or notebook.error
+        return
+    if line.event == "step-started":
+        notebook.steps.append(
+            StepRecord.model_validate({"title": "", **data, "number": line.step, "started": line.time})
+        )
+        return
+    step = next((item for item in reversed(notebook.steps) if item.number == line.step), None)
+    if step is None:
+        return
+    if line.event == "planned":
+        step.changes = [ChangeRecord.model_validate(change) for change in data.get("changes", [])]
+        step.commands, step.notes = list(data.get("commands", [])), list(data.get("notes", []))
+    elif line.event in ("approved", "declined"):
+        step.approval, step.answered = line.event, line.time
+    elif line.event == "waiting":
+        step.waits += float(data.get("seconds", 0.0))
+    elif line.event == "outcome":
+        step.ended, step.outcome = line.time, data.get("outcome")
+        step.seconds = data.get("seconds")
+        step.brief, step.evidence = str(data.get("brief", "")), dict(data.get("evidence", {}))
+        step.findings = [FindingRecord.model_validate(finding) for finding in data.get("findings", [])]
+        step.error = notebook.error = error
+
+
+def record_schema() -> str:
+    """The JSON schema of `record.json`, for the documentation."""
+    return json.dumps(Record.model_json_schema(), indent=2) + "\n"

@@ -1,0 +1,170 @@
+"""What a notebook works on: its parameters, the services of its target, and the run that is written down.
+
+It knows the parameters and the journal, and nothing of how a step is performed.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from cgrunbook import parameters
+from cgrunbook.cloud import Attempts, Cloud, Connection, Wait, connect
+from cgrunbook.errors import CgrunbookError, ParameterError
+from cgrunbook.parameters import Parameters
+from cgrunbook.run.folder import RUN_FOLDER_VARIABLE, new_run_folder
+from cgrunbook.run.journal import Journal, read_lines
+from cgrunbook.run.record import ErrorRecord, write_record
+from cgrunbook.run.report import write_report
+from cgrunbook.run.result import Result
+from cgrunbook.steps.step import Step, World
+
+
+class Session:
+    """One notebook's work on one target. A notebook that is pointed at another target gets another session.
+
+    Attributes:
+        cloud: the services of the target.
+        results: what came of the steps so far.
+        expected: in `mode="plan"`, what the steps of this run would have made.
+        changes_pending: in `mode="plan"`, whether a step of this run would change something.
+
+    Args:
+        notebook: its name without the ending.
+        params: what it was told.
+        connection: where the target's services are.
+        journal: where it writes down what it does.
+        namespace: the notebook's globals, which its cells go on reading the parameters from.
+    """
+
+    def __init__(
+        self,
+        notebook: str,
+        params: Parameters,
+        connection: Connection,
+        journal: Journal,
+        *,
+        namespace: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.notebook = notebook
+        self.params = params
+        self.journal = journal
+        self.cloud = Cloud(connection, Attempts(limit=params.wait_limit, on_wait=self._on_wait))
+        self.results: list[Result] = []
+        planned = (
+            [line.data for line in read_lines(journal.path) if line.event == "planned"] if params.mode == "plan" else []
+        )
+        self.expected = {name for plan in planned for name in plan.get("makes", ())}
+        self.changes_pending = any(plan.get("changes") for plan in planned)
+        self._namespace = namespace if namespace is not None else {}
+        self._names = [name for name in parameters.NAMES if name in self._namespace]
+        self._listener: Callable[[Wait], None] | None = None
+
+    @property
+    def target(self) -> dict[str, str]:
+        """What it works on, by the names of the parameters that say so; what was not given is filled in."""
+        connection = self.cloud.connection
+        return {name: getattr(connection, name) for name in ("target", "project_id", "location", "organization")}
+
+    def console(self, step: Step) -> str:
+        """The page of Google Cloud's console that shows what a step works on; "" for none, as in the sandbox."""
+        return step.console(World(self.cloud)) if self.cloud.connection.target == "google-cloud" else ""
+
+    @contextmanager
+    def waits_told_to(self, listener: Callable[[Wait], None]) -> Iterator[None]:
+        """While the context lasts, somebody is told of each wait of a call, in the thread that waits."""
+        self._listener = listener
+        try:
+            yield
+        finally:
+            self._listener = None
+
+    def _on_wait(self, wait: Wait) -> None:
+        if self._listener:
+            self._listener(wait)
+
+    def require_one_truth(self, form: Mapping[str, Any] | None) -> None:
+        """Refuse to go on while the notebook's variables, or the form, say something else than what is in use.
+
+        Args:
+            form: what the form shows, by the parameter's name; None where there is no form.
+
+        Raises:
+            ParameterError: it names each such parameter, all its values, and how to settle it.
+        """
+        said = []
+        told = {"the notebook's variable is": self._namespace, "the form shows": form or {}}
+        for name in self._names:
+            used = getattr(self.params, name)
+            others = [
+                f"{who} {parameters.shown(values[name])}"
+                for who, values in told.items()
+                if name in values and not parameters.same(name, values[name], used)
+            ]
+            if others:
+                said.append(f"{name}: {' and '.join(others)}, while {parameters.shown(used)} is in use.")
+        if said:
+            raise ParameterError("\n".join(said), _SETTLE_HEADLESS if form is None else _SETTLE_IN_FORM)
+
+
+_SETTLE_IN_FORM = (
+    "Press 'Use these values' in the form to use what it shows; or run the opening cell (open_notebook) again to begin "
+    "with what the parameters cell says, and the form shows what is in use then. After that run this cell again."
+)
+_SETTLE_HEADLESS = (
+    "Set parameters in the parameters cell or from outside, before the opening cell (open_notebook); where a later cell "
+    "sets one, run the opening cell again after it."
+)
+
+
+def open_session(notebook: str, namespace: Mapping[str, Any], chosen: Mapping[str, Any] | None = None) -> Session:
+    """Hold a notebook's parameters against their rules, then connect to its target.
+
+    Args:
+        notebook: its name without the ending.
+        namespace: the notebook's globals, which hold the parameters.
+        chosen: values by name that go before those, and that the namespace is given if all goes well.
+
+    Raises:
+        ParameterError: before any call is made.
+        PrerequisiteMissing, SandboxUnavailable: the target cannot be reached or there are no credentials.
+    """
+    folder = os.environ.get(RUN_FOLDER_VARIABLE)
+    journal = Journal(Path(folder) if folder else new_run_folder(Path.cwd() / "runs"))
+    values = {name: namespace[name] for name in parameters.NAMES if name in namespace} | dict(chosen or {})
+    try:
+        for name in injected_names(namespace):
+            if name not in values:
+                raise parameters.unknown(name, among=values)
+        params = parameters.check(values)
+        if not folder:
+            journal.begin(params.mode, began_in="notebook")
+        connection = connect(
+            params.target, project_id=params.project_id, location=params.location, organization=params.organization
+        )
+    except CgrunbookError as error:
+        journal.add("notebook-started", notebook=notebook, parameters=values)
+        journal.add("notebook-ended", notebook=notebook, outcome="failed", error=ErrorRecord.of(error).model_dump())
+        write_report(journal.folder, write_record(journal.folder))
+        raise
+    session = Session(notebook, params, connection, journal, namespace=namespace)
+    journal.add("notebook-started", notebook=notebook, parameters=values, target=session.target)
+    return session
+
+
+def injected_names(namespace: Mapping[str, Any]) -> list[str]:
+    """The names that papermill put into the notebook: those assigned in the cell which it marks with `# Parameters`.
+
+    papermill itself only warns of a name that the notebook does not have.
+    """
+    names: list[str] = []
+    for source in namespace.get("In", ()):
+        if isinstance(source, str) and source.startswith("# Parameters\n"):
+            for node in ast.parse(source).body:
+                if isinstance(node, ast.Assign):
+                    names += [target.id for target in node.targets if isinstance(target, ast.Name)]
+    return list(dict.fromkeys(names))
