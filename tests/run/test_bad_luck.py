@@ -13,7 +13,7 @@ import pytest
 
 from cgrunbook.run.journal import read_lines, read_record
 from tests.misfortunes import ALL, Misfortune, sandbox_killed
-from tests.sandboxes import sandbox_home
+from tests.sandboxes import chainctl_without_a_process, sandbox_home
 from tests.steps.performing import open_book, perform, proof_of_03, state_of, steps_of_02, steps_of_03
 
 CGRUNBOOK = [sys.executable, "-m", "cgrunbook"]
@@ -21,7 +21,7 @@ CGRUNBOOK = [sys.executable, "-m", "cgrunbook"]
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path) -> Iterator[Path]:
-    with sandbox_home(tmp_path / "home") as home:
+    with sandbox_home(tmp_path / "home") as home, chainctl_without_a_process():
         yield home
 
 
