@@ -166,6 +166,7 @@ def test_after_a_run_that_succeeds_the_password_is_nowhere(search: Search):
     assert search.found() == []
 
 
+@pytest.mark.long
 def test_after_the_command_made_the_token_the_password_is_nowhere(search: Search):
     assert search.run("cgrunbook", "run", "02", "03", "--output", str(search.root / "run")) == 0
     assert b"DEBUG" in search.said  # it was loud

@@ -10,8 +10,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from cgrunbook.run import headless, journal, notebooks
 from cgrunbook.run.headless import RunResult
 from cgrunbook.run.journal import Line
 from cgrunbook.run.kernels import Kernels, Stop
+from tests.waiting import PATIENCE, wait_for
 
 nbformat: Any = nbformat_
 
@@ -36,9 +35,6 @@ journal = Journal(pathlib.Path(os.environ["CGRUNBOOK_RUN_FOLDER"]))
 def add(event, step=0, **data):
     journal.add(event, notebook=NAME, step=step, **data)
 """
-
-# The longest that anything here waits for, before it fails.
-PATIENCE = 60.0
 
 
 @pytest.fixture(autouse=True)
@@ -97,16 +93,6 @@ def statuses(notebook: Any) -> list[str]:
 
 def banner(notebook: Any) -> str:
     return str(notebook.cells[0].source)
-
-
-def wait_for(what: Callable[[], Any], of: str) -> Any:
-    """Wait until something is so; a short nap between two looks."""
-    deadline = time.monotonic() + PATIENCE
-    while not (found := what()):
-        if time.monotonic() > deadline:
-            raise AssertionError(f"{of} did not come in {PATIENCE:g} s")
-        threading.Event().wait(0.02)
-    return found
 
 
 def kernels_of(folder: Path) -> list[int]:
