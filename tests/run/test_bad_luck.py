@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cgrunbook.run.journal import read_lines, read_record
-from tests.misfortunes import ALL, Misfortune, sandbox_killed
+from tests.misfortunes import Misfortune, cases, sandbox_killed
 from tests.sandboxes import chainctl_without_a_process, sandbox_home
 from tests.steps.performing import open_book, perform, proof_of_03, state_of, steps_of_02, steps_of_03
 from tests.waiting import wait_for
@@ -29,7 +29,7 @@ def cgrunbook(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*CGRUNBOOK, *words], check=False, capture_output=True, text=True, timeout=120)
 
 
-@pytest.mark.parametrize("misfortune", ALL, ids=lambda misfortune: misfortune.name.replace(" ", "-"))
+@pytest.mark.parametrize("misfortune", cases())
 def test_a_misfortune_is_told_with_cause_and_remedy_and_the_next_run_finishes(misfortune: Misfortune, tmp_path: Path):
     cloud = misfortune.prepare()
     ended = cgrunbook("run", *misfortune.run, "--output", str(tmp_path / "run"), *misfortune.parameters)

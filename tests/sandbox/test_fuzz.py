@@ -1,6 +1,6 @@
 """Random requests, over the sockets, for every method of every host: none makes a 500, shows a traceback or harms the state.
 
-CGRUNBOOK_FUZZ_SEED repeats a run.
+CGRUNBOOK_FUZZ_SECONDS says for how long (5); CGRUNBOOK_FUZZ_SEED repeats a run.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import pytest
 from cgrunbook.sandbox import conformance, context, process
 from tests.clients.gcloud import PROJECT, Clients
 
+SECONDS = float(os.environ.get("CGRUNBOOK_FUZZ_SECONDS", "5"))
 HERE = f"{PROJECT}/locations/us-central1"
 NAMES = [
     "x", "kept", "one", "latest", "-", "1", "..", "%2e%2e", "%2F", "a%2Fb", "%00", "%ff", "%25", "~", "é", "*", ":x", "x:y",
@@ -158,7 +159,7 @@ def unharmed(sandbox: process.Running) -> Any:
     return read
 
 
-@pytest.mark.parametrize("seconds", [5, pytest.param(30, marks=pytest.mark.long)])
+@pytest.mark.parametrize("seconds", [SECONDS, pytest.param(30, marks=pytest.mark.long)])
 def test_random_requests_get_a_refusal_of_the_hosts_shape_and_harm_nothing(
     sandbox: process.Running, unharmed: Any, seconds: float
 ) -> None:
