@@ -14,8 +14,8 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 run: $(VENV)/.installed
 	$(BIN)/cgrunbook run
 
-# A worker that is out of work takes tests from the other one, also of the same file.
-PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+# One worker more than CI has cores, since tests also wait; one that is out of work takes tests from another, also of the same file.
+PYTEST := $(BIN)/python -m pytest --numprocesses 3 --dist worksteal
 
 test: $(VENV)/.installed-for-tests
 	$(PYTEST) -m 'not long' $(PYTEST_ARGUMENTS)

@@ -159,7 +159,7 @@ def unharmed(sandbox: process.Running) -> Any:
     return read
 
 
-@pytest.mark.parametrize("seconds", [SECONDS, pytest.param(30, marks=pytest.mark.long)])
+@pytest.mark.parametrize("seconds", [SECONDS, pytest.param(20, marks=pytest.mark.long)])
 def test_random_requests_get_a_refusal_of_the_hosts_shape_and_harm_nothing(
     sandbox: process.Running, unharmed: Any, seconds: float
 ) -> None:

@@ -11,7 +11,7 @@ from cgrunbook.sandbox import process
 from tests.sandbox.kills import WRITERS, survive
 
 
-@pytest.mark.parametrize("rounds", [8, pytest.param(60, marks=pytest.mark.long)])
+@pytest.mark.parametrize("rounds", [8, pytest.param(50, marks=pytest.mark.long)])
 def test_every_acknowledged_write_survives_kills_under_load(home: Path, rounds: int) -> None:
     try:
         figures = survive(home, rounds, seed=random.randrange(10**9))
