@@ -1,5 +1,6 @@
 # make run     makes .venv, installs, and performs the whole guide on the sandbox
-# make test    all tests; make check  the linters; make bench  the ratios; make notebooks  executes the committed notebooks anew
+# make test    every behaviour, in minutes; make test-long  what is long by nature: every kill, every round, every command by hand
+# make check   the linters; make bench  the ratios; make notebooks  executes the committed notebooks anew
 
 # The newest Python of those the project supports, unless PYTHON says which.
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
@@ -8,13 +9,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run test check bench notebooks documents schema constraints clean
+.PHONY: run test test-long check bench notebooks documents schema constraints clean
 
 run: $(VENV)/.installed
 	$(BIN)/cgrunbook run
 
+# One worker more than CI has cores, since tests also wait; one that is out of work takes tests from another, also of the same file.
+PYTEST := $(BIN)/python -m pytest --numprocesses 3 --dist worksteal
+
 test: $(VENV)/.installed-for-tests
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(PYTEST_ARGUMENTS)
+	$(PYTEST) -m 'not long' $(PYTEST_ARGUMENTS)
+
+test-long: $(VENV)/.installed-for-tests
+	$(PYTEST) -m long $(PYTEST_ARGUMENTS)
 
 check: $(VENV)/.installed-for-development
 	$(BIN)/ruff check .

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 import requests
 
 from cgrunbook.cloud import Cloud
@@ -38,6 +39,7 @@ class Misfortune:
         before: what was performed before.
         run: the notebooks that meet it.
         parameters: what the run is told.
+        long: whether another one stands for it in `make test`.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Misfortune:
     before: Sequence[Callable[[], list[Step]]] = ()
     run: Sequence[str] = ("03",)
     parameters: Sequence[str] = ()
+    long: bool = False
 
     def prepare(self) -> Cloud:
         """Perform what comes before, and bring it about."""
@@ -179,7 +182,15 @@ ALL = (
         3,
         before=(steps_of_02,),
     ),
-    Misfortune("chainctl absent", chainctl_removed, chainctl_back, ["chainctl was not found"], ["Install chainctl"], 3),
+    Misfortune(
+        "chainctl absent",
+        chainctl_removed,
+        chainctl_back,
+        ["chainctl was not found"],
+        ["Install chainctl"],
+        3,
+        long=True,
+    ),
     Misfortune(
         "chainctl logged out", signed_out, signed_in, ["chainctl", "signed"], ["Sign in: chainctl auth login"], 3
     ),
@@ -191,6 +202,7 @@ ALL = (
         ["Correct the name"],
         3,
         parameters=["-p", "organization", "unknown.example"],
+        long=True,
     ),
     Misfortune(
         "payload with a newline",
@@ -209,6 +221,7 @@ ALL = (
         ["versions destroy 2", "03_production_images"],
         1,
         before=(steps_of_02, steps_of_03),
+        long=True,
     ),
     Misfortune(
         "secret version disabled",
@@ -218,6 +231,7 @@ ALL = (
         ["gcloud secrets versions enable 1", "destroy"],
         1,
         before=(steps_of_02, steps_of_03),
+        long=True,
     ),
     Misfortune(
         "token revoked",
@@ -237,5 +251,15 @@ ALL = (
         1,
         before=(steps_of_02, steps_of_03),
         parameters=["-p", "production_images", "no-such-image:latest"],
+        long=True,
     ),
 )
+
+
+def cases(which: Callable[[Misfortune], bool] = lambda _: True) -> list[Any]:
+    """The misfortunes as a test's parameters."""
+    return [
+        pytest.param(one, id=one.name.replace(" ", "-"), marks=[pytest.mark.long] * one.long)
+        for one in ALL
+        if which(one)
+    ]

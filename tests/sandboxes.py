@@ -6,8 +6,11 @@ import io
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from functools import cache
 from pathlib import Path
 from unittest.mock import patch
+
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from cgrunbook.cloud import chainctl
 from cgrunbook.cloud.command import Ended
@@ -38,18 +41,25 @@ def sandbox_home(home: Path) -> Iterator[Path]:
             process.reset(home)
 
 
+@cache
+def _key() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(public_exponent=65537, key_size=4096)
+
+
 @contextmanager
 def chainctl_without_a_process() -> Iterator[None]:
-    """Call the sandbox's chainctl as a function: most of a step's time is the start of its Python.
+    """Call the sandbox's chainctl as a function: most of a step's time is the start of its Python, and finding a key.
 
     For tests that perform the same steps dozens of times; the others start the command as it is.
     """
     from cgrunbook.sandbox.chainctl.__main__ import main
+
+    key = _key()
 
     def run(_: chainctl.Chainctl, arguments: Sequence[str], **_settings: bool) -> Ended:
         with redirect_stdout(io.StringIO()) as output, redirect_stderr(io.StringIO()) as said:
             code = main(arguments)
         return Ended(code, output.getvalue(), said.getvalue())
 
-    with patch.object(chainctl.Chainctl, "_run", run):
+    with patch.object(chainctl.Chainctl, "_run", run), patch.object(rsa, "generate_private_key", lambda **_: key):
         yield

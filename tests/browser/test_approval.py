@@ -40,6 +40,7 @@ def test_a_plan_says_what_will_change_and_why_and_the_same_as_commands(asked, wo
     )
 
 
+@pytest.mark.long
 def test_the_page_comes_to_the_question(asked):
     expect(asked.approve).to_be_in_viewport()
     asked.photograph("first")
@@ -70,6 +71,7 @@ def test_a_double_click_acts_once(asked, workplace):
     assert events(workplace, "approved", "declined", "intent") == ["approved", "intent"]
 
 
+@pytest.mark.long
 def test_an_interrupt_while_it_waits_ends_cleanly_and_the_next_run_picks_up(asked, home, workplace):
     asked.interrupt()
     asked.until_done()
@@ -86,6 +88,7 @@ def test_an_interrupt_while_it_waits_ends_cleanly_and_the_next_run_picks_up(aske
     assert asked.approve_everything() == 3
 
 
+@pytest.mark.long
 def test_a_page_reloaded_while_it_waits_still_shows_the_plan_and_can_answer(asked, home, workplace):
     asked.save()
     asked.page.reload()
@@ -100,6 +103,7 @@ def test_a_page_reloaded_while_it_waits_still_shows_the_plan_and_can_answer(aske
     assert enabled(home) == "ENABLED"
 
 
+@pytest.mark.long
 def test_two_tabs_show_the_same_question_and_the_first_answer_counts(asked, open_tab, workplace):
     asked.save()
     other = open_tab("02_developer_images", wait=False)
@@ -112,6 +116,7 @@ def test_two_tabs_show_the_same_question_and_the_first_answer_counts(asked, open
     assert events(workplace, "intent") == ["intent"]
 
 
+@pytest.mark.long
 def test_the_kernel_is_restarted_while_it_waits_and_running_again_picks_up(asked, workplace):
     asked.agree()
     asked.until_said("REMOTE_REPOSITORY")

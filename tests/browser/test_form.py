@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from playwright.sync_api import expect
 
 from tests.browser.records import events
@@ -34,6 +35,7 @@ def test_an_error_stands_below_its_field_and_nothing_begins_until_it_is_correcte
     assert "corrected" in tab.outputs()[0]
 
 
+@pytest.mark.long
 def test_who_fills_it_in_once_finds_it_filled_in_in_every_notebook(open_tab, home):
     first = open_tab("00_start_here")
     first.run_all()
@@ -68,6 +70,7 @@ def test_other_values_given_later_count_for_the_cells_below_when_they_are_run_ag
     tab.until_said("repository another-one")
 
 
+@pytest.mark.long
 def test_a_field_says_in_words_what_it_is(open_tab):
     tab = open_tab("02_developer_images")
     tab.run_all()

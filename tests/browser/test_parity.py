@@ -6,6 +6,8 @@ import subprocess
 import sys
 from typing import Any
 
+import pytest
+
 from cgrunbook.run.record import Record, read_record
 from tests.browser.records import records
 from tests.left_behind import difference, masked, world
@@ -31,6 +33,7 @@ def timeless(value: Any) -> Any:
     return masked(value)
 
 
+@pytest.mark.long
 def test_jupyterlab_and_the_command_line_leave_the_same_world_and_the_same_record(open_tab, home, workplace, tmp_path):
     for name in NOTEBOOKS:
         tab = open_tab(name)

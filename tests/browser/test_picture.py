@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import pytest
 from playwright.sync_api import expect
 
 from tests.notebooks.worlds import ROOT
@@ -13,6 +14,7 @@ LARGEST = 300_000
 """Bytes of a picture that somebody waits for."""
 
 
+@pytest.mark.long
 def test_a_question_fits_on_one_page_and_makes_a_picture_for_the_readme(open_tab):
     tab = open_tab("02_developer_images")
     tab.page.set_viewport_size({"width": 1080, "height": 720})

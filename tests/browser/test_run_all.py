@@ -21,6 +21,7 @@ QUESTIONS = {"00_start_here": 0, "01_prerequisites": 0, "02_developer_images": 3
 BEFORE_STEPS = 2
 
 
+@pytest.mark.long
 def test_the_tour_is_approved_click_by_click_and_a_second_time_asks_nothing(open_tab, home, workplace):
     tabs = {}
     for name in TOUR:

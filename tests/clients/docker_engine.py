@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.clients.programs import absent, client
-from tests.sandbox.registry.conftest import wait_for
+from tests.waiting import wait_for
 
 
 @contextlib.contextmanager
@@ -33,7 +33,7 @@ def docker_engine() -> Iterator[str]:
     try:
         with log.open("w") as out, subprocess.Popen([*map(str, command)], stdout=out, stderr=out) as engine:
             try:
-                wait_for(lambda: engine.poll() is not None or _answers(address), 60)
+                wait_for(lambda: engine.poll() is not None or _answers(address))
                 if engine.poll() is not None:
                     absent(f"dockerd does not run here: {log.read_text().splitlines()[-1]}")
                 yield address

@@ -81,7 +81,13 @@ def by_hand(commands: list[str], home: Path, folder: Path) -> str:
     return seen.read_text() + done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("options", [(), EVERY_OPTION], ids=["the defaults", "every option, one repository"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param((), id="the defaults", marks=pytest.mark.long),
+        pytest.param(EVERY_OPTION, id="every option, one repository"),
+    ],
+)
 def test_the_commands_shown_leave_the_world_that_the_notebooks_leave(gcloud, tmp_path, options):
     with sandbox_home(tmp_path / "by-notebook") as home:
         run = [*CGRUNBOOK, "run", "02", "03", "--output", str(tmp_path / "run"), *options]

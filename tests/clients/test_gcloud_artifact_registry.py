@@ -175,6 +175,7 @@ def test_what_artifact_registry_refuses_gcloud_says(gcloud: Gcloud) -> None:
         create(gcloud, "mars", where="--location=us-east7")
 
 
+@pytest.mark.long
 def test_one_name_in_two_locations_is_two_repositories_also_to_those_who_pull(
     gcloud: Gcloud, running: process.Running
 ) -> None:
@@ -190,6 +191,7 @@ def test_one_name_in_two_locations_is_two_repositories_also_to_those_who_pull(
     assert describe(gcloud, "twice")["description"] == "here"
 
 
+@pytest.mark.long
 def test_cached_images_are_listed_with_tags_and_thrown_away(gcloud: Gcloud, running: process.Running) -> None:
     create(gcloud, "cached")
     digest = manifest(running, "cached/chainguard/static:latest")
@@ -254,6 +256,7 @@ def test_docker_is_configured_to_ask_gcloud_whose_helper_answers_for_the_sandbox
         assert json.load(answer)["token"]
 
 
+@pytest.mark.long
 def test_what_a_run_of_the_notebooks_made_gcloud_describes(tmp_path: Path) -> None:
     home = tmp_path / "home"
     variables = process_environment(home)

@@ -22,7 +22,8 @@ import pytest
 
 from cgrunbook.sandbox.registry.images import sample_repositories
 from tests.clients.programs import absent, client, run
-from tests.sandbox.registry.conftest import PROJECT, World, a_world, key, wait_for, world
+from tests.sandbox.registry.conftest import PROJECT, World, a_world, key, world
+from tests.waiting import wait_for
 
 __all__ = ["key", "world"]  # fixtures
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import subprocess
 import sys
@@ -13,16 +12,17 @@ import pytest
 
 from cgrunbook.run.journal import read_lines
 from cgrunbook.run.record import read_record
-from tests.misfortunes import ALL, Misfortune, sandbox_killed
-from tests.sandboxes import sandbox_home
+from tests.misfortunes import Misfortune, cases, sandbox_killed
+from tests.sandboxes import chainctl_without_a_process, sandbox_home
 from tests.steps.performing import open_book, perform, proof_of_03, state_of, steps_of_02, steps_of_03
+from tests.waiting import wait_for
 
 CGRUNBOOK = [sys.executable, "-m", "cgrunbook"]
 
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path) -> Iterator[Path]:
-    with sandbox_home(tmp_path / "home") as home:
+    with sandbox_home(tmp_path / "home") as home, chainctl_without_a_process():
         yield home
 
 
@@ -30,7 +30,7 @@ def cgrunbook(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*CGRUNBOOK, *words], check=False, capture_output=True, text=True, timeout=120)
 
 
-@pytest.mark.parametrize("misfortune", ALL, ids=lambda misfortune: misfortune.name.replace(" ", "-"))
+@pytest.mark.parametrize("misfortune", cases())
 def test_a_misfortune_is_told_with_cause_and_remedy_and_the_next_run_finishes(misfortune: Misfortune, tmp_path: Path):
     cloud = misfortune.prepare()
     ended = cgrunbook("run", *misfortune.run, "--output", str(tmp_path / "run"), *misfortune.parameters)
@@ -62,10 +62,12 @@ def test_the_sandbox_killed_in_the_middle_is_told_and_the_next_run_finishes(home
         stderr=subprocess.PIPE,
         text=True,
     )
-    while run.poll() is None and not any(
-        line.event == "outcome" and line.data["outcome"] == "created" for line in read_lines(folder / "journal.jsonl")
-    ):
-        os.sched_yield()
+
+    def created() -> bool:
+        lines = list(read_lines(folder / "journal.jsonl"))
+        return any(line.event == "outcome" and line.data["outcome"] == "created" for line in lines)
+
+    wait_for(lambda: run.poll() is not None or created(), "a first outcome")
     sandbox_killed(open_book()[0].cloud)
     _, said = run.communicate(timeout=120)
     assert run.returncode in (1, 3)
@@ -79,7 +81,7 @@ def test_the_sandbox_killed_in_the_middle_is_told_and_the_next_run_finishes(home
     assert after.pair_is_taken_by_cgr_dev
 
 
-@pytest.mark.parametrize("room", [2_000, 12_000, 60_000])
+@pytest.mark.parametrize("room", [12_000, *(pytest.param(room, marks=pytest.mark.long) for room in (2_000, 60_000))])
 def test_a_disk_that_is_full_in_the_run_folder_is_told_and_the_next_run_finishes(tmp_path: Path, room: int):
     perform(open_book()[0], *steps_of_02())
 

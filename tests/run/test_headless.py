@@ -10,8 +10,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +24,7 @@ from cgrunbook.run.headless import RunResult
 from cgrunbook.run.journal import Line, read_lines
 from cgrunbook.run.kernels import Kernels, Stop
 from cgrunbook.run.record import read_record, record_of
+from tests.waiting import PATIENCE, wait_for
 
 nbformat: Any = nbformat_
 
@@ -39,8 +38,11 @@ def add(event, step=0, **data):
     journal.add(event, notebook=NAME, step=step, **data)
 """
 
-# The longest that anything here waits for, before it fails.
-PATIENCE = 60.0
+
+@pytest.fixture(autouse=True)
+def nothing_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The guide's notebooks import these anyway; for the cells here they would be half of a kernel's time."""
+    monkeypatch.setattr(headless, "_IMPORTED_AHEAD", ())
 
 
 @pytest.fixture
@@ -93,16 +95,6 @@ def statuses(notebook: Any) -> list[str]:
 
 def banner(notebook: Any) -> str:
     return str(notebook.cells[0].source)
-
-
-def wait_for(what: Callable[[], Any], of: str) -> Any:
-    """Wait until something is so; a short nap between two looks."""
-    deadline = time.monotonic() + PATIENCE
-    while not (found := what()):
-        if time.monotonic() > deadline:
-            raise AssertionError(f"{of} did not come in {PATIENCE:g} s")
-        threading.Event().wait(0.02)
-    return found
 
 
 def kernels_of(folder: Path) -> list[int]:
@@ -553,6 +545,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 {before}
 from cgrunbook.run import headless
 from cgrunbook.errors import CgrunbookError
+headless._IMPORTED_AHEAD = ()
 try:
     result = headless.run({list(notebooks)!r}, {{}}, output=Path({str(tmp_path / "out")!r}))
 except CgrunbookError as error:

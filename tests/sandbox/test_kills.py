@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import random
 from pathlib import Path
+
+import pytest
 
 from cgrunbook.sandbox import process
 from tests.sandbox.kills import WRITERS, survive
 
-ROUNDS = int(os.environ.get("CGRUNBOOK_SANDBOX_KILLS", "8"))
 
-
-def test_every_acknowledged_write_survives_kills_under_load(home: Path) -> None:
+@pytest.mark.parametrize("rounds", [8, pytest.param(50, marks=pytest.mark.long)])
+def test_every_acknowledged_write_survives_kills_under_load(home: Path, rounds: int) -> None:
     try:
-        figures = survive(home, ROUNDS, seed=random.randrange(10**9))
+        figures = survive(home, rounds, seed=random.randrange(10**9))
     finally:
         process.reset(home)
-    assert figures.kills == ROUNDS
-    assert figures.acknowledged > ROUNDS
-    assert figures.broken_off == ROUNDS * WRITERS  # each was cut off: the load was there at each kill
+    assert figures.kills == rounds
+    assert figures.acknowledged > rounds
+    assert figures.broken_off == rounds * WRITERS  # each was cut off: the load was there at each kill

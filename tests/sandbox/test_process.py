@@ -9,9 +9,7 @@ import socket
 import stat
 import subprocess
 import sys
-import time
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ import pytest
 
 from cgrunbook.sandbox import errors, hosts, process
 from tests.sandbox.conftest import Api
+from tests.waiting import wait_for
 
 
 def ask(running: process.Running, host: str, path: str, *, verb: str = "GET", body: Any = None) -> Any:
@@ -239,7 +238,7 @@ def test_a_token_for_somebody_else_is_that_persons(sandbox: process.Running) -> 
 
 def test_a_sandbox_that_nobody_asks_ends_by_itself_when_it_was_told_to(home: Path) -> None:
     running = process.start(home, idle=1.0)
-    assert wait_until(lambda: not (running.folder / process.SANDBOX_FILE).exists())
+    wait_for(lambda: not (running.folder / process.SANDBOX_FILE).exists())
     assert "no request for 1 seconds" in (running.folder / process.SERVER_LOG).read_text()
     assert process.status(home) is None
 
@@ -276,15 +275,6 @@ def test_ports_are_below_those_that_the_system_gives_out_and_the_same_after_a_re
     assert all(20000 <= int(address.rpartition(":")[2]) < 32768 for address in sandbox.hosts.values())
     process.reset(sandbox.home)
     assert process.start(sandbox.home).hosts == sandbox.hosts
-
-
-def wait_until(condition: Callable[[], bool]) -> bool:
-    """Ask until it is so, for half a minute at most."""
-    deadline = time.monotonic() + 30
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-    return True
 
 
 def test_importing_the_starter_imports_no_server() -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from cgrunbook.run.journal import read_lines
 from tests.steps.performing import UNDISTURBED_03, Names, open_book, perform, state_of, steps_of_02, steps_of_03
+from tests.waiting import wait_for
 
 CGRUNBOOK = [sys.executable, "-m", "cgrunbook"]
 
@@ -52,7 +53,7 @@ def kill_all(process: subprocess.Popen[str]) -> None:
             pipe.close()
 
 
-@pytest.mark.parametrize("scenario", range(4))
+@pytest.mark.parametrize("scenario", [0, *(pytest.param(number, marks=pytest.mark.long) for number in range(1, 4))])
 def test_killed_three_times_at_random_moments_it_ends_as_if_nobody_had(home: Path, scenario: int):
     name = f"random-{scenario}"
     moments = random.Random(f"{scenario} {os.environ.get('PYTEST_RANDOMLY_SEED', '')}")
@@ -67,6 +68,7 @@ def test_killed_three_times_at_random_moments_it_ends_as_if_nobody_had(home: Pat
     assert state_of(book.cloud, Names.of(name)) == UNDISTURBED_03
 
 
+@pytest.mark.long
 def test_a_whole_run_killed_with_its_kernel_leaves_readable_files_and_is_finished_by_the_next(
     fresh_home: Path, tmp_path: Path
 ):
@@ -80,7 +82,8 @@ def test_a_whole_run_killed_with_its_kernel_leaves_readable_files_and_is_finishe
             text=True,
             start_new_session=True,
         )
-        wait_for_intent(folder, run)
+        journal = folder / "journal.jsonl"
+        wait_for(lambda: run.poll() is not None or any(line.event == "intent" for line in read_lines(journal)))  # noqa: B023 - waited for here
         time.sleep(moments.uniform(0.0, _LATEST_KILL_SECONDS))
         kill_all(run)
         for path in folder.glob("*.ipynb"):
@@ -94,11 +97,6 @@ def test_a_whole_run_killed_with_its_kernel_leaves_readable_files_and_is_finishe
     assert state_of(book.cloud) == UNDISTURBED_03
 
 
-def wait_for_intent(folder: Path, process: subprocess.Popen[str]) -> None:
-    while process.poll() is None and not any(line.event == "intent" for line in read_lines(folder / "journal.jsonl")):
-        time.sleep(0.02)
-
-
 def test_two_runs_at_once_end_in_the_world_of_one(home: Path):
     first, second = started("at-once"), started("at-once")
     begin(first)
@@ -110,6 +108,7 @@ def test_two_runs_at_once_end_in_the_world_of_one(home: Path):
     assert state_of(book.cloud, Names.of("at-once")) == UNDISTURBED_03
 
 
+@pytest.mark.long
 def test_two_runs_of_the_command_at_once_both_succeed_and_only_one_makes_each_thing(fresh_home: Path, tmp_path: Path):
     runs = [
         subprocess.Popen([*CGRUNBOOK, "run", "03", "--output", str(tmp_path / name)], stdout=subprocess.DEVNULL)

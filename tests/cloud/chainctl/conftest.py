@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import stat
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ import pytest
 
 from cgrunbook.cloud.attempts import Attempts
 from cgrunbook.cloud.chainctl import Chainctl
+from tests.waiting import wait_for
 
 # The first answer whose words all stand in the arguments is given; "times" bounds how often.
 SCRIPT = """#!{python}
@@ -80,18 +79,15 @@ class FakeChainctl:
 
     def child_ended(self) -> bool:
         """Whether what the command had started is gone, now or within a while."""
-        pid = int((self.folder / "child").read_text())
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline:
+        process = Path("/proc", (self.folder / "child").read_text(), "stat")
+
+        def gone() -> bool:
             try:
-                os.kill(pid, 0)
-                state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+                return process.read_text().rpartition(")")[2].split()[0] == "Z"
             except (ProcessLookupError, FileNotFoundError):
                 return True
-            if state == "Z":
-                return True
-            os.sched_yield()
-        return False
+
+        return wait_for(gone, "the child's end")
 
 
 @pytest.fixture

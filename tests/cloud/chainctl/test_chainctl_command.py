@@ -20,6 +20,7 @@ from cgrunbook.errors import (
     PermissionMissing,
     Temporary,
 )
+from tests.waiting import wait_for
 
 
 @pytest.fixture
@@ -140,8 +141,7 @@ def test_cancelling_ends_a_running_command(fake, chainctl):
     cancelled = threading.Event()
 
     def cancel_when_it_runs():
-        while not fake.calls:
-            threading.Event().wait(0.01)
+        wait_for(lambda: fake.calls, "the command's start")
         cancelled.set()
 
     timer = threading.Thread(target=cancel_when_it_runs)

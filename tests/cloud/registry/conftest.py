@@ -14,7 +14,6 @@ import socket
 import struct
 import subprocess
 import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -29,6 +28,7 @@ from cgrunbook.cloud.attempts import Attempts, Wait
 from cgrunbook.cloud.connection import RegistryHost
 from cgrunbook.cloud.registry import BasicCredentials, Registry
 from cgrunbook.redaction import Secret
+from tests.waiting import wait_for
 
 OCI = "application/vnd.oci.image"
 DOCKER = "application/vnd.docker.distribution.manifest"
@@ -366,20 +366,19 @@ def distribution(tmp_path: Any) -> Iterator[str]:
         ["docker-registry", "serve", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
         try:
-            _until_it_answers(f"http://{address}/v2/", process)
+            wait_for(
+                lambda: process.poll() is not None or _answers(f"http://{address}/v2/"), "docker-registry's answer"
+            )
+            assert process.poll() is None, "docker-registry ended"
             yield address
         finally:
             process.terminate()
 
 
-def _until_it_answers(url: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        assert process.poll() is None, "docker-registry ended"
-        with contextlib.suppress(urllib.error.URLError), urllib.request.urlopen(url, timeout=5):
-            return
-        threading.Event().wait(0.02)
-    pytest.fail("docker-registry did not answer within 30 s")
+def _answers(url: str) -> bool:
+    with contextlib.suppress(urllib.error.URLError), urllib.request.urlopen(url, timeout=5):
+        return True
+    return False
 
 
 @pytest.fixture

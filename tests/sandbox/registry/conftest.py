@@ -6,8 +6,7 @@ import base64
 import contextlib
 import json
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -27,6 +26,7 @@ from cgrunbook.sandbox.context import Sandbox
 from cgrunbook.sandbox.registry.catalog import Catalog
 from cgrunbook.sandbox.settings import Settings
 from cgrunbook.sandbox.state import State
+from tests.waiting import wait_for
 
 PROJECT = "cgrunbook-sandbox"
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -180,14 +180,6 @@ class World:
 
     def advance(self, **by: float) -> None:
         self.inside.clock.advance(timedelta(**by))
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 10) -> Any:
-    """Ask until the answer is true; a deadline for the case that it never is."""
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, "it never came true"
-    return found
 
 
 @contextlib.contextmanager

@@ -22,8 +22,9 @@ import pytest
 
 from cgrunbook.sandbox import process
 from cgrunbook.sandbox.registry.images import SampleRepository, digest_of, sample_repositories
+from tests.waiting import wait_for
 
-from .conftest import INDEX, MANIFEST, PROJECT, wait_for
+from .conftest import INDEX, MANIFEST, PROJECT
 
 BASE = "example.com/chainguard-base"
 BLOB_HOST = "9236a389bd48b984df91adc1bc924620.r2.cloudflarestorage.com"

@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 
 from cgrunbook.sandbox import process
 from cgrunbook.sandbox.registry.images import SampleRepository, digest_of
+from tests.waiting import wait_for
 
-from .conftest import PROJECT, wait_for
+from .conftest import PROJECT
 
 BLOB_HOST = "9236a389bd48b984df91adc1bc924620.r2.cloudflarestorage.com"
 HOSTS = ("cgr.dev", BLOB_HOST, "us-central1-docker.pkg.dev", "console-api.enforce.dev")
