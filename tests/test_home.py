@@ -43,9 +43,12 @@ def test_a_home_that_begins_with_a_tilde_is_one_folder_for_all_that_is_kept(
         values.save(Parameters().model_dump())
         lab.environment(Path("notebooks"), home())
         _keep_traceback(LookupError("a defect"))
-        running = process.status()
-        assert running is not None
-        assert running.running.home == person / "x"
+        there = process.status()
+        assert there is not None
+        running = there.running
+        assert running.home == person / "x"
+        assert process.environment(running)[VARIABLE] == str(person / "x")
+        assert f"{VARIABLE}={person / 'x'}\n" in (running.bin / "chainctl").read_text()
         kept = {path.name for path in (person / "x").iterdir()}
         assert {"sandbox", "locks", "lab", "errors"} <= kept
         assert values.read_saved() is not None
