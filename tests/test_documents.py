@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+import json
 import re
 from pathlib import Path
 
 import pytest
+
+from cgrunbook import parameters, steps
+from cgrunbook.steps.step import Step
 
 ROOT = Path(__file__).parents[1]
 ROOMS = "cloud|steps|run|ui|cli|sandbox"
@@ -76,3 +81,12 @@ def test_each_target_that_a_document_names_is_in_the_makefile():
     for document in DOCUMENTS:
         named = re.findall(r"(?:^|`)make ([a-z-]+)", document.read_text(), re.MULTILINE)
         assert set(named) <= targets, document.name
+
+
+def test_each_parameter_is_taken_by_a_notebook_and_each_step_is_performed_by_one():
+    cells = [cell for path in (ROOT / "notebooks").glob("*.ipynb") for cell in json.loads(path.read_text())["cells"]]
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    offered = {name: getattr(steps, name) for name in steps.__all__}
+    performed = {name for name, step in offered.items() if inspect.isclass(step) and issubclass(step, Step)}
+    assert {name for name in performed if f"steps.{name}(" not in code} == set()
+    assert {name for name in parameters.NAMES if not re.search(rf"^{name}: ", code, re.MULTILINE)} == set()

@@ -82,32 +82,31 @@ def test_a_home_is_not_made_by_asking_for_it(person: Path, monkeypatch: pytest.M
     assert list(person.iterdir()) == []
 
 
-def reads(tree: ast.AST) -> list[int]:
-    """The lines that look the variable up in an environment; a mapping that is handed to another process only names it."""
+def reads_it(tree: ast.AST) -> bool:
+    """Whether code looks the variable up in an environment; a mapping that is handed to another process only names it."""
 
     def names_it(node: ast.AST) -> bool:
         if isinstance(node, ast.Constant):
             return bool(node.value == VARIABLE)
         return getattr(node, "id", getattr(node, "attr", "")) == "VARIABLE"
 
-    found = []
     for node in ast.walk(tree):
         match node:
             case ast.Call(func=ast.Attribute(attr="get" | "getenv" | "pop" | "setdefault"), args=[name, *_]):
-                read = names_it(name)
+                pass
             case ast.Subscript(slice=name, ctx=ast.Load()):
-                read = names_it(name)
+                pass
             case ast.Compare(left=name, ops=[ast.In() | ast.NotIn()]):
-                read = names_it(name)
+                pass
             case _:
-                read = False
-        if read:
-            found.append(node.lineno)
-    return found
+                continue
+        if names_it(name):
+            return True
+    return False
 
 
 def test_nobody_else_reads_the_variable():
     readers = {
-        path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py") if reads(ast.parse(path.read_text()))
+        path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py") if reads_it(ast.parse(path.read_text()))
     }
     assert readers == {"home.py"}

@@ -172,6 +172,8 @@ def prose_read_in(path: Path, allowed: Collection[str] = READ_BY_THEIR_WORDS) ->
     """Each place of a module where code asks a sentence what has happened."""
     where = path.relative_to(PACKAGE).as_posix()
     for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.expr | ast.stmt):
+            continue
         texts, wanted = examined(node)
         ours = any(map(is_sentence, texts))
         somebodys = any(map(is_shown_object, texts)) or any(map(has_phrase, wanted))
