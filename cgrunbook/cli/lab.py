@@ -15,13 +15,7 @@ def lab(
     ] = Path("cgrunbook-notebooks"),
     port: Annotated[
         int | None,
-        typer.Option(
-            "--port",
-            metavar="N",
-            min=1,
-            max=65535,
-            help="The port to listen on; without it the first free one from 8888.",
-        ),
+        typer.Option("--port", metavar="N", min=1, max=65535, help="The port; without it the first free from 8888."),
     ] = None,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the address instead of opening it.")] = False,
 ) -> None:

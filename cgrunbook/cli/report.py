@@ -13,23 +13,16 @@ def report(
     run: Annotated[
         str,
         typer.Argument(
-            metavar="RUN",
-            help="A run folder, or the id of a run in ./runs; without it the newest there.",
-            show_default=False,
+            metavar="RUN", help="A run folder, or an id in ./runs; without it the newest there.", show_default=False
         ),
     ] = "",
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output",
-            metavar="FILE",
-            help="Where to write it; without it report.html in the run folder.",
-            show_default=False,
+            "--output", metavar="FILE", help="The page; without it report.html in the run folder.", show_default=False
         ),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the verdict, the exit code and the routes as JSON.")
-    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the verdict and the routes as JSON.")] = False,
 ) -> None:
     """Write a run's report: one page for the change ticket.
 

@@ -33,11 +33,7 @@ def start(
     idle: Annotated[
         float | None,
         typer.Option(
-            "--idle",
-            metavar="SECONDS",
-            min=1,
-            help="End it after so many seconds without a request.",
-            show_default=False,
+            "--idle", metavar="SECONDS", min=1, help="End it after so long without a request.", show_default=False
         ),
     ] = None,
 ) -> None:
