@@ -14,13 +14,7 @@ _PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
 
 
 def parse(text: str) -> timedelta:
-    """Read a Go duration.
-
-    Args:
-        text: for example `720h`, `1h30m`, `90s`. `30d` is none: Go has no days.
-
-    Returns:
-        The length of time.
+    """Read a Go duration, such as `720h`, `1h30m`, `90s`; `30d` is none.
 
     Raises:
         ValueError: the text is no duration; the message says what one looks like.
@@ -35,14 +29,7 @@ def parse(text: str) -> timedelta:
 
 
 def in_words(length: timedelta) -> str:
-    """A length of time as a person says it, in its two largest units.
-
-    Args:
-        length: any length; negative ones are read as their amount.
-
-    Returns:
-        For example `30 days`, `1 day 2 hours`, `0.4 seconds`.
-    """
+    """A length of time, or the amount of a negative one, in its two largest units: `30 days`, `1 day 2 hours`, `0.4 seconds`."""
     seconds = abs(length.total_seconds())
     if seconds < 60:
         return f"{seconds:.3g} seconds" if seconds != 1 else "1 second"

@@ -27,14 +27,7 @@ _LONGEST_REPOSITORY = 255
 
 
 def is_digest(text: str) -> bool:
-    """Whether a text is a digest that can be checked here (sha256 or sha512, lower-case hex).
-
-    Args:
-        text: anything, such as a header's value.
-
-    Returns:
-        True for a whole, well-formed digest.
-    """
+    """Whether a text is a whole digest that can be checked here: sha256 or sha512, lower-case hex."""
     return _DIGEST.fullmatch(text) is not None
 
 
@@ -55,12 +48,6 @@ class ImageReference:
     @classmethod
     def parse(cls, text: str) -> ImageReference:
         """Read `ORGANISATION/IMAGE[:TAG][@DIGEST]`; neither tag nor digest means `latest`.
-
-        Args:
-            text: what somebody wrote.
-
-        Returns:
-            The reference.
 
         Raises:
             ParameterError: it breaks the grammar, or starts with a registry; says the nearest right form where it can.
@@ -121,11 +108,7 @@ class Platform:
 
     @classmethod
     def of_this_machine(cls) -> Platform:
-        """Linux on this machine's processor: what its docker engine pulls when nothing else is asked for.
-
-        Returns:
-            "linux/amd64", "linux/arm64" or what the processor is called.
-        """
+        """Linux on this machine's processor, such as "linux/arm64": what its docker engine pulls by itself."""
         machine = this_machine.machine().lower()
         return cls(f"linux/{ {'x86_64': 'amd64', 'aarch64': 'arm64'}.get(machine, machine) }")
 

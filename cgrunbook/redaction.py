@@ -92,14 +92,7 @@ def _spellings(value: str) -> set[str]:
 
 
 def redact(text: str) -> str:
-    """Mask every living secret and every credential-shaped piece of a text.
-
-    Args:
-        text: anything that is about to be shown, logged or written.
-
-    Returns:
-        The text with `[redacted]` in the place of each.
-    """
+    """Mask every living secret, and every piece that has the shape of a credential, in what is about to leave the program."""
     for secret in list(_living):
         for form in sorted(_spellings(secret.reveal()), key=len, reverse=True):
             if form in text:
@@ -110,26 +103,15 @@ def redact(text: str) -> str:
 
 
 def visible(text: str) -> str:
-    """Write characters that steer a terminal or turn the reading direction as what they are: a label may hold any.
+    """Write characters that steer a terminal or turn the reading direction as their numbers: a label may hold any.
 
-    Args:
-        text: what is about to be shown; line breaks and tabs stay.
-
-    Returns:
-        The text with each of them written as its number, as JSON writes it.
+    Line breaks and tabs stay.
     """
     return _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def redact_all(value: Any) -> Any:
-    """The same for plain data: each text in nested dicts and lists, keys included.
-
-    Args:
-        value: JSON-like data.
-
-    Returns:
-        A copy in which every text went through `redact`.
-    """
+    """A copy of JSON-like data in which every text, keys included, went through `redact`."""
     if isinstance(value, str):
         return redact(value)
     if isinstance(value, Secret):

@@ -27,7 +27,7 @@ def nothing(_cloud: Cloud) -> None:
 
 @dataclass(frozen=True)
 class Misfortune:
-    """One of issue 2's list.
+    """One way in which the world is not as it should be.
 
     Args:
         name: what happens.

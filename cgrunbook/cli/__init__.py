@@ -25,11 +25,7 @@ app.add_typer(sandbox.app, name="sandbox")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and end the process with its exit code.
-
-    Args:
-        arguments: the words after the command's name; None takes the process's own.
-    """
+    """Run the command line, by default with the process's own words, and end the process with its exit code."""
     try:
         words = join_parameters(sys.argv[1:] if arguments is None else arguments)
     except UsageError as error:

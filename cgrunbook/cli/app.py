@@ -20,7 +20,7 @@ EXIT_CODES = "Exit codes: " + "; ".join(f"{code} {code.means}" for code in ExitC
 
 
 class _Verbs(TyperGroup):
-    """The one place where what went wrong becomes a sentence and an exit code."""
+    """All verbs, each called from here."""
 
     def invoke(self, ctx: Any) -> Any:
         from cgrunbook.sandbox.process import SandboxFailure
@@ -73,7 +73,7 @@ app = typer.Typer(
     cls=_Verbs,
     name="cgrunbook",
     help="Pull Chainguard's images through Google Artifact Registry: the vendor's guide as notebooks that do each step "
-    "and prove it. Without --target google-cloud all of it happens in a sandbox on this machine.",
+    "and prove it. All of it happens in a sandbox on this machine, unless --target says google-cloud.",
     epilog=EXIT_CODES,
     add_completion=False,
     no_args_is_help=True,

@@ -11,11 +11,11 @@ import typer
 def lab(
     destination: Annotated[
         Path,
-        typer.Argument(metavar="[DEST]", help="The folder to work in; made when it is not there.", show_default=True),
+        typer.Argument(metavar="DEST", help="The folder to work in; made when it is not there.", show_default=True),
     ] = Path("cgrunbook-notebooks"),
     port: Annotated[
         int | None,
-        typer.Option("--port", metavar="N", min=1, max=65535, help="Where it listens; the first free one from 8888."),
+        typer.Option("--port", metavar="N", min=1, max=65535, help="The port; without it the first free from 8888."),
     ] = None,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the address instead of opening it.")] = False,
 ) -> None:

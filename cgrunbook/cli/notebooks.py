@@ -18,9 +18,10 @@ def copy(
         Path, typer.Argument(metavar="DEST", help="The folder that gets them; made when it is not there.")
     ],
 ) -> None:
-    """Copy the notebooks to a folder of yours, to read, change and run in JupyterLab.
+    """Copy the notebooks to a folder of yours.
 
-    Nothing is ever overwritten: a file that is there already stays as it is and is named, and the exit code is then 1.
+    There they can be read, changed and run, in any JupyterLab whose kernel has cgrunbook. Nothing is ever overwritten: a
+    file that is there already stays as it is and is named, and the exit code is then 1.
     """
     from cgrunbook.run import notebooks
 

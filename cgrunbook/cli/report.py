@@ -13,20 +13,21 @@ def report(
     run: Annotated[
         str,
         typer.Argument(
-            metavar="[RUN]", help="A run folder, or a run's id in ./runs; the newest there.", show_default=False
+            metavar="RUN", help="A run folder, or an id in ./runs; without it the newest there.", show_default=False
         ),
     ] = "",
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", metavar="FILE", help="Where to write; report.html in the run folder.", show_default=False
+            "--output", metavar="FILE", help="The page; without it report.html in the run folder.", show_default=False
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Say on stdout as JSON what the report says first.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the verdict and the routes as JSON.")] = False,
 ) -> None:
-    """Write the report of a run as one page for the change ticket: who, when, what, proved by what.
+    """Write a run's report: one page for the change ticket.
 
-    The page is complete in itself and loads nothing from anywhere; it can be printed. Its path goes to stdout.
+    It says who did what, when, and what proved it. The page is complete in itself and loads nothing from anywhere; it
+    can be printed. Its path goes to stdout.
     """
     from cgrunbook.run import report as reports
     from cgrunbook.run.folder import JOURNAL, find_run

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Watcher:
-    """Says on stderr what a run does as it does it: one line that changes on a terminal, plain lines elsewhere."""
+    """Tells of a run as it goes, from the lines of its journal."""
 
     def __init__(self) -> None:
         from rich.console import Console

@@ -1,4 +1,4 @@
-"""Is somebody in front of this notebook who can click? The one place that decides it.
+"""Is somebody in front of this notebook who can click? The one place that decides it (docs/services.md#jupyter).
 
 It knows how the programs that execute notebooks differ, and nothing of what is shown.
 """

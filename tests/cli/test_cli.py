@@ -7,15 +7,17 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import nbformat as nbformat_
 import pytest
+import typer
 
 import cgrunbook
 from cgrunbook import cli
+from cgrunbook.cli.app import app as command_line
 from cgrunbook.run import headless, notebooks
 from cgrunbook.run.record import Record, read_record
 from cgrunbook.sandbox import process
@@ -91,6 +93,7 @@ def test_help_is_quick_because_it_imports_nothing_heavy():
     program = """
 import sys
 from cgrunbook import cli
+from cgrunbook.cli.app import app as command_line
 try:
     cli.main(["--help"])
 except SystemExit as ended:
@@ -103,14 +106,22 @@ print("heavy:", [name for name in heavy if name in sys.modules])
     assert "Exit codes: 0 done" in done.stdout
 
 
-@pytest.mark.parametrize(
-    "verb", [(), ("run",), ("plan",), ("notebooks",), ("notebooks", "copy"), ("sandbox",), ("sandbox", "env")]
-)
-def test_each_verb_has_help(call: Any, verb: tuple[str, ...]):
+def verbs(group: Any, *before: str) -> Iterator[tuple[str, ...]]:
+    yield before
+    for name, command in getattr(group, "commands", {}).items():
+        yield from verbs(command, *before, name)
+
+
+@pytest.mark.parametrize("verb", list(verbs(typer.main.get_command(command_line))), ids=" ".join)
+def test_each_verb_has_help_that_reads_well(call: Any, verb: tuple[str, ...]):
     said = call(*verb, "--help")
     assert said.code == 0
     assert said.out.startswith(" ".join(["Usage: cgrunbook", *verb]))
     assert said.err == ""
+    assert "[[" not in said.out, "click itself puts brackets around what may be left out"
+    assert not [line for line in said.out.splitlines() if line.startswith("  ") and line.endswith("...")], (
+        "a list of verbs cuts no sentence off"
+    )
 
 
 def test_the_version_is_the_package_s(call: Any):
