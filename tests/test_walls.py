@@ -190,8 +190,6 @@ def examined(node: ast.AST) -> tuple[list[ast.expr], list[ast.expr]]:
         case ast.Compare(left=left, ops=operators, comparators=others):
             looks_inside = any(isinstance(operator, ast.In | ast.NotIn) for operator in operators)
             return [left, *others], [left] if looks_inside else []
-        case ast.DictComp(key=key):
-            return [key], []
         case ast.Match(subject=subject):
             return [subject], []
     return [], []
@@ -229,7 +227,6 @@ def test_a_file_that_may_read_somebody_else_s_words_still_has_to(where):
         'if "versions.access" in str(error): pass',
         'if result.error.message.lower().startswith("tried"): pass',
         'if step.title == "Sign docker in": pass',
-        "found = {step.title: step for step in steps}",
         'if title.endswith(f" through {repository}"): pass',
         're.search("is no (pull token)", said)',
         "re.sub(r'[0-9]+', 'N', finding.seen)",
@@ -248,6 +245,7 @@ def test_code_that_reads_prose_is_found(source, tmp_path, monkeypatch):
     [
         "print(error.message, error.remedy)",
         "first = error.message.splitlines()[0]",
+        "newest = {step.title: step for step in steps}",  # what bears one name, whatever the name says
         'raise ValueError(error.message.removesuffix(".")) from None',
         'project, _, rest = name.partition("/")',
         'if status == "ENABLED" and error.code in ("DENIED", "UNAUTHORIZED"): pass',
