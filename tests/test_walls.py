@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,34 @@ def test_an_import_only_goes_down(path):
             assert path.relative_to(PACKAGE).as_posix() in {"cloud/connection.py", "cli.py"}, f"only starts it: {name}"
         else:
             assert LEVEL[other] <= LEVEL[room], f"{room} is below {other}"
+
+
+def module_of(path: Path) -> str:
+    return ".".join(("cgrunbook", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
+
+
+def files_imported_by(path: Path, names: set[str]) -> set[str]:
+    """Modules that a file imports anywhere in it: at its top, in a function, for its types.
+
+    `__version__` is no import: it stands in the package's own file before all else, which imports only when asked.
+    """
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            written = [f"{node.module}.{alias.name}" for alias in node.names if alias.name != "__version__"]
+            found |= {name if name in names else node.module for name in written}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names if alias.name != "cgrunbook"}
+    return found & names
+
+
+def test_no_files_import_each_other_in_a_circle():
+    paths = {module_of(path): path for path in PACKAGE.rglob("*.py")}
+    imports = {name: files_imported_by(path, set(paths)) for name, path in paths.items()}
+    try:
+        graphlib.TopologicalSorter(imports).prepare()
+    except graphlib.CycleError as circle:
+        pytest.fail("a circle of imports: " + " <- ".join(circle.args[1]))
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
