@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run test check bench notebooks documents constraints clean
+.PHONY: run test check bench notebooks documents schema constraints clean
 
 run: $(VENV)/.installed
 	$(BIN)/cgrunbook run
@@ -29,6 +29,13 @@ notebooks: $(VENV)/.installed-for-tests
 
 documents: $(VENV)/.installed-for-tests
 	$(BIN)/python -m tests.documents
+
+# Google's definitions for the sandbox, from its API client for Python: one package with the discovery documents of all services and
+# versions, routes, parameters and messages in full. Pinned, so that two runs write the same; needed for nothing else, so not installed.
+DISCOVERY := google-api-python-client==2.202.0
+schema: $(VENV)/.installed-for-tests
+	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
+		$(INSTALL) --no-deps --target "$$folder" $(DISCOVERY) && $(BIN)/python -m tests.schema "$$folder"
 
 # What is tested is what is installed: every version, for every Python and platform that the project supports.
 constraints:

@@ -33,7 +33,31 @@ and what to do next (`error.remedy`); no error ever carries a secret.
 
 from __future__ import annotations
 
+from enum import IntEnum
+from typing import ClassVar, Self
+
 from cgrunbook.redaction import redact
+
+
+class ExitCode(IntEnum):
+    """What a command ends with, and what that means in a sentence."""
+
+    means: str
+
+    DONE = 0, "done"
+    FAILED = 1, "a step failed"
+    USAGE = 2, "a parameter or the command line is wrong, and nothing was called"
+    PREREQUISITE = 3, "something must be there first: an API, a permission, a login"
+    TO_DO = 4, "a plan found something to change"
+    INTERRUPTED = 130, "interrupted"
+    KERNEL_DIED = 138, "a notebook's kernel died"
+
+    def __new__(cls, code: int, means: str) -> Self:
+        """One code with its sentence."""
+        made = int.__new__(cls, code)
+        made._value_ = code
+        made.means = means
+        return made
 
 
 class CgrunbookError(Exception):
@@ -45,7 +69,7 @@ class CgrunbookError(Exception):
         debugging: which point of the guide's debugging section this belongs to (1 to 4), 0 for none.
     """
 
-    exit_code = 1
+    exit_code: ClassVar = ExitCode.FAILED
 
     def __init__(self, message: str, remedy: str = "", *, debugging: int = 0) -> None:
         self.message = redact(message)
@@ -64,19 +88,19 @@ class CgrunbookError(Exception):
 class ParameterError(CgrunbookError):
     """A parameter breaks its rule; raised before the first call."""
 
-    exit_code = 2
+    exit_code = ExitCode.USAGE
 
 
 class UsageError(CgrunbookError):
     """The command line asks for something that does not exist."""
 
-    exit_code = 2
+    exit_code = ExitCode.USAGE
 
 
 class PrerequisiteMissing(CgrunbookError):
     """What the step builds on is not there yet; the remedy names the notebook or command that makes it."""
 
-    exit_code = 3
+    exit_code = ExitCode.PREREQUISITE
 
 
 class ApiDisabled(PrerequisiteMissing):
@@ -162,10 +186,10 @@ class SandboxUnavailable(CgrunbookError):
 class KernelDied(CgrunbookError):
     """A notebook's kernel ended before the notebook did."""
 
-    exit_code = 138
+    exit_code = ExitCode.KERNEL_DIED
 
 
 class Interrupted(CgrunbookError):
     """Somebody pressed Ctrl-C or sent SIGTERM."""
 
-    exit_code = 130
+    exit_code = ExitCode.INTERRUPTED

@@ -475,15 +475,6 @@ def notebook_line(name: str) -> str:
     return f"{name}: {type_name(name)} = {json.dumps(field.default) if not isinstance(field.default, bool) else field.default}  # {field.description}"  # noqa: E501 - one line in the cell
 
 
-def markdown_table() -> str:
-    """All parameters as the README lists them."""
-    rows = ["| parameter | default | what it is |", "|---|---|---|"]
-    for name, field in Parameters.model_fields.items():
-        default = json.dumps(field.default)
-        rows.append(f"| `{name}` | `{default}` | {field.description} |")
-    return "\n".join(rows) + "\n"
-
-
 def choices(name: str) -> tuple[str, ...]:
     """The values that a parameter may have where there are but a few, otherwise nothing."""
     annotation = Parameters.model_fields[name].annotation

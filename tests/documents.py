@@ -2,21 +2,54 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
-from cgrunbook import journal, parameters
+from cgrunbook.errors import ExitCode
+from cgrunbook.parameters import Parameters
+from cgrunbook.run import journal
 from cgrunbook.sandbox import conformance
 
 ROOT = Path(__file__).parents[1]
-TABLE = re.compile(r"(<!-- parameters: .*? -->\n).*?(<!-- /parameters -->)", re.DOTALL)
 
-METHODS = re.compile(r"(<!-- methods: .*? -->\n).*?(<!-- /methods -->)", re.DOTALL)
+
+def parameters_table() -> str:
+    """All parameters."""
+    rows = ["| parameter | default | what it is |", "|---|---|---|"]
+    for name, field in Parameters.model_fields.items():
+        rows.append(f"| `{name}` | `{json.dumps(field.default)}` | {field.description} |")
+    return "\n".join(rows) + "\n"
+
+
+def exit_codes_table() -> str:
+    """All exit codes."""
+    return "\n".join(["| code | means |", "|---|---|", *(f"| {code} | {code.means} |" for code in ExitCode)]) + "\n"
+
+
+# Where each stands: between two comments that bear its name.
+GENERATED: dict[tuple[str, str], Callable[[], str]] = {
+    ("README.md", "parameters"): parameters_table,
+    ("README.md", "exit codes"): exit_codes_table,
+    ("docs/sandbox.md", "methods"): conformance.markdown,
+}
+
+
+def replaced(text: str, name: str, table: str) -> str:
+    """A document with what stands between the two comments of a name replaced.
+
+    Raises:
+        LookupError: the document has no such place.
+    """
+    place = re.compile(rf"(<!-- {name}: .*? -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+    if not place.search(text):
+        raise LookupError(f"there is no place for {name}")
+    return place.sub(lambda match: match[1] + table + match[2], text)
+
 
 if __name__ == "__main__":
-    readme = ROOT / "README.md"
-    readme.write_text(TABLE.sub(lambda match: match[1] + parameters.markdown_table() + match[2], readme.read_text()))
-    (ROOT / "docs").mkdir(exist_ok=True)
-    sandbox = ROOT / "docs" / "sandbox.md"
-    sandbox.write_text(METHODS.sub(lambda match: match[1] + conformance.markdown() + match[2], sandbox.read_text()))
+    for (document, name), table in GENERATED.items():
+        path = ROOT / document
+        path.write_text(replaced(path.read_text(), name, table()))
     (ROOT / "docs" / "record.schema.json").write_text(journal.record_schema())

@@ -10,8 +10,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from cgrunbook.cloud import chainctl
-from cgrunbook.home import VARIABLE
-from cgrunbook.journal import RUN_FOLDER_VARIABLE
+from cgrunbook.run.journal import RUN_FOLDER_VARIABLE
 from cgrunbook.sandbox import process
 
 _NOT_OURS = (RUN_FOLDER_VARIABLE, "JPY_SESSION_NAME", "DOCKER_CONFIG", "CLOUDSDK_CORE_PROJECT")
@@ -26,7 +25,7 @@ def sandbox_home(home: Path) -> Iterator[Path]:
     """
     environment = {
         **{name: value for name, value in os.environ.items() if name not in _NOT_OURS},
-        VARIABLE: str(home),
+        "CGRUNBOOK_HOME": str(home),
         "CGRUNBOOK_SANDBOX_IAM_DELAY": "0",
         "CGRUNBOOK_SANDBOX_AGENT_DELAY": "0",
     }

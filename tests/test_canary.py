@@ -21,7 +21,7 @@ from urllib.parse import quote
 import pytest
 
 from cgrunbook.cloud import Cloud
-from cgrunbook.headless import notebooks_folder
+from cgrunbook.run.notebooks import shipped_in
 from tests.misfortunes import ALL, Misfortune
 from tests.sandboxes import sandbox_home
 from tests.steps.performing import SECRET, open_book, perform, proof_of_03, steps_of_02, steps_of_03
@@ -93,7 +93,7 @@ class Search:
         return done.returncode
 
     def papermill(self, notebook: str, *parameters: str) -> int:
-        path = next(notebooks_folder().glob(f"{notebook}_*.ipynb"))
+        path = next(shipped_in().glob(f"{notebook}_*.ipynb"))
         out = self.root / f"{notebook}-{len(list(self.root.glob('*.ipynb')))}.ipynb"
         loud = ["--log-output", "--log-level", "DEBUG", "--kernel", "python3", "--no-progress-bar"]
         return self.run("papermill", str(path), str(out), *loud, *parameters)

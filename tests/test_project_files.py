@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
+import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from cgrunbook import journal, parameters
+from cgrunbook.run import journal
+from tests.documents import GENERATED, replaced
 
 ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -45,21 +46,14 @@ def test_the_conda_environment_asks_for_the_same_python_and_the_same_versions():
     assert packages["pip"] == ["--constraint constraints.txt", "--editable .[test]"]
 
 
-def test_the_readme_lists_each_parameter_with_its_default_and_its_help():
-    readme = (ROOT / "README.md").read_text()
-    table = re.search(r"<!-- parameters: .*?-->\n(.*?)<!-- /parameters -->", readme, re.DOTALL)
-    assert table is not None
-    assert table[1].strip() == parameters.markdown_table().strip()
+@pytest.mark.parametrize(("document", "name"), GENERATED)
+def test_a_document_says_what_the_code_says(document, name):
+    text = (ROOT / document).read_text()
+    assert replaced(text, name, GENERATED[document, name]()) == text, "make documents writes it anew"
 
 
 def test_the_documented_schema_of_the_record_is_the_one_in_use():
     assert (ROOT / "docs" / "record.schema.json").read_text() == journal.record_schema()
-
-
-def test_the_readme_names_every_exit_code():
-    readme = (ROOT / "README.md").read_text()
-    for code in (0, 1, 2, 3, 4, 130, 138):
-        assert f"| {code} |" in readme
 
 
 def test_importing_the_package_imports_nothing_heavy():

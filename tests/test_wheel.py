@@ -46,5 +46,5 @@ def test_an_installation_writes_its_notebooks_out_and_never_over_others(installe
 
 def test_what_is_not_python_is_there_too(installed):
     assert (installed / "cgrunbook" / "py.typed").exists()
-    assert (installed / "cgrunbook" / "report.html.j2").exists()
+    assert (installed / "cgrunbook" / "run" / "report.html.j2").exists()
     assert not (installed / "tests").exists()

@@ -1,17 +1,17 @@
 """What the sandbox plays of each service, method by method: the table in docs/sandbox.md, and what tests hold it to.
 
-Knows the services' tables of methods and, of the registries and Chainguard's platform, their end points. Plays nothing.
+Knows Google's published methods and who plays them and, of the registries and Chainguard's platform, the end points. Plays nothing.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from cgrunbook.sandbox import hosts
-from cgrunbook.sandbox.google.wire import Method
+from cgrunbook.sandbox.google import schema, wire
 
 State = Literal["yes", "partly", "not"]
 _GOOGLE = {
@@ -31,12 +31,13 @@ class Played:
     """One method or end point of a service that the sandbox plays.
 
     Attributes:
-        host: The service's real host name.
-        name: What the service's own reference calls it.
-        verb: The HTTP method.
-        path: The path, variables in braces.
-        state: Whether it is played: "yes", "partly", "not".
-        missing: What is missing where it is "partly".
+        host: the service's real host name.
+        name: what the service's own reference calls it.
+        verb: the HTTP method.
+        path: the path, variables in braces.
+        state: whether it is played.
+        missing: what is missing where it is "partly".
+        version: the API's version, of Google's services.
     """
 
     host: str
@@ -45,33 +46,25 @@ class Played:
     path: str
     state: State
     missing: str = ""
-
-
-def methods_of(host: str) -> tuple[Method, ...]:
-    """Return the table of methods of one of Google's services.
-
-    Args:
-        host: Its real host name.
-    """
-    module = importlib.import_module(f"cgrunbook.sandbox.google.{_GOOGLE[host]}")
-    methods: tuple[Method, ...] = module.METHODS
-    return methods
+    version: str = ""
 
 
 def google() -> list[Played]:
-    """Return every method of Google's services that the sandbox knows, in the order of its tables."""
-    return [
-        Played(
-            host,
-            method.rpc,
-            method.verb,
-            f"/{method.template}",
-            "not" if method.handler is None else "partly" if method.partly else "yes",
-            method.partly,
-        )
-        for host in _GOOGLE
-        for method in methods_of(host)
-    ]
+    """Every published method of Google's services."""
+    return [_of_google(host, method) for host in _GOOGLE for method in _methods(host)]
+
+
+def _methods(host: str) -> Iterator[schema.Method]:
+    for version in schema.versions(host).values():
+        yield from version.methods.values()
+
+
+def _of_google(host: str, method: schema.Method) -> Played:
+    played: wire.Handlers = importlib.import_module(f"cgrunbook.sandbox.google.{_GOOGLE[host]}").PLAYED
+    handler = played.get(method.version.name, {}).get(method.name)
+    missing = handler.missing if isinstance(handler, wire.Partly) else ""
+    state: State = "not" if handler is None else "partly" if missing else "yes"
+    return Played(host, method.name, method.verb, f"/{method.path}", state, missing, method.version.name)
 
 
 def _registry(host: str, *, catalog: State, referrers: str, tags: str) -> list[Played]:
@@ -101,7 +94,7 @@ def _registry(host: str, *, catalog: State, referrers: str, tags: str) -> list[P
 
 
 def others() -> list[Played]:
-    """Return the end points of the registries and of Chainguard's platform."""
+    """The end points of the registries and of Chainguard's platform."""
     console, blobs = hosts.CONSOLE_API, hosts.BLOB_HOST
     platform = [
         ("GET", "/ping/v1/ping", "ping"),
@@ -147,11 +140,8 @@ def others() -> list[Played]:
     ]
 
 
-_WORDS = {"yes": "yes", "partly": "partly", "not": "no"}
-
-
 def markdown() -> str:
-    """Return the tables of docs/sandbox.md: a heading and a table a host, with a sum on top."""
+    """The tables of docs/sandbox.md: what is played of each host, and by name what is not; a sum on top."""
     everything = google() + others()
     count = {state: sum(one.state == state for one in everything) for state in ("yes", "partly", "not")}
     told = [
@@ -159,14 +149,34 @@ def markdown() -> str:
         "",
     ]
     for host in dict.fromkeys(one.host for one in everything):
-        told += [f"### {host}", "", "| method | request | played | what is missing |", "|---|---|---|---|"]
-        told += _rows(one for one in everything if one.host == host)
-        told.append("")
+        told += [f"### {host}", ""]
+        told += _played([one for one in everything if one.host == host and one.state != "not"])
+        told += _not_played([one for one in everything if one.host == host and one.state == "not"])
     return "\n".join(told)
 
 
-def _rows(methods: Iterable[Played]) -> list[str]:
-    return [
-        f"| {one.name} | `{one.verb} {one.path}` | {_WORDS[one.state]} | {one.missing or ''} |".replace("|  |", "| |")
-        for one in methods
-    ]
+def _table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return [f"| {' | '.join(heading)} |", "|---" * len(heading) + "|", *lines, ""] if lines else []
+
+
+def _request(one: Played) -> str:
+    return f"`{one.verb} {one.path}`"
+
+
+def _played(methods: Iterable[Played]) -> list[str]:
+    told = ((one.name, _request(one), f"partly: {one.missing}" if one.missing else "yes") for one in methods)
+    return _table(("method", "request", "played"), told)
+
+
+def _not_played(methods: Iterable[Played]) -> list[str]:
+    """Google's methods of a collection share a line; their requests are as Google's reference has them."""
+    collections: dict[tuple[str, str], list[str]] = {}
+    for one in methods:
+        collection, _, name = one.name.rpartition(".") if one.version else ("", "", one.name)
+        collections.setdefault((one.version, collection), []).append(name if one.version else f"{name} {_request(one)}")
+    told = (
+        (f"{version} {collection}".strip(), ", ".join(names))
+        for (version, collection), names in sorted(collections.items())
+    )
+    return _table(("not played", "methods"), told)

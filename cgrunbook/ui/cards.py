@@ -17,7 +17,7 @@ from cgrunbook.cloud.attempts import Wait
 from cgrunbook.errors import CgrunbookError, Interrupted
 from cgrunbook.parameters import NAMES, Parameters
 from cgrunbook.redaction import redact, visible
-from cgrunbook.runbook import Result
+from cgrunbook.run.runbook import Result
 from cgrunbook.steps.step import Change, Finding, Mark, Outcome, Plan, Progress, Step
 
 _COLOURS = {

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from cgrunbook.cloud.attempts import Wait
 from cgrunbook.errors import CgrunbookError, Interrupted, ParameterError
-from cgrunbook.journal import write_record
-from cgrunbook.report import write_report
-from cgrunbook.runbook import Result, Runbook, open_runbook
+from cgrunbook.run.journal import write_record
+from cgrunbook.run.report import write_report
+from cgrunbook.run.runbook import Result, Runbook, open_runbook
 from cgrunbook.steps.step import Outcome, Plan, Progress, Step
 from cgrunbook.ui import cards, values
 from cgrunbook.ui.cell import CellOutput, ipython_display

@@ -6,7 +6,6 @@ It knows the order of those who may say a value, and the file of the saved ones.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,8 +16,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cgrunbook import parameters
 from cgrunbook.cloud.connection import configured_project
-from cgrunbook.journal import write_whole
-from cgrunbook.runbook import injected_names
+from cgrunbook.home import home
+from cgrunbook.run.journal import write_whole
+from cgrunbook.run.runbook import injected_names
 
 _FILE = "parameters.json"
 
@@ -193,6 +193,4 @@ def names_in(values: Iterable[str]) -> tuple[str, ...]:
 
 
 def _path() -> Path:
-    from platformdirs import user_data_dir
-
-    return Path(os.environ.get("CGRUNBOOK_HOME") or user_data_dir("cgrunbook")) / _FILE
+    return home() / _FILE

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from cgrunbook.journal import JOURNAL, Line, Record, read_lines, record_of
+from cgrunbook.run.journal import JOURNAL, Line, Record, read_lines, record_of
 
 
 def records(workplace: Path) -> list[Record]:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from typing import Any
 
-from cgrunbook.journal import Record, read_record
+from cgrunbook.run.journal import Record, read_record
 from tests.browser.records import records
 from tests.left_behind import difference, masked, world
 from tests.sandboxes import sandbox_home

@@ -15,9 +15,9 @@ from cgrunbook import steps
 from cgrunbook.cloud import Cloud, open_cloud
 from cgrunbook.cloud.attempts import Attempts, Wait
 from cgrunbook.cloud.registry import BasicCredentials
-from cgrunbook.journal import Journal, write_record
 from cgrunbook.parameters import Parameters
-from cgrunbook.runbook import Result, Runbook
+from cgrunbook.run.journal import Journal, write_record
+from cgrunbook.run.runbook import Result, Runbook
 from cgrunbook.steps.pull_token import token_name
 from cgrunbook.steps.secret import ACCESSOR
 from cgrunbook.steps.step import Outcome, Plan, Progress, Step, World

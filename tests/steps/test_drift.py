@@ -12,7 +12,7 @@ import pytest
 
 from cgrunbook import steps
 from cgrunbook.cloud import Cloud
-from cgrunbook.journal import read_record
+from cgrunbook.run.journal import read_record
 from cgrunbook.steps.secret import ACCESSOR
 from cgrunbook.steps.step import Outcome
 from tests.steps.performing import (

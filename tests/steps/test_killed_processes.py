@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from cgrunbook.journal import read_lines
+from cgrunbook.run.journal import read_lines
 from tests.steps.performing import UNDISTURBED_03, Names, open_book, perform, state_of, steps_of_02, steps_of_03
 
 CGRUNBOOK = [sys.executable, "-m", "cgrunbook"]

@@ -11,7 +11,7 @@ from cgrunbook.cloud.attempts import Wait
 from cgrunbook.errors import StepFailed
 from cgrunbook.parameters import NAMES, Parameters
 from cgrunbook.redaction import Secret
-from cgrunbook.runbook import Result
+from cgrunbook.run.runbook import Result
 from cgrunbook.steps.step import (
     Change,
     Evidence,

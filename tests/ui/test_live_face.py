@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 import pytest
 
 from cgrunbook.errors import Declined, Interrupted
-from cgrunbook.journal import read_lines
-from cgrunbook.runbook import Runbook, open_runbook
+from cgrunbook.run.journal import read_lines
+from cgrunbook.run.runbook import Runbook, open_runbook
 from cgrunbook.steps.step import Change, Evidence, Outcome, Plan, Progress, Section, Step, World
 from cgrunbook.ui import approval
 from cgrunbook.ui.approval import Answer, Question

@@ -11,49 +11,27 @@ from typing import Any
 from cgrunbook.sandbox import errors, hosts
 from cgrunbook.sandbox.context import Sandbox
 from cgrunbook.sandbox.google import operations
-from cgrunbook.sandbox.google.filters import compile_filter
 from cgrunbook.sandbox.google.repositories import MISSING, PACKAGE, found, name_of
-from cgrunbook.sandbox.google.wire import (
-    Answer,
-    Call,
-    page_key,
-    page_size,
-    page_token,
-)
+from cgrunbook.sandbox.google.wire import Answer, Call
 from cgrunbook.sandbox.state import timestamp
 
 
 def _has_table(sandbox: Sandbox, table: str) -> bool:
     query = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
-    return sandbox.state.read().execute(query, (table,)).fetchone() is not None
+    return sandbox.state.row(query, table) is not None
 
 
 def cached_bytes(sandbox: Sandbox, location: str, identifier: str) -> int:
-    """Return how many bytes of blobs a repository has cached.
-
-    Args:
-        sandbox: The sandbox.
-        location: The repository's location.
-        identifier: Its id.
-    """
+    """How many bytes of blobs a repository has cached."""
     if not _has_table(sandbox, "cached_blob"):
         return 0
-    query = (
-        "SELECT coalesce(sum(size), 0) AS total FROM cached_blob WHERE project = ? AND location = ? AND repository = ?"
-    )
-    return int(
-        sandbox.state.read().execute(query, (sandbox.settings.project_id, location, identifier)).fetchone()["total"]
-    )
+    query = "SELECT sum(size) AS total FROM cached_blob WHERE project = ? AND location = ? AND repository = ?"
+    row = sandbox.state.row(query, sandbox.settings.project_id, location, identifier)
+    return row["total"] or 0 if row is not None else 0
 
 
 def forget(sandbox: Sandbox, location: str, identifier: str) -> None:
-    """Drop what is cached for a repository that is deleted: one of the same name begins empty.
-
-    Args:
-        sandbox: The sandbox.
-        location: The repository's location.
-        identifier: Its id.
-    """
+    """Drop what is cached for a repository that is deleted: one of the same name begins empty."""
     with sandbox.state.transaction() as connection:
         for table in ("cached_tag", "cached_tag_list", "cached_manifest", "cached_blob"):
             if _has_table(sandbox, table):
@@ -68,7 +46,7 @@ _COLUMNS = {
 
 
 def _cached(call: Call, table: str) -> list[dict[str, Any]]:
-    """Return what is cached of a repository, as dicts of the data plane's columns."""
+    """What is cached of a repository, as dicts of the data plane's columns."""
     if not _has_table(call.sandbox, table):
         return []
     query = f"SELECT {_COLUMNS[table]} FROM {table} WHERE project = ? AND location = ? AND repository = ?"  # noqa: S608 - two names
@@ -76,8 +54,19 @@ def _cached(call: Call, table: str) -> list[dict[str, Any]]:
     return [dict(row) for row in call.sandbox.state.read().execute(query, key)]
 
 
+def _check(call: Call, permission: str) -> None:
+    """Refuse a caller who may not, and a repository that is not there."""
+    call.check(f"artifactregistry.{permission}", name_of(call))
+    found(call)
+
+
+def _package(call: Call) -> str:
+    """The name of the package that a call is about."""
+    return f"{name_of(call)}/packages/{call.names['package']}"
+
+
 def _time(text: str) -> str:
-    """Return a cached row's time as an answer has it."""
+    """A cached row's time as an answer has it."""
     return timestamp(datetime.fromisoformat(text))
 
 
@@ -109,14 +98,8 @@ def _images(call: Call) -> list[dict[str, Any]]:
     return sorted(images, key=lambda image: image["name"])
 
 
-def _paged(call: Call, name: str, everything: list[dict[str, Any]]) -> Answer:
-    size, after = page_size(call, 100, 1000), page_key(call.query.get("pageToken"))
-    passes = compile_filter(call.query.get("filter", ""))
-    page = [item for item in everything if item["name"] > after and passes(item)]
-    answer: Answer = {name: page[:size]} if page else {}
-    if len(page) > size:
-        answer["nextPageToken"] = page_token(page[size - 1]["name"])
-    return answer
+def _page(call: Call, name: str, everything: list[dict[str, Any]]) -> Answer:
+    return call.page(name, ((item["name"], item) for item in everything if item["name"] > call.after))
 
 
 def _one(everything: list[dict[str, Any]], name: str) -> Answer:
@@ -128,16 +111,14 @@ def _one(everything: list[dict[str, Any]], name: str) -> Answer:
 
 def list_images(call: Call) -> Answer:
     """Answer ListDockerImages."""
-    call.check("artifactregistry.dockerimages.list", name_of(call))
-    found(call)
-    return _paged(call, "dockerImages", _images(call))
+    _check(call, "dockerimages.list")
+    return _page(call, "dockerImages", _images(call))
 
 
 def get_image(call: Call) -> Answer:
     """Answer GetDockerImage."""
-    call.check("artifactregistry.dockerimages.get", name_of(call))
-    found(call)
-    return _one(_images(call), f"{name_of(call)}/dockerImages/{call.names['image']}")
+    _check(call, "dockerimages.get")
+    return _one(_images(call), f"{name_of(call)}/dockerImages/{call.names['dockerImage']}")
 
 
 def _packages(call: Call) -> list[dict[str, Any]]:
@@ -152,20 +133,18 @@ def _packages(call: Call) -> list[dict[str, Any]]:
 
 def list_packages(call: Call) -> Answer:
     """Answer ListPackages."""
-    call.check("artifactregistry.packages.list", name_of(call))
-    found(call)
-    return _paged(call, "packages", _packages(call))
+    _check(call, "packages.list")
+    return _page(call, "packages", _packages(call))
 
 
 def get_package(call: Call) -> Answer:
     """Answer GetPackage."""
-    call.check("artifactregistry.packages.get", name_of(call))
-    found(call)
-    return _one(_packages(call), f"{name_of(call)}/packages/{call.names['package']}")
+    _check(call, "packages.get")
+    return _one(_packages(call), _package(call))
 
 
 def _versions(call: Call) -> list[dict[str, Any]]:
-    parent = f"{name_of(call)}/packages/{call.names['package']}"
+    parent = _package(call)
     tags: dict[str, list[str]] = {}
     for row in _cached(call, "cached_tag"):
         if _encoded(row["image"]) == call.names["package"]:
@@ -185,20 +164,18 @@ def _versions(call: Call) -> list[dict[str, Any]]:
 
 def list_versions(call: Call) -> Answer:
     """Answer ListVersions."""
-    call.check("artifactregistry.versions.list", name_of(call))
-    found(call)
-    return _paged(call, "versions", _versions(call))
+    _check(call, "versions.list")
+    return _page(call, "versions", _versions(call))
 
 
 def get_version(call: Call) -> Answer:
     """Answer GetVersion."""
-    call.check("artifactregistry.versions.get", name_of(call))
-    found(call)
-    return _one(_versions(call), f"{name_of(call)}/packages/{call.names['package']}/versions/{call.names['digest']}")
+    _check(call, "versions.get")
+    return _one(_versions(call), f"{_package(call)}/versions/{call.names['version']}")
 
 
 def _tags(call: Call) -> list[dict[str, Any]]:
-    parent = f"{name_of(call)}/packages/{call.names['package']}"
+    parent = _package(call)
     return sorted(
         (
             {"name": f"{parent}/tags/{row['tag']}", "version": f"{parent}/versions/{row['digest']}"}
@@ -211,16 +188,14 @@ def _tags(call: Call) -> list[dict[str, Any]]:
 
 def list_tags(call: Call) -> Answer:
     """Answer ListTags."""
-    call.check("artifactregistry.tags.list", name_of(call))
-    found(call)
-    return _paged(call, "tags", _tags(call))
+    _check(call, "tags.list")
+    return _page(call, "tags", _tags(call))
 
 
 def get_tag(call: Call) -> Answer:
     """Answer GetTag."""
-    call.check("artifactregistry.tags.get", name_of(call))
-    found(call)
-    return _one(_tags(call), f"{name_of(call)}/packages/{call.names['package']}/tags/{call.names['tag']}")
+    _check(call, "tags.get")
+    return _one(_tags(call), f"{_package(call)}/tags/{call.names['tag']}")
 
 
 # --- throwing away what is cached: the next pull fetches it anew ---------------------------------------------------------
@@ -252,33 +227,30 @@ def _gone(call: Call) -> Answer:
 
 def delete_package(call: Call) -> Answer:
     """Answer DeletePackage."""
-    call.check("artifactregistry.packages.delete", name_of(call))
-    found(call)
-    _one(_packages(call), f"{name_of(call)}/packages/{call.names['package']}")
+    _check(call, "packages.delete")
+    _one(_packages(call), _package(call))
     _drop(call, "")
     return _gone(call)
 
 
 def _check_untagged(call: Call, digest: str) -> None:
     """Refuse a version that is there and has tags, unless the call forces it."""
-    version = _one(_versions(call), f"{name_of(call)}/packages/{call.names['package']}/versions/{digest}")
+    version = _one(_versions(call), f"{_package(call)}/versions/{digest}")
     if version.get("relatedTags") and not call.query.get("force", False):
         raise errors.FailedPrecondition(f"Version {version['name']} is tagged. Delete its tags first, or use force.")
 
 
 def delete_version(call: Call) -> Answer:
     """Answer DeleteVersion."""
-    call.check("artifactregistry.versions.delete", name_of(call))
-    found(call)
-    _check_untagged(call, call.names["digest"])
-    _drop(call, "digest", call.names["digest"])
+    _check(call, "versions.delete")
+    _check_untagged(call, call.names["version"])
+    _drop(call, "digest", call.names["version"])
     return _gone(call)
 
 
 def delete_versions(call: Call) -> Answer:
     """Answer BatchDeleteVersions."""
-    call.check("artifactregistry.versions.delete", name_of(call))
-    found(call)
+    _check(call, "versions.delete")
     names = call.body.get("names", [])
     if not 1 <= len(names) <= 10000:
         raise errors.InvalidArgument("Between 1 and 10000 versions can be deleted at once.")
@@ -293,8 +265,7 @@ def delete_versions(call: Call) -> Answer:
 
 def delete_tag(call: Call) -> Answer:
     """Answer DeleteTag; unlike the others it is done at once."""
-    call.check("artifactregistry.tags.delete", name_of(call))
-    found(call)
-    _one(_tags(call), f"{name_of(call)}/packages/{call.names['package']}/tags/{call.names['tag']}")
+    _check(call, "tags.delete")
+    _one(_tags(call), f"{_package(call)}/tags/{call.names['tag']}")
     _drop(call, "tag", call.names["tag"])
     return {}

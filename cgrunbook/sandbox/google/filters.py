@@ -21,13 +21,13 @@ _MOST_TOKENS = 500
 
 
 def compile_filter(text: str) -> Test:
-    """Return the test that a filter stands for; every message passes an empty one.
+    """The test that a filter stands for; every message passes an empty one.
 
     Args:
-        text: For example `state:ENABLED`, `name="projects/p/.../a*"`, `labels.team=one AND NOT name:two`.
+        text: for example `state:ENABLED`, `name="projects/p/.../a*"`, `labels.team=one AND NOT name:two`.
 
     Raises:
-        errors.InvalidArgument: The filter cannot be read.
+        errors.InvalidArgument: the filter cannot be read.
     """
     tokens: list[tuple[str, str]] = []
     position = 0

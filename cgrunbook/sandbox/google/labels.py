@@ -25,12 +25,8 @@ def _allowed(text: str) -> bool:
 def check_labels(labels: Mapping[str, str], field: str) -> None:
     """Refuse labels that no service takes.
 
-    Args:
-        labels: Key to value.
-        field: The field's path, for the error.
-
     Raises:
-        errors.InvalidArgument: Too many, too long, or other letters than are allowed.
+        errors.InvalidArgument: too many, too long, or other letters than are allowed.
     """
     if len(labels) > _MOST:
         raise errors.InvalidArgument.at(field, f"There can be at most {_MOST} labels, {len(labels)} were given.")
@@ -52,12 +48,8 @@ def check_labels(labels: Mapping[str, str], field: str) -> None:
 def check_annotations(annotations: Mapping[str, str], field: str) -> None:
     """Refuse annotations that Secret Manager does not take.
 
-    Args:
-        annotations: Key to value.
-        field: The field's path, for the error.
-
     Raises:
-        errors.InvalidArgument: A key of a wrong form, or more than 16 KiB in all.
+        errors.InvalidArgument: a key of a wrong form, or more than 16 KiB in all.
     """
     for key in annotations:
         if not _ANNOTATION_KEY.fullmatch(key):

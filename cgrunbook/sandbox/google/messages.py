@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
@@ -24,19 +25,14 @@ class Violations:
         self._found: list[tuple[str, str]] = []
 
     def add(self, path: str, description: str) -> None:
-        """Note one violation.
-
-        Args:
-            path: Path of the field, "" for the top of the body.
-            description: Google's sentence for it.
-        """
+        """Note one violation; the path of its field is "" for the top of the body."""
         self._found.append((path, description))
 
     def refuse(self) -> None:
         """Raise what was noted, if anything was.
 
         Raises:
-            errors.InvalidArgument: With google.rpc.BadRequest naming each field.
+            errors.InvalidArgument: with google.rpc.BadRequest naming each field.
         """
         if not self._found:
             return
@@ -51,25 +47,15 @@ class Kind(Protocol):
     """A type of field."""
 
     def parse(self, value: Any, path: str, violations: Violations) -> Any:
-        """Return the value in canonical JSON (enums as strings, camelCase), noting what is wrong."""
+        """The value in canonical JSON (enums as strings, camelCase), noting what is wrong."""
 
     def render(self, value: Any, *, int_enums: bool) -> Any:
-        """Return a canonical value as the answer's JSON has it."""
+        """A canonical value as the answer's JSON has it."""
 
 
 def _shown(value: Any) -> str:
-    text = (
-        f'"{value}"'
-        if isinstance(value, str)
-        else {True: "true", False: "false"}.get(value, str(value))
-        if isinstance(value, bool)
-        else str(value)
-    )
+    text = f'"{value}"' if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
     return text if len(text) <= 200 else text[:200] + "..."
-
-
-def _bad(path: str, kind: str, value: Any) -> tuple[str, str]:
-    return path, f"Invalid value at '{path}' ({kind}), {_shown(value)}"
 
 
 def _not_single(value: Any, path: str, violations: Violations) -> bool:
@@ -77,259 +63,279 @@ def _not_single(value: Any, path: str, violations: Violations) -> bool:
     if not isinstance(value, dict | list):
         return False
     parent, _, name = path.rpartition(".")
-    start = "list" if isinstance(value, list) else "map"
     where = f" at '{parent}'" if parent else ""
     reason = (
         "Proto field is not repeating, cannot start list."
-        if start == "list"
+        if isinstance(value, list)
         else "Starting an object on a scalar field."
     )
     violations.add(parent, f'Invalid JSON payload received. Unknown name "{name}"{where}: {reason}')
     return True
 
 
-@dataclass(frozen=True)
-class String:
-    """string."""
-
-    def parse(self, value: Any, path: str, violations: Violations) -> str:
-        """Accept a JSON string of valid Unicode."""
-        if _not_single(value, path, violations):
-            return ""
-        if not isinstance(value, str):
-            violations.add(*_bad(path, "TYPE_STRING", value))
-            return ""
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            violations.add(path, f"Invalid value at '{path}' (TYPE_STRING), not valid UTF-8")
-            return ""
-        return value
-
-    def render(self, value: Any, *, int_enums: bool) -> Any:  # noqa: ARG002 - one interface for every kind
-        """Return the string."""
-        return value
-
-
-@dataclass(frozen=True)
-class Bool:
-    """bool."""
-
-    def parse(self, value: Any, path: str, violations: Violations) -> bool:
-        """Accept true and false, and their names as query parameters bring them."""
-        if _not_single(value, path, violations):
-            return False
-        if isinstance(value, bool):
-            return value
-        if value in ("true", "false"):
-            return bool(value == "true")
-        violations.add(*_bad(path, "TYPE_BOOL", value))
-        return False
-
-    def render(self, value: Any, *, int_enums: bool) -> Any:  # noqa: ARG002
-        """Return the bool."""
-        return value
-
-
-@dataclass(frozen=True)
-class Integer:
-    """int32 or int64; the latter is a string in JSON.
+class Scalar:
+    """A kind with a single value.
 
     Attributes:
-        bits: 32 or 64.
+        type: what Google's errors call it.
+        nothing: what stands for a value that cannot be read, for the checks that follow.
     """
 
-    bits: int = 32
+    type = ""
+    nothing: Any = ""
 
-    def parse(self, value: Any, path: str, violations: Violations) -> int:
-        """Accept a whole number, or its digits in a string."""
+    def parse(self, value: Any, path: str, violations: Violations) -> Any:
+        """The value in canonical JSON, noting what is wrong."""
         if _not_single(value, path, violations):
-            return 0
-        number: int | None = None
+            return self.nothing
+        found = self.read(value)
+        if found is None:
+            violations.add(path, f"Invalid value at '{path}' ({self.type}), {self.complaint(value, path)}")
+            return self.nothing
+        return found
+
+    def read(self, value: Any) -> Any | None:
+        """The canonical value of a JSON scalar; None when it is none of this kind."""
+        raise NotImplementedError
+
+    def complaint(self, value: Any, path: str) -> str:  # noqa: ARG002 - the field's name is a part of some
+        """What an error says of a value that cannot be read."""
+        return _shown(value)
+
+    def render(self, value: Any, *, int_enums: bool) -> Any:  # noqa: ARG002 - one interface for every kind
+        """The value as it is."""
+        return value
+
+
+class String(Scalar):
+    """string: valid Unicode."""
+
+    type = "TYPE_STRING"
+
+    def read(self, value: Any) -> str | None:
+        """Accept a JSON string."""
+        return value if isinstance(value, str) and not _has_surrogates(value) else None
+
+    def complaint(self, value: Any, path: str) -> str:
+        """Repeat the value, if it can be."""
+        return "not valid UTF-8" if isinstance(value, str) else super().complaint(value, path)
+
+
+def _has_surrogates(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+class Bool(Scalar):
+    """bool."""
+
+    type = "TYPE_BOOL"
+    nothing = False
+
+    def read(self, value: Any) -> bool | None:
+        """Accept true and false, and their names as query parameters bring them."""
+        return value if isinstance(value, bool) else {"true": True, "false": False}.get(str(value))
+
+
+class Integer(Scalar):
+    """A whole number; one of 64 bits is a string in JSON.
+
+    Args:
+        bits: 32 or 64.
+        signed: whether it may be negative.
+    """
+
+    nothing = 0
+
+    def __init__(self, bits: int = 32, *, signed: bool = True) -> None:
+        self.type = f"TYPE_{'' if signed else 'U'}INT{bits}"
+        self._range = range(-(2 ** (bits - 1)), 2 ** (bits - 1)) if signed else range(2**bits)
+        self._as_text = bits == 64
+
+    def read(self, value: Any) -> int | None:
+        """Accept a whole number, or its digits in a string."""
         whole = isinstance(value, int) and not isinstance(value, bool)
         digits = isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,20}", value) is not None
         if whole or digits or (isinstance(value, float) and value.is_integer()):
-            number = int(value)
-        if number is None or not -(2 ** (self.bits - 1)) <= number < 2 ** (self.bits - 1):
-            violations.add(*_bad(path, f"TYPE_INT{self.bits}", value))
-            return 0
-        return number
+            return number if (number := int(value)) in self._range else None
+        return None
 
     def render(self, value: Any, *, int_enums: bool) -> Any:  # noqa: ARG002
-        """Return a number for 32 bits, a string for 64."""
-        return value if self.bits == 32 else str(value)
+        """A number for 32 bits, a string for 64."""
+        return str(value) if self._as_text else value
 
 
-@dataclass(frozen=True)
-class Bytes:
+class Double(Scalar):
+    """double or float."""
+
+    type = "TYPE_DOUBLE"
+    nothing = 0.0
+
+    def read(self, value: Any) -> float | None:
+        """Accept a number; no method that is played takes one as text."""
+        return value if isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool)) else None
+
+
+class Bytes(Scalar):
     """bytes: base64, the URL alphabet and missing padding allowed; canonical is standard base64."""
 
-    def parse(self, value: Any, path: str, violations: Violations) -> str:
-        """Accept base64."""
-        if _not_single(value, path, violations):
-            return ""
-        if isinstance(value, str):
-            text = value.replace("-", "+").replace("_", "/").rstrip("=")
-            try:
-                return base64.b64encode(base64.b64decode(text + "=" * (-len(text) % 4), validate=True)).decode()
-            except (binascii.Error, ValueError):
-                pass
-        # The value may be a secret's payload: it is not repeated.
-        violations.add(path, f"Invalid value at '{path}' (TYPE_BYTES), Base64 decoding failed")
-        return ""
+    type = "TYPE_BYTES"
 
-    def render(self, value: Any, *, int_enums: bool) -> Any:  # noqa: ARG002
-        """Return the base64."""
-        return value
+    def read(self, value: Any) -> str | None:
+        """Accept base64."""
+        if not isinstance(value, str):
+            return None
+        text = value.replace("-", "+").replace("_", "/").rstrip("=")
+        try:
+            return base64.b64encode(base64.b64decode(text + "=" * (-len(text) % 4), validate=True)).decode()
+        except (binascii.Error, ValueError):
+            return None
+
+    def complaint(self, value: Any, path: str) -> str:  # noqa: ARG002
+        """Say what failed: the value may be a secret's payload and is not repeated."""
+        return "Base64 decoding failed"
 
 
 _RFC3339 = re.compile(r"^(\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?([Zz]|[+-]\d\d:\d\d)$")
 
 
-@dataclass(frozen=True)
-class Timestamp:
+class Timestamp(Scalar):
     """google.protobuf.Timestamp; canonical is UTC with microseconds."""
 
-    def parse(self, value: Any, path: str, violations: Violations) -> str:
-        """Accept RFC 3339."""
-        if _not_single(value, path, violations):
-            return ""
-        match = _RFC3339.fullmatch(value) if isinstance(value, str) else None
-        if match is not None:
-            fraction = (match[2] or "")[:6].ljust(6, "0")
-            zone = "+00:00" if match[3] in "Zz" else match[3]
-            try:
-                return timestamp(datetime.fromisoformat(f"{match[1].upper()}.{fraction}{zone}"))
-            except (ValueError, OverflowError):
-                pass
-        name = path.rpartition(".")[2]
-        violations.add(
-            path,
-            f"Invalid value at '{path}' (type.googleapis.com/google.protobuf.Timestamp), Field '{name}', Illegal "
-            "timestamp format; timestamps must end with 'Z' or have a valid timezone offset.",
-        )
-        return ""
+    type = "type.googleapis.com/google.protobuf.Timestamp"
 
-    def render(self, value: Any, *, int_enums: bool) -> Any:  # noqa: ARG002
-        """Return RFC 3339."""
-        return value
+    def read(self, value: Any) -> str | None:
+        """Accept RFC 3339."""
+        match = _RFC3339.fullmatch(value) if isinstance(value, str) else None
+        if match is None:
+            return None
+        fraction = (match[2] or "")[:6].ljust(6, "0")
+        zone = "+00:00" if match[3] in "Zz" else match[3]
+        try:
+            return timestamp(datetime.fromisoformat(f"{match[1].upper()}.{fraction}{zone}"))
+        except (ValueError, OverflowError):
+            return None
+
+    def complaint(self, value: Any, path: str) -> str:  # noqa: ARG002
+        """Say the rule."""
+        return (
+            f"Field '{path.rpartition('.')[2]}', Illegal timestamp format; timestamps must end with 'Z' or have a valid "
+            "timezone offset."
+        )
 
 
 def moment(text: str) -> datetime:
-    """Return a canonical timestamp as an aware datetime.
-
-    Args:
-        text: What `Timestamp.parse` made.
-    """
+    """A canonical timestamp as an aware datetime."""
     return datetime.fromisoformat(text).astimezone(UTC)
 
 
 _DURATION = re.compile(r"^-?\d{1,12}(?:\.\d{1,9})?s$")
 
 
-@dataclass(frozen=True)
-class Duration:
+class Duration(Scalar):
     """google.protobuf.Duration: seconds with an "s"."""
 
-    def parse(self, value: Any, path: str, violations: Violations) -> str:
-        """Accept for example "3600s" and "1.5s"."""
-        if _not_single(value, path, violations):
-            return "0s"
-        if isinstance(value, str) and _DURATION.fullmatch(value) and abs(float(value[:-1])) <= 315_576_000_000:
-            seconds = value[:-1]
-            if "." in seconds:
-                seconds = seconds.rstrip("0").rstrip(".")
-            return f"{seconds}s"
-        name = path.rpartition(".")[2]
-        violations.add(
-            path,
-            f"Invalid value at '{path}' (type.googleapis.com/google.protobuf.Duration), Field '{name}', Illegal "
-            "duration format; duration must end with 's'",
-        )
-        return "0s"
+    type = "type.googleapis.com/google.protobuf.Duration"
+    nothing = "0s"
 
-    def render(self, value: Any, *, int_enums: bool) -> Any:  # noqa: ARG002
-        """Return seconds with an "s"."""
-        return value
+    def read(self, value: Any) -> str | None:
+        """Accept for example "3600s" and "1.5s"."""
+        if not isinstance(value, str) or not _DURATION.fullmatch(value) or abs(float(value[:-1])) > 315_576_000_000:
+            return None
+        seconds = value[:-1]
+        return (seconds.rstrip("0").rstrip(".") if "." in seconds else seconds) + "s"
+
+    def complaint(self, value: Any, path: str) -> str:  # noqa: ARG002
+        """Say the rule."""
+        return f"Field '{path.rpartition('.')[2]}', Illegal duration format; duration must end with 's'"
 
 
 def span(text: str) -> timedelta:
-    """Return a canonical duration.
-
-    Args:
-        text: What `Duration.parse` made.
-    """
+    """A canonical duration."""
     return timedelta(seconds=float(text[:-1]))
 
 
-@dataclass(frozen=True)
-class Enum:
+class Enum(Scalar):
     """An enum.
 
-    Attributes:
-        name: Full name of the type.
-        values: Name to number.
+    Args:
+        name: full name of the type.
+        values: name to number; None where no published source tells the number.
     """
 
-    name: str
-    values: Mapping[str, int]
+    def __init__(self, name: str, values: Mapping[str, int | None]) -> None:
+        self.type = f"type.googleapis.com/{name}"
+        self.values = values
 
-    def parse(self, value: Any, path: str, violations: Violations) -> str:
+    def read(self, value: Any) -> str | None:
         """Accept a value's name in any case, as gcloud sends it, or its number, as the Python clients do."""
-        if _not_single(value, path, violations):
-            return ""
         if isinstance(value, str) and (name := value.upper().replace("-", "_")) in self.values:
             return name
         number = value if isinstance(value, int) and not isinstance(value, bool) else None
         if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
             number = int(value)
-        for name, known in self.values.items():
-            if number == known:
-                return name
-        violations.add(*_bad(path, f"type.googleapis.com/{self.name}", value))
-        return ""
+        return next((name for name, known in self.values.items() if known is not None and known == number), None)
 
     def render(self, value: Any, *, int_enums: bool) -> Any:
-        """Return the number where the caller asked for `$alt=json;enum-encoding=int`, else the name."""
-        return self.values[value] if int_enums else value
+        """The number where the caller asked for `$alt=json;enum-encoding=int`, else the name."""
+        number = self.values[value]
+        return number if int_enums and number is not None else value
+
+
+class Anything:
+    """google.protobuf.Any and other free JSON.
+
+    Args:
+        message_of: finds the message that a type's full name stands for.
+    """
+
+    def __init__(self, message_of: Callable[[str], Message | None]) -> None:
+        self._message_of = message_of
+
+    def parse(self, value: Any, path: str, violations: Violations) -> Any:  # noqa: ARG002 - one interface for every kind
+        """Accept all."""
+        return value
+
+    def render(self, value: Any, *, int_enums: bool) -> Any:
+        """A message as its type writes it, all else as it is."""
+        url = value.get("@type", "") if isinstance(value, dict) else ""
+        message = self._message_of(url.rpartition("/")[2]) if url else None
+        return value if message is None else {"@type": url} | message.render(value, int_enums=int_enums)
 
 
 @dataclass(frozen=True)
 class ListOf:
-    """A repeated field.
-
-    Attributes:
-        kind: What it repeats.
-    """
+    """A repeated field."""
 
     kind: Kind
 
     def parse(self, value: Any, path: str, violations: Violations) -> list[Any]:
         """Accept a JSON array."""
         if not isinstance(value, list):
-            violations.add(*_bad(path, "repeated field", value if not isinstance(value, dict) else "{...}"))
+            shown = _shown(value if not isinstance(value, dict) else "{...}")
+            violations.add(path, f"Invalid value at '{path}' (repeated field), {shown}")
             return []
         return [self.kind.parse(item, f"{path}[{index}]", violations) for index, item in enumerate(value)]
 
     def render(self, value: Any, *, int_enums: bool) -> Any:
-        """Return the array."""
+        """The array."""
         return [self.kind.render(item, int_enums=int_enums) for item in value]
 
 
 @dataclass(frozen=True)
 class MapOf:
-    """A map with string keys.
-
-    Attributes:
-        kind: What its values are.
-    """
+    """A map with string keys."""
 
     kind: Kind
 
     def parse(self, value: Any, path: str, violations: Violations) -> dict[str, Any]:
         """Accept a JSON object."""
         if not isinstance(value, dict):
-            violations.add(*_bad(path, "map field", value if not isinstance(value, list) else "[...]"))
+            shown = _shown(value if not isinstance(value, list) else "[...]")
+            violations.add(path, f"Invalid value at '{path}' (map field), {shown}")
             return {}
         parsed = {}
         for key, item in value.items():
@@ -338,16 +344,12 @@ class MapOf:
         return parsed
 
     def render(self, value: Any, *, int_enums: bool) -> Any:
-        """Return the object."""
+        """The object."""
         return {key: self.kind.render(item, int_enums=int_enums) for key, item in value.items()}
 
 
 def snake(name: str) -> str:
-    """Return a JSON name as the proto field's name.
-
-    Args:
-        name: For example "remoteRepositoryConfig".
-    """
+    """A JSON name ("remoteRepositoryConfig") as the proto field's name."""
     return re.sub(r"[A-Z]", lambda letter: "_" + letter[0].lower(), name)
 
 
@@ -356,42 +358,33 @@ class Message:
     """A message.
 
     Attributes:
-        name: Full name of the type.
+        name: full name of the type.
         fields: JSON name to kind.
-        oneofs: Groups of JSON names of which one at most may be given.
+        oneofs: groups of JSON names of which one at most may be given.
+        output_only: fields that only the service writes: taken from no request.
     """
 
     name: str
     fields: Mapping[str, Kind]
     oneofs: Sequence[Sequence[str]] = ()
-    _aliases: dict[str, str] = field(default_factory=dict, init=False, compare=False, repr=False)
+    output_only: frozenset[str] = frozenset()
 
-    def __post_init__(self) -> None:
-        for name in self.fields:
-            self._aliases[name] = name
-            self._aliases[snake(name)] = name
-
-    def json_name(self, name: str) -> str | None:
-        """Return the JSON name of a field given in either spelling; None when there is no such field.
-
-        Args:
-            name: camelCase or snake_case.
-        """
-        return self._aliases.get(name)
+    @functools.cached_property
+    def aliases(self) -> Mapping[str, str]:
+        """Either spelling of a field's name, camelCase or snake_case, to its JSON name."""
+        return {name: name for name in self.fields} | {snake(name): name for name in self.fields}
 
     def parse(self, value: Any, path: str, violations: Violations) -> dict[str, Any]:
         """Accept a JSON object with known fields in either spelling; null means absent."""
         if not isinstance(value, dict):
-            if isinstance(value, list):
-                _not_single(value, path or "body", violations)
-            else:
-                violations.add(*_bad(path, f"type.googleapis.com/{self.name}", value))
+            if not _not_single(value, path or "body", violations):
+                violations.add(path, f"Invalid value at '{path}' (type.googleapis.com/{self.name}), {_shown(value)}")
             return {}
+        where = f" at '{path}'" if path else ""
         parsed: dict[str, Any] = {}
         for key, item in value.items():
-            name = self._aliases.get(key)
+            name = self.aliases.get(key)
             if name is None:
-                where = f" at '{path}'" if path else ""
                 shown = key.encode("utf-8", "replace").decode()[:100]
                 violations.add(
                     path, f'Invalid JSON payload received. Unknown name "{shown}"{where}: Cannot find field.'
@@ -403,16 +396,15 @@ class Message:
         for group in self.oneofs:
             given = [name for name in group if name in parsed]
             if len(given) > 1:
-                where = f" at '{path}'" if path else ""
                 violations.add(
                     path,
                     f'Invalid JSON payload received. Unknown name "{given[1]}"{where}: Proto field is part of a oneof '
                     f'that already has a value ("{given[0]}").',
                 )
-        return parsed
+        return {name: item for name, item in parsed.items() if name not in self.output_only}
 
     def render(self, value: Any, *, int_enums: bool) -> dict[str, Any]:
-        """Return the object in the order of the declaration, without scalars at their default, as proto3 writes it."""
+        """The object in the order of the declaration, without scalars at their default, as proto3 writes it."""
         rendered = {}
         for name, kind in self.fields.items():
             item = value.get(name)
@@ -425,14 +417,14 @@ class Message:
 
 
 def parse_mask(text: str, message: Message) -> list[tuple[str, ...]]:
-    """Return a field mask's paths as JSON names.
+    """A field mask's paths through a message as JSON names.
 
     Args:
-        text: Comma-separated paths, each part camelCase or snake_case; or "*".
-        message: What the paths lead through.
+        text: comma-separated paths, each part camelCase or snake_case; or "*".
+        message: what the paths lead through.
 
     Raises:
-        errors.InvalidArgument: A path that leads nowhere.
+        errors.InvalidArgument: a path that leads nowhere.
     """
     paths: list[tuple[str, ...]] = []
     for given in (part.strip() for part in text.split(",")):
@@ -443,7 +435,7 @@ def parse_mask(text: str, message: Message) -> list[tuple[str, ...]]:
         kind: Kind = message
         names: list[str] = []
         for part in given.split("."):
-            name = kind.json_name(part) if isinstance(kind, Message) else None
+            name = kind.aliases.get(part) if isinstance(kind, Message) else None
             if name is None or not isinstance(kind, Message):
                 raise errors.InvalidArgument.at(
                     "update_mask",
@@ -456,12 +448,7 @@ def parse_mask(text: str, message: Message) -> list[tuple[str, ...]]:
 
 
 def at_path(value: Mapping[str, Any], path: Sequence[str]) -> Any:
-    """Return what a path leads to, or None.
-
-    Args:
-        value: A canonical message.
-        path: JSON names.
-    """
+    """What a path of JSON names leads to in a canonical message, or None."""
     found: Any = value
     for name in path:
         if not isinstance(found, Mapping) or name not in found:
@@ -471,13 +458,7 @@ def at_path(value: Mapping[str, Any], path: Sequence[str]) -> Any:
 
 
 def merge_path(target: dict[str, Any], source: Mapping[str, Any], path: Sequence[str]) -> None:
-    """Make what a path leads to in one message that of the other; absent there means absent here.
-
-    Args:
-        target: Changed in place.
-        source: Where the value comes from.
-        path: JSON names.
-    """
+    """Make what a path leads to in one message that of the other; absent there means absent here."""
     value = at_path(source, path)
     for name in path[:-1]:
         following = target.get(name)

@@ -29,11 +29,11 @@ def begin(
     """Keep an operation and return it as the call that starts it answers: not done.
 
     Args:
-        sandbox: The sandbox.
-        prefix: What the name begins with, for example "projects/p/locations/l/operations/".
-        metadata: The operation's metadata with its @type.
-        response: What the operation comes to, with its @type.
-        error: What it comes to instead.
+        sandbox: where it is kept.
+        prefix: what the name begins with, for example "projects/p/locations/l/operations/".
+        metadata: the operation's metadata with its @type.
+        response: what the operation comes to, with its @type.
+        error: what it comes to instead.
     """
     started: dict[str, Any] = {"name": prefix + str(uuid.uuid4())}
     if metadata is not None:
@@ -49,13 +49,8 @@ def begin(
 
 
 def finished(sandbox: Sandbox, name: str) -> dict[str, Any] | None:
-    """Return a kept operation, done, or None.
-
-    Args:
-        sandbox: The sandbox.
-        name: Its whole name.
-    """
-    row = sandbox.state.read().execute("SELECT document FROM operation WHERE name = ?", (name,)).fetchone()
+    """A kept operation by its whole name, done, or None."""
+    row = sandbox.state.row("SELECT document FROM operation WHERE name = ?", name)
     if row is None:
         return None
     document: dict[str, Any] = json.loads(row["document"])

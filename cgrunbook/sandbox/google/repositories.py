@@ -1,6 +1,6 @@
-"""Artifact Registry's Repository: the message, what it may hold, what a patch may change, and where it is kept.
+"""Artifact Registry's Repository: what it may hold, what a patch may change, and where it is kept.
 
-Knows a repository's rules as the facts state them. Knows no permissions and asks no upstream.
+Knows a repository's rules beyond its schema. Knows no permissions and asks no upstream.
 """
 
 from __future__ import annotations
@@ -16,25 +16,8 @@ from urllib.parse import urlsplit
 from cgrunbook.sandbox import errors
 from cgrunbook.sandbox.context import Sandbox
 from cgrunbook.sandbox.google.labels import check_labels
-from cgrunbook.sandbox.google.messages import (
-    Bool,
-    Duration,
-    Enum,
-    Integer,
-    ListOf,
-    MapOf,
-    Message,
-    String,
-    Timestamp,
-    at_path,
-    merge_path,
-    parse_mask,
-    snake,
-    span,
-)
-from cgrunbook.sandbox.google.wire import (
-    Call,
-)
+from cgrunbook.sandbox.google.messages import at_path, merge_path, parse_mask, snake, span
+from cgrunbook.sandbox.google.wire import Call
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS repository (
@@ -43,64 +26,6 @@ CREATE TABLE IF NOT EXISTS repository (
 CREATE TABLE IF NOT EXISTS vpcsc_config (location TEXT PRIMARY KEY, policy TEXT NOT NULL) WITHOUT ROWID;
 """
 PACKAGE = "google.devtools.artifactregistry.v1"
-_REPOSITORY = f"{PACKAGE}.Repository"
-_REMOTE = f"{PACKAGE}.RemoteRepositoryConfig"
-_FORMAT = Enum(
-    f"{_REPOSITORY}.Format",
-    {
-        "FORMAT_UNSPECIFIED": 0,
-        "DOCKER": 1,
-        "MAVEN": 2,
-        "NPM": 3,
-        "APT": 5,
-        "YUM": 6,
-        "PYTHON": 8,
-        "KFP": 9,
-        "GO": 10,
-        "GENERIC": 11,
-        "RUBY": 12,
-    },
-)
-_MODE = Enum(
-    f"{_REPOSITORY}.Mode",
-    {"MODE_UNSPECIFIED": 0, "STANDARD_REPOSITORY": 1, "VIRTUAL_REPOSITORY": 2, "REMOTE_REPOSITORY": 3},
-)
-
-
-def _custom(kind: str) -> Message:
-    return Message(f"{_REMOTE}.{kind}.CustomRepository", {"uri": String()})
-
-
-def _preset(kind: str, **values: int) -> Message:
-    presets = Enum(f"{_REMOTE}.{kind}.PublicRepository", {"PUBLIC_REPOSITORY_UNSPECIFIED": 0} | values)
-    return Message(
-        f"{_REMOTE}.{kind}",
-        {"publicRepository": presets, "customRepository": _custom(kind)},
-        oneofs=[("publicRepository", "customRepository")],
-    )
-
-
-def _based(kind: str, **values: int) -> Message:
-    base = Enum(f"{_REMOTE}.{kind}.PublicRepository.RepositoryBase", {"REPOSITORY_BASE_UNSPECIFIED": 0} | values)
-    public = Message(f"{_REMOTE}.{kind}.PublicRepository", {"repositoryBase": base, "repositoryPath": String()})
-    return Message(
-        f"{_REMOTE}.{kind}",
-        {"publicRepository": public, "customRepository": _custom(kind)},
-        oneofs=[("publicRepository", "customRepository")],
-    )
-
-
-_SOURCES: dict[str, Message] = {
-    "dockerRepository": _preset("DockerRepository", DOCKER_HUB=1),
-    "mavenRepository": _preset("MavenRepository", MAVEN_CENTRAL=1),
-    "npmRepository": _preset("NpmRepository", NPMJS=1),
-    "pythonRepository": _preset("PythonRepository", PYPI=1),
-    "aptRepository": _based("AptRepository", DEBIAN=1, UBUNTU=2, DEBIAN_SNAPSHOT=3),
-    "yumRepository": _based(
-        "YumRepository", CENTOS=1, CENTOS_DEBUG=2, CENTOS_VAULT=3, CENTOS_STREAM=4, ROCKY=5, EPEL=6
-    ),
-    "commonRepository": Message(f"{_REMOTE}.CommonRemoteRepository", {"uri": String()}),
-}
 _SOURCE_OF_FORMAT = {
     "DOCKER": "dockerRepository",
     "MAVEN": "mavenRepository",
@@ -109,114 +34,7 @@ _SOURCE_OF_FORMAT = {
     "APT": "aptRepository",
     "YUM": "yumRepository",
 }
-REMOTE_CONFIG = Message(
-    _REMOTE,
-    _SOURCES
-    | {
-        "description": String(),
-        "upstreamCredentials": Message(
-            f"{_REMOTE}.UpstreamCredentials",
-            {
-                "usernamePasswordCredentials": Message(
-                    f"{_REMOTE}.UpstreamCredentials.UsernamePasswordCredentials",
-                    {"username": String(), "passwordSecretVersion": String()},
-                )
-            },
-        ),
-        "disableUpstreamValidation": Bool(),
-        "noCache": Message(f"{_REMOTE}.NoCache", {}),  # Preview, not in the public proto; Terraform's provider knows it
-    },
-    oneofs=[tuple(_SOURCES)],
-)
-_CLEANUP = Message(
-    f"{PACKAGE}.CleanupPolicy",
-    {
-        "id": String(),
-        "action": Enum(f"{PACKAGE}.CleanupPolicy.Action", {"ACTION_UNSPECIFIED": 0, "DELETE": 1, "KEEP": 2}),
-        "condition": Message(
-            f"{PACKAGE}.CleanupPolicyCondition",
-            {
-                "tagState": Enum(
-                    f"{PACKAGE}.CleanupPolicyCondition.TagState",
-                    {"TAG_STATE_UNSPECIFIED": 0, "TAGGED": 1, "UNTAGGED": 2, "ANY": 3},
-                ),
-                "tagPrefixes": ListOf(String()),
-                "versionNamePrefixes": ListOf(String()),
-                "packageNamePrefixes": ListOf(String()),
-                "olderThan": Duration(),
-                "newerThan": Duration(),
-            },
-        ),
-        "mostRecentVersions": Message(
-            f"{PACKAGE}.CleanupPolicyMostRecentVersions",
-            {"keepCount": Integer(), "packageNamePrefixes": ListOf(String())},
-        ),
-    },
-    oneofs=[("condition", "mostRecentVersions")],
-)
-_SCANNING = f"{_REPOSITORY}.VulnerabilityScanningConfig"
-REPOSITORY = Message(
-    _REPOSITORY,
-    {
-        "name": String(),
-        "format": _FORMAT,
-        "description": String(),
-        "labels": MapOf(String()),
-        "createTime": Timestamp(),
-        "updateTime": Timestamp(),
-        "kmsKeyName": String(),
-        "mavenConfig": Message(
-            f"{_REPOSITORY}.MavenRepositoryConfig",
-            {
-                "allowSnapshotOverwrites": Bool(),
-                "versionPolicy": Enum(
-                    f"{_REPOSITORY}.MavenRepositoryConfig.VersionPolicy",
-                    {"VERSION_POLICY_UNSPECIFIED": 0, "RELEASE": 1, "SNAPSHOT": 2},
-                ),
-            },
-        ),
-        "dockerConfig": Message(f"{_REPOSITORY}.DockerRepositoryConfig", {"immutableTags": Bool()}),
-        "mode": _MODE,
-        "cleanupPolicies": MapOf(_CLEANUP),
-        "sizeBytes": Integer(64),
-        "virtualRepositoryConfig": Message(
-            f"{PACKAGE}.VirtualRepositoryConfig",
-            {
-                "upstreamPolicies": ListOf(
-                    Message(
-                        f"{PACKAGE}.UpstreamPolicy", {"id": String(), "repository": String(), "priority": Integer()}
-                    )
-                )
-            },
-        ),
-        "remoteRepositoryConfig": REMOTE_CONFIG,
-        "satisfiesPzs": Bool(),
-        "satisfiesPzi": Bool(),
-        "cleanupPolicyDryRun": Bool(),
-        "vulnerabilityScanningConfig": Message(
-            _SCANNING,
-            {
-                "enablementConfig": Enum(
-                    f"{_SCANNING}.EnablementConfig", {"ENABLEMENT_CONFIG_UNSPECIFIED": 0, "INHERITED": 1, "DISABLED": 2}
-                ),
-                "lastEnableTime": Timestamp(),
-                "enablementState": Enum(
-                    f"{_SCANNING}.EnablementState",
-                    {
-                        "ENABLEMENT_STATE_UNSPECIFIED": 0,
-                        "SCANNING_UNSUPPORTED": 1,
-                        "SCANNING_DISABLED": 2,
-                        "SCANNING_ACTIVE": 3,
-                    },
-                ),
-                "enablementStateReason": String(),
-            },
-        ),
-        "disallowUnspecifiedMode": Bool(),
-        "registryUri": String(),
-    },
-    oneofs=[("mavenConfig", "dockerConfig"), ("virtualRepositoryConfig", "remoteRepositoryConfig")],
-)
+_SOURCES = (*_SOURCE_OF_FORMAT.values(), "commonRepository")
 _ID = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _GCR_IDS = frozenset({"gcr.io", "us.gcr.io", "eu.gcr.io", "asia.gcr.io"})
 _SECRET_VERSION = re.compile(r"projects/[a-z0-9:.-]+/secrets/[A-Za-z0-9_-]{1,255}/versions/[A-Za-z0-9_-]{1,63}")
@@ -228,9 +46,6 @@ MISSING = "Requested entity was not found."
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
 _MOST_CLEANUP_POLICIES = 10
 _MOST_DESCRIPTION = 1024
-_OUTPUT_ONLY = frozenset(
-    {"createTime", "updateTime", "sizeBytes", "satisfiesPzs", "satisfiesPzi", "registryUri", "name"}
-)
 _IMMUTABLE = frozenset({"format", "mode", "kmsKeyName"})
 _UPDATABLE = (
     "description",
@@ -243,25 +58,19 @@ _UPDATABLE = (
     "remoteRepositoryConfig",
     "vulnerabilityScanningConfig",
     "disallowUnspecifiedMode",
+    "platformLogsConfig",
 )
 _CREDENTIALS = ("remoteRepositoryConfig", "upstreamCredentials", "usernamePasswordCredentials")
 
 
 def repository(sandbox: Sandbox, location: str, identifier: str) -> dict[str, Any] | None:
-    """Return a repository as it is configured, or None; what the data plane asks.
+    """A repository as it is configured, or None; what the data plane asks.
 
-    Args:
-        sandbox: The sandbox.
-        location: For example "us-central1".
-        identifier: The repository's id.
-
-    Returns:
-        The Repository message in JSON with enum names: `format`, `mode`, `remoteRepositoryConfig` with its
-        `upstreamCredentials`, and so on. `disableUpstreamValidation` is never kept.
+    It is the Repository message in JSON with enum names: `format`, `mode`, `remoteRepositoryConfig` with its
+    `upstreamCredentials`, and so on. `disableUpstreamValidation` is never kept.
     """
     sandbox.state.declare(SCHEMA)
-    query = "SELECT document FROM repository WHERE location = ? AND id = ?"
-    row = sandbox.state.read().execute(query, (location, identifier)).fetchone()
+    row = sandbox.state.row("SELECT document FROM repository WHERE location = ? AND id = ?", location, identifier)
     if row is None:
         return None
     document: dict[str, Any] = json.loads(row["document"])
@@ -269,11 +78,7 @@ def repository(sandbox: Sandbox, location: str, identifier: str) -> dict[str, An
 
 
 def upstream_uri(document: Mapping[str, Any]) -> str | None:
-    """Return the URI that a remote repository pulls from, whichever of the shapes names it; None for other modes.
-
-    Args:
-        document: A repository from `repository`.
-    """
+    """The URI that a remote repository pulls from, whichever of the shapes names it; None for other modes."""
     remote = document.get("remoteRepositoryConfig")
     if not remote:
         return None
@@ -287,11 +92,7 @@ def upstream_uri(document: Mapping[str, Any]) -> str | None:
 
 
 def credentials(document: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Return a remote repository's upstream username and the name of its password's secret version, or None.
-
-    Args:
-        document: A repository from `repository`.
-    """
+    """A remote repository's upstream username and the name of its password's secret version, or None."""
     pair = at_path(document, _CREDENTIALS)
     return None if not pair else (pair["username"], pair["passwordSecretVersion"])
 
@@ -357,7 +158,7 @@ def _check_uri(sandbox: Sandbox, remote: Mapping[str, Any], *, docker: bool) -> 
 
 
 def _host_and_path(uri: str, field: str) -> tuple[str, str]:
-    """Return the host and the path (without slashes around it) of an upstream's URL."""
+    """The host and the path (without slashes around it) of an upstream's URL."""
     shown = repr(uri[:200])
     try:
         parts = urlsplit(uri)
@@ -450,11 +251,8 @@ def check(sandbox: Sandbox, document: Mapping[str, Any], location: str) -> None:
 def check_id(identifier: str) -> None:
     """Refuse an id that no repository can have.
 
-    Args:
-        identifier: What the caller gave, "" for nothing.
-
     Raises:
-        errors.InvalidArgument: A bare one for a missing id, as the service answers; one that names the rule else.
+        errors.InvalidArgument: a bare one for a missing id, as the service answers; one that names the rule else.
     """
     if not identifier:
         raise errors.InvalidArgument(INVALID)
@@ -467,15 +265,12 @@ def check_id(identifier: str) -> None:
 
 
 def drafted(body: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
-    """Return the repository that a create call asks for, and whether it wants the upstream not validated.
-
-    Args:
-        body: The call's Repository.
+    """The repository that a create call asks for, and whether it wants the upstream not validated.
 
     Raises:
-        errors.InvalidArgument: There is no format.
+        errors.InvalidArgument: there is no format.
     """
-    document = {key: value for key, value in body.items() if key not in _OUTPUT_ONLY and value not in ("", {}, [])}
+    document = {key: value for key, value in body.items() if key != "name" and value not in ("", {}, [])}
     if document.get("format", "FORMAT_UNSPECIFIED") == "FORMAT_UNSPECIFIED":
         raise _invalid("format", "The format of the repository must be given.")
     if document.get("mode", "MODE_UNSPECIFIED") == "MODE_UNSPECIFIED":
@@ -484,14 +279,12 @@ def drafted(body: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
     return document, skip_validation
 
 
-def mask_of(text: str, body: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Return the paths that a patch is about: its mask's, or without one every field that it could change.
-
-    Args:
-        text: The update mask.
-        body: The call's Repository.
-    """
-    return parse_mask(text, REPOSITORY) or [(name,) for name in _UPDATABLE if name in body]
+def mask_of(call: Call) -> list[tuple[str, ...]]:
+    """The paths that a patch is about: its mask's, or without one every field that it could change."""
+    mask = parse_mask(call.query.get("updateMask", ""), call.method.body)
+    if not mask:
+        return [(name,) for name in _UPDATABLE if name in call.body]
+    return [path for path in mask if path[0] not in call.method.body.output_only | {"name"}]
 
 
 def _take_inputs(document: dict[str, Any]) -> bool:
@@ -517,21 +310,14 @@ def _take_inputs(document: dict[str, Any]) -> bool:
 
 
 def patched(current: Mapping[str, Any], body: Mapping[str, Any], paths: list[tuple[str, ...]]) -> dict[str, Any]:
-    """Return a repository with the fields of a mask replaced.
-
-    Args:
-        current: The repository as it is kept.
-        body: The call's Repository.
-        paths: From `mask_of`.
+    """A repository with the fields of a mask replaced.
 
     Raises:
-        errors.InvalidArgument: The mask names a field that cannot be changed, and the body changes it.
+        errors.InvalidArgument: the mask names a field that cannot be changed, and the body changes it.
     """
     document: dict[str, Any] = copy.deepcopy(dict(current))
     source = copy.deepcopy(dict(body))
     for path in paths:
-        if path[0] in _OUTPUT_ONLY:
-            continue
         if path[0] in _IMMUTABLE:
             wanted = at_path(source, path)
             if wanted is not None and wanted != at_path(current, path):
@@ -547,7 +333,7 @@ def patched(current: Mapping[str, Any], body: Mapping[str, Any], paths: list[tup
 
 
 def _same_source(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a remote config whose source and description are as before; a patch need not repeat them."""
+    """A remote config whose source and description are as before; a patch need not repeat them."""
     merged = dict(after)
     for name in (*_SOURCES, "description"):
         if not merged.get(name):
@@ -564,20 +350,20 @@ def _immutable(field: str) -> errors.InvalidArgument:
 
 
 def parent_of(call: Call) -> str:
-    """Return the resource name of the location that a call is about."""
+    """The resource name of the location that a call is about."""
     return f"{call.project}/locations/{call.names['location']}"
 
 
 def name_of(call: Call) -> str:
-    """Return the resource name of the repository that a call is about, with the project's id."""
+    """The resource name of the repository that a call is about, with the project's id."""
     return f"{parent_of(call)}/repositories/{call.names['repository']}"
 
 
 def found(call: Call) -> dict[str, Any]:
-    """Return the repository that a call is about.
+    """The repository that a call is about.
 
     Raises:
-        errors.NotFound: There is none.
+        errors.NotFound: there is none.
     """
     document = repository(call.sandbox, call.names["location"], call.names["repository"])
     if document is None:

@@ -19,26 +19,9 @@ from starlette.types import ASGIApp
 from cgrunbook.sandbox import errors, hosts
 from cgrunbook.sandbox.context import Sandbox
 from cgrunbook.sandbox.google import service_usage
-from cgrunbook.sandbox.google.filters import compile_filter
-from cgrunbook.sandbox.google.messages import (
-    Bool,
-    Bytes,
-    Enum,
-    Integer,
-    ListOf,
-    Message,
-    String,
-    Timestamp,
-    at_path,
-    merge_path,
-    moment,
-    parse_mask,
-    span,
-)
-from cgrunbook.sandbox.google.resource_manager import checked_permissions
+from cgrunbook.sandbox.google.messages import at_path, merge_path, moment, parse_mask, span
+from cgrunbook.sandbox.google.policies import Policies
 from cgrunbook.sandbox.google.secrets import (
-    PACKAGE,
-    SECRET,
     check_aliases,
     check_common,
     check_expiry,
@@ -46,20 +29,8 @@ from cgrunbook.sandbox.google.secrets import (
     check_replication,
     check_rotation,
 )
-from cgrunbook.sandbox.google.wire import (
-    IAM_POLICY,
-    PAGE,
-    SET_POLICY,
-    TEST_PERMISSIONS,
-    Answer,
-    Call,
-    Method,
-    Service,
-    page_key,
-    page_size,
-    page_token,
-)
-from cgrunbook.sandbox.hosts import LOCATIONS
+from cgrunbook.sandbox.google.wire import Answer, Call, Handlers, Partly, Service
+from cgrunbook.sandbox.iam import permission_denied
 from cgrunbook.sandbox.state import timestamp
 
 SCHEMA = """
@@ -73,81 +44,30 @@ CREATE TABLE IF NOT EXISTS secret_version (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS secret_version_destruction ON secret_version (destroy_at) WHERE destroy_at IS NOT NULL;
 """
-_KMS_STATUS = Message(f"{PACKAGE}.CustomerManagedEncryptionStatus", {"kmsKeyVersionName": String()})
-_STATE = Enum(f"{PACKAGE}.SecretVersion.State", {"STATE_UNSPECIFIED": 0, "ENABLED": 1, "DISABLED": 2, "DESTROYED": 3})
-_REPLICA_STATUS = Message(
-    f"{PACKAGE}.ReplicationStatus.UserManagedStatus.ReplicaStatus",
-    {"location": String(), "customerManagedEncryption": _KMS_STATUS},
-)
-VERSION = Message(
-    f"{PACKAGE}.SecretVersion",
-    {
-        "name": String(),
-        "createTime": Timestamp(),
-        "destroyTime": Timestamp(),
-        "state": _STATE,
-        "replicationStatus": Message(
-            f"{PACKAGE}.ReplicationStatus",
-            {
-                "automatic": Message(
-                    f"{PACKAGE}.ReplicationStatus.AutomaticStatus", {"customerManagedEncryption": _KMS_STATUS}
-                ),
-                "userManaged": Message(
-                    f"{PACKAGE}.ReplicationStatus.UserManagedStatus", {"replicas": ListOf(_REPLICA_STATUS)}
-                ),
-            },
-        ),
-        "etag": String(),
-        "clientSpecifiedPayloadChecksum": Bool(),
-        "scheduledDestroyTime": Timestamp(),
-        "customerManagedEncryption": _KMS_STATUS,
-    },
-)
-_PAYLOAD = Message(f"{PACKAGE}.SecretPayload", {"data": Bytes(), "dataCrc32c": Integer(64)})
-_ADD = Message(f"{PACKAGE}.AddSecretVersionRequest", {"payload": _PAYLOAD, "parent": String()})
-_CHANGE = Message(f"{PACKAGE}.ChangeSecretVersionRequest", {"etag": String(), "name": String()})
-_ACCESS = Message(f"{PACKAGE}.AccessSecretVersionResponse", {"name": String(), "payload": _PAYLOAD})
-_SECRETS = Message(
-    f"{PACKAGE}.ListSecretsResponse", {"secrets": ListOf(SECRET), "nextPageToken": String(), "totalSize": Integer()}
-)
-_VERSIONS = Message(
-    f"{PACKAGE}.ListSecretVersionsResponse",
-    {"versions": ListOf(VERSION), "nextPageToken": String(), "totalSize": Integer()},
-)
 _MOST_PAYLOAD_BYTES = 64 * 1024
 _UPDATABLE = {"labels", "topics", "expireTime", "ttl", "rotation", "versionAliases", "annotations", "versionDestroyTtl"}
 _KEY_FILE = "secret-manager.key"
 
 
 def prepare(sandbox: Sandbox) -> None:
-    """Make the tables.
-
-    Args:
-        sandbox: The sandbox.
-    """
+    """Make the tables."""
     service_usage.prepare(sandbox)
     sandbox.state.declare(SCHEMA)
 
 
 def app(sandbox: Sandbox) -> ASGIApp:
-    """Return the service.
-
-    Args:
-        sandbox: The sandbox.
-    """
+    """The service as an ASGI application."""
     prepare(sandbox)
-    return Service(sandbox, hosts.SECRET_MANAGER, METHODS, service_usage.require_enabled)
+    return Service(sandbox, hosts.SECRET_MANAGER, PLAYED, service_usage.require_enabled)
 
 
 def access_as_agent(sandbox: Sandbox, name: str) -> bytes:
-    """Return the payload that Artifact Registry's service agent reads.
+    """The payload that Artifact Registry's service agent reads of `projects/P/secrets/S/versions/V`.
 
-    Args:
-        sandbox: The sandbox.
-        name: `projects/P/secrets/S/versions/V`.
+    V is a number, an alias or "latest".
 
     Raises:
-        errors.GoogleError: What the agent is told instead, in Secret Manager's words.
+        errors.GoogleError: what the agent is told instead, in Secret Manager's words.
     """
     prepare(sandbox)
     match = re.fullmatch(r"projects/([^/]+)/secrets/([^/]+)/versions/([^/]+)", name)
@@ -156,8 +76,6 @@ def access_as_agent(sandbox: Sandbox, name: str) -> bytes:
         raise errors.InvalidArgument(f"Invalid secret version name: {name!r}.")
     permission = "secretmanager.versions.access"
     if match[1] not in {settings.project_id, settings.project_number}:
-        from cgrunbook.sandbox.iam import permission_denied
-
         raise permission_denied(permission, name)
     service_usage.require_enabled(sandbox, hosts.SECRET_MANAGER)
     _settle(sandbox)
@@ -168,12 +86,12 @@ def access_as_agent(sandbox: Sandbox, name: str) -> bytes:
 
 
 def _resource(call: Call) -> str:
-    """Return the secret's name with the project's id, under which its policy is kept."""
+    """The secret's name with the project's id, under which its policy is kept."""
     return f"{call.project}/secrets/{call.names['secret']}"
 
 
 def _answered(sandbox: Sandbox, secret: str, version: int | str | None = None) -> str:
-    """Return the name that answers carry: with the project's number, whatever was asked."""
+    """The name that answers carry: with the project's number, whatever was asked."""
     name = f"projects/{sandbox.settings.project_number}/secrets/{secret}"
     return name if version is None else f"{name}/versions/{version}"
 
@@ -205,7 +123,7 @@ def _remove(sandbox: Sandbox, connection: sqlite3.Connection, secret: str) -> No
 
 
 def _secret(sandbox: Sandbox, secret: str) -> dict[str, Any]:
-    row = sandbox.state.read().execute("SELECT document FROM secret WHERE id = ?", (secret,)).fetchone()
+    row = sandbox.state.row("SELECT document FROM secret WHERE id = ?", secret)
     if row is None:
         raise errors.NotFound(f"Secret [{_answered(sandbox, secret)}] not found.")
     document: dict[str, Any] = json.loads(row["document"])
@@ -213,7 +131,7 @@ def _secret(sandbox: Sandbox, secret: str) -> dict[str, Any]:
 
 
 def _shown(sandbox: Sandbox, document: dict[str, Any]) -> dict[str, Any]:
-    """Return a secret as it is answered: a rotation time that has passed has moved on by whole periods."""
+    """A secret as it is answered: a rotation time that has passed has moved on by whole periods."""
     following, period = (
         at_path(document, ("rotation", "nextRotationTime")),
         at_path(document, ("rotation", "rotationPeriod")),
@@ -225,14 +143,12 @@ def _shown(sandbox: Sandbox, document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _version_row(sandbox: Sandbox, secret: str, number: int) -> sqlite3.Row | None:
-    query = "SELECT * FROM secret_version WHERE secret = ? AND number = ?"
-    row: sqlite3.Row | None = sandbox.state.read().execute(query, (secret, number)).fetchone()
-    return row
+    return sandbox.state.row("SELECT * FROM secret_version WHERE secret = ? AND number = ?", secret, number)
 
 
 def _version(sandbox: Sandbox, secret: str, version: str, *, aliases: bool) -> sqlite3.Row:
-    """Return a version's row by number, "latest" (the most recently created, in whatever state) or alias."""
-    document = sandbox.state.read().execute("SELECT * FROM secret WHERE id = ?", (secret,)).fetchone()
+    """A version's row by number, "latest" (the most recently created, in whatever state) or alias."""
+    document = sandbox.state.row("SELECT * FROM secret WHERE id = ?", secret)
     missing = errors.NotFound(f"Secret [{_answered(sandbox, secret)}] not found or has no versions.")
     if document is None or document["last_version"] == 0:
         raise missing
@@ -272,7 +188,7 @@ def _label(secret: str, number: int) -> bytes:
 
 
 def _cipher(sandbox: Sandbox) -> Any:
-    """Return the cipher that payloads rest under: a copy of the database alone tells nothing."""
+    """The cipher that payloads rest under: a copy of the database alone tells nothing."""
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     path = sandbox.settings.home / _KEY_FILE
@@ -321,25 +237,19 @@ def _create(call: Call) -> Answer:
 
 def _get(call: Call) -> Answer:
     call.check("secretmanager.secrets.get", _resource(call))
-    _settle(call.sandbox)
-    return _shown(call.sandbox, _secret(call.sandbox, call.names["secret"]))
+    return _shown(call.sandbox, _settled(call))
 
 
 def _list(call: Call) -> Answer:
     call.check("secretmanager.secrets.list")
     _settle(call.sandbox)
-    passes = compile_filter(call.query.get("filter", ""))
-    size, after = page_size(call, 100, 25000), page_key(call.query.get("pageToken"))
     everything = [
         _shown(call.sandbox, json.loads(row["document"]))
         for row in call.sandbox.state.read().execute("SELECT document FROM secret ORDER BY id")
     ]
-    found = [secret for secret in everything if passes(secret)]
-    page = [secret for secret in found if secret["name"].rpartition("/")[2] > after][: size + 1]
-    answer: Answer = {"secrets": page[:size], "totalSize": len(found)} if found else {}
-    if len(page) > size:
-        answer["nextPageToken"] = page_token(page[size - 1]["name"].rpartition("/")[2])
-    return answer
+    found = [(secret["name"].rpartition("/")[2], secret) for secret in everything if call.passes(secret)]
+    page = call.page("secrets", (entry for entry in found if entry[0] > call.after), most=25000)
+    return page | {"totalSize": len(found)}
 
 
 def _check_etag(given: str | None, current: str) -> None:
@@ -352,7 +262,7 @@ def _update(call: Call) -> Answer:
     call.check("secretmanager.secrets.update", resource)
     _settle(call.sandbox)
     identifier = call.names["secret"]
-    paths = parse_mask(call.query.get("updateMask", ""), SECRET)
+    paths = parse_mask(call.query.get("updateMask", ""), call.method.body)
     if not paths:
         raise errors.InvalidArgument.at("update_mask", "The update mask must name at least one field.")
     everything = call.query["updateMask"].strip() == "*"
@@ -489,19 +399,14 @@ def _list_versions(call: Call) -> Answer:
     _settle(call.sandbox)
     identifier = call.names["secret"]
     _secret(call.sandbox, identifier)
-    passes = compile_filter(call.query.get("filter", ""))
-    size, before = page_size(call, 100, 25000), page_key(call.query.get("pageToken"))
-    if before and not before.isdigit():
+    if call.after and not call.after.isdigit():
         raise errors.InvalidArgument("The provided page token is not valid.")
     rows = call.sandbox.state.read().execute(
         "SELECT number, document FROM secret_version WHERE secret = ? ORDER BY number DESC", (identifier,)
     )
-    found = [(row["number"], version) for row in rows if passes(version := json.loads(row["document"]))]
-    page = [(number, version) for number, version in found if not before or number < int(before)]
-    answer: Answer = {"versions": [version for _, version in page[:size]], "totalSize": len(found)} if found else {}
-    if len(page) > size:
-        answer["nextPageToken"] = page_token(str(page[size - 1][0]))
-    return answer
+    found = [(row["number"], version) for row in rows if call.passes(version := json.loads(row["document"]))]
+    following = ((str(number), version) for number, version in found if not call.after or number < int(call.after))
+    return call.page("versions", following, most=25000) | {"totalSize": len(found)}
 
 
 def _store_version(connection: sqlite3.Connection, secret: str, version: Mapping[str, Any]) -> None:
@@ -562,33 +467,10 @@ def _destroy(call: Call) -> Answer:
     return _changed_state(call, "secretmanager.versions.destroy", "DESTROYED")
 
 
-def _get_policy(call: Call) -> Answer:
-    resource = _resource(call)
-    call.check("secretmanager.secrets.getIamPolicy", resource)
+def _settled(call: Call) -> dict[str, Any]:
+    """The secret that a call is about."""
     _settle(call.sandbox)
-    _secret(call.sandbox, call.names["secret"])
-    return call.sandbox.iam.policy(resource, call.query.get("options.requestedPolicyVersion", 1))
-
-
-def _set_policy(call: Call) -> Answer:
-    resource = _resource(call)
-    call.check("secretmanager.secrets.setIamPolicy", resource)
-    _settle(call.sandbox)
-    _secret(call.sandbox, call.names["secret"])
-    if "policy" not in call.body:
-        raise errors.InvalidArgument.at("policy", "The request must have a policy.")
-    return call.sandbox.iam.set_policy(resource, call.body["policy"])
-
-
-def _test(call: Call) -> Answer:
-    _settle(call.sandbox)
-    asked = checked_permissions(call)
-    try:
-        _secret(call.sandbox, call.names["secret"])
-    except errors.NotFound:
-        return {}  # documented: an empty set for a secret that does not exist, not NOT_FOUND
-    held = call.sandbox.iam.held(call.principal, asked, _resource(call))
-    return {"permissions": held} if held else {}
+    return _secret(call.sandbox, call.names["secret"])
 
 
 def _location(sandbox: Sandbox, location: str) -> dict[str, Any]:
@@ -597,83 +479,35 @@ def _location(sandbox: Sandbox, location: str) -> dict[str, Any]:
 
 def _list_locations(call: Call) -> Answer:
     call.check("secretmanager.locations.list")
-    regions = [_location(call.sandbox, location) for location in LOCATIONS if "-" in location]
-    passes = compile_filter(call.query.get("filter", ""))
-    return {"locations": [region for region in regions if passes(region)]}
+    regions = [_location(call.sandbox, location) for location in hosts.LOCATIONS if "-" in location]
+    return {"locations": [region for region in regions if call.passes(region)]}
 
 
 def _get_location(call: Call) -> Answer:
     call.check("secretmanager.locations.get")
-    if call.names["location"] not in LOCATIONS:
+    if call.names["location"] not in hosts.LOCATIONS:
         raise errors.NotFound(f"Location {call.names['location']} is not found or access is unauthorized.")
     return _location(call.sandbox, call.names["location"])
 
 
-_PROJECT = "v1/projects/{project}"
-_ONE = _PROJECT + "/secrets/{secret}"
-_ONE_VERSION = _ONE + "/versions/{version}"
-_REGIONAL = _PROJECT + "/locations/{location}/secrets"
-METHODS = (
-    Method("CreateSecret", "POST", f"{_PROJECT}/secrets", _create, SECRET, "secret", {"secretId": String()}, SECRET),
-    Method("ListSecrets", "GET", f"{_PROJECT}/secrets", _list, query=PAGE | {"filter": String()}, response=_SECRETS),
-    Method("GetSecret", "GET", _ONE, _get, response=SECRET),
-    Method("UpdateSecret", "PATCH", _ONE, _update, SECRET, "secret", {"updateMask": String()}, SECRET),
-    Method("DeleteSecret", "DELETE", _ONE, _delete, query={"etag": String()}),
-    Method("AddSecretVersion", "POST", f"{_ONE}:addVersion", _add, _ADD, response=VERSION),
-    Method(
-        "ListSecretVersions",
-        "GET",
-        f"{_ONE}/versions",
-        _list_versions,
-        query=PAGE | {"filter": String()},
-        response=_VERSIONS,
-    ),
-    Method("GetSecretVersion", "GET", _ONE_VERSION, _get_version, response=VERSION),
-    Method("AccessSecretVersion", "GET", f"{_ONE_VERSION}:access", _access, response=_ACCESS),
-    Method("EnableSecretVersion", "POST", f"{_ONE_VERSION}:enable", _enable, _CHANGE, response=VERSION),
-    Method("DisableSecretVersion", "POST", f"{_ONE_VERSION}:disable", _disable, _CHANGE, response=VERSION),
-    Method("DestroySecretVersion", "POST", f"{_ONE_VERSION}:destroy", _destroy, _CHANGE, response=VERSION),
-    Method(
-        "GetIamPolicy",
-        "GET",
-        f"{_ONE}:getIamPolicy",
-        _get_policy,
-        query={"options.requestedPolicyVersion": Integer()},
-        response=IAM_POLICY,
-    ),
-    Method("SetIamPolicy", "POST", f"{_ONE}:setIamPolicy", _set_policy, SET_POLICY, response=IAM_POLICY),
-    Method("TestIamPermissions", "POST", f"{_ONE}:testIamPermissions", _test, TEST_PERMISSIONS),
-    Method(
-        "ListLocations",
-        "GET",
-        f"{_PROJECT}/locations",
-        _list_locations,
-        query=PAGE | {"filter": String()},
-        partly="one page; regional secrets themselves are not played",
-    ),
-    Method("GetLocation", "GET", f"{_PROJECT}/locations/{{location}}", _get_location),
-    Method("EnableManagedRotation", "POST", f"{_ONE}:enableManagedRotation", None),
-    Method("RotateSecret", "POST", f"{_ONE}:rotateSecret", None),
-    *(
-        Method(f"{rpc} (regional)", method, _REGIONAL + rest, None)
-        for rpc, method, rest in (
-            ("CreateSecret", "POST", ""),
-            ("ListSecrets", "GET", ""),
-            ("GetSecret", "GET", "/{secret}"),
-            ("UpdateSecret", "PATCH", "/{secret}"),
-            ("DeleteSecret", "DELETE", "/{secret}"),
-            ("AddSecretVersion", "POST", "/{secret}:addVersion"),
-            ("ListSecretVersions", "GET", "/{secret}/versions"),
-            ("GetSecretVersion", "GET", "/{secret}/versions/{version}"),
-            ("AccessSecretVersion", "GET", "/{secret}/versions/{version}:access"),
-            ("EnableSecretVersion", "POST", "/{secret}/versions/{version}:enable"),
-            ("DisableSecretVersion", "POST", "/{secret}/versions/{version}:disable"),
-            ("DestroySecretVersion", "POST", "/{secret}/versions/{version}:destroy"),
-            ("GetIamPolicy", "GET", "/{secret}:getIamPolicy"),
-            ("SetIamPolicy", "POST", "/{secret}:setIamPolicy"),
-            ("TestIamPermissions", "POST", "/{secret}:testIamPermissions"),
-            ("EnableManagedRotation", "POST", "/{secret}:enableManagedRotation"),
-            ("RotateSecret", "POST", "/{secret}:rotateSecret"),
-        )
-    ),
-)
+# Documented of a secret that does not exist: nobody holds anything on it, not NOT_FOUND.
+_POLICIES = Policies("secretmanager.secrets", _resource, _settled, hides_absence=True)
+PLAYED: Handlers = {
+    "v1": {
+        "projects.locations.list": Partly(_list_locations, "one page; regional secrets themselves are not played"),
+        "projects.locations.get": _get_location,
+        "projects.secrets.create": _create,
+        "projects.secrets.list": _list,
+        "projects.secrets.get": _get,
+        "projects.secrets.patch": _update,
+        "projects.secrets.delete": _delete,
+        "projects.secrets.addVersion": _add,
+        **_POLICIES.methods("projects.secrets"),
+        "projects.secrets.versions.list": _list_versions,
+        "projects.secrets.versions.get": _get_version,
+        "projects.secrets.versions.access": _access,
+        "projects.secrets.versions.enable": _enable,
+        "projects.secrets.versions.disable": _disable,
+        "projects.secrets.versions.destroy": _destroy,
+    }
+}

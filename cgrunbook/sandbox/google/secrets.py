@@ -1,4 +1,4 @@
-"""Secret Manager's Secret: the message, and what a global secret may be.
+"""Secret Manager's Secret: what a global secret may be.
 
 Knows the rules of ids, replication, expiry, rotation and aliases. Knows no calls, no versions and no store.
 """
@@ -12,55 +12,10 @@ from typing import Any
 
 from cgrunbook.sandbox import errors
 from cgrunbook.sandbox.google.labels import check_annotations, check_labels
-from cgrunbook.sandbox.google.messages import (
-    Duration,
-    Integer,
-    ListOf,
-    MapOf,
-    Message,
-    String,
-    Timestamp,
-    at_path,
-    moment,
-    span,
-)
+from cgrunbook.sandbox.google.messages import at_path, moment, span
 from cgrunbook.sandbox.hosts import LOCATIONS
 from cgrunbook.sandbox.state import timestamp
 
-PACKAGE = "google.cloud.secretmanager.v1"
-_KMS = Message(f"{PACKAGE}.CustomerManagedEncryption", {"kmsKeyName": String()})
-_AUTOMATIC = Message(f"{PACKAGE}.Replication.Automatic", {"customerManagedEncryption": _KMS})
-_REPLICA = Message(
-    f"{PACKAGE}.Replication.UserManaged.Replica", {"location": String(), "customerManagedEncryption": _KMS}
-)
-_REPLICATION = Message(
-    f"{PACKAGE}.Replication",
-    {
-        "automatic": _AUTOMATIC,
-        "userManaged": Message(f"{PACKAGE}.Replication.UserManaged", {"replicas": ListOf(_REPLICA)}),
-    },
-    oneofs=[("automatic", "userManaged")],
-)
-SECRET = Message(
-    f"{PACKAGE}.Secret",
-    {
-        "name": String(),
-        "replication": _REPLICATION,
-        "createTime": Timestamp(),
-        "labels": MapOf(String()),
-        "topics": ListOf(Message(f"{PACKAGE}.Topic", {"name": String()})),
-        "expireTime": Timestamp(),
-        "ttl": Duration(),
-        "etag": String(),
-        "rotation": Message(f"{PACKAGE}.Rotation", {"nextRotationTime": Timestamp(), "rotationPeriod": Duration()}),
-        "versionAliases": MapOf(Integer(64)),
-        "annotations": MapOf(String()),
-        "versionDestroyTtl": Duration(),
-        "customerManagedEncryption": _KMS,
-        "tags": MapOf(String()),
-    },
-    oneofs=[("expireTime", "ttl")],
-)
 _SECRET_ID = re.compile(r"[A-Za-z0-9_-]{1,255}")
 _ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
 _TOPIC = re.compile(r"projects/[a-z0-9:.-]+/topics/[A-Za-z][A-Za-z0-9._~+%-]{2,254}")
@@ -71,13 +26,10 @@ _HUNDRED_YEARS = timedelta(days=36500)
 def check_expiry(now: datetime, secret: dict[str, Any], given: Mapping[str, Any]) -> None:
     """Turn a ttl into an expiry time (the ttl is never answered) and refuse one that has passed.
 
-    Args:
-        now: The sandbox's time.
-        secret: Changed in place.
-        given: What the call says of the expiry.
+    The secret is changed in place; `given` is what the call says of the expiry.
 
     Raises:
-        errors.InvalidArgument: The secret would expire at once, or in more than 100 years.
+        errors.InvalidArgument: the secret would expire at once, or in more than 100 years.
     """
     ttl = secret.pop("ttl", None)
     if ttl is not None:
@@ -95,13 +47,10 @@ def check_expiry(now: datetime, secret: dict[str, Any], given: Mapping[str, Any]
 def check_rotation(now: datetime, secret: Mapping[str, Any], *, changed: bool) -> None:
     """Refuse topics and a rotation notice that Secret Manager does not take.
 
-    Args:
-        now: The sandbox's time.
-        secret: The whole secret.
-        changed: Whether the call sets the time of the next notice, which must then lie ahead.
+    Where the call has `changed` the time of the next notice, it must lie ahead.
 
     Raises:
-        errors.InvalidArgument: No topic, too many, a period or time out of bounds.
+        errors.InvalidArgument: no topic, too many, a period or time out of bounds.
     """
     topics = secret.get("topics", [])
     if len(topics) > 10:
@@ -138,12 +87,8 @@ def check_rotation(now: datetime, secret: Mapping[str, Any], *, changed: bool) -
 def check_aliases(aliases: Mapping[str, int], exists: Callable[[int], bool]) -> None:
     """Refuse aliases that no version can have or that lead nowhere.
 
-    Args:
-        aliases: Alias to version number.
-        exists: Tells whether the secret has a version of a number.
-
     Raises:
-        errors.InvalidArgument: Too many, of a wrong form, or for a version that is not there.
+        errors.InvalidArgument: too many, of a wrong form, or for a version that is not there.
     """
     if len(aliases) > 50:
         raise errors.InvalidArgument.at("secret.version_aliases", "There can be at most 50 version aliases.")
@@ -159,9 +104,6 @@ def check_aliases(aliases: Mapping[str, int], exists: Callable[[int], bool]) -> 
 
 def check_common(secret: Mapping[str, Any]) -> None:
     """Refuse labels, annotations and settings that no global secret has.
-
-    Args:
-        secret: The whole secret.
 
     Raises:
         errors.InvalidArgument: Naming the field.
@@ -182,11 +124,8 @@ def check_common(secret: Mapping[str, Any]) -> None:
 def check_id(identifier: str) -> None:
     """Refuse an id that no secret can have.
 
-    Args:
-        identifier: What the caller gave.
-
     Raises:
-        errors.InvalidArgument: It is empty, longer than 255 characters or has others than letters, digits, _ and -.
+        errors.InvalidArgument: it is empty, longer than 255 characters or has others than letters, digits, _ and -.
     """
     if not _SECRET_ID.fullmatch(identifier):
         raise errors.InvalidArgument.at(
@@ -198,9 +137,6 @@ def check_id(identifier: str) -> None:
 
 def check_replication(replication: Mapping[str, Any] | None) -> None:
     """Refuse a replication that is missing or cannot be.
-
-    Args:
-        replication: google.cloud.secretmanager.v1.Replication in JSON.
 
     Raises:
         errors.InvalidArgument: Naming the field.
@@ -222,7 +158,7 @@ def check_replication(replication: Mapping[str, Any] | None) -> None:
 
 
 def _checked_replicas(replicas: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """Return the keys of user-managed replicas, each with the location where it must be."""
+    """The keys of user-managed replicas, each with the location where it must be."""
     field = "secret.replication.user_managed.replicas"
     places = [replica.get("location", "") for replica in replicas]
     if not places:

@@ -13,32 +13,11 @@ from starlette.types import ASGIApp
 from cgrunbook.sandbox import errors, hosts
 from cgrunbook.sandbox.context import Sandbox
 from cgrunbook.sandbox.google import operations
-from cgrunbook.sandbox.google.filters import compile_filter
-from cgrunbook.sandbox.google.messages import Bool, Enum, ListOf, Message, String
-from cgrunbook.sandbox.google.wire import PAGE, Answer, Call, Method, Service, page_key, page_size, page_token
+from cgrunbook.sandbox.google.wire import Answer, Call, Handler, Handlers, Partly, Service
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS enabled_service (name TEXT PRIMARY KEY) WITHOUT ROWID;
 """
-
-_STATE = Enum("google.api.serviceusage.v1.State", {"STATE_UNSPECIFIED": 0, "DISABLED": 1, "ENABLED": 2})
-_CONFIG = Message("google.api.serviceusage.v1.ServiceConfig", {"name": String(), "title": String()})
-_SERVICE = Message(
-    "google.api.serviceusage.v1.Service", {"name": String(), "config": _CONFIG, "state": _STATE, "parent": String()}
-)
-_LIST = Message(
-    "google.api.serviceusage.v1.ListServicesResponse", {"services": ListOf(_SERVICE), "nextPageToken": String()}
-)
-_BATCH_GET = Message("google.api.serviceusage.v1.BatchGetServicesResponse", {"services": ListOf(_SERVICE)})
-_CHECK = Enum(
-    "google.api.serviceusage.v1.DisableServiceRequest.CheckIfServiceHasUsage",
-    {"CHECK_IF_SERVICE_HAS_USAGE_UNSPECIFIED": 0, "SKIP": 1, "CHECK": 2},
-)
-_DISABLE = Message(
-    "google.api.serviceusage.v1.DisableServiceRequest",
-    {"disableDependentServices": Bool(), "checkIfServiceHasUsage": _CHECK},
-)
-_BATCH_ENABLE = Message("google.api.serviceusage.v1.BatchEnableServicesRequest", {"serviceIds": ListOf(String())})
 
 #: APIs that can be enabled here: those that the guide needs and those that a trainee meets beside them.
 TITLES = {
@@ -62,11 +41,7 @@ _FINISHED = "operations/finished.DONE_OPERATION"
 
 
 def prepare(sandbox: Sandbox) -> None:
-    """Make the tables, and on a fresh sandbox enable what every project has.
-
-    Args:
-        sandbox: The sandbox.
-    """
+    """Make the tables, and on a fresh sandbox enable what every project has."""
     sandbox.state.declare(SCHEMA)
     sandbox.state.declare(operations.SCHEMA)
     if sandbox.state.setting("services_prepared") is not None:
@@ -79,23 +54,13 @@ def prepare(sandbox: Sandbox) -> None:
 
 
 def is_enabled(sandbox: Sandbox, service: str) -> bool:
-    """Tell whether the project has an API enabled.
-
-    Args:
-        sandbox: The sandbox.
-        service: For example "secretmanager.googleapis.com".
-    """
+    """Whether the project has an API enabled, for example "secretmanager.googleapis.com"."""
     prepare(sandbox)
-    query = "SELECT 1 FROM enabled_service WHERE name = ?"
-    return sandbox.state.read().execute(query, (service,)).fetchone() is not None
+    return sandbox.state.row("SELECT 1 FROM enabled_service WHERE name = ?", service) is not None
 
 
 def require_enabled(sandbox: Sandbox, service: str) -> None:
     """Refuse a call to an API that the project has not enabled.
-
-    Args:
-        sandbox: The sandbox.
-        service: For example "secretmanager.googleapis.com".
 
     Raises:
         errors.PermissionDenied: SERVICE_DISABLED, with where to enable it.
@@ -143,13 +108,9 @@ def require_enabled(sandbox: Sandbox, service: str) -> None:
 
 
 def app(sandbox: Sandbox) -> ASGIApp:
-    """Return the service.
-
-    Args:
-        sandbox: The sandbox.
-    """
+    """The service as an ASGI application."""
     prepare(sandbox)
-    return Service(sandbox, hosts.SERVICE_USAGE, METHODS, require_enabled)
+    return Service(sandbox, hosts.SERVICE_USAGE, PLAYED, require_enabled)
 
 
 def _known(service: str) -> str:
@@ -194,16 +155,12 @@ def _batch_get(call: Call) -> Answer:
 
 def _list(call: Call) -> Answer:
     call.check("serviceusage.services.list")
-    passes = compile_filter(call.query.get("filter", ""))
-    size, after = page_size(call, 50, 200), page_key(call.query.get("pageToken"))
-    everything = [
-        _service(call.sandbox, name, is_enabled(call.sandbox, name)) for name in sorted(TITLES) if name > after
-    ]
-    found = [service for service in everything if passes(service)]
-    answer: Answer = {"services": found[:size]} if found else {}
-    if len(found) > size:
-        answer["nextPageToken"] = page_token(found[size - 1]["config"]["name"])
-    return answer
+    everything = (
+        (name, _service(call.sandbox, name, is_enabled(call.sandbox, name)))
+        for name in sorted(TITLES)
+        if name > call.after
+    )
+    return call.page("services", everything, default=50, most=200)
 
 
 def _set_enabled(sandbox: Sandbox, names: Iterable[str], *, enabled: bool) -> list[str]:
@@ -298,74 +255,15 @@ def _generate_identity(call: Call) -> Answer:
     }
 
 
-_QUOTAS = "v1beta1/projects/{project}/services/{service}/consumerQuotaMetrics"
-METHODS = (
-    Method("GetService", "GET", "v1/projects/{project}/services/{service}", _get, response=_SERVICE),
-    Method(
-        "ListServices",
-        "GET",
-        "v1/projects/{project}/services",
-        _list,
-        query=PAGE | {"filter": String()},
-        response=_LIST,
-        partly="knows the few services that the guide needs or stands beside",
-    ),
-    Method(
-        "BatchGetServices",
-        "GET",
-        "v1/projects/{project}/services:batchGet",
-        _batch_get,
-        query={"names": ListOf(String())},
-        response=_BATCH_GET,
-    ),
-    Method("EnableService", "POST", "v1/projects/{project}/services/{service}:enable", _enable),
-    Method(
-        "BatchEnableServices", "POST", "v1/projects/{project}/services:batchEnable", _batch_enable, body=_BATCH_ENABLE
-    ),
-    Method("DisableService", "POST", "v1/projects/{project}/services/{service}:disable", _disable, body=_DISABLE),
-    Method("GetOperation", "GET", "v1/operations/{operation}", _operation_get),
-    Method("ListOperations", "GET", "v1/operations", None),
-    Method("CancelOperation", "POST", "v1/operations/{operation}:cancel", None),
-    Method("DeleteOperation", "DELETE", "v1/operations/{operation}", None),
-    Method(
-        "GenerateServiceIdentity",
-        "POST",
-        "v1beta1/projects/{project}/services/{service}:generateServiceIdentity",
-        _generate_identity,
-    ),
-    Method("GetOperation", "GET", "v1beta1/operations/{operation}", _operation_get),
-    Method("GetService", "GET", "v1beta1/projects/{project}/services/{service}", _get, response=_SERVICE),
-    Method(
-        "ListServices",
-        "GET",
-        "v1beta1/projects/{project}/services",
-        _list,
-        query=PAGE | {"filter": String()},
-        response=_LIST,
-        partly="knows the few services that the guide needs or stands beside",
-    ),
-    Method("EnableService", "POST", "v1beta1/projects/{project}/services/{service}:enable", _enable),
-    Method("DisableService", "POST", "v1beta1/projects/{project}/services/{service}:disable", _disable, body=_DISABLE),
-    Method(
-        "BatchEnableServices",
-        "POST",
-        "v1beta1/projects/{project}/services:batchEnable",
-        _batch_enable,
-        body=_BATCH_ENABLE,
-    ),
-    Method("ListOperations", "GET", "v1beta1/operations", None),
-    Method("ListConsumerQuotaMetrics", "GET", f"{_QUOTAS}", None),
-    Method("GetConsumerQuotaMetric", "GET", f"{_QUOTAS}/{{metric}}", None),
-    Method("GetConsumerQuotaLimit", "GET", f"{_QUOTAS}/{{metric}}/limits/{{limit}}", None),
-    Method("ImportConsumerOverrides", "POST", f"{_QUOTAS}:importConsumerOverrides", None),
-    *(
-        Method(f"{verb}{kind}Override", method, f"{_QUOTAS}/{{metric}}/limits/{{limit}}/{resource}{one}", None)
-        for kind, resource in (("Admin", "adminOverrides"), ("Consumer", "consumerOverrides"))
-        for verb, method, one in (
-            ("Create", "POST", ""),
-            ("List", "GET", ""),
-            ("Update", "PATCH", "/{override}"),
-            ("Delete", "DELETE", "/{override}"),
-        )
-    ),
-)
+_SERVICES: dict[str, Handler | Partly] = {
+    "services.get": _get,
+    "services.list": Partly(_list, "knows the few services that the guide needs or stands beside"),
+    "services.enable": _enable,
+    "services.batchEnable": _batch_enable,
+    "services.disable": _disable,
+    "operations.get": _operation_get,
+}
+PLAYED: Handlers = {
+    "v1": _SERVICES | {"services.batchGet": _batch_get},
+    "v1beta1": _SERVICES | {"services.generateServiceIdentity": _generate_identity},
+}

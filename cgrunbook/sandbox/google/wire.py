@@ -1,17 +1,18 @@
-"""Google's HTTP front end: routes, credentials, strict JSON, system parameters, enabled APIs, page tokens.
+"""Google's HTTP front end: credentials, strict JSON, system parameters, enabled APIs, filters and pages of lists.
 
-Knows how a method is reached and how its answer is written. Knows no service's resources.
+Knows how a published method is called and how its answer is written. Knows no service's resources.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import inspect
 import json
 import re
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
@@ -20,14 +21,15 @@ from starlette.types import Receive, Scope, Send
 from cgrunbook.sandbox import errors
 from cgrunbook.sandbox.asgi import respond
 from cgrunbook.sandbox.context import Sandbox
-from cgrunbook.sandbox.google.messages import Bool, Bytes, Integer, Kind, ListOf, Message, String, Violations, snake
+from cgrunbook.sandbox.google import schema
+from cgrunbook.sandbox.google.filters import Test, compile_filter
+from cgrunbook.sandbox.google.messages import ListOf, String, Violations, snake
+from cgrunbook.sandbox.google.routes import Routes
+from cgrunbook.sandbox.google.schema import Method
 
 MAX_BODY_BYTES = 10 * 1024 * 1024
 _MAX_PATH_BYTES = 8192
 _MAX_JSON_DEPTH = 100
-#: Path variables that hold a digest.
-_MAY_HAVE_COLONS = frozenset({"image", "digest", "file"})
-
 #: Parameters that every Google API takes (https://cloud.google.com/apis/docs/system-parameters).
 _SYSTEM_NAMES = (
     "alt $alt key $key fields $fields prettyPrint $prettyPrint pp $pp quotaUser $quotaUser userProject $userProject "
@@ -36,74 +38,25 @@ _SYSTEM_NAMES = (
 )
 _SYSTEM_PARAMETERS = frozenset(_SYSTEM_NAMES.split())
 
-IAM_POLICY = Message(
-    "google.iam.v1.Policy",
-    {
-        "version": Integer(),
-        "etag": Bytes(),
-        "bindings": ListOf(
-            Message(
-                "google.iam.v1.Binding",
-                {
-                    "role": String(),
-                    "members": ListOf(String()),
-                    "condition": Message(
-                        "google.type.Expr",
-                        {"title": String(), "description": String(), "expression": String(), "location": String()},
-                    ),
-                    "bindingId": String(),
-                },
-            )
-        ),
-        "auditConfigs": ListOf(
-            Message(
-                "google.iam.v1.AuditConfig",
-                {
-                    "service": String(),
-                    "auditLogConfigs": ListOf(
-                        Message(
-                            "google.iam.v1.AuditLogConfig", {"logType": String(), "exemptedMembers": ListOf(String())}
-                        )
-                    ),
-                },
-            )
-        ),
-    },
-)
-SET_POLICY = Message(
-    "google.iam.v1.SetIamPolicyRequest", {"policy": IAM_POLICY, "updateMask": String(), "resource": String()}
-)
-TEST_PERMISSIONS = Message(
-    "google.iam.v1.TestIamPermissionsRequest", {"permissions": ListOf(String()), "resource": String()}
-)
-GET_POLICY = Message(
-    "google.iam.v1.GetIamPolicyRequest",
-    {"options": Message("google.iam.v1.GetPolicyOptions", {"requestedPolicyVersion": Integer()}), "resource": String()},
-)
-EMPTY = Message("google.protobuf.Empty", {})
-PAGE: dict[str, Kind] = {"pageSize": Integer(), "pageToken": String()}
-
 
 @dataclass(frozen=True)
 class Call:
     """One call of one method.
 
     Attributes:
-        sandbox: The sandbox.
-        principal: Who calls.
-        names: What the path's variables hold.
-        query: Parameters under their JSON names, parsed.
-        body: The parsed body, {} without one.
-        int_enums: Whether the caller wants enums as numbers.
-        response: The message that the answer is rendered as, if the method declares one.
+        method: what is called.
+        principal: who calls.
+        names: what the path's variables hold.
+        query: parameters under their JSON names, parsed.
+        body: the parsed body, {} without one.
     """
 
     sandbox: Sandbox
+    method: Method
     principal: str
     names: Mapping[str, str]
     query: Mapping[str, Any]
     body: Mapping[str, Any]
-    int_enums: bool
 
     @property
     def project(self) -> str:
@@ -111,16 +64,71 @@ class Call:
         return f"projects/{self.sandbox.settings.project_id}"
 
     def check(self, permission: str, resource: str | None = None) -> None:
-        """Refuse a caller without a permission.
+        """Refuse a caller without a permission on a resource, named with the project's id, or on the project."""
+        self.sandbox.iam.check(self.principal, permission, resource or self.project)
 
-        Args:
-            permission: For example "secretmanager.secrets.get".
-            resource: The resource's name with the project's id; None for the project.
+    @functools.cached_property
+    def passes(self) -> Test:
+        """What tells whether a list's filter lets a message through.
 
         Raises:
-            errors.PermissionDenied: The caller does not hold it.
+            errors.InvalidArgument: the filter cannot be read.
         """
-        self.sandbox.iam.check(self.principal, permission, resource or self.project)
+        return compile_filter(self.query.get("filter", ""))
+
+    @functools.cached_property
+    def after(self) -> str:
+        """The key of the last entry of the page before; "" for the first page.
+
+        Raises:
+            errors.InvalidArgument: the page token is no token of ours.
+        """
+        token = self.query.get("pageToken")
+        if not token:
+            return ""
+        try:
+            raw = base64.b64decode(token.encode(), altchars=b"-_", validate=True)
+            if raw[:1] != b"\x0a":
+                raise ValueError(token)
+            return raw[1:].decode()
+        except (binascii.Error, ValueError):
+            raise errors.InvalidArgument("The provided page token is not valid.") from None
+
+    def page(
+        self,
+        field: str,
+        entries: Iterable[tuple[str, dict[str, Any]]],
+        *,
+        shown: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+        default: int = 100,
+        most: int = 1000,
+    ) -> Answer:
+        """A page of a list: the entries that pass the filter, and a token if there are more.
+
+        Args:
+            field: what the answer calls the entries.
+            entries: key and message of each entry after `after`, in the order of the keys.
+            shown: makes of a message what is answered; the filter is asked before.
+            default: how many for an absent or zero page size.
+            most: what larger page sizes are cut to.
+
+        Raises:
+            errors.InvalidArgument: the page size is negative, or the filter cannot be read.
+        """
+        asked: int = self.query.get("pageSize", 0)
+        if asked < 0:
+            raise errors.InvalidArgument("The page size must not be negative.")
+        page: list[dict[str, Any]] = []
+        last, passes = self.after, self.passes
+        for key, message in entries:
+            if not passes(message):
+                continue
+            if len(page) == min(asked or default, most):
+                token = base64.urlsafe_b64encode(b"\x0a" + last.encode()).decode()
+                return {field: page, "nextPageToken": token}
+            page.append(message if shown is None else shown(message))
+            last = key
+        return {field: page}
 
 
 Answer = dict[str, Any]
@@ -128,91 +136,76 @@ Handler = Callable[[Call], Answer | Awaitable[Answer]]
 
 
 @dataclass(frozen=True)
-class Method:
-    """One method of a service.
+class Partly:
+    """A handler that plays its method in part.
 
     Attributes:
-        rpc: Its name in the service's proto.
-        verb: The HTTP method.
-        template: The path, `{variable}` for a segment, `:custom` at the end.
-        handler: What answers; None when the sandbox does not play it.
-        body: What the body is parsed as; None when the method takes none.
-        body_field: The request field that is the body, for the paths in error messages; "" when it is the request.
-        query: Parameters and their kinds.
-        response: What the answer is rendered as; None when the handler gives finished JSON.
-        partly: What is missing, for the conformance table; "" when nothing is.
-        free: Whether it works though the service's API is not enabled.
+        handler: what answers.
+        missing: what is missing, for the documentation.
     """
 
-    rpc: str
-    verb: str
-    template: str
-    handler: Handler | None
-    body: Message | None = None
-    body_field: str = ""
-    query: Mapping[str, Kind] = field(default_factory=dict)
-    response: Message | None = None
-    partly: str = ""
-    free: bool = False
+    handler: Handler
+    missing: str
 
-    def pattern(self) -> re.Pattern[str]:
-        """Return what the path must match; a variable is one segment."""
-        parts = re.split(r"\{(\w+)\}", self.template)
-        text = "".join(
-            f"(?P<{part}>{'[^/]+' if part in _MAY_HAVE_COLONS else '[^/:]+'})" if index % 2 else re.escape(part)
-            for index, part in enumerate(parts)
-        )
-        return re.compile(f"/{text}")
+
+#: What a service plays: version, the method's published name, and what answers it.
+Handlers = Mapping[str, Mapping[str, Handler | Partly]]
 
 
 class Service:
-    """An ASGI application made of methods.
+    """An ASGI application: every published method of a service, some of them played.
 
     Args:
-        sandbox: The sandbox.
-        host: The service's real host name.
-        methods: What it plays, and what it knows and does not play.
-        enabled: Called with the sandbox and the host before each method that is not free; raises SERVICE_DISABLED.
+        host: the service's real host name.
+        played: what answers, by version and method.
+        enabled: called with the sandbox and the host before each method; raises SERVICE_DISABLED.
+        foreign: makes the refusal of a project that is not the sandbox's.
     """
 
     def __init__(
         self,
         sandbox: Sandbox,
         host: str,
-        methods: tuple[Method, ...],
-        enabled: Callable[[Sandbox, str], None] | None = None,
+        played: Handlers,
+        enabled: Callable[[Sandbox, str], None],
+        foreign: Callable[[str, str], errors.GoogleError] | None = None,
     ) -> None:
         self._sandbox = sandbox
         self._host = host
-        self._routes = [(method, method.pattern()) for method in methods]
         self._enabled = enabled
+        self._foreign = foreign or _foreign
+        versions = schema.versions(host)
+        self._routes = Routes(method for version in versions.values() for method in version.methods.values())
+        self._handlers = {
+            versions[version].methods[name]: handler.handler if isinstance(handler, Partly) else handler
+            for version, handlers in played.items()
+            for name, handler in handlers.items()
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         path = _segments(scope)
         headers = dict(scope["headers"])
-        method, match = self._find(self._verb(scope, headers), path)
+        method, names = self._find(self._verb(scope, headers), path)
         authorization = headers.get(b"authorization")
         principal = self._sandbox.principal(authorization.decode("latin-1") if authorization else None)
         if principal is None:
             raise errors.unauthenticated("CREDENTIALS_MISSING", self._host)
         scope["state"]["principal"] = principal
-        names = match.groupdict()
-        if (project := names.get("project")) is not None:
-            self._check_project(project)
-        if method.handler is None:
-            self._sandbox.hint(f"{self._host} has {method.rpc} and the sandbox has not")
-            raise errors.Unimplemented(f"Operation is not implemented, or supported, or enabled: {method.rpc}.")
-        if self._enabled is not None and not method.free:
-            self._enabled(self._sandbox, self._host)
+        settings = self._sandbox.settings
+        if (project := names.get("project")) not in {None, settings.project_id, settings.project_number}:
+            raise self._foreign(self._host, str(project))
+        handler = self._handlers.get(method)
+        if handler is None:
+            self._sandbox.hint(f"{self._host} has {method.name} and the sandbox has not")
+            raise errors.Unimplemented(f"Operation is not implemented, or supported, or enabled: {method.name}.")
+        self._enabled(self._sandbox, self._host)
         query, int_enums = _query(scope, method)
-        call = Call(self._sandbox, principal, names, query, await _body(receive, headers, method), int_enums)
-        answer = method.handler(call)
+        answer = handler(Call(self._sandbox, method, principal, names, query, await _body(receive, headers, method)))
         if inspect.isawaitable(answer):
             answer = await answer
-        if method.response is not None:
-            answer = method.response.render(answer, int_enums=int_enums)
-        await respond(send, 200, json.dumps(answer, indent=2, ensure_ascii=False).encode() + b"\n")
+        rendered = method.answer.render(answer, int_enums=int_enums)
+        await respond(send, 200, json.dumps(rendered, indent=2, ensure_ascii=False).encode() + b"\n")
 
     @staticmethod
     def _verb(scope: Scope, headers: Mapping[bytes, bytes]) -> str:
@@ -220,38 +213,34 @@ class Service:
         override = headers.get(b"x-http-method-override")
         return override.decode("latin-1").upper() if verb == "POST" and override else verb
 
-    def _find(self, verb: str, path: str) -> tuple[Method, re.Match[str]]:
-        for method, pattern in self._routes:
-            if method.verb == verb and (match := pattern.fullmatch(path)) is not None:
-                return method, match
-        self._sandbox.hint(f"{self._host} was asked for {verb} {path}, which no method of the sandbox answers")
-        raise errors.NotFound("Method not found.")
+    def _find(self, verb: str, path: str) -> tuple[Method, dict[str, str]]:
+        found = self._routes.find(verb, path.removeprefix("/"))
+        if found is None:
+            self._sandbox.hint(f"{self._host} was asked for {verb} {path}, which is no method of it")
+            raise errors.NotFound("Method not found.")
+        return found
 
-    def _check_project(self, project: str) -> None:
-        settings = self._sandbox.settings
-        if project in {settings.project_id, settings.project_number}:
-            return
-        raise errors.PermissionDenied(
-            f"Permission denied on resource project {project}.",
-            [
-                {
-                    "@type": errors.HELP,
-                    "links": [
-                        {"description": "Google developers console", "url": "https://console.developers.google.com"}
-                    ],
-                },
-                {
-                    "@type": errors.ERROR_INFO,
-                    "reason": "CONSUMER_INVALID",
-                    "domain": "googleapis.com",
-                    "metadata": {"service": self._host, "consumer": f"projects/{project}", "containerInfo": project},
-                },
-            ],
-        )
+
+def _foreign(host: str, project: str) -> errors.PermissionDenied:
+    return errors.PermissionDenied(
+        f"Permission denied on resource project {project}.",
+        [
+            {
+                "@type": errors.HELP,
+                "links": [{"description": "Google developers console", "url": "https://console.developers.google.com"}],
+            },
+            {
+                "@type": errors.ERROR_INFO,
+                "reason": "CONSUMER_INVALID",
+                "domain": "googleapis.com",
+                "metadata": {"service": host, "consumer": f"projects/{project}", "containerInfo": project},
+            },
+        ],
+    )
 
 
 def _segments(scope: Scope) -> str:
-    """Return the decoded path, refusing what could name something else than it seems to."""
+    """The decoded path, refusing what could name something else than it seems to."""
     raw: bytes = scope.get("raw_path") or scope["path"].encode()
     if len(raw) > _MAX_PATH_BYTES:
         raise errors.InvalidArgument("The request's path is too long.")
@@ -290,7 +279,7 @@ def _query(scope: Scope, method: Method) -> tuple[dict[str, Any], bool]:
             kind = method.query[name]
             if isinstance(kind, ListOf):
                 found.setdefault(name, []).append(kind.kind.parse(value, snake(name), violations))
-            elif value or not isinstance(kind, Integer | Bool):
+            elif value or isinstance(kind, String):
                 found[name] = kind.parse(value, snake(name), violations)
         elif key not in _SYSTEM_PARAMETERS:
             shown = key[:100]
@@ -322,8 +311,7 @@ async def _body(receive: Receive, headers: Mapping[bytes, bytes], method: Method
         return {}
     document = _json(bytes(parts))
     violations = Violations()
-    # A method without a body takes an empty message, as Google's front end does.
-    parsed = (method.body or EMPTY).parse(document, method.body_field, violations)
+    parsed = method.body.parse(document, method.body_field, violations)
     violations.refuse()
     return parsed
 
@@ -336,12 +324,11 @@ def _json(raw: bytes) -> Any:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:
         raise errors.InvalidArgument.at("", "Invalid JSON payload received. The payload is not valid UTF-8.") from None
+    too_deep = "Invalid JSON payload received. Message too deep. Max recursion depth reached."
     try:
         document = json.loads(text, parse_constant=no_constant)
     except RecursionError:
-        raise errors.InvalidArgument.at(
-            "", "Invalid JSON payload received. Message too deep. Max recursion depth reached."
-        ) from None
+        raise errors.InvalidArgument.at("", too_deep) from None
     except ValueError as problem:
         # The payload itself may hold a secret: only the place of the mistake is told.
         place = (
@@ -350,9 +337,7 @@ def _json(raw: bytes) -> Any:
         reason = problem.msg if isinstance(problem, json.JSONDecodeError) else "Invalid value"
         raise errors.InvalidArgument.at("", f"Invalid JSON payload received. {reason}{place}.") from None
     if _deeper_than(document, _MAX_JSON_DEPTH):
-        raise errors.InvalidArgument.at(
-            "", "Invalid JSON payload received. Message too deep. Max recursion depth reached."
-        )
+        raise errors.InvalidArgument.at("", too_deep)
     return document
 
 
@@ -368,49 +353,3 @@ def _deeper_than(document: Any, limit: int) -> bool:
         if not level:
             return False
     return True
-
-
-def page_token(key: str) -> str:
-    """Return an opaque page token.
-
-    Args:
-        key: Where the next page begins.
-    """
-    return base64.urlsafe_b64encode(b"\x0a" + key.encode()).decode()
-
-
-def page_key(token: str | None) -> str:
-    """Return where a page begins; "" for the first.
-
-    Args:
-        token: What `page_token` made, or None or "".
-
-    Raises:
-        errors.InvalidArgument: The token is no token of ours.
-    """
-    if not token:
-        return ""
-    try:
-        raw = base64.b64decode(token.encode(), altchars=b"-_", validate=True)
-        if raw[:1] != b"\x0a":
-            raise ValueError(token)
-        return raw[1:].decode()
-    except (binascii.Error, ValueError):
-        raise errors.InvalidArgument("The provided page token is not valid.") from None
-
-
-def page_size(call: Call, default: int, most: int) -> int:
-    """Return how many entries a page shall have.
-
-    Args:
-        call: The call; its `pageSize` may be absent.
-        default: For an absent or zero page size.
-        most: What larger ones are cut to.
-
-    Raises:
-        errors.InvalidArgument: The page size is negative.
-    """
-    asked: int = call.query.get("pageSize", 0)
-    if asked < 0:
-        raise errors.InvalidArgument("The page size must not be negative.")
-    return min(asked or default, most)

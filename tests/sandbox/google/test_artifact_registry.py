@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 
-from cgrunbook.sandbox import hosts, settings
+from cgrunbook.sandbox import hosts
 from cgrunbook.sandbox.context import Sandbox
-from cgrunbook.sandbox.google import artifact_registry
+from cgrunbook.sandbox.google import repositories
 from cgrunbook.sandbox.registry import upstream
+from cgrunbook.sandbox.settings import PROJECT_ID, PROJECT_NUMBER
 from tests.sandbox.conftest import Answer, Api
 
 HERE = "/locations/us-central1"
-AGENT = f"service-{settings.PROJECT_NUMBER}@gcp-sa-artifactregistry.iam.gserviceaccount.com"
+AGENT = f"service-{PROJECT_NUMBER}@gcp-sa-artifactregistry.iam.gserviceaccount.com"
 CGR = {"commonRepository": {"uri": "https://cgr.dev/"}}
 
 
@@ -50,7 +51,7 @@ def get(api: Api, identifier: str = "one", where: str = HERE) -> Answer:
 
 
 def credentials(version: str = "1", username: str = "org/id") -> dict[str, Any]:
-    secret = f"projects/{settings.PROJECT_ID}/secrets/token/versions/{version}"
+    secret = f"projects/{PROJECT_ID}/secrets/token/versions/{version}"
     return {
         "upstreamCredentials": {"usernamePasswordCredentials": {"username": username, "passwordSecretVersion": secret}}
     }
@@ -76,7 +77,7 @@ def test_creating_is_an_operation_that_lacks_what_a_get_has(api: Api, asked: lis
     assert response["vulnerabilityScanningConfig"]["enablementState"] == "SCANNING_DISABLED"
     found = get(api).body
     assert {"createTime", "updateTime"} <= set(found)
-    assert found["registryUri"] == f"us-central1-docker.pkg.dev/{settings.PROJECT_ID}/one"
+    assert found["registryUri"] == f"us-central1-docker.pkg.dev/{PROJECT_ID}/one"
     assert found["remoteRepositoryConfig"] == CGR | {"description": "of the upstream"}
     assert asked == [("https://cgr.dev/", None, None)]
 
@@ -125,9 +126,19 @@ def test_enums_come_and_go_as_numbers_for_those_who_ask(api: Api, asked: list[An
     path = f"{HERE}/repositories?repositoryId=one&$alt=json;enum-encoding=int"
     started = api.artifacts("POST", path, {"format": 1, "mode": 3, "remoteRepositoryConfig": CGR})
     assert api.settled(started)["response"]["format"] == "DOCKER"
+    done = api.call("GET", hosts.ARTIFACT_REGISTRY, f"/v1/{started.body['name']}?$alt=json;enum-encoding=int").body
+    assert (done["response"]["@type"], done["response"]["format"]) == (
+        "type.googleapis.com/google.devtools.artifactregistry.v1.Repository",
+        1,
+    )
     numbered = api.artifacts("GET", f"{HERE}/repositories/one?$alt=json;enum-encoding=int").body
     assert (numbered["format"], numbered["mode"]) == (1, 3)
     assert numbered["vulnerabilityScanningConfig"]["enablementState"] == 2
+
+
+def test_an_enums_value_whose_number_nobody_publishes_goes_by_its_name(api: Api) -> None:
+    assert create(api, format="CONDA").status == 200
+    assert api.artifacts("GET", f"{HERE}/repositories/one?$alt=json;enum-encoding=int").body["format"] == "CONDA"
 
 
 def test_terraforms_spelling_of_the_id_is_taken(api: Api) -> None:
@@ -188,10 +199,10 @@ def test_both_shapes_of_a_custom_upstream_are_read(api: Api, asked: list[Any]) -
     remote(api, "common")
     remote(api, "custom", dockerRepository={"customRepository": {"uri": "https://cgr.dev"}})
     for identifier, uri in (("common", "https://cgr.dev/"), ("custom", "https://cgr.dev")):
-        document = artifact_registry.repository(api.sandbox, "us-central1", identifier)
+        document = repositories.repository(api.sandbox, "us-central1", identifier)
         assert document is not None
-        assert artifact_registry.upstream_uri(document) == uri
-        assert artifact_registry.credentials(document) is None
+        assert repositories.upstream_uri(document) == uri
+        assert repositories.credentials(document) is None
 
 
 def test_artifact_registry_as_a_custom_upstream_is_refused_in_its_own_words(api: Api, asked: list[Any]) -> None:
@@ -424,7 +435,7 @@ def test_what_is_cached_is_listed_as_images_packages_versions_and_tags(api: Api)
     create(api)
     api.sandbox.state.declare(cache.SCHEMA)
     digest = "sha256:" + "a" * 64
-    key = (settings.PROJECT_ID, "us-central1", "one", "chainguard/go")
+    key = (PROJECT_ID, "us-central1", "one", "chainguard/go")
     now = api.sandbox.clock.now().isoformat()
     with api.sandbox.state.transaction() as rows:
         kind = "application/vnd.oci.image.index.v1+json"
@@ -432,7 +443,7 @@ def test_what_is_cached_is_listed_as_images_packages_versions_and_tags(api: Api)
         rows.execute("INSERT INTO cached_tag VALUES (?,?,?,?,?,?,?)", (*key, "latest", digest, now))
         rows.execute("INSERT INTO cached_blob VALUES (?,?,?,?,?,?,?)", (*key, digest, 5000, now))
     image = api.artifacts("GET", f"{HERE}/repositories/one/dockerImages").body["dockerImages"][0]
-    assert image["uri"] == f"us-central1-docker.pkg.dev/{settings.PROJECT_ID}/one/chainguard/go@{digest}"
+    assert image["uri"] == f"us-central1-docker.pkg.dev/{PROJECT_ID}/one/chainguard/go@{digest}"
     assert (image["tags"], image["mediaType"]) == (["latest"], kind)
     encoded = image["name"].rpartition("/")[2].replace("%2F", "%252F")
     assert api.artifacts("GET", f"{HERE}/repositories/one/dockerImages/{encoded}").body == image

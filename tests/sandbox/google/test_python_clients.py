@@ -16,12 +16,13 @@ from google.cloud import service_usage_v1 as su
 from google.iam.v1 import options_pb2
 from google.oauth2.credentials import Credentials
 
-from cgrunbook.sandbox import hosts, process, settings
+from cgrunbook.sandbox import hosts, process
+from cgrunbook.sandbox.settings import PROJECT_ID, PROJECT_NUMBER
 
-PROJECT = f"projects/{settings.PROJECT_ID}"
-NUMBERED = f"projects/{settings.PROJECT_NUMBER}"
+PROJECT = f"projects/{PROJECT_ID}"
+NUMBERED = f"projects/{PROJECT_NUMBER}"
 PARENT = f"{PROJECT}/locations/us-central1"
-AGENT = f"service-{settings.PROJECT_NUMBER}@gcp-sa-artifactregistry.iam.gserviceaccount.com"
+AGENT = f"service-{PROJECT_NUMBER}@gcp-sa-artifactregistry.iam.gserviceaccount.com"
 
 
 class Clients:
@@ -85,7 +86,7 @@ def test_a_repository_lives_its_life(clients: Clients) -> None:
     assert not created.create_time
     found = clients.artifacts.get_repository(name=created.name)
     assert found.create_time
-    assert found.registry_uri == f"us-central1-docker.pkg.dev/{settings.PROJECT_ID}/one"
+    assert found.registry_uri == f"us-central1-docker.pkg.dev/{PROJECT_ID}/one"
     assert found.format_ == ar.Repository.Format.DOCKER
     found.labels["team"] = "one"
     changed = clients.artifacts.update_repository(repository=found, update_mask={"paths": ["labels"]})
@@ -202,7 +203,7 @@ def test_the_project_is_found_by_id_and_number(sandbox: process.Running) -> None
     projects = Clients(sandbox).projects
     for name in (PROJECT, NUMBERED):
         found = projects.get_project(name=name)
-        assert (found.name, found.project_id) == (NUMBERED, settings.PROJECT_ID)
+        assert (found.name, found.project_id) == (NUMBERED, PROJECT_ID)
         assert found.state == rm.Project.State.ACTIVE
     assert [one.name for one in projects.search_projects(query="")] == [NUMBERED]
     with pytest.raises(exceptions.Forbidden):

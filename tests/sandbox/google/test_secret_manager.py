@@ -9,12 +9,13 @@ from typing import Any
 import google_crc32c
 import pytest
 
-from cgrunbook.sandbox import errors, hosts, settings
+from cgrunbook.sandbox import errors, hosts
 from cgrunbook.sandbox.google import secret_manager
+from cgrunbook.sandbox.settings import PROJECT_NUMBER
 from tests.sandbox.conftest import Answer, Api
 
 AUTOMATIC: dict[str, Any] = {"replication": {"automatic": {}}}
-AGENT = f"service-{settings.PROJECT_NUMBER}@gcp-sa-artifactregistry.iam.gserviceaccount.com"
+AGENT = f"service-{PROJECT_NUMBER}@gcp-sa-artifactregistry.iam.gserviceaccount.com"
 
 
 def create(api: Api, secret: str = "one", **fields: Any) -> Answer:
@@ -44,6 +45,21 @@ def test_a_secret_is_answered_with_the_projects_number(api: Api) -> None:
     assert answer.body["etag"].startswith('"')
     assert answer.body["createTime"].endswith("Z")
     assert api.secrets("GET", "/secrets/one").body == answer.body
+
+
+def test_a_secrets_type_is_kept_and_what_only_the_service_writes_is_passed_over(api: Api) -> None:
+    answer = create(
+        api,
+        secretType=2,
+        policyMember={"iamPolicyUidPrincipal": "x"},
+        topics=[{"name": "projects/p/topics/notices"}],
+        rotation={"nextRotationTime": "2100-01-01T00:00:00Z", "managedRotationStatus": {"state": 1}},
+    )
+    assert answer.status == 200, answer.body
+    assert answer.body["secretType"] == "ACCESS_KEY"
+    assert "policyMember" not in answer.body
+    assert answer.body["rotation"] == {"nextRotationTime": "2100-01-01T00:00:00.000000Z"}
+    assert api.secrets("GET", "/secrets/one?$alt=json;enum-encoding=int").body["secretType"] == 2
 
 
 def test_a_second_secret_of_the_name_already_exists(api: Api) -> None:

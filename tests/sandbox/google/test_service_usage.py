@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from cgrunbook.sandbox import hosts, settings
+from cgrunbook.sandbox import hosts
+from cgrunbook.sandbox.settings import PROJECT_NUMBER
 from tests.sandbox.conftest import Api
 
-AGENT = f"service-{settings.PROJECT_NUMBER}@gcp-sa-artifactregistry.iam.gserviceaccount.com"
+AGENT = f"service-{PROJECT_NUMBER}@gcp-sa-artifactregistry.iam.gserviceaccount.com"
 
 
 def generate(api: Api) -> dict[str, object]:

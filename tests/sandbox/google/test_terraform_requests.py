@@ -8,13 +8,14 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-from cgrunbook.sandbox import hosts, settings
+from cgrunbook.sandbox import hosts
+from cgrunbook.sandbox.settings import PROJECT_ID, PROJECT_NUMBER
 from tests.sandbox.conftest import Answer, Api
 
-PROJECT = f"projects/{settings.PROJECT_ID}"
-NUMBERED = f"projects/{settings.PROJECT_NUMBER}"
+PROJECT = f"projects/{PROJECT_ID}"
+NUMBERED = f"projects/{PROJECT_NUMBER}"
 REPOSITORIES = f"{PROJECT}/locations/us-central1/repositories"
-AGENT = f"serviceAccount:service-{settings.PROJECT_NUMBER}@gcp-sa-artifactregistry.iam.gserviceaccount.com"
+AGENT = f"serviceAccount:service-{PROJECT_NUMBER}@gcp-sa-artifactregistry.iam.gserviceaccount.com"
 #: terraform_labels: the resource's own, the provider's defaults and the provider's mark. The API knows one set only.
 LABELS = {"goog-terraform-provisioned": "true", "managed": "terraform", "team": "one"}
 PUBLIC: dict[str, Any] = {
@@ -92,7 +93,7 @@ def test_a_service_identity_of_the_beta_provider_is_done_at_once_with_its_email(
 
 def test_the_project_is_read_though_billing_is_not_enabled(fresh: Api) -> None:
     project = send(fresh, "GET", hosts.RESOURCE_MANAGER, f"/v1/{PROJECT}?prettyPrint=false").body
-    assert project["projectNumber"] == settings.PROJECT_NUMBER
+    assert project["projectNumber"] == PROJECT_NUMBER
     refused = send(fresh, "GET", hosts.CLOUD_BILLING, f"/v1/{PROJECT}/billingInfo?prettyPrint=false")
     # The provider goes on without a billing account when the error has this reason, and fails on any other.
     assert refused.status == 403

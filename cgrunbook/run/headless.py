@@ -5,32 +5,28 @@ It knows the run folder and the exit codes. How a notebook is executed is the en
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import importlib
-import json
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
 import cgrunbook
-from cgrunbook import errors, journal, parameters, report
-from cgrunbook.errors import CgrunbookError, Interrupted, KernelDied, ParameterError, StepFailed, UsageError
-from cgrunbook.journal import ErrorRecord, Journal, Line, Record
+from cgrunbook import errors, parameters
+from cgrunbook.errors import CgrunbookError, ExitCode, Interrupted, KernelDied, ParameterError, StepFailed, UsageError
 from cgrunbook.redaction import redact
+from cgrunbook.run import journal, report
+from cgrunbook.run.journal import ErrorRecord, Journal, Line, Record
+from cgrunbook.run.notebooks import Source, find
 
 if TYPE_CHECKING:
-    from cgrunbook.engine import End
-    from cgrunbook.kernels import Kernels, Stop
-
-# The guide itself; 00 is for people, 05 and 06 are asked for by name.
-_THE_GUIDE = ("01", "02", "03", "04")
+    from cgrunbook.run.engine import End
+    from cgrunbook.run.kernels import Kernels, Stop
 
 # How often the journal is looked at for somebody who watches.
 _LOOK_SECONDS = 0.1
@@ -44,25 +40,6 @@ _IMPORTED_AHEAD = (
     "google.cloud.service_usage_v1",
 )
 
-_INTERRUPTED = Interrupted.exit_code
-
-
-@dataclass(frozen=True)
-class Source:
-    """A notebook that can be run.
-
-    Attributes:
-        name: its file's name without the ending; the executed notebook and the journal bear it.
-        path: its file.
-        content: the file as JSON data.
-        declares: the parameters that its cell tagged `parameters` sets, in their order.
-    """
-
-    name: str
-    path: Path
-    content: dict[str, Any]
-    declares: tuple[str, ...]
-
 
 @dataclass(frozen=True)
 class RunResult:
@@ -71,8 +48,7 @@ class RunResult:
     Attributes:
         folder: where its files are.
         record: what `record.json` there says.
-        exit_code: 0 done, 1 a step failed, 2 bad parameters, 3 a prerequisite is missing, 4 a plan found something to
-            change, 130 interrupted, 138 a kernel died.
+        exit_code: one of `ExitCode`.
         error: what ended the run early, if something did.
         left_out: the notebooks that were not begun, by name.
     """
@@ -82,84 +58,6 @@ class RunResult:
     exit_code: int
     error: ErrorRecord | None = None
     left_out: tuple[str, ...] = ()
-
-
-def notebooks_folder() -> Path:
-    """Where the notebooks are: in the installed package, or beside it in a checkout.
-
-    Raises:
-        UsageError: the installation has none.
-    """
-    package = Path(str(resources.files(cgrunbook)))
-    for folder in (package / "notebooks", package.parent / "notebooks"):
-        if any(folder.glob("*.ipynb")):
-            return folder
-    raise UsageError(
-        "This installation of cgrunbook has no notebooks.", "Install it again: pip install --force-reinstall cgrunbook"
-    )
-
-
-def find(asked: Sequence[str]) -> list[Source]:
-    """Find notebooks by what a person calls them.
-
-    Args:
-        asked: names, unique beginnings of names (`02`), or paths; nothing asks for the guide, 01 to 04.
-
-    Returns:
-        The notebooks, in the order asked for.
-
-    Raises:
-        UsageError: there is no such notebook, several match, one is asked for twice, or a file is no notebook.
-    """
-    found = [_read(_path_of(name)) for name in asked or _THE_GUIDE]
-    names = [source.name for source in found]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise UsageError(f"Asked for twice: {', '.join(twice)}. A run executes each notebook once.")
-    return found
-
-
-def _path_of(asked: str) -> Path:
-    given = Path(asked)
-    if len(given.parts) > 1 or (given.suffix == ".ipynb" and given.is_file()):
-        return given
-    folder = notebooks_folder()
-    shipped = sorted(folder.glob("*.ipynb"))
-    name = asked.removesuffix(".ipynb")
-    matching = [path for path in shipped if path.stem == name] or [
-        path for path in shipped if path.stem.startswith(name)
-    ]
-    if len(matching) == 1:
-        return matching[0]
-    known = ", ".join(path.stem for path in (matching or shipped))
-    if matching:
-        raise UsageError(f"{asked!r} could be several notebooks: {known}.")
-    raise UsageError(
-        f"There is no notebook {asked!r}. There are: {known}. A notebook of your own is given by its path."
-    )
-
-
-def _read(path: Path) -> Source:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        cells = content["cells"]
-        declaring = [cell for cell in cells if "parameters" in cell.get("metadata", {}).get("tags", [])]
-        declares = _names_set_in("".join(declaring[0]["source"])) if declaring else ()
-    except OSError as error:
-        raise UsageError(f"The notebook {path} cannot be read: {error.strerror or error}.") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"The file {path} is no notebook.", "Give the path of an .ipynb file.") from error
-    except SyntaxError as error:
-        raise UsageError(f"The parameters cell of {path} is not Python: {error.msg}, line {error.lineno}.") from error
-    return Source(path.stem, path.absolute(), content, declares)
-
-
-def _names_set_in(code: str) -> tuple[str, ...]:
-    names: list[str] = []
-    for statement in ast.parse(code).body:
-        targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
-        names += [target.id for target in targets if isinstance(target, ast.Name)]
-    return tuple(names)
 
 
 def run(
@@ -262,7 +160,7 @@ class _Run:
                 record = self._close(exit_code)
         except BaseException:
             with contextlib.suppress(CgrunbookError):  # the disk is full, perhaps; the first error is the one to report
-                self._close(1)
+                self._close(ExitCode.FAILED)
             raise
         left_out = tuple(source.name for source in self._sources[self._begun :])
         return RunResult(self._folder, record, exit_code, self._error, left_out)
@@ -270,7 +168,7 @@ class _Run:
     def _exit_code(self) -> int:
         if self._error is not None:
             return self._error.exit_code
-        return 4 if self._mode == "plan" and journal.record_of(self._folder).changes else 0
+        return ExitCode.TO_DO if self._mode == "plan" and journal.record_of(self._folder).changes else ExitCode.DONE
 
     def _close(self, exit_code: int) -> Record:
         self._journal.add("run-ended", exit_code=exit_code)
@@ -281,7 +179,7 @@ class _Run:
     def _execute_all(self) -> None:
         """Execute one notebook after the other, until one fails."""
         # Nothing of Jupyter is imported before the parameters are known to be good.
-        from cgrunbook.kernels import Kernels, Stop
+        from cgrunbook.run.kernels import Kernels, Stop
 
         # JPY_SESSION_NAME tells a notebook that a person looks at it. Here none does, even when a notebook started us.
         environment = {journal.RUN_FOLDER_VARIABLE: str(self._folder), "JPY_SESSION_NAME": None}
@@ -289,7 +187,7 @@ class _Run:
         with stop.on_signals(), Kernels(len(self._sources), environment, _IMPORTED_AHEAD) as kernels:
             kernels.start_ahead()  # it starts while papermill is imported, which takes as long
             with _absent("rfc3987_syntax"):
-                importlib.import_module("cgrunbook.engine")
+                importlib.import_module("cgrunbook.run.engine")
             for source in self._sources:
                 if stop.reason is not None:
                     self._error = _interrupted(stop, f"before {source.name}")
@@ -301,7 +199,7 @@ class _Run:
 
     def _execute(self, source: Source, kernels: Kernels, stop: Stop) -> None:
         """Execute one notebook and note how it ended."""
-        from cgrunbook.engine import Notebook
+        from cgrunbook.run.engine import Notebook
 
         before = len(list(self._journal.lines()))
         given = {name: self._given[name] for name in source.declares if name in self._given}
@@ -318,7 +216,11 @@ class _Run:
         if not started:  # it ended before it could say so itself
             self._journal.add("notebook-started", notebook=source.name, parameters=given)
         outcome = (
-            "done" if self._error is None else "interrupted" if self._error.exit_code == _INTERRUPTED else "failed"
+            "done"
+            if self._error is None
+            else "interrupted"
+            if self._error.exit_code == ExitCode.INTERRUPTED
+            else "failed"
         )
         error = self._error.model_dump() if self._error else None
         if not any(line.event == "notebook-ended" for line in lines):  # with bad parameters a notebook ends itself
@@ -337,7 +239,7 @@ class _Run:
                 StepFailed(f"Stopped after {self._limit:g} seconds {where}: a cell may take no longer.", again)
             )
         if end.kind == "stopped":
-            return told if told and told.exit_code == _INTERRUPTED else _interrupted(stop, where)
+            return told if told and told.exit_code == ExitCode.INTERRUPTED else _interrupted(stop, where)
         if end.kind == "kernel-died":
             return _as_record(KernelDied(f"The kernel died {where}: {end.kernel}.", again))
         if end.kind == "error":

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cgrunbook.journal import read_lines, read_record
+from cgrunbook.run.journal import read_lines, read_record
 from tests.misfortunes import ALL, Misfortune, sandbox_killed
 from tests.sandboxes import sandbox_home
 from tests.steps.performing import open_book, perform, proof_of_03, state_of, steps_of_02, steps_of_03

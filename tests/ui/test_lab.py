@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from cgrunbook import lab
 from cgrunbook.cli import main
 from cgrunbook.errors import StepFailed
-from cgrunbook.headless import notebooks_folder
+from cgrunbook.run import notebooks
+from cgrunbook.ui import lab
 
 
 def options(words):
@@ -20,13 +20,13 @@ def options(words):
 
 
 def test_notebooks_are_copied_once_and_never_over_what_is_there(tmp_path):
-    first = lab.copy_notebooks(notebooks_folder(), tmp_path / "work")
+    first = notebooks.copy(tmp_path / "work")
     assert {path.name for path in first.made} >= {"00_start_here.ipynb", "02_developer_images.ipynb"}
     assert first.there == ()
     mine = tmp_path / "work" / "02_developer_images.ipynb"
     mine.write_text("mine")
     (tmp_path / "work" / "00_start_here.ipynb").unlink()
-    second = lab.copy_notebooks(notebooks_folder(), tmp_path / "work")
+    second = notebooks.copy(tmp_path / "work")
     assert [path.name for path in second.made] == ["00_start_here.ipynb"]
     assert mine in second.there
     assert mine.read_text() == "mine"
@@ -41,7 +41,7 @@ def test_a_copy_that_breaks_off_leaves_no_half_notebook(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "read_bytes", no_room)
     with pytest.raises(StepFailed, match="No space left on device"):
-        lab.copy_notebooks(tmp_path / "from", tmp_path / "to")
+        notebooks.copy(tmp_path / "to", tmp_path / "from")
     assert list((tmp_path / "to").iterdir()) == []
 
 
@@ -49,7 +49,7 @@ def test_it_starts_on_the_first_notebook_and_calls_nobody(tmp_path):
     given = options(lab.command(tmp_path))
     assert given["ServerApp.root_dir"] == str(tmp_path)
     assert given["LabApp.default_url"] == "/lab/tree/00_start_here.ipynb"
-    assert (notebooks_folder() / lab.FIRST).exists()
+    assert (notebooks.shipped_in() / lab.FIRST).exists()
     assert given["LabApp.news_url"] == "None"
     assert given["LabApp.check_for_updates_class"] == "jupyterlab.NeverCheckForUpdate"
     assert given["LabApp.extension_manager"] == "readonly"

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cgrunbook.errors import Interrupted, StepFailed, UsageError
+from cgrunbook.errors import ExitCode, StepFailed, UsageError
 from cgrunbook.redaction import redact_all
 
 JOURNAL = "journal.jsonl"
@@ -28,8 +28,6 @@ REPORT = "report.html"
 
 # Set by whoever starts a notebook's kernel on behalf of a run, so that all notebooks of one run write to one folder.
 RUN_FOLDER_VARIABLE = "CGRUNBOOK_RUN_FOLDER"
-
-_INTERRUPTED = Interrupted.exit_code
 
 Event = Literal[
     "run-started",
@@ -219,7 +217,7 @@ class ErrorRecord(BaseModel):
     type: str
     message: str
     remedy: str = ""
-    exit_code: int = 1
+    exit_code: int = ExitCode.FAILED
 
 
 class ChangeRecord(BaseModel):
@@ -278,9 +276,8 @@ class NotebookRecord(BaseModel):
 class Record(BaseModel):
     """The record of a run, as `record.json` holds it.
 
-    `exit_code` follows the command line: 0 done, 1 a step failed, 2 bad parameters, 3 a prerequisite is missing, 4 a
-    plan found something to change, 130 interrupted, 138 the kernel died; null when the run was killed before it could
-    say.
+    `exit_code` is what the command line ends with (0 done, 4 a plan found something to change; the README lists all), and
+    null when the run was killed before it could say.
 
     In a run that began in a notebook, with nobody beside it to say when it ended, a notebook's outcome and the exit code
     speak of the steps so far; both are null while a step works or waits for a person.
@@ -377,11 +374,13 @@ def _conclude_so_far(record: Record) -> None:
         if notebook.outcome is not None or not notebook.steps or notebook.steps[-1].outcome is None:
             continue
         error = notebook.error
-        notebook.outcome = "done" if error is None else "interrupted" if error.exit_code == _INTERRUPTED else "failed"
+        notebook.outcome = (
+            "done" if error is None else "interrupted" if error.exit_code == ExitCode.INTERRUPTED else "failed"
+        )
         notebook.ended = notebook.steps[-1].ended
     if record.notebooks and all(notebook.outcome for notebook in record.notebooks):
         error = record.first_error
-        planned = 4 if record.mode == "plan" and record.changes else 0
+        planned = ExitCode.TO_DO if record.mode == "plan" and record.changes else ExitCode.DONE
         record.exit_code = error.exit_code if error else planned
         record.ended = record.notebooks[-1].ended
 

@@ -12,10 +12,10 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cgrunbook.errors import Declined
-from cgrunbook.journal import REPORT, NotebookRecord, Record, StepRecord, record_of, write_whole
+from cgrunbook.errors import Declined, ExitCode
 from cgrunbook.redaction import redact, redact_all
-from cgrunbook.route import Route, routes_of
+from cgrunbook.run.journal import REPORT, NotebookRecord, Record, StepRecord, record_of, write_whole
+from cgrunbook.run.route import Route, routes_of
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -82,7 +82,7 @@ def _template() -> Template:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader("cgrunbook", "."),
+        loader=PackageLoader("cgrunbook.run", "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -161,12 +161,12 @@ def verdict(record: Record) -> str:
     made = sum(len(step.changes) for step in steps if step.outcome in _CHANGED)
     if record.exit_code is None:
         return "This run has not ended, or was killed before it could say how."
-    if record.exit_code == 4:
+    if record.exit_code == ExitCode.TO_DO:
         return f"A plan: {_count(len(record.changes), 'change')} would be made. Nothing was changed."
-    if record.exit_code == 0 and record.mode == "plan":
+    if record.exit_code == ExitCode.DONE and record.mode == "plan":
         return "A plan: nothing would be changed."
     changed = f"{_count(made, 'change')} {'was' if made == 1 else 'were'} made" if made else "nothing was changed"
-    if record.exit_code == 0:
+    if record.exit_code == ExitCode.DONE:
         return f"Done: {changed}, and every step was proved."
     how = {3: "Stopped: a prerequisite is missing", 130: "Interrupted", 138: "Failed: a kernel died"}
     if record.first_error and record.first_error.type == Declined.__name__:

@@ -1,4 +1,4 @@
-"""JupyterLab on a folder with the notebooks: what is copied, and with which settings it is started.
+"""JupyterLab on a folder with the notebooks: with which settings it is started.
 
 It knows JupyterLab's options. It does not know what is in the notebooks, and it changes nothing of the user's own
 settings, theme or extensions.
@@ -6,69 +6,20 @@ settings, theme or extensions.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from cgrunbook.errors import StepFailed
-from cgrunbook.journal import write_whole
+from cgrunbook.run.journal import write_whole
 
 FIRST = "00_start_here.ipynb"
 
 # The part of JupyterLab that asks whether it may fetch news, and does.
 _ANNOUNCEMENTS = "@jupyterlab/apputils-extension:announcements"
-
-
-@dataclass(frozen=True)
-class Copied:
-    """What came of copying.
-
-    Args:
-        made: the files that were written.
-        there: those that were there already and were left as they are.
-    """
-
-    made: tuple[Path, ...]
-    there: tuple[Path, ...]
-
-
-def copy_notebooks(source: Path, destination: Path) -> Copied:
-    """Copy the notebooks, and never over a file that is there.
-
-    Args:
-        source: the folder that has them.
-        destination: the folder that gets them; made when it is not there.
-
-    Raises:
-        StepFailed: the destination cannot be written.
-    """
-    made: list[Path] = []
-    there: list[Path] = []
-    for path in sorted(source.rglob("*.ipynb")):
-        if ".ipynb_checkpoints" in path.parts:
-            continue
-        target = destination / path.relative_to(source)
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with target.open("xb") as file:
-                made.append(target)
-                file.write(path.read_bytes())
-        except FileExistsError:
-            there.append(target)
-        except OSError as error:
-            if target in made:
-                with contextlib.suppress(OSError):  # the first error is the one to report
-                    target.unlink()  # half a notebook would be left as it is the next time
-            raise StepFailed(
-                f"{target} cannot be written: {error.strerror or error}.",
-                "Choose a folder that you may write, with room.",
-            ) from error
-    return Copied(tuple(made), tuple(there))
 
 
 def command(folder: Path, *, port: int | None = None, browser: bool = True) -> list[str]:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from cgrunbook.journal import NotebookRecord, Record, StepRecord
-from cgrunbook.route import Route, State, routes_of
+from cgrunbook.run.journal import NotebookRecord, Record, StepRecord
+from cgrunbook.run.route import Route, State, routes_of
 
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 NAMES = {"repository": "public", "private_repository": "private", "secret_id": "token"}

@@ -24,16 +24,16 @@ from papermill.engines import NBClientEngine, NotebookExecutionManager, papermil
 from papermill.exceptions import PapermillExecutionError
 from papermill.execute import ERROR_MARKER_TAG
 
-from cgrunbook.journal import write_whole
-from cgrunbook.kernels import Kernel, Stop
 from cgrunbook.redaction import redact, redact_all
+from cgrunbook.run.journal import write_whole
+from cgrunbook.run.kernels import Kernel, Stop
 
 _NAME = "cgrunbook"
 
 nbformat: Any = nbformat_  # says that it is typed, and its functions are not
 
 # papermill and nbclient report to a log what they also raise; nobody needs it twice on the terminal.
-_log = logging.getLogger("cgrunbook.engine")
+_log = logging.getLogger("cgrunbook.run.engine")
 _log.addHandler(logging.NullHandler())
 
 

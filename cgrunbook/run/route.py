@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from cgrunbook.journal import Record, StepRecord
+from cgrunbook.run.journal import Record, StepRecord
 
 
 class State(Enum):

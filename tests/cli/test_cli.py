@@ -15,14 +15,15 @@ import nbformat as nbformat_
 import pytest
 
 import cgrunbook
-from cgrunbook import cli, headless, journal
+from cgrunbook import cli
+from cgrunbook.run import headless, journal, notebooks
 from cgrunbook.sandbox import process
 
 nbformat: Any = nbformat_
 
 STEPS = """
 import os, pathlib
-from cgrunbook.journal import Journal
+from cgrunbook.run.journal import Journal
 journal = Journal(pathlib.Path(os.environ["CGRUNBOOK_RUN_FOLDER"]))
 add = lambda event, step=0, **data: journal.add(event, notebook="mine", step=step, **data)
 add("notebook-started", parameters={"mode": mode, "description": description})
@@ -244,7 +245,7 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "training").mkdir(parents=True)
     for name in ("01_a.ipynb", "02_b.ipynb", "training/c.ipynb"):
         (folder / name).write_text(name)
-    monkeypatch.setattr(headless, "notebooks_folder", lambda: folder)
+    monkeypatch.setattr(notebooks, "shipped_in", lambda: folder)
     return folder
 
 

@@ -19,18 +19,18 @@ from typing import Any
 import nbformat as nbformat_
 import pytest
 
-from cgrunbook import headless, journal
 from cgrunbook.errors import ParameterError, StepFailed, UsageError
-from cgrunbook.headless import RunResult
-from cgrunbook.journal import Line
-from cgrunbook.kernels import Kernels, Stop
+from cgrunbook.run import headless, journal, notebooks
+from cgrunbook.run.headless import RunResult
+from cgrunbook.run.journal import Line
+from cgrunbook.run.kernels import Kernels, Stop
 
 nbformat: Any = nbformat_
 
 # Steps write to the journal; these cells do it in their place.
 JOURNAL = """
 import os, pathlib
-from cgrunbook.journal import Journal
+from cgrunbook.run.journal import Journal
 from cgrunbook import errors
 journal = Journal(pathlib.Path(os.environ["CGRUNBOOK_RUN_FOLDER"]))
 def add(event, step=0, **data):
@@ -211,15 +211,15 @@ def test_text_that_looks_like_a_number_arrives_as_it_was_written(make: Any, run:
 
 
 def test_a_notebook_is_found_by_its_path_and_named_after_its_file(make: Any) -> None:
-    assert [source.name for source in headless.find([make("mine", parameters="x = 1\ny: int = 2")])] == ["mine"]
-    assert headless.find([make("mine", parameters="x = 1\ny: int = 2")])[0].declares == ("x", "y")
+    assert [source.name for source in notebooks.find([make("mine", parameters="x = 1\ny: int = 2")])] == ["mine"]
+    assert notebooks.find([make("mine", parameters="x = 1\ny: int = 2")])[0].declares == ("x", "y")
 
 
 @pytest.fixture
 def shipped(make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("00_start_here", "01_first", "02_second", "03_third", "04_fourth", "06_last"):
         make(name)
-    monkeypatch.setattr(headless, "notebooks_folder", lambda: tmp_path / "sources")
+    monkeypatch.setattr(notebooks, "shipped_in", lambda: tmp_path / "sources")
     return tmp_path / "sources"
 
 
@@ -233,7 +233,7 @@ def shipped(make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 )
 @pytest.mark.usefixtures("shipped")
 def test_the_notebooks_that_are_shipped_are_found_by_how_they_begin(asked: list[str], found: list[str]) -> None:
-    assert [source.name for source in headless.find(asked)] == found
+    assert [source.name for source in notebooks.find(asked)] == found
 
 
 @pytest.mark.parametrize(
@@ -248,14 +248,14 @@ def test_the_notebooks_that_are_shipped_are_found_by_how_they_begin(asked: list[
 @pytest.mark.usefixtures("shipped")
 def test_what_cannot_be_found_is_said_with_what_there_is(asked: list[str], said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        headless.find(asked)
+        notebooks.find(asked)
 
 
 @pytest.mark.parametrize("content", ["no JSON", "[]", '{"cells": [{"metadata": null}]}', '{"worksheets": []}'])
 def test_a_file_that_is_no_notebook_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "x.ipynb").write_text(content)
     with pytest.raises(UsageError, match="is no notebook"):
-        headless.find([str(tmp_path / "x.ipynb")])
+        notebooks.find([str(tmp_path / "x.ipynb")])
 
 
 def test_a_folder_that_holds_a_run_already_is_left_alone(make: Any, run: Any) -> None:
@@ -386,7 +386,7 @@ finally:
 
 
 def test_a_cell_that_is_deaf_to_the_interrupt_is_killed(tmp_path: Path) -> None:
-    from cgrunbook.engine import Notebook
+    from cgrunbook.run.engine import Notebook
 
     source = nbformat.v4.new_notebook(
         cells=[
@@ -549,7 +549,7 @@ import signal, sys
 from pathlib import Path
 signal.signal(signal.SIGINT, signal.default_int_handler)
 {before}
-from cgrunbook import headless
+from cgrunbook.run import headless
 from cgrunbook.errors import CgrunbookError
 try:
     result = headless.run({list(notebooks)!r}, {{}}, output=Path({str(tmp_path / "out")!r}))

@@ -24,9 +24,10 @@ from cgrunbook import parameters
 from cgrunbook.cloud import Cloud, open_cloud
 from cgrunbook.cloud.attempts import Attempts, Wait
 from cgrunbook.errors import CgrunbookError, Declined, Interrupted, PrerequisiteMissing, StepFailed
-from cgrunbook.journal import RUN_FOLDER_VARIABLE, Event, Journal, new_run_folder, operator, write_record
+from cgrunbook.home import home
 from cgrunbook.parameters import Parameters
 from cgrunbook.redaction import redact
+from cgrunbook.run.journal import RUN_FOLDER_VARIABLE, Event, Journal, new_run_folder, operator, write_record
 from cgrunbook.steps.step import Evidence, Finding, Mark, Outcome, Plan, Progress, Proof, Step, World
 
 T = TypeVar("T")
@@ -263,7 +264,7 @@ class Runbook:
         from filelock import FileLock, Timeout
 
         connection = self.cloud.connection
-        folder = _home() / "locks"
+        folder = home() / "locks"
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / f"{connection.target}.{connection.project_id.replace(':', '.')}.lock")
 
@@ -476,9 +477,3 @@ def _defect(step: Step, error: Exception) -> StepFailed:
         f"{step.title}: a defect of cgrunbook, {type(error).__name__}: {error}",
         "Please report it with the traceback in the run folder's journal; secrets are masked there.",
     )
-
-
-def _home() -> Path:
-    from platformdirs import user_data_dir
-
-    return Path(os.environ.get("CGRUNBOOK_HOME") or user_data_dir("cgrunbook"))

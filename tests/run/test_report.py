@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from cgrunbook import report
-from cgrunbook.journal import (
+from cgrunbook.run import report
+from cgrunbook.run.journal import (
     ChangeRecord,
     ErrorRecord,
     FindingRecord,
@@ -254,7 +254,7 @@ def test_the_report_costs_neither_papermill_nor_a_google_client(tmp_path: Path):
     program = f"""
 import sys
 from pathlib import Path
-from cgrunbook.report import write_report
+from cgrunbook.run.report import write_report
 write_report(Path({str(tmp_path)!r}))
 print([name for name in ("papermill", "nbconvert", "nbformat", "IPython", "google.auth") if name in sys.modules])
 """

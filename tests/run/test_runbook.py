@@ -14,9 +14,9 @@ from filelock import FileLock
 
 from cgrunbook.cloud.attempts import Wait
 from cgrunbook.errors import CgrunbookError, Declined, Interrupted, ParameterError, PrerequisiteMissing, StepFailed
-from cgrunbook.journal import Line, Record, read_lines, read_record, record_of
 from cgrunbook.redaction import Secret
-from cgrunbook.runbook import failure_of, injected_names, open_runbook
+from cgrunbook.run.journal import Line, Record, read_lines, read_record, record_of
+from cgrunbook.run.runbook import failure_of, injected_names, open_runbook
 from cgrunbook.steps.step import (
     Change,
     Evidence,

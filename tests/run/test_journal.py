@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from cgrunbook.errors import Declined, Interrupted, PrerequisiteMissing
-from cgrunbook.journal import Journal, Record, record_of
-from cgrunbook.runbook import error_data
+from cgrunbook.run.journal import Journal, Record, record_of
+from cgrunbook.run.runbook import error_data
 
 
 @pytest.fixture

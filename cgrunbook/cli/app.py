@@ -1,0 +1,98 @@
+"""The command itself: its help, its version, and the one place where what went wrong becomes a sentence and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from cgrunbook import __version__
+from cgrunbook.errors import CgrunbookError, ExitCode
+from cgrunbook.home import home
+from cgrunbook.redaction import redact, visible
+
+EXIT_CODES = "Exit codes: " + "; ".join(f"{code} {code.means}" for code in ExitCode) + "."
+
+
+class _Verbs(TyperGroup):
+    """The one place where what went wrong becomes a sentence and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        from cgrunbook.sandbox.process import SandboxFailure
+
+        try:
+            return super().invoke(ctx)
+        except CgrunbookError as error:
+            complain(error.message, error.remedy)
+            raise typer.Exit(error.exit_code) from None
+        except SandboxFailure as error:
+            complain(str(error))
+            raise typer.Exit(ExitCode.FAILED) from None
+        except KeyboardInterrupt:
+            complain("Interrupted.")
+            raise typer.Exit(ExitCode.INTERRUPTED) from None
+        except (typer.Exit, typer.Abort, BrokenPipeError):
+            raise
+        except Exception as error:
+            if _is_typers(error):
+                raise
+            complain(f"Something that should not happen: {type(error).__name__}: {error}", _keep_traceback(error))
+            raise typer.Exit(ExitCode.FAILED) from None
+
+
+def _is_typers(error: Exception) -> bool:
+    """Whether typer itself says what is wrong with the arguments, and does it well."""
+    return hasattr(error, "format_message")
+
+
+def complain(message: str, remedy: str = "") -> None:
+    """Say on stderr what went wrong and what to do."""
+    typer.echo(visible(redact(f"Error: {message}")), err=True)
+    if remedy:
+        typer.echo(visible(redact(f"What to do: {remedy}")), err=True)
+
+
+def _keep_traceback(error: Exception) -> str:
+    """Write down what happened, for a report to the authors; answer a sentence that says where."""
+    path = home() / "errors" / f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%SZ}-{os.getpid()}.txt"
+    text = redact("".join(traceback.format_exception(error)))
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.write_text(f"cgrunbook {__version__}, Python {sys.version}\n\n{text}", encoding="utf-8")
+    except OSError as problem:
+        return f"Make room in {path.parent}, where the traceback was to be kept ({problem.strerror}), and try again."
+    return f"Try again; if it stays, report it with the traceback, which is in {path}"
+
+
+app = typer.Typer(
+    cls=_Verbs,
+    name="cgrunbook",
+    help="Pull Chainguard's images through Google Artifact Registry: the vendor's guide as notebooks that do each step "
+    "and prove it. Without --target google-cloud all of it happens in a sandbox on this machine.",
+    epilog=EXIT_CODES,
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"cgrunbook {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _start(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """What comes before a verb."""

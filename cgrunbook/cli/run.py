@@ -1,0 +1,227 @@
+"""`cgrunbook run` and `cgrunbook plan`: notebooks without a person, what they did or would do, and where it is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from cgrunbook.cli.app import complain
+from cgrunbook.errors import UsageError
+from cgrunbook.redaction import visible
+
+if TYPE_CHECKING:
+    from cgrunbook.run.headless import RunResult
+
+# Stands between the two words of -p while typer, which knows no repeated option of two words, reads the arguments.
+_BETWEEN = "\x1f"
+
+_WIDE = 140
+"""Columns of a table that goes to a file or a pipe."""
+
+
+_Notebooks = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="NOTEBOOK",
+        help="A notebook's name or how it begins (02), or a path. Without any: 01 to 04, the guide in its order.",
+        show_default=False,
+    ),
+]
+_Target = Annotated[
+    str | None,
+    typer.Option(
+        "--target", metavar="sandbox|google-cloud", help="Where to work; the sandbox if not given.", show_default=False
+    ),
+]
+_Parameters = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-p",
+        "--parameter",
+        metavar="NAME VALUE",
+        help="Set a parameter; may be given several times. The value is taken as it is written: 1.20 stays 1.20. "
+        "A list is written a,b.",
+        show_default=False,
+    ),
+]
+_Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        metavar="DIR",
+        help="The run folder, new or empty; without it a new one below ./runs.",
+        show_default=False,
+    ),
+]
+_Json = Annotated[bool, typer.Option("--json", help="Print the record as JSON instead of a table.")]
+
+
+def run(
+    notebooks: _Notebooks = None,
+    target: _Target = None,
+    parameter: _Parameters = None,
+    output: _Output = None,
+    as_json: _Json = False,
+) -> None:
+    """Run notebooks, until one fails, and keep what they did.
+
+    The run folder gets the executed notebooks, journal.jsonl, record.json and report.html. A second run says unchanged
+    of every step that has nothing left to do.
+    """
+    _perform("apply", notebooks, target, parameter, output=output, as_json=as_json)
+
+
+def plan(
+    notebooks: _Notebooks = None,
+    target: _Target = None,
+    parameter: _Parameters = None,
+    output: _Output = None,
+    as_json: _Json = False,
+) -> None:
+    """List what a run would change, and change nothing.
+
+    Each change is printed with its notebook, its step, and the value before and after. Ends with 4 when there is any.
+    """
+    _perform("plan", notebooks, target, parameter, output=output, as_json=as_json)
+
+
+def _perform(
+    mode: Literal["apply", "plan"],
+    notebooks: list[str] | None,
+    target: str | None,
+    parameter: list[str] | None,
+    *,
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    from cgrunbook.cli.watcher import Watcher
+    from cgrunbook.run import headless
+
+    values = _values(parameter or [], target)
+    if mode == "plan" and values.get("mode", "plan") != "plan":
+        raise UsageError(f"A plan changes nothing, so mode cannot be {values['mode']!r}.", "Use: cgrunbook run")
+    if values.get("mode") == "plan":
+        mode = "plan"
+    with Watcher() as watcher:
+        result = headless.run(notebooks or [], values, output=output, mode=mode, on_event=watcher.see)
+    if as_json:
+        typer.echo(result.record.model_dump_json(indent=2))
+    elif mode == "plan":
+        _print_changes(result)
+    else:
+        _print_table(result)
+    if result.left_out:
+        typer.echo(f"Not begun: {', '.join(result.left_out)}", err=True)
+    if result.error is not None:
+        complain(result.error.message, result.error.remedy)
+    raise typer.Exit(result.exit_code)
+
+
+def join_parameters(words: Sequence[str]) -> list[str]:
+    """Make one word of the two that follow each -p: typer knows no repeated option of two words.
+
+    Raises:
+        UsageError: a -p has no two words after it.
+    """
+    joined: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        joined.append(word)
+        if word == "--":
+            break
+        if word in ("-p", "--parameter"):
+            name, value = next(rest, None), next(rest, None)
+            if name is None or value is None or "=" in name:
+                raise UsageError(
+                    f"{word} takes two words, a parameter's name and its value"
+                    + (f"; after it came {name!r}." if name else "."),
+                    f"Write for example: {word} project_id my-project",
+                )
+            joined.append(f"{name}{_BETWEEN}{value}")
+    return [*joined, *rest]
+
+
+def _values(pairs: list[str], target: str | None) -> dict[str, Any]:
+    """Read the parameters as their types say; nothing is guessed from what a value looks like."""
+    from cgrunbook import parameters
+
+    values: dict[str, Any] = {}
+    for name, value in ([("target", target)] if target is not None else []) + [_pair(pair) for pair in pairs]:
+        if name in values:
+            raise UsageError(f"{name} is given twice.")
+        values[name] = parameters.from_text(name, value)
+    return values
+
+
+def _pair(joined: str) -> tuple[str, str]:
+    name, _, value = joined.partition(_BETWEEN)
+    return name, value
+
+
+def _print_table(result: RunResult) -> None:
+    """The steps with their outcomes and evidence, and where everything is."""
+    from rich.box import SIMPLE_HEAD
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    from cgrunbook.run.report import outcome_of, verdict
+
+    colours = {"failed": "red", "declined": "red", "did not end": "red", "unchanged": "dim"}
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("Step", overflow="fold")
+    table.add_column("Outcome", no_wrap=True)
+    table.add_column("Evidence", overflow="fold")
+    table.add_column("Seconds", justify="right", no_wrap=True)
+    for notebook in result.record.notebooks:
+        table.add_section()
+        table.add_row(Text(notebook.name, style="bold"))
+        for step in notebook.steps:
+            outcome = outcome_of(step)
+            seconds = "" if step.seconds is None else f"{step.seconds:.1f}"
+            style = colours.get(outcome, "green")
+            table.add_row(
+                Padding(Text(visible(step.title)), (0, 0, 0, 2)),
+                Text(outcome, style=style),
+                Text(visible(step.brief)),
+                seconds,
+            )
+    console = _stdout()
+    console.print(table)
+    console.print(verdict(result.record))
+    _print_where(result)
+
+
+def _print_changes(result: RunResult) -> None:
+    """Each change of a plan, below its notebook and step."""
+    from cgrunbook.run.report import as_text, verdict
+
+    for notebook in result.record.notebooks:
+        steps = [step for step in notebook.steps if step.changes]
+        if steps:
+            typer.echo(notebook.name)
+        for step in steps:
+            typer.echo(f"  {step.title}")
+            for change in step.changes:
+                what = f"{change.resource}.{change.field}" if change.field else change.resource
+                before, after = (as_text(value, nothing="(none)") for value in (change.before, change.after))
+                typer.echo(visible(f"    {what}: {before} -> {after}"))
+    typer.echo(verdict(result.record))
+    _print_where(result)
+
+
+def _print_where(result: RunResult) -> None:
+    """Say where the run folder is, as short as the caller's folder allows."""
+    folder = result.folder
+    shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+    typer.echo(f"Run folder: {shown} (report.html to read, record.json for programs)")
+
+
+def _stdout() -> Any:
+    from rich.console import Console
+
+    console = Console(highlight=False, markup=False)
+    return console if console.is_terminal else Console(highlight=False, markup=False, width=_WIDE)

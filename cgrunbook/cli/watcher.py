@@ -1,0 +1,69 @@
+"""What is said on stderr while notebooks run: one line that changes on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+from cgrunbook.redaction import redact, visible
+
+if TYPE_CHECKING:
+    from cgrunbook.run.journal import Line
+
+
+class Watcher:
+    """Says on stderr what a run does as it does it: one line that changes on a terminal, plain lines elsewhere."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+
+        self._console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+        self._status: Any = None
+        self._doing = ""
+        self._waits: set[tuple[str, int, str]] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._show(None)
+
+    def _show(self, doing: str | None) -> None:
+        """Change the line that says what goes on; None takes it away."""
+        if not self._console.is_terminal:
+            return
+        if doing is None:
+            if self._status is not None:
+                self._status.stop()
+            self._status = None
+        elif self._status is None:
+            from rich.text import Text
+
+            self._status = self._console.status(Text(doing))
+            self._status.start()
+        else:
+            self._status.update(doing)
+
+    def _say(self, text: str) -> None:
+        self._console.print(visible(redact(text)))
+
+    def see(self, line: Line) -> None:
+        """Take one line of the journal."""
+        data = line.data
+        if line.event == "run-started":
+            self._show("starting")
+        elif line.event == "notebook-started":
+            self._say(line.notebook)
+        elif line.event == "step-started":
+            self._doing = f"{line.step}. {data.get('title', '')}"
+            self._show(self._doing)
+        elif line.event == "waiting":
+            reason = str(data.get("reason", ""))
+            self._show(f"{self._doing}: waiting for {reason}")
+            if not self._console.is_terminal and (line.notebook, line.step, reason) not in self._waits:
+                self._waits.add((line.notebook, line.step, reason))
+                self._say(f"  {self._doing}: waiting for {reason}")
+        elif line.event == "outcome":
+            seconds = f" ({data['seconds']:.1f} s)" if isinstance(data.get("seconds"), int | float) else ""
+            self._say(f"  {data.get('outcome', ''):<9}  {self._doing}{seconds}")
+        elif line.event == "notebook-ended":
+            self._show("going on")

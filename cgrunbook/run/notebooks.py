@@ -1,0 +1,164 @@
+"""The notebooks as files: where those are that the installation brings, how one is found by name, and copying them.
+
+It knows a notebook's cell of parameters and nothing else of what is in it.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import cgrunbook
+from cgrunbook.errors import StepFailed, UsageError
+
+# The guide itself; 00 is for people, 05 and 06 are asked for by name.
+_THE_GUIDE = ("01", "02", "03", "04")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A notebook that can be run.
+
+    Attributes:
+        name: its file's name without the ending; the executed notebook and the journal bear it.
+        path: its file.
+        content: the file as JSON data.
+        declares: the parameters that its cell tagged `parameters` sets, in their order.
+    """
+
+    name: str
+    path: Path
+    content: dict[str, Any]
+    declares: tuple[str, ...]
+
+
+def shipped_in() -> Path:
+    """Where the notebooks are: in the installed package, or beside it in a checkout.
+
+    Raises:
+        UsageError: the installation has none.
+    """
+    package = Path(str(resources.files(cgrunbook)))
+    for folder in (package / "notebooks", package.parent / "notebooks"):
+        if any(folder.glob("*.ipynb")):
+            return folder
+    raise UsageError(
+        "This installation of cgrunbook has no notebooks.", "Install it again: pip install --force-reinstall cgrunbook"
+    )
+
+
+def find(asked: Sequence[str]) -> list[Source]:
+    """Find notebooks by what a person calls them.
+
+    Args:
+        asked: names, unique beginnings of names (`02`), or paths; nothing asks for the guide, 01 to 04.
+
+    Returns:
+        The notebooks, in the order asked for.
+
+    Raises:
+        UsageError: there is no such notebook, several match, one is asked for twice, or a file is no notebook.
+    """
+    found = [_read(_path_of(name)) for name in asked or _THE_GUIDE]
+    names = [source.name for source in found]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UsageError(f"Asked for twice: {', '.join(twice)}. A run executes each notebook once.")
+    return found
+
+
+def _path_of(asked: str) -> Path:
+    given = Path(asked)
+    if len(given.parts) > 1 or (given.suffix == ".ipynb" and given.is_file()):
+        return given
+    folder = shipped_in()
+    shipped = sorted(folder.glob("*.ipynb"))
+    name = asked.removesuffix(".ipynb")
+    matching = [path for path in shipped if path.stem == name] or [
+        path for path in shipped if path.stem.startswith(name)
+    ]
+    if len(matching) == 1:
+        return matching[0]
+    known = ", ".join(path.stem for path in (matching or shipped))
+    if matching:
+        raise UsageError(f"{asked!r} could be several notebooks: {known}.")
+    raise UsageError(
+        f"There is no notebook {asked!r}. There are: {known}. A notebook of your own is given by its path."
+    )
+
+
+def _read(path: Path) -> Source:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        cells = content["cells"]
+        declaring = [cell for cell in cells if "parameters" in cell.get("metadata", {}).get("tags", [])]
+        declares = _names_set_in("".join(declaring[0]["source"])) if declaring else ()
+    except OSError as error:
+        raise UsageError(f"The notebook {path} cannot be read: {error.strerror or error}.") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"The file {path} is no notebook.", "Give the path of an .ipynb file.") from error
+    except SyntaxError as error:
+        raise UsageError(f"The parameters cell of {path} is not Python: {error.msg}, line {error.lineno}.") from error
+    return Source(path.stem, path.absolute(), content, declares)
+
+
+def _names_set_in(code: str) -> tuple[str, ...]:
+    names: list[str] = []
+    for statement in ast.parse(code).body:
+        targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+        names += [target.id for target in targets if isinstance(target, ast.Name)]
+    return tuple(names)
+
+
+@dataclass(frozen=True)
+class Copied:
+    """What came of copying.
+
+    Args:
+        made: the files that were written.
+        there: those that were there already and were left as they are.
+    """
+
+    made: tuple[Path, ...]
+    there: tuple[Path, ...]
+
+
+def copy(destination: Path, source: Path | None = None) -> Copied:
+    """Copy the notebooks, and never over a file that is there.
+
+    Args:
+        destination: the folder that gets them; made when it is not there.
+        source: the folder that has them; None for those that this installation brings.
+
+    Raises:
+        StepFailed: the destination cannot be written.
+    """
+    source = source or shipped_in()
+    made: list[Path] = []
+    there: list[Path] = []
+    for path in sorted(source.rglob("*.ipynb")):
+        if ".ipynb_checkpoints" in path.parts:
+            continue
+        target = destination / path.relative_to(source)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with target.open("xb") as file:
+                made.append(target)
+                file.write(path.read_bytes())
+        except FileExistsError:
+            there.append(target)
+        except OSError as error:
+            if target in made:
+                with contextlib.suppress(OSError):  # the first error is the one to report
+                    target.unlink()  # half a notebook would be left as it is the next time
+            raise StepFailed(
+                f"{target} cannot be written: {error.strerror or error}.",
+                "Choose a folder that you may write, with room.",
+            ) from error
+    return Copied(tuple(made), tuple(there))
