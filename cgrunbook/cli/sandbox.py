@@ -136,9 +136,10 @@ def log(
     import itertools
     from collections import deque
 
+    from cgrunbook.home import home
     from cgrunbook.sandbox import process, request_log
 
-    reader = request_log.Reader(process.folder_of(process.home()))
+    reader = request_log.Reader(process.folder_of(home()))
     last = deque(reader.kept(), maxlen=lines)
     colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     try:

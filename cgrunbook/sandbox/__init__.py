@@ -6,10 +6,11 @@ cgrunbook and imports none of it but `cgrunbook.home`: client and double must no
 Its floors, lowest first; an import only goes down:
 
 - words: errors, hosts, settings, roles, conditions, asgi, request_log; state (what survives a restart, and the clock)
-- rules on the state: access_tokens, quotas, iam
+- rules on the state: access_tokens, signed_tokens, quotas, iam
 - context: the `Sandbox` that every service is given
-- services: registry (the protocol, what cgr.dev holds, a cache and its upstream), chainguard and google, each a file a
-  service; conformance says what of Google's is played
+- services: google and chainguard (control planes), registry (the data planes, and what they share); each a folder whose
+  files need files of the others, and no two each other; conformance says what of Google's is played
 - server: which port is which host, refusals, the log
-- process (start, stop, environment) with __main__, the server's process; chainctl and gcloud_helper, which are clients
+- process: start, stop and the environment of clients; on top __main__, the server's process, and the clients chainctl and
+  gcloud_helper
 """

@@ -97,11 +97,6 @@ class Iam:
     def check(self, principal: str | None, permission: str, resource: str) -> None:
         """Refuse a principal that does not hold a permission.
 
-        Args:
-            principal: IAM's member form, or None for an anonymous caller.
-            permission: for example "artifactregistry.repositories.get".
-            resource: the resource's name.
-
         Raises:
             errors.PermissionDenied: in the words of the service that the permission belongs to.
         """
@@ -116,7 +111,7 @@ class Iam:
         """A resource's newest policy, effective or not yet.
 
         Args:
-            resource: the resource's name.
+            resource: whose.
             requested_version: 3 to be shown conditions; below, a conditional role shows with a hash for its condition.
         """
         row = self._newest(resource)
@@ -133,14 +128,11 @@ class Iam:
         return answer
 
     def set_policy(self, resource: str, policy: Mapping[str, Any]) -> dict[str, Any]:
-        """Replace a resource's policy.
+        """Replace a resource's policy; answers it as it is kept, with its new etag.
 
         Args:
-            resource: the resource's name.
+            resource: whose.
             policy: google.iam.v1.Policy in JSON, its types already checked.
-
-        Returns:
-            The policy as it is kept, with its new etag.
 
         Raises:
             errors.Aborted: the etag given is no longer current.
@@ -167,20 +159,12 @@ class Iam:
             connection.execute("DELETE FROM policy WHERE resource = ?", (resource,))
 
     def agent_email(self, service: str) -> str:
-        """The e-mail that a service's agent has or would have.
-
-        Args:
-            service: for example "artifactregistry.googleapis.com".
-        """
+        """The e-mail that the agent of a service ("artifactregistry.googleapis.com") has or would have."""
         name = service.partition(".")[0]
         return f"service-{self._settings.project_number}@gcp-sa-{name}.iam.gserviceaccount.com"
 
     def agent(self, service: str) -> str | None:
-        """The e-mail of a service's agent once it exists and is visible, or None.
-
-        Args:
-            service: for example "artifactregistry.googleapis.com".
-        """
+        """The e-mail of a service's agent once it exists and is visible, or None."""
         row = self._state.row("SELECT * FROM service_agent WHERE service = ?", service)
         if row is None or row["visible_at"] > timestamp(self._clock.now()):
             return None
@@ -188,9 +172,6 @@ class Iam:
 
     def make_agent(self, service: str) -> tuple[str, str]:
         """Make a service's agent exist; it becomes visible to policies after the agent delay.
-
-        Args:
-            service: for example "artifactregistry.googleapis.com".
 
         Returns:
             Its e-mail and unique id, of the one there is already if there is one.

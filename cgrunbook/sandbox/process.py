@@ -19,8 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from cgrunbook.home import VARIABLE
-from cgrunbook.home import home as home  # noqa: PLC0414 - the command line asks for it here
+from cgrunbook.home import VARIABLE, home
 from cgrunbook.sandbox import hosts as host_names
 
 if TYPE_CHECKING:

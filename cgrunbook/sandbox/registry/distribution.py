@@ -64,13 +64,7 @@ def is_digest(reference: str) -> bool:
 
 
 def route(path: str) -> Route:
-    """Read a path.
-
-    Args:
-        path: the decoded path of a request.
-
-    Returns:
-        What it names.
+    """What the decoded path of a request names.
 
     Raises:
         RegistryError: 404 for a path that the specification does not have, 400 for a malformed name, tag or digest.
@@ -148,12 +142,7 @@ def accepts(headers: Sequence[str], media_type: str) -> bool:
 
 
 def matches(condition: str | None, digest: str) -> bool:
-    """Whether an If-None-Match (or If-Range) header names the content.
-
-    Args:
-        condition: the header's value, or None.
-        digest: the content's digest, which is its entity tag.
-    """
+    """Whether an If-None-Match (or If-Range) header names the content, whose digest is its entity tag."""
     if condition is None:
         return False
     tags = [tag.strip().removeprefix("W/").strip('"') for tag in condition.split(",")]
@@ -325,11 +314,7 @@ async def send_body(pieces: AsyncGenerator[bytes, None], receive: Receive, send:
 
 
 def file_source(descriptor: int) -> blobs.Source:
-    """A source over an open file, for send_blob.
-
-    Args:
-        descriptor: stays the caller's to close.
-    """
+    """A source over an open file, for send_blob; the descriptor stays the caller's to close."""
     return lambda start, end: blobs.read(descriptor, start, end)
 
 

@@ -58,16 +58,12 @@ class ValidationFailed(Exception):
 class UpstreamFailure(RegistryError):
     """An upstream's failure as a client of the remote repository sees it.
 
-    Attributes:
-        outage: whether the upstream did not answer as a registry: what is cached may be served instead.
-        rpc_status: name of the status in lower case, as validation quotes it.
-
     Args:
         http_status: the HTTP status for the client.
         code: the distribution error code for the client.
         message: Artifact Registry's words.
-        rpc_status: for example "unauthenticated".
-        outage: see the class.
+        rpc_status: name of the status in lower case, as validation quotes it: "unauthenticated".
+        outage: whether the upstream did not answer as a registry: what is cached may be served instead.
     """
 
     def __init__(self, http_status: int, code: str, message: str, rpc_status: str, *, outage: bool = False) -> None:
