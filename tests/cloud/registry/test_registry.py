@@ -306,7 +306,9 @@ def test_a_redirect_on_the_same_host_keeps_the_authorization(double, connect):
         "GET .*/manifests/latest", lambda request: request.reply(302, Location="/v2/chainguard/go/manifests/moved")
     )
     double.manifests["chainguard/go", "moved"] = double.manifests["chainguard/go", "latest"]
-    connect(double.credentials()).pull("chainguard/go", "latest", AMD64)
+    registry = connect(double.credentials())
+    registry.resolve("chainguard/go", "latest")
+    registry.pull("chainguard/go", "latest", AMD64)
     (moved,) = double.asked("manifests/moved")
     assert moved.headers["authorization"].startswith("Bearer ")
 
