@@ -306,9 +306,10 @@ def test_no_authorization_follows_a_redirect_to_another_host(double, elsewhere, 
         ),
         times=-1,
     )
-    pulled = connect(double.credentials()).pull("chainguard/go", "latest", AMD64)
-    assert pulled.digest == image["digest"]
-    assert elsewhere.log
+    registry = connect(double.credentials())
+    pulled = registry.pull("chainguard/go", "latest", AMD64)
+    assert pulled.digest == image["digest"] == registry.pull_again("chainguard/go", "latest", pulled).digest
+    assert elsewhere.log[-1].headers["range"] == "bytes=0-0"
     assert all("authorization" not in seen.headers for seen in elsewhere.log)
 
 
