@@ -125,6 +125,7 @@ class RegistryTransport:
         self._sign_ins: dict[str, threading.Lock] = {}
         self._authorizations: dict[str, Secret] = {}
         self._challenged: Challenge | None = None
+        self._takes_access_tokens = host.name.endswith("-docker.pkg.dev")
 
     @property
     def base(self) -> str:
@@ -225,7 +226,7 @@ class RegistryTransport:
             _finish(answer.response)
             found = parse_challenge(answer.header("WWW-Authenticate"))
             if found is None or found.scheme != "bearer":
-                found = Challenge("bearer", f"{self.base}/token", self.host.name, "")
+                return Challenge("bearer", f"{self.base}/token", self.host.name, "")
             # The scope of /v2/ itself is not the repository's.
             self._challenged = replace(found, scope="")
         return self._challenged
@@ -260,11 +261,19 @@ class RegistryTransport:
         return RegistryError(f"{subject}: {what}.", remedy, debugging=1)
 
     def _send_signed(self, method: str, path: str, errand: Errand, headers: Mapping[str, str]) -> Answer:
-        """Send with the repository's token; on a 401 get a new one and send once more."""
+        """Send with an access token or the repository's token; on a 401 get a new one and send once more."""
+        url = f"{self.base}{path}"
+        as_it_is = self._access_token() if errand.repository not in self._authorizations else None
+        if as_it_is is not None:
+            answer = self._send(method, url, {**headers, "Authorization": f"Bearer {as_it_is.reveal()}"})
+            if answer.status != 401 or answer.elsewhere:
+                return answer
+            _finish(answer.response)
+            self._takes_access_tokens = False
         for last in (False, True):
-            used = self._authorization(errand.repository)
+            used = self._authorizations.get(errand.repository)
             authorization = {"Authorization": used.reveal()} if used is not None else {}
-            answer = self._send(method, f"{self.base}{path}", {**headers, **authorization})
+            answer = self._send(method, url, {**headers, **authorization})
             if answer.status != 401 or answer.elsewhere or last:
                 break
             challenge = parse_challenge(answer.header("WWW-Authenticate"))
@@ -274,17 +283,14 @@ class RegistryTransport:
             self._sign_in(challenge, used, errand)
         return answer
 
-    def _authorization(self, repository: str) -> Secret | None:
-        """What to send without being asked: the token that the repository's challenge gave, or the access token itself.
+    def _access_token(self) -> Secret | None:
+        """The access token that may be sent unasked and without an exchange.
 
-        docker.pkg.dev takes an access token as it is (Artifact Registry's documentation, "Support for the Docker Registry
-        API"), which spares each image a challenge and an exchange. Where it is not taken, the challenge comes all the same.
+        docker.pkg.dev takes one (Artifact Registry's documentation, "Support for the Docker Registry API"), which spares
+        each image a challenge and an exchange. Where it is not taken, things go on as with any registry.
         """
-        if repository not in self._authorizations and self.host.name.endswith("pkg.dev"):
-            credentials = self._current()
-            if credentials is not None and credentials.username == ACCESS_TOKEN_USER:
-                self._authorizations.setdefault(repository, Secret(f"Bearer {credentials.password.reveal()}"))
-        return self._authorizations.get(repository)
+        credentials = self._current() if self._takes_access_tokens else None
+        return credentials.password if credentials is not None and credentials.username == ACCESS_TOKEN_USER else None
 
     def _sign_in(self, challenge: Challenge, used: Secret | None, errand: Errand) -> None:
         """Replace a repository's authorisation, unless another thread did so since `used` was taken."""
