@@ -297,27 +297,18 @@ class SecretManager(GoogleService):
 
     def enable(self, secret_id: str, version: int) -> SecretVersion:
         """Let a version's value be read again."""
-        request = sm.EnableSecretVersionRequest(name=self.version_name(secret_id, version))
-        return self._set_state(
-            "enable", secret_id, version, lambda: self._client.enable_secret_version(request, **CALL)
-        )
+        return self._set_state("enable", secret_id, version)
 
     def disable(self, secret_id: str, version: int) -> SecretVersion:
         """Keep a version's value from being read, until it is enabled again."""
-        request = sm.DisableSecretVersionRequest(name=self.version_name(secret_id, version))
-        return self._set_state(
-            "disable", secret_id, version, lambda: self._client.disable_secret_version(request, **CALL)
-        )
+        return self._set_state("disable", secret_id, version)
 
     def destroy(self, secret_id: str, version: int) -> SecretVersion:
         """Destroy a version's value for good, once; where the secret delays this, it is disabled until then."""
         there = self.version(secret_id, version)
         if there is not None and there.state == "DESTROYED":
             return there
-        request = sm.DestroySecretVersionRequest(name=self.version_name(secret_id, version))
-        return self._set_state(
-            "destroy", secret_id, version, lambda: self._client.destroy_secret_version(request, **CALL)
-        )
+        return self._set_state("destroy", secret_id, version)
 
     def get_policy(self, secret_id: str) -> Policy:
         """Who has which role on a secret; what is inherited from the project is not part of it."""
@@ -380,10 +371,12 @@ class SecretManager(GoogleService):
                 return version
         return None
 
-    def _set_state(self, verb: str, secret_id: str, version: int, call: Callable[[], Any]) -> SecretVersion:
+    def _set_state(self, verb: str, secret_id: str, version: int) -> SecretVersion:
         """Enable, disable or destroy; each may be repeated."""
+        method = getattr(self._client, f"{verb}_secret_version")
+        request = {"name": self.version_name(secret_id, version)}
         doing = f"{verb} version {version} of the secret {secret_id}"
-        return _version(self._repeat(doing, call))
+        return _version(self._repeat(doing, lambda: method(request=request, **CALL)))
 
     def _read_policy(self, secret_id: str) -> Any:
         request = {"resource": self.name(secret_id), "options": {"requested_policy_version": POLICY_VERSION}}

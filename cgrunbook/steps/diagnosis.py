@@ -57,33 +57,24 @@ class CheckUpstream(Proof):
         self.repositories = tuple(dict.fromkeys(repositories))
 
     def verify(self, world: World) -> Evidence:
-        findings = []
-        for name in self.repositories:
-            repository = world.repository(name)
-            if repository is None:
-                findings.append(_not_there(world, name))
-            elif repository.format != "DOCKER" or repository.mode != "REMOTE_REPOSITORY":
-                findings.append(
-                    Finding(
-                        Mark.FAIL,
-                        name,
-                        f"is {repository.format}, {repository.mode}: it fetches nothing from anywhere",
-                        "Make a Docker remote repository under another name: format and mode cannot be changed.",
-                    )
-                )
-            elif repository.upstream.rstrip("/") != UPSTREAM.rstrip("/"):
-                findings.append(
-                    Finding(
-                        Mark.FAIL,
-                        name,
-                        f"its upstream is {repository.upstream!r}",
-                        f"Make it anew with {UPSTREAM}, with nothing behind it: the upstream cannot be changed.",
-                    )
-                )
-            else:
-                signed = "signs in there" if repository.username else "does not sign in there"
-                findings.append(Finding(Mark.OK, name, f"its upstream is {repository.upstream}; it {signed}"))
-        return Evidence(findings=tuple(findings))
+        return Evidence(findings=tuple(self._upstream(world, name) for name in self.repositories))
+
+    def _upstream(self, world: World, name: str) -> Finding:
+        repository = world.repository(name)
+        if repository is None:
+            return _not_there(world, name)
+        if repository.format != "DOCKER" or repository.mode != "REMOTE_REPOSITORY":
+            return Finding(
+                Mark.FAIL,
+                name,
+                f"is {repository.format}, {repository.mode}: it fetches nothing from anywhere",
+                "Make a Docker remote repository under another name: format and mode cannot be changed.",
+            )
+        if repository.upstream.rstrip("/") != UPSTREAM.rstrip("/"):
+            remedy = f"Make it anew with {UPSTREAM}, with nothing behind it: the upstream cannot be changed."
+            return Finding(Mark.FAIL, name, f"its upstream is {repository.upstream!r}", remedy)
+        signed = "signs in there" if repository.username else "does not sign in there"
+        return Finding(Mark.OK, name, f"its upstream is {repository.upstream}; it {signed}")
 
 
 class CheckCredential(Proof):
@@ -108,9 +99,8 @@ class CheckCredential(Proof):
         if there is None:
             return Evidence(findings=(_not_there(world, self.repository),))
         if not there.username:
-            return Evidence(
-                findings=(Finding(Mark.OK, self.repository, "does not sign in: there is nothing to check"),)
-            )
+            found = Finding(Mark.OK, self.repository, "does not sign in: there is nothing to check")
+            return Evidence(findings=(found,))
         _, secret_id, version = split_version(there.password_secret_version)
         grant = self._grant(world, secret_id)
         value, was_read = self._value(world, there, secret_id, version)

@@ -141,15 +141,9 @@ class CheckChainguard(Proof):
             return [_failed("organisation", error)]
         known = world.organizations()
         if name not in known:
-            return [
-                Finding(
-                    Mark.FAIL,
-                    "organisation",
-                    f"{name} is not among those you may see: {', '.join(known) or 'none'}",
-                    "Correct the name, or ask one of its owners to invite you.",
-                    prerequisite=True,
-                )
-            ]
+            seen = f"{name} is not among those you may see: {', '.join(known) or 'none'}"
+            remedy = "Correct the name, or ask one of its owners to invite you."
+            return [Finding(Mark.FAIL, "organisation", seen, remedy, prerequisite=True)]
         return [Finding(Mark.OK, "organisation", name), self._may_create(login, name)]
 
     def _may_create(self, login: LoginState, organization: str) -> Finding:
@@ -185,28 +179,17 @@ class CheckNetwork(Proof):
         self.production = production
 
     def verify(self, world: World) -> Evidence:
-        findings = []
-        for host in hosts(world, production=self.production):
-            if not host.from_here:
-                findings.append(
-                    Finding(Mark.OK, host.name, f"needed by Google's servers, not from here: {host.purpose}")
-                )
-                continue
-            seen = reachable(host.address, host.scheme)
-            if seen.answered:
-                findings.append(Finding(Mark.OK, host.name, f"answers; {host.purpose}"))
-            else:
-                mark = Mark.FAIL if host.required else Mark.WARN
-                findings.append(
-                    Finding(
-                        mark,
-                        host.name,
-                        f"{seen.reason}; {host.purpose}",
-                        f"Let this machine reach {host.name} on port 443, through the proxy if there is one.",
-                        prerequisite=True,
-                    )
-                )
-        return Evidence(findings=tuple(findings))
+        return Evidence(findings=tuple(self._reach(host) for host in hosts(world, production=self.production)))
+
+    def _reach(self, host: NeededHost) -> Finding:
+        if not host.from_here:
+            return Finding(Mark.OK, host.name, f"needed by Google's servers, not from here: {host.purpose}")
+        seen = reachable(host.address, host.scheme)
+        if seen.answered:
+            return Finding(Mark.OK, host.name, f"answers; {host.purpose}")
+        mark = Mark.FAIL if host.required else Mark.WARN
+        remedy = f"Let this machine reach {host.name} on port 443, through the proxy if there is one."
+        return Finding(mark, host.name, f"{seen.reason}; {host.purpose}", remedy, prerequisite=True)
 
 
 @dataclass(frozen=True)
@@ -290,19 +273,12 @@ def _docker(world: World) -> Finding:
         return Finding(Mark.WARN, "docker", error.message, error.remedy)
     if engine.reachable:
         return Finding(Mark.OK, "docker", f"the engine answers, version {engine.version}")
-    if shutil.which("docker"):
-        return Finding(
-            Mark.WARN,
-            "docker",
-            "the command is there, but no engine answers",
-            "Start the engine if you want to pull with docker; the runbook's own proof needs none.",
-        )
-    return Finding(
-        Mark.WARN,
-        "docker",
-        "not there",
-        "Install it if you want to pull with docker; the runbook's own proof needs none.",
+    there = shutil.which("docker")
+    seen, what = (
+        ("the command is there, but no engine answers", "Start the engine") if there else ("not there", "Install it")
     )
+    remedy = f"{what} if you want to pull with docker; the runbook's own proof needs none."
+    return Finding(Mark.WARN, "docker", seen, remedy)
 
 
 def _gcloud() -> Finding:
