@@ -30,7 +30,7 @@ _LONGEST_TOKEN_LIFE = timedelta(hours=8760)
 class Group(StrEnum):
     """Under which heading a notebook's cell has a parameter."""
 
-    WHERE = "Where to work"
+    WHERE = "Where"
     NAMED = "The repositories and the secret"
     SET_UP = "How a repository is set up"
     TOKEN = "How the secret is kept, and the pull token in it"

@@ -173,7 +173,7 @@ def test_every_parameter_stands_once_in_a_cell_of_all_below_a_heading():
 
 def test_a_cell_has_no_heading_without_a_parameter():
     assert parameters.notebook_cell(["confirm", "target"]).splitlines() == [
-        "# Where to work",
+        "# Where",
         parameters.notebook_line("target"),
         "",
         "# This run",

@@ -134,7 +134,6 @@ SAME_SENTENCE = {"lower", "casefold", "strip", "rstrip", "lstrip", "splitlines"}
 PHRASE = re.compile(r"[A-Za-z]{2,} +[A-Za-z]|[a-z]{3,} $|^ [a-z]{3,}|\n[A-Z]")
 # Where a service or a library tells a cause by its words alone, they are read once, in its own file, and become a type.
 READ_BY_THEIR_WORDS = {
-    "cloud/chainctl.py": "chainctl has no codes for its errors, only sentences on stderr",
     "cloud/docker.py": "the engine hands on what a registry said as text, without a status",
     "cloud/docker_config.py": "the scheme in front of an Authorization header's pair",
     "cloud/google_errors.py": "Google's services tell some causes only in the error's message",

@@ -106,14 +106,15 @@ class Session:
                 if name in values and not parameters.same(name, values[name], used)
             ]
             if others:
-                said.append(f"{name}: {' and '.join(others)}, while {parameters.shown(used)} is in use.")
+                whose = "the form's " if form and parameters.same(name, form.get(name), used) else ""
+                said.append(f"{name}: {' and '.join(others)}, while {whose}{parameters.shown(used)} is in use.")
         if said:
             raise ParameterError("\n".join(said), _SETTLE_HEADLESS if form is None else _SETTLE_IN_FORM)
 
 
 _SETTLE_IN_FORM = (
-    "Press 'Use these values' in the form to use what it shows; or run the opening cell (open_notebook) again to begin "
-    "with what the parameters cell says, and the form shows what is in use then. After that run this cell again."
+    "Press 'Use these values' in the form to use the form's; or run the opening cell (open_notebook) again to begin with "
+    "what the parameters cell says, and the form shows what is in use. Then run this cell again."
 )
 _SETTLE_HEADLESS = (
     "Set parameters in the parameters cell or from outside, before the opening cell (open_notebook); where a later cell "

@@ -70,6 +70,23 @@ def test_other_values_given_later_count_for_the_cells_below_when_they_are_run_ag
     tab.until_said("repository another-one")
 
 
+def test_a_step_says_so_when_the_form_shows_one_value_and_the_cell_holds_another(open_tab):
+    tab = open_tab("06_teardown")
+    tab.run_all()
+    expect(tab.use).to_be_enabled()
+    tab.field("confirm").fill("chainguard-pull-through")
+    tab.use.click()
+    tab.until_done()
+    assert tab.outcomes() == ["unchanged"]
+    for cell in (1, 4):  # the cell of parameters again, which sets confirm to "", and the one that tears down
+        tab.page.evaluate("at => { window.jupyterapp.shell.currentWidget.content.activeCellIndex = at; }", cell)
+        tab.command("notebook:run-cell")
+    tab.until_said("variable is '', while the form's 'chainguard-pull-through' is in use")
+    tab.until_done()
+    assert tab.outcomes() == ["failed"]
+    tab.photograph("two-truths")
+
+
 @pytest.mark.long
 def test_a_field_says_in_words_what_it_is(open_tab):
     tab = open_tab("02_developer_images")

@@ -238,7 +238,7 @@ def test_a_value_used_in_the_form_and_the_cell_run_again_are_two_truths_until_ei
         with pytest.raises(ParameterError) as raised:
             await book.perform(Look())
         assert raised.value.message == (
-            "confirm: the notebook's variable is '', while 'chainguard-pull-through' is in use."
+            "confirm: the notebook's variable is '', while the form's 'chainguard-pull-through' is in use."
         )
         assert "Use these values" in raised.value.remedy
         assert "run the opening cell (open_notebook) again" in raised.value.remedy
