@@ -154,6 +154,7 @@ def test_creation_that_is_not_waited_for_and_the_hidden_generic_upstream(gcloud:
 
 def test_an_encrypted_repository_a_preset_and_a_standard_one(gcloud: Gcloud) -> None:
     gcloud("services", "enable", context.CLOUD_KMS)
+    gcloud("beta", "services", "identity", "create", f"--service={context.ARTIFACT_REGISTRY}")
     key = f"{PROJECT}/locations/us-central1/keyRings/ring/cryptoKeys/key"
     create(gcloud, "preset", f"--kms-key={key}", "--disable-remote-validation", upstream="DOCKER-HUB")
     found = describe(gcloud, "preset")
