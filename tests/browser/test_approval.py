@@ -50,6 +50,7 @@ def test_the_page_comes_to_the_question(asked):
     asked.photograph("second")
 
 
+@pytest.mark.long
 def test_declining_changes_nothing_stops_the_notebook_and_can_be_thought_over(asked, home, workplace):
     asked.decline.click()
     asked.until_done()

@@ -58,6 +58,7 @@ def test_who_fills_it_in_once_finds_it_filled_in_in_every_notebook(open_tab, hom
     assert "repository our-images" in "\n".join(second.outputs())
 
 
+@pytest.mark.long
 def test_other_values_given_later_count_for_the_cells_below_when_they_are_run_again(open_tab):
     tab = open_tab("00_start_here")
     tab.run_all()

@@ -84,6 +84,7 @@ def assert_reads_well(notebook, path, password):
     json.loads(text)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["02_developer_images"])
 def test_what_is_saved_reads_well_in_a_page_without_a_kernel(open_tab, name):
     tab = open_tab(name)
