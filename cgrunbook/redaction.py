@@ -31,7 +31,8 @@ _STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u2
 # Shorter values would mask ordinary words.
 _SHORTEST = 6
 
-_living: weakref.WeakSet[Secret] = weakref.WeakSet()
+# Every secret that is still in use, and the forms in which it leaves a program, the longest first.
+_living: weakref.WeakKeyDictionary[Secret, tuple[str, ...]] = weakref.WeakKeyDictionary()
 
 
 class Secret:
@@ -45,7 +46,7 @@ class Secret:
 
     def __init__(self, value: str) -> None:
         self._value = value
-        _living.add(self)
+        _living[self] = _spellings(value)
 
     def reveal(self) -> str:
         """The value, for the one call that hands it to its service."""
@@ -82,19 +83,19 @@ class Secret:
         raise TypeError("a Secret cannot be copied")
 
 
-def _spellings(value: str) -> set[str]:
+def _spellings(value: str) -> tuple[str, ...]:
     """The forms in which a value leaves a program: as it is, quoted for a URL or JSON, and in base64."""
     encoded = value.encode()
     found = {value, quote(value, safe=""), value.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')}
     found |= {line for line in value.splitlines() if len(line) >= _SHORTEST}
     found |= {base64.b64encode(encoded).decode(), base64.urlsafe_b64encode(encoded).decode().rstrip("=")}
-    return {form for form in found if len(form) >= _SHORTEST}
+    return tuple(sorted((form for form in found if len(form) >= _SHORTEST), key=len, reverse=True))
 
 
 def redact(text: str) -> str:
     """Mask every living secret, and every piece that has the shape of a credential, in what is about to leave the program."""
-    for secret in list(_living):
-        for form in sorted(_spellings(secret.reveal()), key=len, reverse=True):
+    for forms in list(_living.values()):
+        for form in forms:
             if form in text:
                 text = text.replace(form, MASK)
     for shape in _SHAPES:
