@@ -11,7 +11,6 @@ import requests as http
 from cgrunbook import steps
 from cgrunbook.cloud import Cloud
 from cgrunbook.errors import ApiDisabled
-from cgrunbook.run.journal import RUN_FOLDER_VARIABLE
 from cgrunbook.steps.step import Mark, Outcome, Step, World
 from tests.benchmarks.requests_of_a_warm_run import MOST, MOST_TO_THE_CONTROL_PLANE, to_the_control_plane
 from tests.notebooks.cells import perform_notebook
@@ -59,7 +58,7 @@ def made(home: Path, quick_chainctl: None) -> Cloud:
 def test_a_warm_run_asks_no_more_than_it_must(
     fresh_home: Path, quick_chainctl: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setenv(RUN_FOLDER_VARIABLE, str(tmp_path))
+    monkeypatch.setenv("CGRUNBOOK_RUN_FOLDER", str(tmp_path))
     asked = dict.fromkeys(NOTEBOOKS, 0)
     for _run in ("cold", "warm"):
         for name in NOTEBOOKS:
