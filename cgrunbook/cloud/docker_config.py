@@ -51,14 +51,11 @@ class Login:
 
     @property
     def how(self) -> str:
-        """The same in words."""
-        if self.kind == "helper":
-            return f"credential helper {self.helper}"
-        if self.kind == "store":
-            return f"credential store {self.helper}"
+        """In words, without the registry."""
         if self.kind == "file":
             return f"signed in as {self.username or 'an unnamed user'} in config.json"
-        return "not signed in"
+        words = {"helper": f"credential helper {self.helper}", "store": f"credential store {self.helper}"}
+        return words.get(self.kind, "not signed in")
 
     def __str__(self) -> str:
         return f"{self.host}: {self.how}"

@@ -96,10 +96,6 @@ class Registry:
         """
         return self._resolve(self._errand(repository, reference), reference)
 
-    def document(self, repository: str, reference: str) -> tuple[Descriptor, bytes]:
-        """Fetch an index or a manifest as it is, its digest checked. Arguments and errors are those of `resolve`."""
-        return verified.fetch_document(self._transport, self._errand(repository, reference), reference)
-
     def probe_token(self, repository: str, *, with_credentials: bool = True) -> TokenProbe:
         """Ask the token endpoint whether a repository may be pulled; the cheapest check of a pull token.
 

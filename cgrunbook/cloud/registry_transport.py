@@ -9,14 +9,14 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urljoin, urlsplit
 
 import urllib3
-from requests.adapters import HTTPAdapter
-from requests.utils import get_environ_proxies, select_proxy
 from urllib3.exceptions import HTTPError
 from urllib3.response import BaseHTTPResponse
 
@@ -35,6 +35,9 @@ from cgrunbook.cloud.registry_sign_in import (
 from cgrunbook.errors import CgrunbookError, RegistryError, Temporary
 from cgrunbook.image_reference import is_digest
 from cgrunbook.redaction import Secret
+
+if TYPE_CHECKING:
+    from requests.adapters import HTTPAdapter
 
 # A blob is one redirect away at cgr.dev; more than this many is a loop.
 _MOST_REDIRECTS = 5
@@ -118,16 +121,22 @@ class RegistryTransport:
         self._credentials = credentials
         self._timeout = urllib3.Timeout(connect=min(_CONNECT_SECONDS, timeout), read=timeout)
         self._direct: urllib3.PoolManager | None = None
-        self._proxied = HTTPAdapter(pool_maxsize=_CONNECTIONS)
         self._lock = threading.Lock()
         self._sign_ins: dict[str, threading.Lock] = {}
         self._authorizations: dict[str, Secret] = {}
         self._challenged: Challenge | None = None
+        self._takes_access_tokens = host.name.endswith("-docker.pkg.dev")
 
     @property
     def base(self) -> str:
         """The registry's root, without a trailing slash."""
         return f"{self.host.scheme}://{self.host.address}"
+
+    @cached_property
+    def _proxied(self) -> HTTPAdapter:
+        from requests.adapters import HTTPAdapter
+
+        return HTTPAdapter(pool_maxsize=_CONNECTIONS)
 
     @contextlib.contextmanager
     def open(
@@ -217,7 +226,7 @@ class RegistryTransport:
             _finish(answer.response)
             found = parse_challenge(answer.header("WWW-Authenticate"))
             if found is None or found.scheme != "bearer":
-                found = Challenge("bearer", f"{self.base}/token", self.host.name, "")
+                return Challenge("bearer", f"{self.base}/token", self.host.name, "")
             # The scope of /v2/ itself is not the repository's.
             self._challenged = replace(found, scope="")
         return self._challenged
@@ -252,11 +261,19 @@ class RegistryTransport:
         return RegistryError(f"{subject}: {what}.", remedy, debugging=1)
 
     def _send_signed(self, method: str, path: str, errand: Errand, headers: Mapping[str, str]) -> Answer:
-        """Send with the repository's token; on a 401 get a new one and send once more."""
+        """Send with an access token or the repository's token; on a 401 get a new one and send once more."""
+        url = f"{self.base}{path}"
+        as_it_is = self._access_token() if errand.repository not in self._authorizations else None
+        if as_it_is is not None:
+            answer = self._send(method, url, {**headers, "Authorization": f"Bearer {as_it_is.reveal()}"})
+            if answer.status != 401 or answer.elsewhere:
+                return answer
+            _finish(answer.response)
+            self._takes_access_tokens = False
         for last in (False, True):
-            used = self._authorization(errand.repository)
+            used = self._authorizations.get(errand.repository)
             authorization = {"Authorization": used.reveal()} if used is not None else {}
-            answer = self._send(method, f"{self.base}{path}", {**headers, **authorization})
+            answer = self._send(method, url, {**headers, **authorization})
             if answer.status != 401 or answer.elsewhere or last:
                 break
             challenge = parse_challenge(answer.header("WWW-Authenticate"))
@@ -266,17 +283,14 @@ class RegistryTransport:
             self._sign_in(challenge, used, errand)
         return answer
 
-    def _authorization(self, repository: str) -> Secret | None:
-        """What to send without being asked: the token that the repository's challenge gave, or the access token itself.
+    def _access_token(self) -> Secret | None:
+        """The access token that may be sent unasked and without an exchange.
 
-        docker.pkg.dev takes an access token as it is (Artifact Registry's documentation, "Support for the Docker Registry
-        API"), which spares each image a challenge and an exchange. Where it is not taken, the challenge comes all the same.
+        docker.pkg.dev takes one (Artifact Registry's documentation, "Support for the Docker Registry API"), which spares
+        each image a challenge and an exchange. Where it is not taken, things go on as with any registry.
         """
-        if repository not in self._authorizations and self.host.name.endswith("pkg.dev"):
-            credentials = self._current()
-            if credentials is not None and credentials.username == ACCESS_TOKEN_USER:
-                self._authorizations.setdefault(repository, Secret(f"Bearer {credentials.password.reveal()}"))
-        return self._authorizations.get(repository)
+        credentials = self._current() if self._takes_access_tokens else None
+        return credentials.password if credentials is not None and credentials.username == ACCESS_TOKEN_USER else None
 
     def _sign_in(self, challenge: Challenge, used: Secret | None, errand: Errand) -> None:
         """Replace a repository's authorisation, unless another thread did so since `used` was taken."""
@@ -350,9 +364,7 @@ class RegistryTransport:
 
     def _pool(self, url: str) -> urllib3.PoolManager:
         """The connections for a URL: through the environment's proxy, with its authorities, as requests reads them."""
-        # No proxy can reach this machine's loopback, where the sandbox is.
-        loopback = urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")
-        proxy = None if loopback else select_proxy(url, get_environ_proxies(url))
+        proxy = _proxy(url)
         bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
         trusted: dict[str, Any] = {}
         if bundle:
@@ -405,6 +417,17 @@ class RegistryTransport:
         _finish(answer.response)
         errand.attempts.pause(seconds, f"{self.host.name}, which asks for a pause")
         return error
+
+
+def _proxy(url: str) -> str | None:
+    """The environment's proxy for a URL, "" or None for none; requests is imported only where there is one."""
+    # No proxy can reach this machine's loopback, where the sandbox is.
+    if urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1") or not urllib.request.getproxies():
+        return None
+    from requests.utils import get_environ_proxies, select_proxy
+
+    found: str | None = select_proxy(url, get_environ_proxies(url))
+    return found
 
 
 def _finish(response: BaseHTTPResponse) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import secrets
 import threading
 
@@ -192,6 +193,15 @@ def test_the_challenge_is_asked_once_and_a_token_that_a_probe_got_is_used(double
     ]
 
 
+def test_a_challenge_that_did_not_come_is_asked_for_again(double, connect):
+    double.wants_a_token()
+    double.twist("GET /v2/$", lambda request: request.reply(503))
+    registry = connect(double.credentials())
+    for _ in range(3):
+        registry.probe_token("chainguard/go")
+    assert len(double.asked("GET /v2/")) == 2
+
+
 def test_a_probe_that_is_refused_takes_the_token_of_before_away(double, connect):
     double.wants_a_token()
     double.put_index()
@@ -220,12 +230,16 @@ def test_google_takes_an_access_token_as_it_is(double, connect):
 
 def test_an_access_token_that_is_not_taken_as_it_is_is_exchanged(double, connect):
     credentials = access_token_of(double)
+    elsewhere = {"WWW_Authenticate": 'Bearer realm="https://accounts.example.com/", error="invalid_token"'}
+    double.twist("manifests", lambda request: request.error(401, "UNAUTHORIZED", "not taken", **elsewhere))
     registry = connect(lambda: credentials, name="us-central1-docker.pkg.dev")
     assert registry.resolve("chainguard/go", "latest").digest
+    assert registry.resolve("chainguard/go", "latest").digest
     assert double.exchanges == 1
+    assert len(double.log) == 5
 
 
-@pytest.mark.parametrize("name", ["cgr.dev", "docker.pkg.dev.example.com"])
+@pytest.mark.parametrize("name", ["cgr.dev", "docker.pkg.dev.example.com", "evil-pkg.dev"])
 def test_an_access_token_is_shown_unasked_to_google_alone(double, connect, name):
     credentials = access_token_of(double)
     connect(credentials, name=name).resolve("chainguard/go", "latest")
@@ -292,9 +306,10 @@ def test_no_authorization_follows_a_redirect_to_another_host(double, elsewhere, 
         ),
         times=-1,
     )
-    pulled = connect(double.credentials()).pull("chainguard/go", "latest", AMD64)
-    assert pulled.digest == image["digest"]
-    assert elsewhere.log
+    registry = connect(double.credentials())
+    pulled = registry.pull("chainguard/go", "latest", AMD64)
+    assert pulled.digest == image["digest"] == registry.pull_again("chainguard/go", "latest", pulled).digest
+    assert elsewhere.log[-1].headers["range"] == "bytes=0-0"
     assert all("authorization" not in seen.headers for seen in elsewhere.log)
 
 
@@ -307,8 +322,9 @@ def test_a_redirect_on_the_same_host_keeps_the_authorization(double, connect):
     double.manifests["chainguard/go", "moved"] = double.manifests["chainguard/go", "latest"]
     registry = connect(double.credentials())
     registry.resolve("chainguard/go", "latest")
-    registry.document("chainguard/go", "latest")
-    assert double.log[-1].headers["authorization"].startswith("Bearer ")
+    registry.pull("chainguard/go", "latest", AMD64)
+    (moved,) = double.asked("manifests/moved")
+    assert moved.headers["authorization"].startswith("Bearer ")
 
 
 def test_redirects_in_a_circle_end(double, connect):
@@ -415,6 +431,16 @@ def test_a_proxy_of_the_environment_gets_the_requests_for_other_hosts(double, at
     )
     registry = Registry(RegistryHost("registry.invalid", "registry.invalid", "http"), None, attempts)
     assert registry.resolve("chainguard/go", "latest").digest == image["digest"]
+
+
+def test_a_proxys_password_is_sent_as_it_was_meant(double, attempts, monkeypatch):
+    monkeypatch.setenv("http_proxy", f"http://me:a%40b@{double.address}")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    registry = Registry(RegistryHost("registry.invalid", "registry.invalid", "http"), None, attempts)
+    with pytest.raises(ImageNotAvailable):
+        registry.resolve("chainguard/go", "latest")
+    assert double.log[0].headers["proxy-authorization"] == f"Basic {base64.b64encode(b'me:a@b').decode()}"
 
 
 @pytest.mark.parametrize("username", ["", "a:b", "a\nb", "a\r\nX-Injected: 1"])
