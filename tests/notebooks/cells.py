@@ -12,12 +12,12 @@ from unittest.mock import patch
 import nbformat
 
 import cgrunbook
-from cgrunbook.run.face import Face
 from cgrunbook.run.runbook import Runbook, open_runbook
 from tests.notebooks.worlds import NOTEBOOKS
+from tests.steps.performing import Watcher
 
 
-def perform_notebook(name: str, face: Face) -> None:
+def perform_notebook(name: str, face: Watcher) -> None:
     """Perform one notebook from its first cell to its last; CGRUNBOOK_RUN_FOLDER says where its journal goes.
 
     Args:
