@@ -149,7 +149,11 @@ def verdict(record: Record) -> str:
     changed = f"{_count(made, 'change')} {'was' if made == 1 else 'were'} made" if made else "nothing was changed"
     if record.exit_code == ExitCode.DONE:
         return f"Done: {changed}, and every step was proved."
-    how = {3: "Stopped: a prerequisite is missing", 130: "Interrupted", 138: "Failed: a kernel died"}
+    how: dict[int, str] = {
+        ExitCode.PREREQUISITE: "Stopped: a prerequisite is missing",
+        ExitCode.INTERRUPTED: "Interrupted",
+        ExitCode.KERNEL_DIED: "Failed: a kernel died",
+    }
     if record.first_error and record.first_error.type == Declined.__name__:
         return f"Declined by the operator; before that {changed}."
     in_part = any(step.changes and step.outcome in ("failed", None) for step in steps) and record.mode == "apply"
@@ -166,7 +170,8 @@ def _count(number: int, what: str) -> str:
 def _tone(record: Record) -> str:
     if record.exit_code is None:
         return "open"
-    return {0: "good", 4: "planned"}.get(record.exit_code, "bad")
+    tones: dict[int, str] = {ExitCode.DONE: "good", ExitCode.TO_DO: "planned"}
+    return tones.get(record.exit_code, "bad")
 
 
 def outcome_of(step: StepRecord | NotebookRecord) -> str:
