@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from google.cloud import artifactregistry_v1, resourcemanager_v3, secretmanager_
 from google.oauth2.credentials import Credentials
 
 from cgrunbook.sandbox import hosts, process, settings
+from tests.clients.programs import client
 
 PROJECT = f"projects/{settings.PROJECT_ID}"
 NUMBERED = f"projects/{settings.PROJECT_NUMBER}"
@@ -33,13 +33,7 @@ class Gcloud:
     """
 
     def __init__(self, running: process.Running) -> None:
-        found = shutil.which("gcloud")
-        if found is None:
-            message = "gcloud is not installed"
-            if os.environ.get("CGRUNBOOK_REQUIRE_CLIENTS") == "1":
-                pytest.fail(message)
-            pytest.skip(message)
-        self._executable = found
+        self._executable = client("gcloud")
         self.running = running
         self.variables = os.environ | process.environment(running)
 

@@ -1,4 +1,4 @@
-"""The programs that the tests of this folder drive: where they are, how they are run, and what happens without them.
+"""The programs that tests drive: where they are, how they are run, and what happens without them.
 
 A program that is missing skips its test; with CGRUNBOOK_REQUIRE_CLIENTS=1 it fails the test instead.
 """

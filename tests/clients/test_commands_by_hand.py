@@ -1,7 +1,6 @@
 """The commands that the steps of 02 and 03 show, typed into bash: they leave the world that the notebooks leave.
 
-gcloud is the real one and chainctl the sandbox's stand-in. Without gcloud the tests are skipped; with
-CGRUNBOOK_REQUIRE_CLIENTS=1 they fail instead.
+gcloud is the real one and chainctl the sandbox's stand-in.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from cgrunbook.sandbox import process
+from tests.clients.programs import client
 from tests.left_behind import difference, password_of, world
 from tests.sandboxes import sandbox_home
 
@@ -38,12 +38,7 @@ EVERY_OPTION = (
 
 @pytest.fixture
 def gcloud() -> str:
-    found = shutil.which("gcloud")
-    if found is None:
-        if os.environ.get("CGRUNBOOK_REQUIRE_CLIENTS") == "1":
-            pytest.fail("gcloud is not installed, and CGRUNBOOK_REQUIRE_CLIENTS=1 wants it")
-        pytest.skip("gcloud is not installed")
-    return found
+    return client("gcloud")
 
 
 def commands_shown(run: Path) -> list[str]:

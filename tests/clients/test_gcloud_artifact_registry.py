@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from tests.clients.gcloud import (
     gcloud,
     running,
 )
+from tests.sandboxes import sandbox_home
 
 __all__ = ["clients", "fresh_gcloud", "gcloud", "running"]  # fixtures
 
@@ -259,12 +259,9 @@ def test_docker_is_configured_to_ask_gcloud_whose_helper_answers_for_the_sandbox
 
 @pytest.mark.long
 def test_what_a_run_of_the_notebooks_made_gcloud_describes(tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    variables = process_environment(home)
-    with contextlib.ExitStack() as ending:
-        ending.callback(process.reset, home)
+    with sandbox_home(tmp_path / "home") as home:
         command = [sys.executable, "-m", "cgrunbook", "run", "--output", str(tmp_path / "out")]
-        done = subprocess.run(command, env=variables, cwd=tmp_path, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         gcloud = Gcloud(process.start(home))
         for name in ("chainguard-pull-through", "chainguard-private"):
@@ -281,13 +278,6 @@ def test_what_a_run_of_the_notebooks_made_gcloud_describes(tmp_path: Path) -> No
         ]
         root = f"us-central1-docker.pkg.dev/{settings.PROJECT_ID}/chainguard-private"
         assert any(image["package"].startswith(root) for image in gcloud("artifacts", "docker", "images", "list", root))
-
-
-def process_environment(home: Path) -> dict[str, str]:
-    import os
-
-    delays = {"CGRUNBOOK_SANDBOX_IAM_DELAY": "0", "CGRUNBOOK_SANDBOX_AGENT_DELAY": "0"}
-    return os.environ | {"CGRUNBOOK_HOME": str(home)} | delays
 
 
 def test_the_python_clients_repository_is_gclouds(gcloud: Gcloud, clients: Clients) -> None:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import ctypes.util
 import hashlib
 import json
 import os
 import secrets
-import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,9 +18,9 @@ import httpx
 import pytest
 
 from cgrunbook.sandbox.registry.images import sample_repositories
+from tests.clients.docker_registry import docker_registry
 from tests.clients.programs import absent, client, run
 from tests.sandbox.registry.conftest import PROJECT, World, a_world, key, world
-from tests.waiting import wait_for
 
 __all__ = ["key", "world"]  # fixtures
 
@@ -166,36 +163,6 @@ def test_curl_walks_from_the_challenge_to_the_bytes(world, tmp_path):
 # --- Debian's docker-registry, both ways -----------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def docker_registry(folder: Path, settings: str) -> Iterator[str]:
-    """CNCF distribution on a free port; its address."""
-    binary = client("docker-registry")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    folder.mkdir()
-    config = folder / "config.yml"
-    config.write_text(
-        "version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\n"
-        f"storage: {{filesystem: {{rootdirectory: {folder / 'data'}}}}}\nhttp: {{addr: '127.0.0.1:{port}'}}\n{settings}"
-    )
-    with (
-        (folder / "log").open("w") as log,
-        subprocess.Popen([binary, "serve", str(config)], stdout=log, stderr=log) as server,
-    ):
-        try:
-            wait_for(lambda: server.poll() is not None or answers(port))
-            assert server.poll() is None, (folder / "log").read_text()
-            yield f"127.0.0.1:{port}"
-        finally:
-            server.terminate()
-
-
-def answers(port):
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
 def test_docker_registry_proxies_cgr_dev_with_a_pull_token(world, token, pair, tmp_path):
     proxy = json.dumps(
         {
@@ -268,7 +235,7 @@ def test_the_runbook_compares_with_the_registry_that_stands_in_for_cgr_dev(world
     """What its latest is there is not what it is in the samples."""
     index = SAMPLES["chainguard/go"].tags["latest-dev"]
     source = f"docker://{world.running.hosts['cgr.dev']}/chainguard/go:latest-dev"
-    with docker_registry(tmp_path / "upstream", "") as upstream:
+    with docker_registry(tmp_path / "upstream") as upstream:
         words = ["--src-tls-verify=false", "--dest-tls-verify=false", "--src-no-creds"]
         skopeo("copy", "-q", "--all", *words, source, f"docker://{upstream}/chainguard/go:latest")
         with a_world(tmp_path / "home", key, upstream=f"http://{upstream}") as other:

@@ -6,17 +6,14 @@ start.
 
 from __future__ import annotations
 
+import importlib
 import sys
 
 from tests.steps.performing import Names, open_book, perform, steps_of_03
 
 if __name__ == "__main__":
-    from cgrunbook.cloud import artifact_registry, chainctl, project, secret_manager
-
-    assert artifact_registry
-    assert chainctl
-    assert project
-    assert secret_manager
+    for needed in ("artifact_registry", "chainctl", "project", "secret_manager"):
+        importlib.import_module(f"cgrunbook.cloud.{needed}")
     book, _ = open_book()
     print("ready", flush=True)
     sys.stdin.readline()

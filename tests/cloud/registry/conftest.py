@@ -9,10 +9,8 @@ import json
 import os
 import re
 import secrets
-import shutil
 import socket
 import struct
-import subprocess
 import threading
 import urllib.error
 import urllib.request
@@ -28,7 +26,7 @@ from cgrunbook.cloud.attempts import Attempts, Wait
 from cgrunbook.cloud.connection import RegistryHost
 from cgrunbook.cloud.registry import BasicCredentials, Registry
 from cgrunbook.redaction import Secret
-from tests.waiting import wait_for
+from tests.clients.docker_registry import docker_registry
 
 OCI = "application/vnd.oci.image"
 DOCKER = "application/vnd.docker.distribution.manifest"
@@ -349,36 +347,8 @@ def connect(double: OciRegistry, attempts: Attempts) -> Callable[..., Registry]:
 @pytest.fixture
 def distribution(tmp_path: Any) -> Iterator[str]:
     """The address of a CNCF distribution registry, which nobody here wrote."""
-    if shutil.which("docker-registry") is None:
-        reason = "docker-registry is not installed (Debian package docker-registry)"
-        if os.environ.get("CGRUNBOOK_REQUIRE_CLIENTS") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    config = tmp_path / "registry.yml"
-    config.write_text(
-        "version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\n"
-        f"storage: {{filesystem: {{rootdirectory: '{tmp_path / 'registry'}'}}}}\nhttp: {{addr: '{address}'}}\n"
-    )
-    with subprocess.Popen(
-        ["docker-registry", "serve", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
-        try:
-            wait_for(
-                lambda: process.poll() is not None or _answers(f"http://{address}/v2/"), "docker-registry's answer"
-            )
-            assert process.poll() is None, "docker-registry ended"
-            yield address
-        finally:
-            process.terminate()
-
-
-def _answers(url: str) -> bool:
-    with contextlib.suppress(urllib.error.URLError), urllib.request.urlopen(url, timeout=5):
-        return True
-    return False
+    with docker_registry(tmp_path / "distribution") as address:
+        yield address
 
 
 @pytest.fixture
