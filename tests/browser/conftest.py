@@ -40,11 +40,15 @@ def browser_context(chromium: str) -> Iterator[Any]:
 
     It ends with this folder's tests: while it is there, an event loop runs in this thread, and no other may.
     """
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    from tests.browser.notebook_page import PATIENCE_MS
+
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=list(_CHROMIUM))
         context = browser.new_context(viewport={"width": 1280, "height": 900}, device_scale_factor=1)
+        context.set_default_timeout(PATIENCE_MS)
         yield context
         context.close()
         browser.close()
