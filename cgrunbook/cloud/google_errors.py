@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import requests
 from google.api_core.exceptions import GoogleAPICallError
@@ -37,44 +37,34 @@ from cgrunbook.errors import (
 if TYPE_CHECKING:
     from cgrunbook.cloud.connection import Connection
 
-# The narrowest predefined role that holds a permission. Artifact Registry offers nothing between reader and admin for
-# making repositories; Secret Manager's setIamPolicy and create are in admin only.
-ROLES: Mapping[str, str] = {
-    "artifactregistry.locations.list": "roles/artifactregistry.reader",
-    "artifactregistry.repositories.create": "roles/artifactregistry.admin",
-    "artifactregistry.repositories.delete": "roles/artifactregistry.admin",
-    "artifactregistry.repositories.downloadArtifacts": "roles/artifactregistry.reader",
-    "artifactregistry.repositories.get": "roles/artifactregistry.reader",
-    "artifactregistry.repositories.getIamPolicy": "roles/artifactregistry.admin",
-    "artifactregistry.repositories.list": "roles/artifactregistry.reader",
-    "artifactregistry.repositories.setIamPolicy": "roles/artifactregistry.admin",
-    "artifactregistry.repositories.update": "roles/artifactregistry.admin",
-    "artifactregistry.vpcscconfigs.get": "roles/artifactregistry.admin",
-    "artifactregistry.vpcscconfigs.update": "roles/artifactregistry.admin",
-    "resourcemanager.projects.get": "roles/browser",
-    "secretmanager.secrets.create": "roles/secretmanager.admin",
-    "secretmanager.secrets.delete": "roles/secretmanager.admin",
-    "secretmanager.secrets.get": "roles/secretmanager.viewer",
-    "secretmanager.secrets.getIamPolicy": "roles/secretmanager.viewer",
-    "secretmanager.secrets.list": "roles/secretmanager.viewer",
-    "secretmanager.secrets.setIamPolicy": "roles/secretmanager.admin",
-    "secretmanager.secrets.update": "roles/secretmanager.admin",
-    "secretmanager.versions.access": "roles/secretmanager.secretAccessor",
-    "secretmanager.versions.add": "roles/secretmanager.secretVersionAdder",
-    "secretmanager.versions.destroy": "roles/secretmanager.secretVersionManager",
-    "secretmanager.versions.disable": "roles/secretmanager.secretVersionManager",
-    "secretmanager.versions.enable": "roles/secretmanager.secretVersionManager",
-    "secretmanager.versions.get": "roles/secretmanager.viewer",
-    "secretmanager.versions.list": "roles/secretmanager.viewer",
-    "serviceusage.services.enable": "roles/serviceusage.serviceUsageAdmin",
-    "serviceusage.services.get": "roles/serviceusage.serviceUsageViewer",
-    "serviceusage.services.list": "roles/serviceusage.serviceUsageViewer",
-    "serviceusage.services.use": "roles/serviceusage.serviceUsageConsumer",
-}
+# What each predefined role is the narrowest to hold. Artifact Registry offers nothing between reader and admin for making
+# repositories; Secret Manager's setIamPolicy and create are in admin only.
+_HELD_BY = (
+    ("roles/artifactregistry.reader", "artifactregistry.locations", ("list",)),
+    ("roles/artifactregistry.reader", "artifactregistry.repositories", ("downloadArtifacts", "get", "list")),
+    (
+        "roles/artifactregistry.admin",
+        "artifactregistry.repositories",
+        ("create", "delete", "getIamPolicy", "setIamPolicy", "update"),
+    ),
+    ("roles/artifactregistry.admin", "artifactregistry.vpcscconfigs", ("get", "update")),
+    ("roles/browser", "resourcemanager.projects", ("get",)),
+    ("roles/secretmanager.admin", "secretmanager.secrets", ("create", "delete", "setIamPolicy", "update")),
+    ("roles/secretmanager.viewer", "secretmanager.secrets", ("get", "getIamPolicy", "list")),
+    ("roles/secretmanager.viewer", "secretmanager.versions", ("get", "list")),
+    ("roles/secretmanager.secretAccessor", "secretmanager.versions", ("access",)),
+    ("roles/secretmanager.secretVersionAdder", "secretmanager.versions", ("add",)),
+    ("roles/secretmanager.secretVersionManager", "secretmanager.versions", ("destroy", "disable", "enable")),
+    ("roles/serviceusage.serviceUsageAdmin", "serviceusage.services", ("enable",)),
+    ("roles/serviceusage.serviceUsageViewer", "serviceusage.services", ("get", "list")),
+    ("roles/serviceusage.serviceUsageConsumer", "serviceusage.services", ("use",)),
+)
+
+# The narrowest predefined role that holds a permission, for each that the runbook needs.
+ROLES: Mapping[str, str] = {f"{kind}.{verb}": role for role, kind, verbs in _HELD_BY for verb in verbs}
 
 # google.rpc.Code by the HTTP status that stands for it, for answers that carry no status name (a load balancer's page).
 _STATUS_OF_HTTP = {
-    400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
     403: "PERMISSION_DENIED",
     404: "NOT_FOUND",
@@ -83,7 +73,6 @@ _STATUS_OF_HTTP = {
     412: "FAILED_PRECONDITION",
     429: "RESOURCE_EXHAUSTED",
     499: "CANCELLED",
-    500: "INTERNAL",
     501: "UNIMPLEMENTED",
     502: "UNAVAILABLE",
     503: "UNAVAILABLE",
@@ -200,11 +189,7 @@ def explain_response(response: requests.Response, connection: Connection, doing:
     Args:
         response: an answer with a status of 400 or more.
     """
-    try:
-        payload = response.json()
-    except ValueError:
-        payload = None
-    return explain_answer(_parse(response.status_code, payload, response.text), connection, doing)
+    return explain_answer(_of_response(response), connection, doing)
 
 
 def explain_answer(answer: Answer, connection: Connection, doing: str) -> CgrunbookError:
@@ -428,11 +413,7 @@ def _answer(error: GoogleAPICallError) -> Answer:
     """
     response = error.response
     if isinstance(response, requests.Response):
-        try:
-            payload = response.json()
-        except ValueError:
-            payload = None
-        return _parse(response.status_code, payload, response.text)
+        return _of_response(response)
     # Inside an operation: a google.rpc.Status, whose details are packed messages.
     reason, metadata = "", {}
     for status in error.errors:
@@ -443,18 +424,22 @@ def _answer(error: GoogleAPICallError) -> Answer:
                 info = ErrorInfo()
                 detail.Unpack(info)
                 reason, metadata = info.reason, dict(info.metadata)
-    status_name = getattr(error.grpc_status_code, "name", "") or _STATUS_OF_HTTP.get(error.code or 0, "UNKNOWN")
-    return Answer(0, status_name, _cut(str(error.message)), reason, metadata)
+    return Answer(0, getattr(error.grpc_status_code, "name", "UNKNOWN"), _cut(str(error.message)), reason, metadata)
 
 
-def _parse(code: int, payload: Any, text: str) -> Answer:
+def _of_response(response: requests.Response) -> Answer:
     """Read a JSON body of the form {"error": {"code", "message", "status", "details"}}, or make do without."""
+    code = response.status_code
+    try:
+        payload = response.json()
+    except ValueError:
+        payload = None
     fallback = _STATUS_OF_HTTP.get(code, "INTERNAL" if code >= 500 else "INVALID_ARGUMENT")
     if isinstance(payload, list) and payload:
         payload = payload[0]  # streaming methods wrap their error in a list
     error = payload.get("error") if isinstance(payload, dict) else None
     if not isinstance(error, dict):
-        return Answer(code, fallback, _cut(re.sub(r"<[^>]*>|\s+", " ", text)) or "no message")
+        return Answer(code, fallback, _cut(re.sub(r"<[^>]*>|\s+", " ", response.text)) or "no message")
     reason, metadata = "", {}
     for detail in error.get("details") or ():
         if isinstance(detail, dict) and detail.get("@type") == _ERROR_INFO:
