@@ -12,13 +12,14 @@ import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cgrunbook.cloud import retry
 from cgrunbook.cloud.attempts import Attempts
 from cgrunbook.cloud.docker_config import DockerConfig
+from cgrunbook.cloud.pull import LayerProgress, PullProgress
 from cgrunbook.errors import (
     CgrunbookError,
     DigestMismatch,
@@ -30,7 +31,7 @@ from cgrunbook.errors import (
     StepFailed,
     Temporary,
 )
-from cgrunbook.image_reference import Platform, is_digest
+from cgrunbook.image_reference import is_digest
 
 _ENGINE_SECONDS = 10
 
@@ -50,34 +51,6 @@ class Engine:
     version: str = ""
     address: str = ""
     problem: str = ""
-
-
-@dataclass(frozen=True)
-class EngineLayer:
-    """What the engine says about one layer.
-
-    Args:
-        layer: the short id that docker shows.
-        status: docker's words, such as "Downloading" or "Pull complete".
-        done: bytes of the present status, 0 where none are given.
-        size: bytes of the layer, 0 where it is not known yet.
-    """
-
-    layer: str
-    status: str
-    done: int = 0
-    size: int = 0
-
-
-@dataclass(frozen=True)
-class EngineProgress:
-    """What the engine says about a pull.
-
-    Args:
-        layers: in the order in which the engine named them.
-    """
-
-    layers: tuple[EngineLayer, ...]
 
 
 class Docker:
@@ -114,16 +87,13 @@ class Docker:
     def pull(
         self,
         reference: str,
-        progress: Callable[[EngineProgress], None] | None = None,
-        *,
-        platform: Platform | None = None,
+        progress: Callable[[PullProgress], None] | None = None,
     ) -> str:
         """Let the engine pull an image.
 
         Args:
             reference: with the registry: "HOST/PATH:TAG" or "HOST/PATH@DIGEST".
             progress: told of each change, in the calling thread.
-            platform: which platform; None for the engine's own.
 
         Returns:
             The digest that the engine pulled, of the index where there is one.
@@ -139,9 +109,7 @@ class Docker:
         credentials = self.config.credentials(reference.partition("/")[0])
         auth = {"username": credentials.username, "password": credentials.password.reveal()} if credentials else {}
         with self._client(self._address()) as client, _explained(reference):
-            events = client.pull(
-                reference, stream=True, decode=True, auth_config=auth, platform=str(platform) if platform else None
-            )
+            events = client.pull(reference, stream=True, decode=True, auth_config=auth)
             announced = self._follow(events, reference, progress)
             kept = [str(entry).partition("@")[2] for entry in client.inspect_image(reference).get("RepoDigests") or []]
         if announced and kept and announced not in kept:
@@ -158,10 +126,10 @@ class Docker:
         return digest
 
     def _follow(
-        self, events: Iterator[dict[str, Any]], reference: str, progress: Callable[[EngineProgress], None] | None
+        self, events: Iterator[dict[str, Any]], reference: str, progress: Callable[[PullProgress], None] | None
     ) -> str:
         """Read the engine's events to their end; the digest that they announce, "" for none."""
-        layers: dict[str, EngineLayer] = {}
+        layers: dict[str, LayerProgress] = {}
         digest = ""
         for event in events:
             if self._attempts.cancelled.is_set():
@@ -177,11 +145,10 @@ class Docker:
             # The first event's id is the tag.
             if isinstance(layer, str) and not status.startswith("Pulling from"):
                 detail = event.get("progressDetail") or {}
-                known = layers.get(layer, EngineLayer(layer, ""))
-                size = int(detail.get("total") or known.size)
-                layers[layer] = replace(known, status=status, done=int(detail.get("current") or 0), size=size)
+                size = int(detail.get("total") or (layers[layer].size if layer in layers else 0))
+                layers[layer] = LayerProgress(layer, size, int(detail.get("current") or 0) if size else 0)
                 if progress is not None:
-                    progress(EngineProgress(tuple(layers.values())))
+                    progress(PullProgress(tuple(layers.values())))
         return digest
 
     @contextmanager

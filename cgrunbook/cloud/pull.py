@@ -36,9 +36,9 @@ class LayerProgress:
     """How far one layer is.
 
     Args:
-        digest: the layer.
-        size: its bytes.
-        done: bytes that came and were hashed.
+        digest: the layer; docker's engine gives the beginning of its digest.
+        size: its bytes; 0 where the engine has not said yet.
+        done: bytes that came and were hashed; of an engine's, that came or were unpacked, whichever it is at.
     """
 
     digest: str

@@ -9,7 +9,7 @@ import os
 import shutil
 from typing import Any, Literal
 
-from cgrunbook.cloud.docker import EngineProgress
+from cgrunbook.cloud.pull import PullProgress
 from cgrunbook.errors import DigestMismatch, StepFailed
 from cgrunbook.steps.pulling import image_of, path_through
 from cgrunbook.steps.step import Change, Evidence, Outcome, Plan, Progress, Proof, Section, Step, World
@@ -121,10 +121,8 @@ class PullWithDocker(Proof):
         separator = "@" if image.digest else ":"
         reference = f"{registry.host.address}/{path}{separator}{image.reference}"
 
-        def report(progress: EngineProgress) -> None:
-            known = [layer for layer in progress.layers if layer.size]
-            done = sum(layer.done for layer in known)
-            world.progress(Progress(f"docker pulls {image}", done, sum(layer.size for layer in known) or None))
+        def report(progress: PullProgress) -> None:
+            world.progress(Progress(f"docker pulls {image}", progress.done, progress.size or None))
 
         # The registry says better than the engine what stands in the way.
         expected = registry.resolve(path, image.reference).digest
