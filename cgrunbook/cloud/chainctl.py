@@ -29,11 +29,10 @@ from cgrunbook.errors import (
     PermissionMissing,
     Temporary,
 )
-from cgrunbook.redaction import redact
+from cgrunbook.redaction import one_line
 
 # Creating a token makes an RSA key of 4096 bits and several calls; listing a large organisation pages.
 _SECONDS = 120.0
-_LONGEST_SAID = 400
 
 # A surprise login or a download of a new version has no place in a runbook.
 _QUIET = {
@@ -56,18 +55,14 @@ class LoginState:
     """Who chainctl calls as.
 
     Args:
-        signed_in: whether its session is valid.
         identity: the identity's id, "" when it is not told.
         email: the person's address, "" for a machine's identity or when it is not told.
         roles: the caller's role by organisation, as far as chainctl tells.
-        problem: why it is not signed in, "" when it is.
     """
 
-    signed_in: bool
     identity: str = ""
     email: str = ""
     roles: Mapping[str, str] = field(default_factory=dict)
-    problem: str = ""
 
     def may_create_pull_tokens(self, organization: str) -> bool | None:
         """Whether the caller's role may create an organisation's pull tokens; None where chainctl does not tell."""
@@ -95,13 +90,11 @@ class ListedToken:
     Args:
         id: the identity's id, which is the username.
         name: its name, to which chainctl adds " - registry".
-        description: its description, "" for none.
         expires: when it ends, None where chainctl does not tell.
     """
 
     id: str
     name: str
-    description: str
     expires: datetime | None
 
 
@@ -182,11 +175,12 @@ class Chainctl:
         number = _VERSION.search(text)
         return named.group(1).removeprefix("v") if named else number.group(1) if number else "unknown"
 
-    def status(self) -> LoginState:
-        """Ask who is signed in; being signed out is an answer here, not an error.
+    def require_login(self) -> LoginState:
+        """Who is signed in.
 
         Raises:
             ChainctlMissing: there is no chainctl.
+            ChainctlSignedOut: the session is not valid.
             ChainctlFailed: it does not run here, or its answer says neither.
         """
         ended = self._run(["auth", "status", "-o", "json"])
@@ -194,25 +188,14 @@ class Chainctl:
         fields = document if isinstance(document, dict) else {}
         # chainctl exits 1 when the session is missing, expired or cannot be renewed (vendor's reference, 2026-10).
         if ended.code != 0 or fields.get("valid") is False:
-            return LoginState(False, problem=_said(ended) or f"chainctl auth status ended with {ended.code}")
+            problem = _said(ended) or f"chainctl auth status ended with {ended.code}"
+            raise ChainctlSignedOut(f"chainctl is not signed in: {problem}", "Sign in: chainctl auth login")
         if not fields and not ended.output.strip():
             raise self._unreadable("auth status")
         identity = fields.get("identity") or fields.get("subject") or ""
         told = fields.get("capabilities")
         roles = {str(name): str(role) for name, role in told.items()} if isinstance(told, dict) else {}
-        return LoginState(True, str(identity), str(fields.get("email") or ""), roles)
-
-    def require_login(self) -> LoginState:
-        """The state of the session, which must be valid.
-
-        Raises:
-            ChainctlMissing: there is no chainctl.
-            ChainctlSignedOut: the session is not valid.
-        """
-        state = self.status()
-        if not state.signed_in:
-            raise ChainctlSignedOut(f"chainctl is not signed in: {state.problem}", "Sign in: chainctl auth login")
-        return state
+        return LoginState(str(identity), str(fields.get("email") or ""), roles)
 
     def organizations(self) -> tuple[Organization, ...]:
         """The organisations that the caller sees, as chainctl orders them.
@@ -283,7 +266,6 @@ class Chainctl:
             ListedToken(
                 str(item.get("id") or item.get("uidp") or ""),
                 str(item.get("name") or ""),
-                str(item.get("description") or ""),
                 _expiry(item),
             )
             for item in items
@@ -413,10 +395,7 @@ def _document(output: str) -> Any:
 
 def _said(ended: command.Ended) -> str:
     """What it said on standard error, in one line; standard output is never shown."""
-    line = " ".join(ended.said.split())
-    # Masked before it is cut: half a token would not be known for one.
-    line = redact(re.sub(r"^(?:Error|ERROR):\s*", "", line))
-    return line if len(line) <= _LONGEST_SAID else f"{line[:_LONGEST_SAID]}..."
+    return one_line(re.sub(r"^\s*(?:Error|ERROR):\s*", "", ended.said))
 
 
 def _expiry(item: Mapping[str, Any]) -> datetime | None:

@@ -32,6 +32,7 @@ from cgrunbook.errors import (
     Temporary,
 )
 from cgrunbook.image_reference import is_digest
+from cgrunbook.redaction import one_line
 
 _ENGINE_SECONDS = 10
 
@@ -218,7 +219,7 @@ def _explained(reference: str) -> Iterator[None]:
 
 def _refused(reference: str, text: str) -> CgrunbookError:
     """The error for what the engine says; it passes the registry's words on, without a status."""
-    said = f"docker pull {reference}: the engine answered: {' '.join(text.split())[:400]}"
+    said = f"docker pull {reference}: the engine answered: {one_line(text)}"
     low = text.lower()
     if "unauthorized" in low or "unauthenticated" in low or "no basic auth credentials" in low:
         return NotSignedIn(said, "Sign docker in to the registry (notebook 02), then pull again.", debugging=3)

@@ -33,6 +33,7 @@ from cgrunbook.errors import (
     UpstreamNotValidated,
     WrongState,
 )
+from cgrunbook.redaction import one_line
 
 if TYPE_CHECKING:
     from cgrunbook.cloud.connection import Connection
@@ -77,13 +78,6 @@ _STATUS_OF_HTTP = {
     502: "UNAVAILABLE",
     503: "UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
-}
-
-_TEMPORARY_REMEDY = {
-    "RESOURCE_EXHAUSTED": (
-        "A quota is used up. Wait a minute, then run again; the limits are listed by: "
-        "gcloud alpha services quota list --service={service} --consumer=projects/{project}"
-    )
 }
 
 # What keeps an answer away for good.
@@ -183,15 +177,6 @@ def explain(error: Exception, connection: Connection, doing: str) -> CgrunbookEr
     return connection.lost(f"{tried}: the connection failed ({_short(error)}).")
 
 
-def explain_response(response: requests.Response, connection: Connection, doing: str) -> CgrunbookError:
-    """The same for a plain HTTP answer, for the one method that no official client has.
-
-    Args:
-        response: an answer with a status of 400 or more.
-    """
-    return explain_answer(_of_response(response), connection, doing)
-
-
 def explain_answer(answer: Answer, connection: Connection, doing: str) -> CgrunbookError:
     """The error of cgrunbook for a refusal."""
     message = f"Tried to {doing}. The service answered {answer}"
@@ -215,11 +200,12 @@ def explain_answer(answer: Answer, connection: Connection, doing: str) -> Cgrunb
             f"org-policies describe {constraint.group(0)} --project={connection.project_id} --effective",
         )
     if answer.status in retry.GOOGLE_STATUSES:
+        if answer.status != "RESOURCE_EXHAUSTED":
+            return Temporary(message, "Wait a minute, then run again.")
         return Temporary(
             message,
-            _TEMPORARY_REMEDY.get(answer.status, "Wait a minute, then run again.").format(
-                project=connection.project_id, service=answer.metadata.get("service") or "SERVICE"
-            ),
+            "A quota is used up. Wait a minute, then run again; the limits are listed by: gcloud alpha services quota list "
+            f"--service={answer.metadata.get('service') or 'SERVICE'} --consumer=projects/{connection.project_id}",
         )
     plain = _PLAIN.get(answer.status)
     if plain is not None:
@@ -413,7 +399,7 @@ def _answer(error: GoogleAPICallError) -> Answer:
     """
     response = error.response
     if isinstance(response, requests.Response):
-        return _of_response(response)
+        return of_response(response)
     # Inside an operation: a google.rpc.Status, whose details are packed messages.
     reason, metadata = "", {}
     for status in error.errors:
@@ -427,7 +413,7 @@ def _answer(error: GoogleAPICallError) -> Answer:
     return Answer(0, getattr(error.grpc_status_code, "name", "UNKNOWN"), _cut(str(error.message)), reason, metadata)
 
 
-def _of_response(response: requests.Response) -> Answer:
+def of_response(response: requests.Response) -> Answer:
     """Read a JSON body of the form {"error": {"code", "message", "status", "details"}}, or make do without."""
     code = response.status_code
     try:
@@ -456,8 +442,7 @@ def _first(pattern: re.Pattern[str], text: str) -> str:
 
 
 def _cut(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= _LONGEST_MESSAGE else f"{text[:_LONGEST_MESSAGE]}..."
+    return one_line(text, _LONGEST_MESSAGE)
 
 
 def _short(error: BaseException) -> str:
