@@ -144,11 +144,8 @@ class ArtifactRegistry(GoogleService):
         doing = f"create the repository {wanted.id} in {self.connection.location}"
         request = ar.CreateRepositoryRequest(parent=self.parent, repository_id=wanted.id, repository=_message(wanted))
 
-        def read() -> RemoteRepository:
-            return self._read_back(doing, f"the repository {wanted.id}", lambda: self.get(wanted.id))
-
         def arrived() -> RemoteRepository:
-            if _sent(there := read()) != _sent(wanted):
+            if _sent(there := self._must_get(wanted.id, doing)) != _sent(wanted):
                 raise AlreadyExists(
                     f"Tried to {doing}. Somebody else made one of this name meanwhile, with other settings.",
                     f"Look at it: gcloud artifacts repositories describe {wanted.id} "
@@ -166,7 +163,7 @@ class ArtifactRegistry(GoogleService):
             if isinstance(made, RemoteRepository):
                 return made
             self._finish(doing, made)
-            return read()
+            return self._must_get(wanted.id, doing)
 
         return self._while_unreadable(make, propagation)
 
@@ -248,6 +245,9 @@ class ArtifactRegistry(GoogleService):
         doing = f"read the repository {repository_id} in {self.connection.location}"
         return self._find(doing, lambda: self._client.get_repository(request, **CALL))
 
+    def _must_get(self, repository_id: str, doing: str) -> RemoteRepository:
+        return self._read_back(doing, f"the repository {repository_id}", lambda: self.get(repository_id))
+
     def _patch(
         self, repository_id: str, doing: str, mask: Sequence[str], edit: Callable[[Any], None]
     ) -> RemoteRepository:
@@ -262,12 +262,10 @@ class ArtifactRegistry(GoogleService):
             self._once(doing, lambda: self._client.update_repository(request, **CALL))
 
         self.attempts.run(attempt, reason=f"another attempt to {doing}")
-        return self._read_back(doing, f"the repository {repository_id}", lambda: self.get(repository_id))
+        return self._must_get(repository_id, doing)
 
     def _while_unreadable(self, call: Callable[[], T], seconds: float) -> T:
         """Go on for some seconds while Artifact Registry cannot read a secret that it was granted a moment ago."""
-        if seconds <= 0:
-            return call()
         return self.attempts.run(
             call,
             reason="the service agent's access to the secret to take effect",

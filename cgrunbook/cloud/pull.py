@@ -20,11 +20,12 @@ from cgrunbook.cloud.manifests import (
     check_document,
     digest_of,
     matches,
+    not_for,
     parse_document,
     platform_of_config,
 )
 from cgrunbook.cloud.registry_transport import Errand, RegistryTransport
-from cgrunbook.errors import DigestMismatch, ImageNotAvailable, RegistryError
+from cgrunbook.errors import DigestMismatch, RegistryError
 from cgrunbook.image_reference import Platform, is_digest
 
 _LARGEST_CONFIG = 8 * 1024 * 1024
@@ -196,6 +197,4 @@ def _check_platform(config: bytes, wanted: Platform, subject: str) -> None:
     """Without an index it is the config that tells the platform."""
     found = platform_of_config(config)
     if found is not None and not matches(found, wanted):
-        raise ImageNotAvailable(
-            f"{subject} has no manifest for {wanted}; the platforms there: {found}.", "Choose one of these platforms."
-        )
+        raise not_for(subject, wanted, [found])
