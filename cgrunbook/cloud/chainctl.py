@@ -308,9 +308,7 @@ class Chainctl:
         if document is None and ended.output.strip() in ("", "null"):
             # Some lists print nothing when they are empty.
             return []
-        found = document.get("items") if isinstance(document, dict) else document
-        if found is None and isinstance(document, dict):
-            found = []
+        found = (document.get("items") or []) if isinstance(document, dict) else document
         if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
             raise self._unreadable(" ".join(arguments[:3]))
         return found

@@ -44,13 +44,11 @@ class Engine:
     Args:
         reachable: whether it does.
         version: its version, "" when it does not answer.
-        address: where it was looked for, "" for docker's default.
         problem: why it does not answer, "" when it does.
     """
 
     reachable: bool
     version: str = ""
-    address: str = ""
     problem: str = ""
 
 
@@ -77,13 +75,11 @@ class Docker:
         Returns:
             The engine's version, or what keeps it from answering.
         """
-        address = ""
         try:
-            address = self._address()
-            with self._client(address) as client:
-                return Engine(True, str(client.version().get("Version", "")), address)
+            with self._client(self._address()) as client:
+                return Engine(True, str(client.version().get("Version", "")))
         except StepFailed as error:
-            return Engine(False, "", address, error.message)
+            return Engine(False, problem=error.message)
 
     def pull(
         self,

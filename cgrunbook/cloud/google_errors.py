@@ -43,12 +43,7 @@ if TYPE_CHECKING:
 _HELD_BY = (
     ("roles/artifactregistry.reader", "artifactregistry.locations", ("list",)),
     ("roles/artifactregistry.reader", "artifactregistry.repositories", ("downloadArtifacts", "get", "list")),
-    (
-        "roles/artifactregistry.admin",
-        "artifactregistry.repositories",
-        ("create", "delete", "getIamPolicy", "setIamPolicy", "update"),
-    ),
-    ("roles/artifactregistry.admin", "artifactregistry.vpcscconfigs", ("get", "update")),
+    ("roles/artifactregistry.admin", "artifactregistry.repositories", ("create", "delete", "update")),
     ("roles/browser", "resourcemanager.projects", ("get",)),
     ("roles/secretmanager.admin", "secretmanager.secrets", ("create", "delete", "setIamPolicy", "update")),
     ("roles/secretmanager.viewer", "secretmanager.secrets", ("get", "getIamPolicy", "list")),
@@ -179,9 +174,7 @@ def explain(error: Exception, connection: Connection, doing: str) -> CgrunbookEr
 
 def explain_answer(answer: Answer, connection: Connection, doing: str) -> CgrunbookError:
     """The error of cgrunbook for a refusal."""
-    message = f"Tried to {doing}. The service answered {answer}"
-    if not message.endswith("."):
-        message += "."
+    message = f"Tried to {doing}. The service answered {answer}".removesuffix(".") + "."
     text = answer.message
     if answer.status == "UNAUTHENTICATED" and "remote upstream" not in text:
         return NotSignedIn(message, connection.sign_in)
@@ -207,15 +200,11 @@ def explain_answer(answer: Answer, connection: Connection, doing: str) -> Cgrunb
             "A quota is used up. Wait a minute, then run again; the limits are listed by: gcloud alpha services quota list "
             f"--service={answer.metadata.get('service') or 'SERVICE'} --consumer=projects/{connection.project_id}",
         )
-    plain = _PLAIN.get(answer.status)
-    if plain is not None:
-        kind, remedy = plain
+    if answer.status in _PLAIN:
+        kind, remedy = _PLAIN[answer.status]
         return kind(message, remedy.format(project=connection.project_id, location=connection.location))
-    return (
-        _precondition(text, connection, message)
-        if answer.status == "FAILED_PRECONDITION"
-        else _invalid(text, connection, message)
-    )
+    explanation = _precondition if answer.status == "FAILED_PRECONDITION" else _invalid
+    return explanation(text, connection, message)
 
 
 def _denied(answer: Answer, connection: Connection, message: str) -> CgrunbookError:
@@ -288,7 +277,14 @@ def _upstream(answer: Answer, connection: Connection, message: str) -> Cgrunbook
             )
         if "disabled" in text or "destroyed" in text:
             return WrongState(message, _versions_command(answer.message, connection))
-        return _agent_cannot_read(answer.message, connection, message)
+        secret = _first(_SECRET, answer.message) or "SECRET"
+        return PermissionMissing(
+            message,
+            "Artifact Registry's service agent needs secretmanager.versions.access on the secret; the narrowest role with "
+            f"it is roles/secretmanager.secretAccessor: {_grant_command(secret, connection)}. A grant takes a moment, "
+            "sometimes minutes, to be seen.",
+            permission=READ_SECRET,
+        )
     if "unauthenticated" in text or "unauthorized" in text or "credentials are invalid" in text:
         return UpstreamCredentialsRefused(
             message,
@@ -310,19 +306,6 @@ def _upstream(answer: Answer, connection: Connection, message: str) -> Cgrunbook
         "Artifact Registry could not use the upstream. It must be exactly https://cgr.dev/; with credentials, the "
         f"service agent must be able to read the secret ({_grant_command('SECRET', connection)}).",
         debugging=2,
-    )
-
-
-def _agent_cannot_read(text: str, connection: Connection, message: str) -> PermissionMissing:
-    """Artifact Registry's service agent may not read the secret whose name stands in the text."""
-    found = _SECRET.search(text)
-    secret = found.group(1) if found else "SECRET"
-    return PermissionMissing(
-        message,
-        "Artifact Registry's service agent needs secretmanager.versions.access on the secret; the narrowest role with "
-        f"it is roles/secretmanager.secretAccessor: {_grant_command(secret, connection)}. A grant takes a moment, "
-        "sometimes minutes, to be seen.",
-        permission=READ_SECRET,
     )
 
 

@@ -117,11 +117,11 @@ class Registry:
             Temporary: it did not answer when the attempts were used up.
         """
         errand = Errand(repository, f"A token for {repository}", self._attempts)
-
-        def once() -> TokenProbe:
-            return TokenProbe(*self._transport.probe(errand, with_credentials=with_credentials))
-
-        return self._attempts.run(once, reason=f"{self.host.name}'s token endpoint to answer")
+        said = self._attempts.run(
+            lambda: self._transport.probe(errand, with_credentials=with_credentials),
+            reason=f"{self.host.name}'s token endpoint to answer",
+        )
+        return TokenProbe(*said)
 
     def pull(
         self,

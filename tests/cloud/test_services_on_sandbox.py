@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from cgrunbook.cloud import Attempts, Cloud, Wait, open_cloud
+from cgrunbook.cloud import Attempts, Cloud, Wait, connect
 from cgrunbook.cloud.artifact_registry import CleanupPolicy, RemoteRepository
 from cgrunbook.cloud.secret_manager import Rotation, SecretResource
 from cgrunbook.errors import (
@@ -39,7 +39,7 @@ def cloud(tmp_path, monkeypatch, waits):
     monkeypatch.setenv("CGRUNBOOK_HOME", str(tmp_path))
     monkeypatch.setenv("CGRUNBOOK_SANDBOX_IAM_DELAY", "0.3")
     monkeypatch.setenv("CGRUNBOOK_SANDBOX_AGENT_DELAY", "0.3")
-    yield open_cloud("sandbox", attempts=Attempts(limit=30, first=0.05, longest=0.2, on_wait=waits.append))
+    yield Cloud(connect("sandbox"), Attempts(limit=30, first=0.05, longest=0.2, on_wait=waits.append))
     process.stop()
 
 
@@ -77,7 +77,7 @@ def test_an_api_is_enabled_once(ready):
 
 
 def test_a_project_that_is_not_ours_is_a_prerequisite_that_is_missing(cloud):
-    other = open_cloud("sandbox", project_id="no-such-project", attempts=cloud.attempts)
+    other = Cloud(connect("sandbox", project_id="no-such-project"), cloud.attempts)
     with pytest.raises((PermissionMissing, NotFound)):
         other.project.number()
 
