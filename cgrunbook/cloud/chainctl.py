@@ -71,19 +71,6 @@ class LoginState:
 
 
 @dataclass(frozen=True)
-class Organization:
-    """An organisation that the caller sees.
-
-    Args:
-        id: 40 hex digits.
-        name: such as "example.com"; the first part of its images' paths.
-    """
-
-    id: str
-    name: str
-
-
-@dataclass(frozen=True)
 class ListedToken:
     """A pull token as chainctl lists it; the password is not there and cannot be had again.
 
@@ -197,8 +184,8 @@ class Chainctl:
         roles = {str(name): str(role) for name, role in told.items()} if isinstance(told, dict) else {}
         return LoginState(str(identity), str(fields.get("email") or ""), roles)
 
-    def organizations(self) -> tuple[Organization, ...]:
-        """The organisations that the caller sees, as chainctl orders them.
+    def organizations(self) -> tuple[str, ...]:
+        """The names of the organisations that the caller sees, as chainctl orders them; a name begins its images' paths.
 
         Raises:
             ChainctlMissing: there is no chainctl.
@@ -206,7 +193,7 @@ class Chainctl:
             ChainctlFailed: chainctl fails otherwise.
         """
         items = self._items(["iam", "organizations", "list", "-o", "json"], "list the organisations")
-        return tuple(Organization(str(item.get("id", "")), str(item.get("name", ""))) for item in items)
+        return tuple(str(item.get("name", "")) for item in items)
 
     def create_pull_token(self, parent: str, name: str, ttl: str, description: str = "") -> PullToken:
         """Create a pull token; never tried twice, since each try may make one.

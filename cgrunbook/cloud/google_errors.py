@@ -183,8 +183,11 @@ def explain_answer(answer: Answer, connection: Connection, doing: str) -> Cgrunb
     if "validate remote upstream" in text:
         return _upstream(answer, connection, message)
     if (agent := retry.AGENT_NOT_THERE_YET.search(text)) is not None:
-        made = "was made only just now, or not at all"
-        return Temporary(message, f"{agent.group(1)} {made}. Make it, then run again: {_agent_command(connection)}")
+        return Temporary(
+            message,
+            f"{agent.group(1)} was made only just now, or not at all. Make it, then run again: gcloud beta services "
+            f"identity create --service=artifactregistry.googleapis.com --project={connection.project_id}",
+        )
     if (constraint := _CONSTRAINT.search(text)) is not None:
         return InvalidRequest(
             message,
@@ -358,13 +361,6 @@ def _agent(connection: Connection) -> str:
     """The service agent's address, its number left to gcloud: an error never makes a call of its own."""
     number = f"$(gcloud projects describe {connection.project_id} --format='value(projectNumber)')"
     return f"service-{number}@gcp-sa-artifactregistry.iam.gserviceaccount.com"
-
-
-def _agent_command(connection: Connection) -> str:
-    return (
-        "gcloud beta services identity create --service=artifactregistry.googleapis.com "
-        f"--project={connection.project_id}"
-    )
 
 
 def _grant_command(secret: str, connection: Connection) -> str:
