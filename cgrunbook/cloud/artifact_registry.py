@@ -266,6 +266,8 @@ class ArtifactRegistry(GoogleService):
 
     def _while_unreadable(self, call: Callable[[], T], seconds: float) -> T:
         """Go on for some seconds while Artifact Registry cannot read a secret that it was granted a moment ago."""
+        if seconds <= 0:
+            return call()
         return self.attempts.run(
             call,
             reason="the service agent's access to the secret to take effect",
@@ -320,26 +322,26 @@ def _repository(raw: Any) -> RemoteRepository:
         kms_key_name=raw.kms_key_name,
         cleanup_policies=dict(sorted(raw.cleanup_policies.items())),
         cleanup_policy_dry_run=raw.cleanup_policy_dry_run,
-        vulnerability_scanning=enablement.get(_word(scanning.enablement_config), ""),
-        mode=_word(raw.mode),
-        format=_word(raw.format_),
-        scanning_state=_word(scanning.enablement_state) if scanning.enablement_state else "",
+        vulnerability_scanning=enablement.get(enum_name(scanning.enablement_config), ""),
+        mode=enum_name(raw.mode),
+        format=enum_name(raw.format_),
+        scanning_state=enum_name(scanning.enablement_state) if scanning.enablement_state else "",
     )
 
 
 def _upstream(raw: Any) -> str:
     """The upstream, from the shape in use or from either of the older ones."""
-    if _word(raw.format_) != "DOCKER":
+    if enum_name(raw.format_) != "DOCKER":
         return ""
     remote = raw.remote_repository_config
     if remote.common_repository.uri:
         return str(remote.common_repository.uri)
     if remote.docker_repository.custom_repository.uri:
         return str(remote.docker_repository.custom_repository.uri)
-    return DOCKER_HUB if _word(remote.docker_repository.public_repository) == "DOCKER_HUB" else ""
+    return DOCKER_HUB if enum_name(remote.docker_repository.public_repository) == "DOCKER_HUB" else ""
 
 
-def _word(value: Any) -> str:
+def enum_name(value: Any) -> str:
     """An enum's name; its number where this client is older than the value."""
     return str(getattr(value, "name", value))
 

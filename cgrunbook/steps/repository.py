@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
 from cgrunbook import durations
-from cgrunbook.cloud.artifact_registry import CleanupPolicy, RemoteRepository, Scanning, without_project
+from cgrunbook.cloud.artifact_registry import CleanupPolicy, RemoteRepository, Scanning, enum_name, without_project
 from cgrunbook.errors import InvalidRequest, StepFailed
 from cgrunbook.parameters import Parameters
 from cgrunbook.steps.step import (
@@ -383,8 +383,8 @@ def _policy_in_words(policy: CleanupPolicy) -> str:
         return f"keep the {policy.most_recent_versions.keep_count} most recent versions"
     condition = policy.condition
     age = f" older than {durations.in_words(condition.older_than)}" if condition.older_than else ""
-    tags = condition.tag_state.name.lower() if condition.tag_state else "any"
-    return f"{policy.action.name.lower()} {tags} versions{age}"
+    tags = enum_name(condition.tag_state).lower() if condition.tag_state else "any"
+    return f"{enum_name(policy.action).lower()} {tags} versions{age}"
 
 
 def _policy_as_json(policy: CleanupPolicy) -> dict[str, Any]:
