@@ -73,9 +73,10 @@ class Cloud:
     def artifact_registry_host(self) -> Registry:
         """The location's docker.pkg.dev, signed in with the caller's access token, fresh at each exchange."""
         from cgrunbook.cloud.registry import BasicCredentials, Registry
+        from cgrunbook.cloud.registry_sign_in import ACCESS_TOKEN_USER
 
         def credentials() -> BasicCredentials:
-            return BasicCredentials("oauth2accesstoken", self.access_token())
+            return BasicCredentials(ACCESS_TOKEN_USER, self.access_token())
 
         return Registry(self.connection.artifact_registry_host, credentials, self.attempts)
 

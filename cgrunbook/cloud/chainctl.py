@@ -216,16 +216,16 @@ class Chainctl:
         common = ["--parent", parent, "--name", name, "--ttl", ttl]
         create = ["auth", "pull-token", "create", *common, "-o", "json"]
         arguments = [*create, "--description", description] if description else create
-        ended = self._run(arguments, makes_token=True)
+        ended = self._run(arguments, left_behind=_LEFT_BEHIND)
         if ended.code != 0 and description and _Complaint.of(ended) is _Complaint.OLD_FLAG:
             arguments = create
-            ended = self._run(arguments, makes_token=True)
+            ended = self._run(arguments, left_behind=_LEFT_BEHIND)
         if ended.code != 0 and _Complaint.of(ended) is _Complaint.OLD_COMMAND:
             # Versions before 2025-02 know only this spelling, and print the docker login line.
             arguments = ["auth", "configure-docker", "--pull-token", *common]
-            ended = self._run(arguments, makes_token=True)
+            ended = self._run(arguments, left_behind=_LEFT_BEHIND)
         if ended.code != 0:
-            raise self._failed(arguments, ended, f"create a pull token for {parent}", makes_token=True)
+            raise self._failed(arguments, ended, f"create a pull token for {parent}", left_behind=_LEFT_BEHIND)
         token = read_pull_token(ended.output)
         if token is None:
             raise ChainctlFailed(
@@ -313,11 +313,10 @@ class Chainctl:
 
         return self._attempts.run(once, reason=f"chainctl to {doing}")
 
-    def _run(self, arguments: Sequence[str], *, makes_token: bool = False) -> command.Ended:
+    def _run(self, arguments: Sequence[str], *, left_behind: str = "") -> command.Ended:
         """Run chainctl once."""
         path = self.path
         shown = f"chainctl {' '.join(arguments[:3])}"
-        left_behind = _LEFT_BEHIND if makes_token else ""
         try:
             return command.run(
                 [path, *arguments], self._environment, seconds=self._timeout, cancelled=self._attempts.cancelled
@@ -335,7 +334,7 @@ class Chainctl:
             raise Interrupted(f"{shown} was stopped.{left_behind}", "Run it again.") from None
 
     def _failed(
-        self, arguments: Sequence[str], ended: command.Ended, doing: str, *, makes_token: bool = False
+        self, arguments: Sequence[str], ended: command.Ended, doing: str, *, left_behind: str = ""
     ) -> CgrunbookError:
         """The error for a command that ended badly."""
         said = f"chainctl could not {doing}: {_said(ended) or f'it ended with {ended.code} and said nothing'}"
@@ -356,8 +355,8 @@ class Chainctl:
                 return ChainctlFailed(said, "Check the organisation's name: chainctl iam organizations list")
             case _Complaint.NETWORK:
                 network = "Check the network and proxy: chainctl config validate"
-                if makes_token:
-                    return ChainctlFailed(f"{said}.{_LEFT_BEHIND}", network, debugging=1)
+                if left_behind:
+                    return ChainctlFailed(f"{said}.{left_behind}", network, debugging=1)
                 lasting = not retry.says_temporary(ended.said)
                 return (ChainctlFailed if lasting else Temporary)(said, network, debugging=1)
         return ChainctlFailed(said, f"Run it in a terminal: chainctl {' '.join(arguments[:3])} --help")

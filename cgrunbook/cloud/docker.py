@@ -65,7 +65,6 @@ class Docker:
         self, config_folder: Path, attempts: Attempts | None = None, environment: Mapping[str, str] | None = None
     ) -> None:
         self.config = DockerConfig(config_folder, environment)
-        self._folder = config_folder
         self._attempts = attempts if attempts is not None else Attempts()
         self._environment = {**os.environ, **(environment or {})}
 
@@ -188,7 +187,7 @@ class Docker:
             return ""
         folder = hashlib.sha256(name.encode()).hexdigest()
         try:
-            meta = json.loads((self._folder / "contexts" / "meta" / folder / "meta.json").read_bytes())
+            meta = json.loads((self.config.path.parent / "contexts" / "meta" / folder / "meta.json").read_bytes())
             return str(meta["Endpoints"]["docker"]["Host"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StepFailed(

@@ -386,8 +386,7 @@ def _answer(error: GoogleAPICallError) -> Answer:
             if detail.type_url == _ERROR_INFO:
                 from google.rpc.error_details_pb2 import ErrorInfo
 
-                info = ErrorInfo()
-                detail.Unpack(info)
+                info = ErrorInfo.FromString(detail.value)
                 reason, metadata = info.reason, dict(info.metadata)
     return Answer(0, getattr(error.grpc_status_code, "name", "UNKNOWN"), _cut(str(error.message)), reason, metadata)
 
