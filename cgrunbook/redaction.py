@@ -103,6 +103,16 @@ def redact(text: str) -> str:
     return text
 
 
+def one_line(text: str, most: int = 400) -> str:
+    """Somebody else's text in one line; masked before it is cut, for half a secret would not be known for one.
+
+    Args:
+        most: how many characters are kept.
+    """
+    line = redact("".join(character for character in " ".join(text.split()) if character.isprintable()))
+    return line if len(line) <= most else f"{line[:most]}..."
+
+
 def visible(text: str) -> str:
     """Write characters that steer a terminal or turn the reading direction as their numbers: a label may hold any.
 

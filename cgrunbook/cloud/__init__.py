@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cgrunbook.cloud.registry import BasicCredentials, Registry
     from cgrunbook.cloud.secret_manager import SecretManager
 
-__all__ = ["Attempts", "Cloud", "Connection", "RegistryHost", "Target", "Wait", "connect", "open_cloud"]
+__all__ = ["Attempts", "Cloud", "Connection", "RegistryHost", "Target", "Wait", "connect"]
 
 
 class Cloud:
@@ -73,9 +73,10 @@ class Cloud:
     def artifact_registry_host(self) -> Registry:
         """The location's docker.pkg.dev, signed in with the caller's access token, fresh at each exchange."""
         from cgrunbook.cloud.registry import BasicCredentials, Registry
+        from cgrunbook.cloud.registry_sign_in import ACCESS_TOKEN_USER
 
         def credentials() -> BasicCredentials:
-            return BasicCredentials("oauth2accesstoken", self.access_token())
+            return BasicCredentials(ACCESS_TOKEN_USER, self.access_token())
 
         return Registry(self.connection.artifact_registry_host, credentials, self.attempts)
 
@@ -107,31 +108,3 @@ class Cloud:
         from cgrunbook.cloud.docker import Docker
 
         return Docker(self.connection.docker_config, self.attempts, self.connection.environment)
-
-
-def open_cloud(
-    target: Target,
-    *,
-    project_id: str = "",
-    location: str = "us-central1",
-    organization: str = "",
-    attempts: Attempts | None = None,
-) -> Cloud:
-    """Connect to a target; starts the sandbox where that is the target.
-
-    Args:
-        target: "sandbox" or "google-cloud".
-        project_id: the project's id; "" for the target's default.
-        location: Artifact Registry's location.
-        organization: the Chainguard organisation; "" for the sandbox's own, or none.
-        attempts: how long to try what is temporary, and who sees the waits.
-
-    Returns:
-        The target's services, none of them called yet.
-
-    Raises:
-        NotSignedIn: no Google credentials were found.
-        ParameterError: no project was given and none is configured.
-        SandboxUnavailable: the sandbox does not start.
-    """
-    return Cloud(connect(target, project_id=project_id, location=location, organization=organization), attempts)

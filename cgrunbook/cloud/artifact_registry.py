@@ -6,19 +6,17 @@ for, and no images: those are served by `cgrunbook.cloud.registry`.
 
 from __future__ import annotations
 
-import datetime as dt
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, TypeVar
 
 from google.cloud import artifactregistry_v1 as ar
 
 from cgrunbook.cloud.google_errors import READ_SECRET
-from cgrunbook.cloud.google_service import CALL, GoogleService, client_arguments, moment
+from cgrunbook.cloud.google_service import CALL, GoogleService, client_arguments
 from cgrunbook.errors import (
     AlreadyExists,
-    InvalidRequest,
     NotFound,
     PermissionMissing,
     ServiceError,
@@ -31,36 +29,19 @@ DOCKER_HUB = "docker-hub"
 
 _CREDENTIALS = "remote_repository_config.upstream_credentials.username_password_credentials"
 
+# The API's own message: a policy that somebody else made goes there and back whole.
+CleanupPolicy = ar.CleanupPolicy
+
 Scanning = Literal["", "inherited", "disabled"]
 
-
-@dataclass(frozen=True)
-class CleanupPolicy:
-    """One rule by which Artifact Registry deletes or keeps what a repository holds.
-
-    Either `keep_count` is given (the most recent versions are kept) or the conditions are.
-
-    Args:
-        id: the rule's name, under 128 characters, unique in the repository.
-        action: whether what matches is deleted or kept.
-        tag_state: which versions match by their tags; "" for a rule without conditions.
-        tag_prefixes: prefixes of tags that match, with `tag_state="tagged"`.
-        version_name_prefixes: prefixes of version names (digests) that match.
-        package_name_prefixes: prefixes of image names that match.
-        older_than: the age above which a version matches.
-        newer_than: the age below which a version matches.
-        keep_count: how many recent versions of each image are kept.
-    """
-
-    id: str
-    action: Literal["delete", "keep"]
-    tag_state: Literal["", "any", "tagged", "untagged"] = ""
-    tag_prefixes: tuple[str, ...] = ()
-    version_name_prefixes: tuple[str, ...] = ()
-    package_name_prefixes: tuple[str, ...] = ()
-    older_than: dt.timedelta | None = None
-    newer_than: dt.timedelta | None = None
-    keep_count: int | None = None
+# What may change in place: our field, and its path in the API's mask.
+_CHANGEABLE: Mapping[str, str] = {
+    "description": "description",
+    "labels": "labels",
+    "cleanup_policies": "cleanup_policies",
+    "cleanup_policy_dry_run": "cleanup_policy_dry_run",
+    "vulnerability_scanning": "vulnerability_scanning_config",
+}
 
 
 @dataclass(frozen=True)
@@ -81,12 +62,7 @@ class RemoteRepository:
         vulnerability_scanning: whether scanning follows the project's setting; "" when the API says nothing.
         mode: "REMOTE_REPOSITORY", "STANDARD_REPOSITORY", "VIRTUAL_REPOSITORY".
         format: "DOCKER" and the rest.
-        size_bytes: what its content takes; read only.
-        create_time: read only, as the four after it.
-        update_time: see above.
-        registry_uri: such as "us-central1-docker.pkg.dev/P/R"; "" where the API does not say.
-        scanning_state: such as "SCANNING_DISABLED", "" when unknown.
-        scanning_reason: the API's sentence about the state.
+        scanning_state: such as "SCANNING_DISABLED", "" when unknown; read only.
     """
 
     name: str
@@ -97,17 +73,12 @@ class RemoteRepository:
     upstream_description: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     kms_key_name: str = ""
-    cleanup_policies: tuple[CleanupPolicy, ...] = ()
+    cleanup_policies: Mapping[str, CleanupPolicy] = field(default_factory=dict)
     cleanup_policy_dry_run: bool = False
     vulnerability_scanning: Scanning = ""
     mode: str = "REMOTE_REPOSITORY"
     format: str = "DOCKER"
-    size_bytes: int = 0
-    create_time: dt.datetime | None = None
-    update_time: dt.datetime | None = None
-    registry_uri: str = ""
     scanning_state: str = ""
-    scanning_reason: str = ""
 
     @property
     def id(self) -> str:
@@ -155,17 +126,14 @@ class ArtifactRegistry(GoogleService):
             if not page.next_page_token:
                 return tuple(sorted(found))
 
-    def create(
-        self, wanted: RemoteRepository, *, disable_upstream_validation: bool = False, propagation: float = 0.0
-    ) -> RemoteRepository:
-        """Create a repository and read it back: the operation's own answer lacks its times and address.
+    def create(self, wanted: RemoteRepository, *, propagation: float = 0.0) -> RemoteRepository:
+        """Create a repository and read it back: the operation's own answer lacks fields that a reading has.
 
         A request whose answer was lost is sent again; when the service then says that the repository exists, what is
         there is compared with what was wanted, and differing settings are somebody else's repository.
 
         Args:
             wanted: the repository; its read-only fields are not looked at.
-            disable_upstream_validation: let Artifact Registry not try the upstream and its credentials.
             propagation: seconds to go on while Artifact Registry cannot read the secret, for a grant made just before.
 
         Raises:
@@ -174,15 +142,10 @@ class ArtifactRegistry(GoogleService):
             PermissionMissing: the caller may not create, or the service agent may not read the secret.
         """
         doing = f"create the repository {wanted.id} in {self.connection.location}"
-        request = ar.CreateRepositoryRequest(
-            parent=self.parent, repository_id=wanted.id, repository=_message(wanted, disable_upstream_validation)
-        )
-
-        def read() -> RemoteRepository:
-            return self._read_back(doing, f"the repository {wanted.id}", lambda: self.get(wanted.id))
+        request = ar.CreateRepositoryRequest(parent=self.parent, repository_id=wanted.id, repository=_message(wanted))
 
         def arrived() -> RemoteRepository:
-            if not _same_settings(wanted, there := read()):
+            if _sent(there := self._must_get(wanted.id, doing)) != _sent(wanted):
                 raise AlreadyExists(
                     f"Tried to {doing}. Somebody else made one of this name meanwhile, with other settings.",
                     f"Look at it: gcloud artifacts repositories describe {wanted.id} "
@@ -200,7 +163,7 @@ class ArtifactRegistry(GoogleService):
             if isinstance(made, RemoteRepository):
                 return made
             self._finish(doing, made)
-            return read()
+            return self._must_get(wanted.id, doing)
 
         return self._while_unreadable(make, propagation)
 
@@ -209,50 +172,20 @@ class ArtifactRegistry(GoogleService):
 
         Args:
             before: the repository as it was read.
-            wanted: the same with changed description, labels, clean-up policies, their dry-run or scanning.
+            wanted: the same with changed description, labels, clean-up policies, their dry-run or scanning; nothing else
+                can change, and nothing else is looked at.
 
         Raises:
-            InvalidRequest: a field differs that cannot be changed in place; nothing was sent.
             NotFound: there is no such repository any more.
         """
-        fixed = [
-            title
-            for title, old, new in (
-                ("mode", before.mode, wanted.mode),
-                ("format", before.format, wanted.format),
-                ("upstream", before.upstream.rstrip("/"), wanted.upstream.rstrip("/")),
-                ("upstream description", before.upstream_description, wanted.upstream_description),
-                ("encryption key", before.kms_key_name, wanted.kms_key_name),
-            )
-            if old != new
-        ]
-        if fixed or before.name != wanted.name:
-            raise InvalidRequest(
-                f"The {' and '.join(fixed) or 'name'} of the repository {before.id} cannot be changed in place.",
-                "Create a repository with another name, or delete this one first: gcloud artifacts repositories delete "
-                f"{before.id} --location={self.connection.location} --project={self.connection.project_id}",
-            )
-        mask = [
-            path
-            for path, old, new in (
-                ("description", before.description, wanted.description),
-                ("labels", dict(before.labels), dict(wanted.labels)),
-                ("cleanup_policies", _by_id(before.cleanup_policies), _by_id(wanted.cleanup_policies)),
-                ("cleanup_policy_dry_run", before.cleanup_policy_dry_run, wanted.cleanup_policy_dry_run),
-                ("vulnerability_scanning_config", before.vulnerability_scanning, wanted.vulnerability_scanning),
-            )
-            if old != new
-        ]
+        mask = [path for ours, path in _CHANGEABLE.items() if getattr(before, ours) != getattr(wanted, ours)]
         if not mask:
             return before
-        new = _message(wanted, disable_upstream_validation=False)
+        new = _message(wanted)
 
         def edit(raw: Any) -> None:
-            raw.description = new.description
-            raw.labels = new.labels
-            raw.cleanup_policies = new.cleanup_policies
-            raw.cleanup_policy_dry_run = new.cleanup_policy_dry_run
-            raw.vulnerability_scanning_config = new.vulnerability_scanning_config
+            for path in mask:
+                setattr(raw, path, getattr(new, path))
 
         return self._patch(before.id, f"change the repository {before.id}", mask, edit)
 
@@ -282,11 +215,7 @@ class ArtifactRegistry(GoogleService):
 
         def edit(raw: Any) -> None:
             config = raw.remote_repository_config
-            config.upstream_credentials = ar.RemoteRepositoryConfig.UpstreamCredentials(
-                username_password_credentials=ar.RemoteRepositoryConfig.UpstreamCredentials.UsernamePasswordCredentials(
-                    username=username, password_secret_version=password_secret_version
-                )
-            )
+            config.upstream_credentials = _credentials(username, password_secret_version)
             config.disable_upstream_validation = disable_upstream_validation
 
         mask = [f"{_CREDENTIALS}.password_secret_version", f"{_CREDENTIALS}.username"]
@@ -316,6 +245,9 @@ class ArtifactRegistry(GoogleService):
         doing = f"read the repository {repository_id} in {self.connection.location}"
         return self._find(doing, lambda: self._client.get_repository(request, **CALL))
 
+    def _must_get(self, repository_id: str, doing: str) -> RemoteRepository:
+        return self._read_back(doing, f"the repository {repository_id}", lambda: self.get(repository_id))
+
     def _patch(
         self, repository_id: str, doing: str, mask: Sequence[str], edit: Callable[[Any], None]
     ) -> RemoteRepository:
@@ -330,7 +262,7 @@ class ArtifactRegistry(GoogleService):
             self._once(doing, lambda: self._client.update_repository(request, **CALL))
 
         self.attempts.run(attempt, reason=f"another attempt to {doing}")
-        return self._read_back(doing, f"the repository {repository_id}", lambda: self.get(repository_id))
+        return self._must_get(repository_id, doing)
 
     def _while_unreadable(self, call: Callable[[], T], seconds: float) -> T:
         """Go on for some seconds while Artifact Registry cannot read a secret that it was granted a moment ago."""
@@ -360,28 +292,17 @@ def without_project(version: str) -> str:
     return version.partition("/secrets/")[2]
 
 
-def _by_id(policies: Iterable[CleanupPolicy]) -> dict[str, CleanupPolicy]:
-    return {policy.id: policy for policy in policies}
-
-
-def _same_settings(wanted: RemoteRepository, there: RemoteRepository) -> bool:
-    """Whether all that was sent is what is there."""
-
-    def sent(repository: RemoteRepository) -> tuple[object, ...]:
-        return (
-            repository.mode,
-            repository.format,
-            repository.upstream.rstrip("/"),
-            repository.username,
-            without_project(repository.password_secret_version),
-            repository.description,
-            dict(repository.labels),
-            repository.kms_key_name,
-            _by_id(repository.cleanup_policies),
-            repository.cleanup_policy_dry_run,
-        )
-
-    return sent(wanted) == sent(there)
+def _sent(repository: RemoteRepository) -> RemoteRepository:
+    """What of a repository a request to create it carries, spelled in one way."""
+    return replace(
+        repository,
+        name=repository.id,
+        upstream=repository.upstream.rstrip("/"),
+        password_secret_version=without_project(repository.password_secret_version),
+        # Read back, this says what the project's setting comes to.
+        vulnerability_scanning="",
+        scanning_state="",
+    )
 
 
 def _repository(raw: Any) -> RemoteRepository:
@@ -399,108 +320,54 @@ def _repository(raw: Any) -> RemoteRepository:
         upstream_description=remote.description,
         labels=dict(raw.labels),
         kms_key_name=raw.kms_key_name,
-        cleanup_policies=tuple(
-            _policy(key, policy) for key, policy in sorted(raw.cleanup_policies.items(), key=lambda item: item[0])
-        ),
+        cleanup_policies=dict(sorted(raw.cleanup_policies.items())),
         cleanup_policy_dry_run=raw.cleanup_policy_dry_run,
-        vulnerability_scanning=enablement.get(_word(scanning.enablement_config), ""),
-        mode=_word(raw.mode),
-        format=_word(raw.format_),
-        size_bytes=raw.size_bytes,
-        create_time=moment(raw.create_time),
-        update_time=moment(raw.update_time),
-        registry_uri=raw.registry_uri,
-        scanning_state=_word(scanning.enablement_state) if scanning.enablement_state else "",
-        scanning_reason=scanning.enablement_state_reason,
+        vulnerability_scanning=enablement.get(enum_name(scanning.enablement_config), ""),
+        mode=enum_name(raw.mode),
+        format=enum_name(raw.format_),
+        scanning_state=enum_name(scanning.enablement_state) if scanning.enablement_state else "",
     )
 
 
 def _upstream(raw: Any) -> str:
     """The upstream, from the shape in use or from either of the older ones."""
-    if _word(raw.format_) != "DOCKER":
+    if enum_name(raw.format_) != "DOCKER":
         return ""
     remote = raw.remote_repository_config
     if remote.common_repository.uri:
         return str(remote.common_repository.uri)
     if remote.docker_repository.custom_repository.uri:
         return str(remote.docker_repository.custom_repository.uri)
-    return DOCKER_HUB if _word(remote.docker_repository.public_repository) == "DOCKER_HUB" else ""
+    return DOCKER_HUB if enum_name(remote.docker_repository.public_repository) == "DOCKER_HUB" else ""
 
 
-def _word(value: Any) -> str:
+def enum_name(value: Any) -> str:
     """An enum's name; its number where this client is older than the value."""
     return str(getattr(value, "name", value))
 
 
-def _policy(key: str, raw: Any) -> CleanupPolicy:
-    action: Literal["delete", "keep"] = "keep" if _word(raw.action) == "KEEP" else "delete"
-    if "most_recent_versions" in raw:
-        recent = raw.most_recent_versions
-        return CleanupPolicy(
-            raw.id or key,
-            action,
-            package_name_prefixes=tuple(recent.package_name_prefixes),
-            keep_count=recent.keep_count,
-        )
-    condition = raw.condition
-    states: dict[str, Literal["any", "tagged", "untagged"]] = {"ANY": "any", "TAGGED": "tagged", "UNTAGGED": "untagged"}
-    return CleanupPolicy(
-        raw.id or key,
-        action,
-        tag_state=states.get(_word(condition.tag_state), "any"),
-        tag_prefixes=tuple(condition.tag_prefixes),
-        version_name_prefixes=tuple(condition.version_name_prefixes),
-        package_name_prefixes=tuple(condition.package_name_prefixes),
-        older_than=condition.older_than if "older_than" in condition else None,
-        newer_than=condition.newer_than if "newer_than" in condition else None,
-    )
+def _credentials(username: str, password_secret_version: str) -> dict[str, Any]:
+    """The pair as the client's messages take it."""
+    return {"username_password_credentials": {"username": username, "password_secret_version": password_secret_version}}
 
 
-def _message(wanted: RemoteRepository, disable_upstream_validation: bool) -> Any:
+def _message(wanted: RemoteRepository) -> Any:
     """The client's message for a repository that is wanted: the common shape, as gcloud sends it."""
-    remote = ar.RemoteRepositoryConfig(
-        description=wanted.upstream_description, disable_upstream_validation=disable_upstream_validation
-    )
+    remote: dict[str, Any] = {"description": wanted.upstream_description}
     if wanted.upstream:
-        remote.common_repository = ar.RemoteRepositoryConfig.CommonRemoteRepository(uri=wanted.upstream)
+        remote["common_repository"] = {"uri": wanted.upstream}
     if wanted.username or wanted.password_secret_version:
-        remote.upstream_credentials = ar.RemoteRepositoryConfig.UpstreamCredentials(
-            username_password_credentials=ar.RemoteRepositoryConfig.UpstreamCredentials.UsernamePasswordCredentials(
-                username=wanted.username, password_secret_version=wanted.password_secret_version
-            )
-        )
-    message = ar.Repository(
+        remote["upstream_credentials"] = _credentials(wanted.username, wanted.password_secret_version)
+    scanning = {"enablement_config": wanted.vulnerability_scanning.upper()}
+    return ar.Repository(
         name=wanted.name,
         format_=wanted.format,
         mode=wanted.mode,
         description=wanted.description,
         labels=dict(wanted.labels),
         kms_key_name=wanted.kms_key_name,
-        cleanup_policies={policy.id: _policy_message(policy) for policy in wanted.cleanup_policies},
+        cleanup_policies=dict(wanted.cleanup_policies),
         cleanup_policy_dry_run=wanted.cleanup_policy_dry_run,
+        remote_repository_config=remote if wanted.mode == "REMOTE_REPOSITORY" else None,
+        vulnerability_scanning_config=scanning if wanted.vulnerability_scanning else None,
     )
-    if wanted.mode == "REMOTE_REPOSITORY":
-        message.remote_repository_config = remote
-    if wanted.vulnerability_scanning:
-        message.vulnerability_scanning_config = ar.Repository.VulnerabilityScanningConfig(
-            enablement_config=wanted.vulnerability_scanning.upper()
-        )
-    return message
-
-
-def _policy_message(policy: CleanupPolicy) -> Any:
-    message = ar.CleanupPolicy(id=policy.id, action=policy.action.upper())
-    if policy.keep_count is not None:
-        message.most_recent_versions = ar.CleanupPolicyMostRecentVersions(
-            package_name_prefixes=policy.package_name_prefixes, keep_count=policy.keep_count
-        )
-        return message
-    message.condition = ar.CleanupPolicyCondition(
-        tag_state=(policy.tag_state or "any").upper(),
-        tag_prefixes=policy.tag_prefixes,
-        version_name_prefixes=policy.version_name_prefixes,
-        package_name_prefixes=policy.package_name_prefixes,
-        older_than=policy.older_than,
-        newer_than=policy.newer_than,
-    )
-    return message

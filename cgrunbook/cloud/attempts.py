@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-IsTemporary = Callable[[BaseException], bool]
-
-
 # Seconds too short to wait for: a remainder of rounding must not become another attempt.
 _SHORTEST = 0.001
 
@@ -41,10 +38,6 @@ class Wait:
     attempt: int
     seconds: float
     limit: float
-
-
-def _unseen(_wait: Wait) -> None:
-    """For callers that have nobody to show a wait to."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -68,7 +61,7 @@ class Attempts:
     limit: float = 120.0
     first: float = 0.5
     longest: float = 15.0
-    on_wait: Callable[[Wait], object] = _unseen
+    on_wait: Callable[[Wait], object] = lambda _wait: None
     cancelled: threading.Event = field(default_factory=threading.Event)
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], object] | None = None
@@ -78,7 +71,7 @@ class Attempts:
         call: Callable[[], T],
         *,
         reason: str,
-        temporary: tuple[type[BaseException], ...] | IsTemporary = (Temporary,),
+        temporary: tuple[type[BaseException], ...] | Callable[[BaseException], bool] = (Temporary,),
         limit: float | None = None,
         first: float | None = None,
     ) -> T:

@@ -29,11 +29,10 @@ from cgrunbook.errors import (
     PermissionMissing,
     Temporary,
 )
-from cgrunbook.redaction import redact
+from cgrunbook.redaction import one_line
 
 # Creating a token makes an RSA key of 4096 bits and several calls; listing a large organisation pages.
 _SECONDS = 120.0
-_LONGEST_SAID = 400
 
 # A surprise login or a download of a new version has no place in a runbook.
 _QUIET = {
@@ -56,36 +55,19 @@ class LoginState:
     """Who chainctl calls as.
 
     Args:
-        signed_in: whether its session is valid.
         identity: the identity's id, "" when it is not told.
         email: the person's address, "" for a machine's identity or when it is not told.
         roles: the caller's role by organisation, as far as chainctl tells.
-        problem: why it is not signed in, "" when it is.
     """
 
-    signed_in: bool
     identity: str = ""
     email: str = ""
     roles: Mapping[str, str] = field(default_factory=dict)
-    problem: str = ""
 
     def may_create_pull_tokens(self, organization: str) -> bool | None:
         """Whether the caller's role may create an organisation's pull tokens; None where chainctl does not tell."""
         role = self.roles.get(organization, "")
         return any(known in role for known in _MAY_CREATE) if role else None
-
-
-@dataclass(frozen=True)
-class Organization:
-    """An organisation that the caller sees.
-
-    Args:
-        id: 40 hex digits.
-        name: such as "example.com"; the first part of its images' paths.
-    """
-
-    id: str
-    name: str
 
 
 @dataclass(frozen=True)
@@ -95,13 +77,11 @@ class ListedToken:
     Args:
         id: the identity's id, which is the username.
         name: its name, to which chainctl adds " - registry".
-        description: its description, "" for none.
         expires: when it ends, None where chainctl does not tell.
     """
 
     id: str
     name: str
-    description: str
     expires: datetime | None
 
 
@@ -182,11 +162,12 @@ class Chainctl:
         number = _VERSION.search(text)
         return named.group(1).removeprefix("v") if named else number.group(1) if number else "unknown"
 
-    def status(self) -> LoginState:
-        """Ask who is signed in; being signed out is an answer here, not an error.
+    def require_login(self) -> LoginState:
+        """Who is signed in.
 
         Raises:
             ChainctlMissing: there is no chainctl.
+            ChainctlSignedOut: the session is not valid.
             ChainctlFailed: it does not run here, or its answer says neither.
         """
         ended = self._run(["auth", "status", "-o", "json"])
@@ -194,28 +175,17 @@ class Chainctl:
         fields = document if isinstance(document, dict) else {}
         # chainctl exits 1 when the session is missing, expired or cannot be renewed (vendor's reference, 2026-10).
         if ended.code != 0 or fields.get("valid") is False:
-            return LoginState(False, problem=_said(ended) or f"chainctl auth status ended with {ended.code}")
+            problem = _said(ended) or f"chainctl auth status ended with {ended.code}"
+            raise ChainctlSignedOut(f"chainctl is not signed in: {problem}", "Sign in: chainctl auth login")
         if not fields and not ended.output.strip():
             raise self._unreadable("auth status")
         identity = fields.get("identity") or fields.get("subject") or ""
         told = fields.get("capabilities")
         roles = {str(name): str(role) for name, role in told.items()} if isinstance(told, dict) else {}
-        return LoginState(True, str(identity), str(fields.get("email") or ""), roles)
+        return LoginState(str(identity), str(fields.get("email") or ""), roles)
 
-    def require_login(self) -> LoginState:
-        """The state of the session, which must be valid.
-
-        Raises:
-            ChainctlMissing: there is no chainctl.
-            ChainctlSignedOut: the session is not valid.
-        """
-        state = self.status()
-        if not state.signed_in:
-            raise ChainctlSignedOut(f"chainctl is not signed in: {state.problem}", "Sign in: chainctl auth login")
-        return state
-
-    def organizations(self) -> tuple[Organization, ...]:
-        """The organisations that the caller sees, as chainctl orders them.
+    def organizations(self) -> tuple[str, ...]:
+        """The names of the organisations that the caller sees, as chainctl orders them; a name begins its images' paths.
 
         Raises:
             ChainctlMissing: there is no chainctl.
@@ -223,7 +193,7 @@ class Chainctl:
             ChainctlFailed: chainctl fails otherwise.
         """
         items = self._items(["iam", "organizations", "list", "-o", "json"], "list the organisations")
-        return tuple(Organization(str(item.get("id", "")), str(item.get("name", ""))) for item in items)
+        return tuple(str(item.get("name", "")) for item in items)
 
     def create_pull_token(self, parent: str, name: str, ttl: str, description: str = "") -> PullToken:
         """Create a pull token; never tried twice, since each try may make one.
@@ -246,16 +216,16 @@ class Chainctl:
         common = ["--parent", parent, "--name", name, "--ttl", ttl]
         create = ["auth", "pull-token", "create", *common, "-o", "json"]
         arguments = [*create, "--description", description] if description else create
-        ended = self._run(arguments, makes_token=True)
+        ended = self._run(arguments, left_behind=_LEFT_BEHIND)
         if ended.code != 0 and description and _Complaint.of(ended) is _Complaint.OLD_FLAG:
             arguments = create
-            ended = self._run(arguments, makes_token=True)
+            ended = self._run(arguments, left_behind=_LEFT_BEHIND)
         if ended.code != 0 and _Complaint.of(ended) is _Complaint.OLD_COMMAND:
             # Versions before 2025-02 know only this spelling, and print the docker login line.
             arguments = ["auth", "configure-docker", "--pull-token", *common]
-            ended = self._run(arguments, makes_token=True)
+            ended = self._run(arguments, left_behind=_LEFT_BEHIND)
         if ended.code != 0:
-            raise self._failed(arguments, ended, f"create a pull token for {parent}", makes_token=True)
+            raise self._failed(arguments, ended, f"create a pull token for {parent}", left_behind=_LEFT_BEHIND)
         token = read_pull_token(ended.output)
         if token is None:
             raise ChainctlFailed(
@@ -283,7 +253,6 @@ class Chainctl:
             ListedToken(
                 str(item.get("id") or item.get("uidp") or ""),
                 str(item.get("name") or ""),
-                str(item.get("description") or ""),
                 _expiry(item),
             )
             for item in items
@@ -326,9 +295,7 @@ class Chainctl:
         if document is None and ended.output.strip() in ("", "null"):
             # Some lists print nothing when they are empty.
             return []
-        found = document.get("items") if isinstance(document, dict) else document
-        if found is None and isinstance(document, dict):
-            found = []
+        found = (document.get("items") or []) if isinstance(document, dict) else document
         if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
             raise self._unreadable(" ".join(arguments[:3]))
         return found
@@ -346,11 +313,10 @@ class Chainctl:
 
         return self._attempts.run(once, reason=f"chainctl to {doing}")
 
-    def _run(self, arguments: Sequence[str], *, makes_token: bool = False) -> command.Ended:
+    def _run(self, arguments: Sequence[str], *, left_behind: str = "") -> command.Ended:
         """Run chainctl once."""
         path = self.path
         shown = f"chainctl {' '.join(arguments[:3])}"
-        left_behind = _LEFT_BEHIND if makes_token else ""
         try:
             return command.run(
                 [path, *arguments], self._environment, seconds=self._timeout, cancelled=self._attempts.cancelled
@@ -368,7 +334,7 @@ class Chainctl:
             raise Interrupted(f"{shown} was stopped.{left_behind}", "Run it again.") from None
 
     def _failed(
-        self, arguments: Sequence[str], ended: command.Ended, doing: str, *, makes_token: bool = False
+        self, arguments: Sequence[str], ended: command.Ended, doing: str, *, left_behind: str = ""
     ) -> CgrunbookError:
         """The error for a command that ended badly."""
         said = f"chainctl could not {doing}: {_said(ended) or f'it ended with {ended.code} and said nothing'}"
@@ -389,8 +355,8 @@ class Chainctl:
                 return ChainctlFailed(said, "Check the organisation's name: chainctl iam organizations list")
             case _Complaint.NETWORK:
                 network = "Check the network and proxy: chainctl config validate"
-                if makes_token:
-                    return ChainctlFailed(f"{said}.{_LEFT_BEHIND}", network, debugging=1)
+                if left_behind:
+                    return ChainctlFailed(f"{said}.{left_behind}", network, debugging=1)
                 lasting = not retry.says_temporary(ended.said)
                 return (ChainctlFailed if lasting else Temporary)(said, network, debugging=1)
         return ChainctlFailed(said, f"Run it in a terminal: chainctl {' '.join(arguments[:3])} --help")
@@ -413,10 +379,7 @@ def _document(output: str) -> Any:
 
 def _said(ended: command.Ended) -> str:
     """What it said on standard error, in one line; standard output is never shown."""
-    line = " ".join(ended.said.split())
-    # Masked before it is cut: half a token would not be known for one.
-    line = redact(re.sub(r"^(?:Error|ERROR):\s*", "", line))
-    return line if len(line) <= _LONGEST_SAID else f"{line[:_LONGEST_SAID]}..."
+    return one_line(re.sub(r"^\s*(?:Error|ERROR):\s*", "", ended.said))
 
 
 def _expiry(item: Mapping[str, Any]) -> datetime | None:

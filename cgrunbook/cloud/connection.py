@@ -29,9 +29,6 @@ GCLOUD_ACCOUNT = "user:$(gcloud config get-value account)"
 # Whom the sandbox takes the owner of its access token for.
 _TRAINEE = "user:trainee@example.com"
 
-# gcloud's start alone takes about a second; a cold disk several.
-_GCLOUD_SECONDS = 30.0
-
 
 @dataclass(frozen=True)
 class RegistryHost:
@@ -293,15 +290,10 @@ def configured_project() -> tuple[str, Literal["environment", "gcloud", ""]]:
 
 def _gcloud_project() -> str:
     """The project of gcloud's configuration, "" when there is none or no gcloud."""
+    from cgrunbook.cloud.credentials import gcloud
+
     try:
-        done = subprocess.run(
-            ["gcloud", "config", "get-value", "project", "--quiet"],
-            check=False,
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            timeout=_GCLOUD_SECONDS,
-        )
+        done = gcloud("config", "get-value", "project")
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""

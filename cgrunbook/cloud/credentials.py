@@ -19,13 +19,25 @@ from cgrunbook.redaction import Secret, redact
 # some four minutes; both answer with a token that outlives that.
 _TRUSTED = dt.timedelta(minutes=8)
 
-# gcloud may have to refresh over a slow line.
+# gcloud's start alone takes about a second, a cold disk several; and it may have to refresh over a slow line.
 _GCLOUD_SECONDS = 60.0
 
 
-def _expiry() -> dt.datetime:
-    """When to ask again, in google-auth's form: UTC without a zone."""
-    return dt.datetime.now(dt.UTC).replace(tzinfo=None) + _TRUSTED
+def gcloud(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run gcloud, which answers through pipes and asks nobody anything.
+
+    Raises:
+        OSError: there is none.
+        subprocess.TimeoutExpired: it did not answer.
+    """
+    return subprocess.run(
+        ["gcloud", *arguments, "--quiet"],
+        check=False,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=_GCLOUD_SECONDS,
+    )
 
 
 def _unusable(message: str) -> RefreshError:
@@ -52,7 +64,7 @@ class _HeldToken(Credentials):
         token = self.fetch()
         self._held = Secret(token)  # kept, so that the redactor knows the value as long as it is in use
         self.token = token
-        self.expiry = _expiry()
+        self.expiry = dt.datetime.now(dt.UTC).replace(tzinfo=None) + _TRUSTED  # google-auth's form: without a zone
 
 
 class TokenFile(_HeldToken):
@@ -81,16 +93,9 @@ class GcloudSession(_HeldToken):
     """The account that gcloud is signed in with, for machines where application default credentials were never made."""
 
     def fetch(self) -> str:
-        """Ask gcloud; the token comes through a pipe and is never shown."""
+        """Ask gcloud."""
         try:
-            done = subprocess.run(
-                ["gcloud", "auth", "print-access-token", "--quiet"],
-                check=False,
-                capture_output=True,
-                text=True,
-                stdin=subprocess.DEVNULL,
-                timeout=_GCLOUD_SECONDS,
-            )
+            done = gcloud("auth", "print-access-token")
         except (OSError, subprocess.TimeoutExpired) as error:
             raise _unusable(f"gcloud auth print-access-token did not answer: {error}") from error
         token = done.stdout.strip()

@@ -12,13 +12,14 @@ import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cgrunbook.cloud import retry
 from cgrunbook.cloud.attempts import Attempts
 from cgrunbook.cloud.docker_config import DockerConfig
+from cgrunbook.cloud.pull import LayerProgress, PullProgress
 from cgrunbook.errors import (
     CgrunbookError,
     DigestMismatch,
@@ -30,7 +31,8 @@ from cgrunbook.errors import (
     StepFailed,
     Temporary,
 )
-from cgrunbook.image_reference import Platform, is_digest
+from cgrunbook.image_reference import is_digest
+from cgrunbook.redaction import one_line
 
 _ENGINE_SECONDS = 10
 
@@ -42,42 +44,12 @@ class Engine:
     Args:
         reachable: whether it does.
         version: its version, "" when it does not answer.
-        address: where it was looked for, "" for docker's default.
         problem: why it does not answer, "" when it does.
     """
 
     reachable: bool
     version: str = ""
-    address: str = ""
     problem: str = ""
-
-
-@dataclass(frozen=True)
-class EngineLayer:
-    """What the engine says about one layer.
-
-    Args:
-        layer: the short id that docker shows.
-        status: docker's words, such as "Downloading" or "Pull complete".
-        done: bytes of the present status, 0 where none are given.
-        size: bytes of the layer, 0 where it is not known yet.
-    """
-
-    layer: str
-    status: str
-    done: int = 0
-    size: int = 0
-
-
-@dataclass(frozen=True)
-class EngineProgress:
-    """What the engine says about a pull.
-
-    Args:
-        layers: in the order in which the engine named them.
-    """
-
-    layers: tuple[EngineLayer, ...]
 
 
 class Docker:
@@ -93,7 +65,6 @@ class Docker:
         self, config_folder: Path, attempts: Attempts | None = None, environment: Mapping[str, str] | None = None
     ) -> None:
         self.config = DockerConfig(config_folder, environment)
-        self._folder = config_folder
         self._attempts = attempts if attempts is not None else Attempts()
         self._environment = {**os.environ, **(environment or {})}
 
@@ -103,27 +74,22 @@ class Docker:
         Returns:
             The engine's version, or what keeps it from answering.
         """
-        address = ""
         try:
-            address = self._address()
-            with self._client(address) as client:
-                return Engine(True, str(client.version().get("Version", "")), address)
+            with self._client(self._address()) as client:
+                return Engine(True, str(client.version().get("Version", "")))
         except StepFailed as error:
-            return Engine(False, "", address, error.message)
+            return Engine(False, problem=error.message)
 
     def pull(
         self,
         reference: str,
-        progress: Callable[[EngineProgress], None] | None = None,
-        *,
-        platform: Platform | None = None,
+        progress: Callable[[PullProgress], None] | None = None,
     ) -> str:
         """Let the engine pull an image.
 
         Args:
             reference: with the registry: "HOST/PATH:TAG" or "HOST/PATH@DIGEST".
             progress: told of each change, in the calling thread.
-            platform: which platform; None for the engine's own.
 
         Returns:
             The digest that the engine pulled, of the index where there is one.
@@ -139,9 +105,7 @@ class Docker:
         credentials = self.config.credentials(reference.partition("/")[0])
         auth = {"username": credentials.username, "password": credentials.password.reveal()} if credentials else {}
         with self._client(self._address()) as client, _explained(reference):
-            events = client.pull(
-                reference, stream=True, decode=True, auth_config=auth, platform=str(platform) if platform else None
-            )
+            events = client.pull(reference, stream=True, decode=True, auth_config=auth)
             announced = self._follow(events, reference, progress)
             kept = [str(entry).partition("@")[2] for entry in client.inspect_image(reference).get("RepoDigests") or []]
         if announced and kept and announced not in kept:
@@ -158,10 +122,10 @@ class Docker:
         return digest
 
     def _follow(
-        self, events: Iterator[dict[str, Any]], reference: str, progress: Callable[[EngineProgress], None] | None
+        self, events: Iterator[dict[str, Any]], reference: str, progress: Callable[[PullProgress], None] | None
     ) -> str:
         """Read the engine's events to their end; the digest that they announce, "" for none."""
-        layers: dict[str, EngineLayer] = {}
+        layers: dict[str, LayerProgress] = {}
         digest = ""
         for event in events:
             if self._attempts.cancelled.is_set():
@@ -177,11 +141,10 @@ class Docker:
             # The first event's id is the tag.
             if isinstance(layer, str) and not status.startswith("Pulling from"):
                 detail = event.get("progressDetail") or {}
-                known = layers.get(layer, EngineLayer(layer, ""))
-                size = int(detail.get("total") or known.size)
-                layers[layer] = replace(known, status=status, done=int(detail.get("current") or 0), size=size)
+                size = int(detail.get("total") or (layers[layer].size if layer in layers else 0))
+                layers[layer] = LayerProgress(layer, size, int(detail.get("current") or 0) if size else 0)
                 if progress is not None:
-                    progress(EngineProgress(tuple(layers.values())))
+                    progress(PullProgress(tuple(layers.values())))
         return digest
 
     @contextmanager
@@ -224,7 +187,7 @@ class Docker:
             return ""
         folder = hashlib.sha256(name.encode()).hexdigest()
         try:
-            meta = json.loads((self._folder / "contexts" / "meta" / folder / "meta.json").read_bytes())
+            meta = json.loads((self.config.path.parent / "contexts" / "meta" / folder / "meta.json").read_bytes())
             return str(meta["Endpoints"]["docker"]["Host"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StepFailed(
@@ -251,7 +214,7 @@ def _explained(reference: str) -> Iterator[None]:
 
 def _refused(reference: str, text: str) -> CgrunbookError:
     """The error for what the engine says; it passes the registry's words on, without a status."""
-    said = f"docker pull {reference}: the engine answered: {' '.join(text.split())[:400]}"
+    said = f"docker pull {reference}: the engine answered: {one_line(text)}"
     low = text.lower()
     if "unauthorized" in low or "unauthenticated" in low or "no basic auth credentials" in low:
         return NotSignedIn(said, "Sign docker in to the registry (notebook 02), then pull again.", debugging=3)

@@ -28,7 +28,6 @@ _HELPER = re.compile(r"[A-Za-z0-9._-]+")
 # A helper may ask a keychain, which may ask a person; without anybody there it must not hang for ever.
 _HELPER_SECONDS = 60.0
 _MOST_EDITS = 5
-_NEW_FILE = 0o600
 _NEW_FOLDER = 0o700
 
 
@@ -209,11 +208,10 @@ class DockerConfig:
                     file.write(content)
                     file.flush()
                     os.fsync(file.fileno())
-                if before is None:
-                    os.chmod(name, _NEW_FILE)  # noqa: PTH101 - mkstemp gives a text
-                else:
+                # A new one stays readable by its owner alone, as mkstemp makes it.
+                if before is not None:
                     old = target.stat()
-                    os.chmod(name, stat.S_IMODE(old.st_mode))  # noqa: PTH101
+                    os.chmod(name, stat.S_IMODE(old.st_mode))  # noqa: PTH101 - mkstemp gives a text
                     if os.geteuid() == 0:
                         os.chown(name, old.st_uid, old.st_gid)
                 if self._bytes() != before:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import requests
 from google.api_core.exceptions import GoogleAPICallError
@@ -33,48 +33,34 @@ from cgrunbook.errors import (
     UpstreamNotValidated,
     WrongState,
 )
+from cgrunbook.redaction import one_line
 
 if TYPE_CHECKING:
     from cgrunbook.cloud.connection import Connection
 
-# The narrowest predefined role that holds a permission. Artifact Registry offers nothing between reader and admin for
-# making repositories; Secret Manager's setIamPolicy and create are in admin only.
-ROLES: Mapping[str, str] = {
-    "artifactregistry.locations.list": "roles/artifactregistry.reader",
-    "artifactregistry.repositories.create": "roles/artifactregistry.admin",
-    "artifactregistry.repositories.delete": "roles/artifactregistry.admin",
-    "artifactregistry.repositories.downloadArtifacts": "roles/artifactregistry.reader",
-    "artifactregistry.repositories.get": "roles/artifactregistry.reader",
-    "artifactregistry.repositories.getIamPolicy": "roles/artifactregistry.admin",
-    "artifactregistry.repositories.list": "roles/artifactregistry.reader",
-    "artifactregistry.repositories.setIamPolicy": "roles/artifactregistry.admin",
-    "artifactregistry.repositories.update": "roles/artifactregistry.admin",
-    "artifactregistry.vpcscconfigs.get": "roles/artifactregistry.admin",
-    "artifactregistry.vpcscconfigs.update": "roles/artifactregistry.admin",
-    "resourcemanager.projects.get": "roles/browser",
-    "secretmanager.secrets.create": "roles/secretmanager.admin",
-    "secretmanager.secrets.delete": "roles/secretmanager.admin",
-    "secretmanager.secrets.get": "roles/secretmanager.viewer",
-    "secretmanager.secrets.getIamPolicy": "roles/secretmanager.viewer",
-    "secretmanager.secrets.list": "roles/secretmanager.viewer",
-    "secretmanager.secrets.setIamPolicy": "roles/secretmanager.admin",
-    "secretmanager.secrets.update": "roles/secretmanager.admin",
-    "secretmanager.versions.access": "roles/secretmanager.secretAccessor",
-    "secretmanager.versions.add": "roles/secretmanager.secretVersionAdder",
-    "secretmanager.versions.destroy": "roles/secretmanager.secretVersionManager",
-    "secretmanager.versions.disable": "roles/secretmanager.secretVersionManager",
-    "secretmanager.versions.enable": "roles/secretmanager.secretVersionManager",
-    "secretmanager.versions.get": "roles/secretmanager.viewer",
-    "secretmanager.versions.list": "roles/secretmanager.viewer",
-    "serviceusage.services.enable": "roles/serviceusage.serviceUsageAdmin",
-    "serviceusage.services.get": "roles/serviceusage.serviceUsageViewer",
-    "serviceusage.services.list": "roles/serviceusage.serviceUsageViewer",
-    "serviceusage.services.use": "roles/serviceusage.serviceUsageConsumer",
-}
+# What each predefined role is the narrowest to hold. Artifact Registry offers nothing between reader and admin for making
+# repositories; Secret Manager's setIamPolicy and create are in admin only.
+_HELD_BY = (
+    ("roles/artifactregistry.reader", "artifactregistry.locations", ("list",)),
+    ("roles/artifactregistry.reader", "artifactregistry.repositories", ("downloadArtifacts", "get", "list")),
+    ("roles/artifactregistry.admin", "artifactregistry.repositories", ("create", "delete", "update")),
+    ("roles/browser", "resourcemanager.projects", ("get",)),
+    ("roles/secretmanager.admin", "secretmanager.secrets", ("create", "delete", "setIamPolicy", "update")),
+    ("roles/secretmanager.viewer", "secretmanager.secrets", ("get", "getIamPolicy", "list")),
+    ("roles/secretmanager.viewer", "secretmanager.versions", ("get", "list")),
+    ("roles/secretmanager.secretAccessor", "secretmanager.versions", ("access",)),
+    ("roles/secretmanager.secretVersionAdder", "secretmanager.versions", ("add",)),
+    ("roles/secretmanager.secretVersionManager", "secretmanager.versions", ("destroy", "disable", "enable")),
+    ("roles/serviceusage.serviceUsageAdmin", "serviceusage.services", ("enable",)),
+    ("roles/serviceusage.serviceUsageViewer", "serviceusage.services", ("get", "list")),
+    ("roles/serviceusage.serviceUsageConsumer", "serviceusage.services", ("use",)),
+)
+
+# The narrowest predefined role that holds a permission, for each that the runbook needs.
+ROLES: Mapping[str, str] = {f"{kind}.{verb}": role for role, kind, verbs in _HELD_BY for verb in verbs}
 
 # google.rpc.Code by the HTTP status that stands for it, for answers that carry no status name (a load balancer's page).
 _STATUS_OF_HTTP = {
-    400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
     403: "PERMISSION_DENIED",
     404: "NOT_FOUND",
@@ -83,18 +69,10 @@ _STATUS_OF_HTTP = {
     412: "FAILED_PRECONDITION",
     429: "RESOURCE_EXHAUSTED",
     499: "CANCELLED",
-    500: "INTERNAL",
     501: "UNIMPLEMENTED",
     502: "UNAVAILABLE",
     503: "UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
-}
-
-_TEMPORARY_REMEDY = {
-    "RESOURCE_EXHAUSTED": (
-        "A quota is used up. Wait a minute, then run again; the limits are listed by: "
-        "gcloud alpha services quota list --service={service} --consumer=projects/{project}"
-    )
 }
 
 # What keeps an answer away for good.
@@ -194,24 +172,9 @@ def explain(error: Exception, connection: Connection, doing: str) -> CgrunbookEr
     return connection.lost(f"{tried}: the connection failed ({_short(error)}).")
 
 
-def explain_response(response: requests.Response, connection: Connection, doing: str) -> CgrunbookError:
-    """The same for a plain HTTP answer, for the one method that no official client has.
-
-    Args:
-        response: an answer with a status of 400 or more.
-    """
-    try:
-        payload = response.json()
-    except ValueError:
-        payload = None
-    return explain_answer(_parse(response.status_code, payload, response.text), connection, doing)
-
-
 def explain_answer(answer: Answer, connection: Connection, doing: str) -> CgrunbookError:
     """The error of cgrunbook for a refusal."""
-    message = f"Tried to {doing}. The service answered {answer}"
-    if not message.endswith("."):
-        message += "."
+    message = f"Tried to {doing}. The service answered {answer}".removesuffix(".") + "."
     text = answer.message
     if answer.status == "UNAUTHENTICATED" and "remote upstream" not in text:
         return NotSignedIn(message, connection.sign_in)
@@ -220,8 +183,11 @@ def explain_answer(answer: Answer, connection: Connection, doing: str) -> Cgrunb
     if "validate remote upstream" in text:
         return _upstream(answer, connection, message)
     if (agent := retry.AGENT_NOT_THERE_YET.search(text)) is not None:
-        made = "was made only just now, or not at all"
-        return Temporary(message, f"{agent.group(1)} {made}. Make it, then run again: {_agent_command(connection)}")
+        return Temporary(
+            message,
+            f"{agent.group(1)} was made only just now, or not at all. Make it, then run again: gcloud beta services "
+            f"identity create --service=artifactregistry.googleapis.com --project={connection.project_id}",
+        )
     if (constraint := _CONSTRAINT.search(text)) is not None:
         return InvalidRequest(
             message,
@@ -230,21 +196,18 @@ def explain_answer(answer: Answer, connection: Connection, doing: str) -> Cgrunb
             f"org-policies describe {constraint.group(0)} --project={connection.project_id} --effective",
         )
     if answer.status in retry.GOOGLE_STATUSES:
+        if answer.status != "RESOURCE_EXHAUSTED":
+            return Temporary(message, "Wait a minute, then run again.")
         return Temporary(
             message,
-            _TEMPORARY_REMEDY.get(answer.status, "Wait a minute, then run again.").format(
-                project=connection.project_id, service=answer.metadata.get("service") or "SERVICE"
-            ),
+            "A quota is used up. Wait a minute, then run again; the limits are listed by: gcloud alpha services quota list "
+            f"--service={answer.metadata.get('service') or 'SERVICE'} --consumer=projects/{connection.project_id}",
         )
-    plain = _PLAIN.get(answer.status)
-    if plain is not None:
-        kind, remedy = plain
+    if answer.status in _PLAIN:
+        kind, remedy = _PLAIN[answer.status]
         return kind(message, remedy.format(project=connection.project_id, location=connection.location))
-    return (
-        _precondition(text, connection, message)
-        if answer.status == "FAILED_PRECONDITION"
-        else _invalid(text, connection, message)
-    )
+    explanation = _precondition if answer.status == "FAILED_PRECONDITION" else _invalid
+    return explanation(text, connection, message)
 
 
 def _denied(answer: Answer, connection: Connection, message: str) -> CgrunbookError:
@@ -317,7 +280,14 @@ def _upstream(answer: Answer, connection: Connection, message: str) -> Cgrunbook
             )
         if "disabled" in text or "destroyed" in text:
             return WrongState(message, _versions_command(answer.message, connection))
-        return _agent_cannot_read(answer.message, connection, message)
+        secret = _first(_SECRET, answer.message) or "SECRET"
+        return PermissionMissing(
+            message,
+            "Artifact Registry's service agent needs secretmanager.versions.access on the secret; the narrowest role with "
+            f"it is roles/secretmanager.secretAccessor: {_grant_command(secret, connection)}. A grant takes a moment, "
+            "sometimes minutes, to be seen.",
+            permission=READ_SECRET,
+        )
     if "unauthenticated" in text or "unauthorized" in text or "credentials are invalid" in text:
         return UpstreamCredentialsRefused(
             message,
@@ -339,19 +309,6 @@ def _upstream(answer: Answer, connection: Connection, message: str) -> Cgrunbook
         "Artifact Registry could not use the upstream. It must be exactly https://cgr.dev/; with credentials, the "
         f"service agent must be able to read the secret ({_grant_command('SECRET', connection)}).",
         debugging=2,
-    )
-
-
-def _agent_cannot_read(text: str, connection: Connection, message: str) -> PermissionMissing:
-    """Artifact Registry's service agent may not read the secret whose name stands in the text."""
-    found = _SECRET.search(text)
-    secret = found.group(1) if found else "SECRET"
-    return PermissionMissing(
-        message,
-        "Artifact Registry's service agent needs secretmanager.versions.access on the secret; the narrowest role with "
-        f"it is roles/secretmanager.secretAccessor: {_grant_command(secret, connection)}. A grant takes a moment, "
-        "sometimes minutes, to be seen.",
-        permission=READ_SECRET,
     )
 
 
@@ -406,13 +363,6 @@ def _agent(connection: Connection) -> str:
     return f"service-{number}@gcp-sa-artifactregistry.iam.gserviceaccount.com"
 
 
-def _agent_command(connection: Connection) -> str:
-    return (
-        "gcloud beta services identity create --service=artifactregistry.googleapis.com "
-        f"--project={connection.project_id}"
-    )
-
-
 def _grant_command(secret: str, connection: Connection) -> str:
     return (
         f"gcloud secrets add-iam-policy-binding {secret} --project={connection.project_id} "
@@ -428,11 +378,7 @@ def _answer(error: GoogleAPICallError) -> Answer:
     """
     response = error.response
     if isinstance(response, requests.Response):
-        try:
-            payload = response.json()
-        except ValueError:
-            payload = None
-        return _parse(response.status_code, payload, response.text)
+        return of_response(response)
     # Inside an operation: a google.rpc.Status, whose details are packed messages.
     reason, metadata = "", {}
     for status in error.errors:
@@ -440,21 +386,24 @@ def _answer(error: GoogleAPICallError) -> Answer:
             if detail.type_url == _ERROR_INFO:
                 from google.rpc.error_details_pb2 import ErrorInfo
 
-                info = ErrorInfo()
-                detail.Unpack(info)
+                info = ErrorInfo.FromString(detail.value)
                 reason, metadata = info.reason, dict(info.metadata)
-    status_name = getattr(error.grpc_status_code, "name", "") or _STATUS_OF_HTTP.get(error.code or 0, "UNKNOWN")
-    return Answer(0, status_name, _cut(str(error.message)), reason, metadata)
+    return Answer(0, getattr(error.grpc_status_code, "name", "UNKNOWN"), _cut(str(error.message)), reason, metadata)
 
 
-def _parse(code: int, payload: Any, text: str) -> Answer:
+def of_response(response: requests.Response) -> Answer:
     """Read a JSON body of the form {"error": {"code", "message", "status", "details"}}, or make do without."""
+    code = response.status_code
+    try:
+        payload = response.json()
+    except ValueError:
+        payload = None
     fallback = _STATUS_OF_HTTP.get(code, "INTERNAL" if code >= 500 else "INVALID_ARGUMENT")
     if isinstance(payload, list) and payload:
         payload = payload[0]  # streaming methods wrap their error in a list
     error = payload.get("error") if isinstance(payload, dict) else None
     if not isinstance(error, dict):
-        return Answer(code, fallback, _cut(re.sub(r"<[^>]*>|\s+", " ", text)) or "no message")
+        return Answer(code, fallback, _cut(re.sub(r"<[^>]*>|\s+", " ", response.text)) or "no message")
     reason, metadata = "", {}
     for detail in error.get("details") or ():
         if isinstance(detail, dict) and detail.get("@type") == _ERROR_INFO:
@@ -471,8 +420,7 @@ def _first(pattern: re.Pattern[str], text: str) -> str:
 
 
 def _cut(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= _LONGEST_MESSAGE else f"{text[:_LONGEST_MESSAGE]}..."
+    return one_line(text, _LONGEST_MESSAGE)
 
 
 def _short(error: BaseException) -> str:

@@ -5,7 +5,6 @@ It knows what all of Google's official clients share. It does not know any one s
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -179,12 +178,3 @@ def client_arguments(connection: Connection, endpoint: str) -> dict[str, Any]:
         "transport": "rest",
         "client_options": {"api_endpoint": endpoint},
     }
-
-
-def moment(value: Any) -> dt.datetime | None:
-    """A time of Google's clients as Python's own, in UTC; None stays None.
-
-    Args:
-        value: what a message's time field gives; its nanoseconds are dropped.
-    """
-    return None if value is None else dt.datetime.combine(value.date(), value.time(), dt.UTC)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,11 +74,7 @@ class Index:
         fitting = [(there, found) for there, found in self.manifests if there is not None and _fits(there, wanted)]
         if fitting:
             return min(fitting, key=lambda entry: (entry[0].variant != wanted.variant, entry[0].variant != ""))[1]
-        there = ", ".join(dict.fromkeys(str(platform) for platform, _ in self.manifests if platform)) or "none"
-        raise ImageNotAvailable(
-            f"{subject} has no manifest for {wanted}; the platforms there: {there}.",
-            "Choose one of these platforms.",
-        )
+        raise not_for(subject, wanted, [platform for platform, _ in self.manifests if platform])
 
 
 @dataclass(frozen=True)
@@ -127,7 +124,12 @@ def parse_document(body: bytes, content_type: str, subject: str) -> Index | Imag
     Raises:
         RegistryError: it is no such document, an ambiguous one (CVE-2021-41190), or one of the retired schema 1.
     """
-    document = _load(body, subject)
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise _unusable(subject, "is not JSON") from error
+    if not isinstance(document, dict):
+        raise _unusable(subject, "is not a JSON object")
     declared = document.get("mediaType")
     sent = content_type.partition(";")[0].strip().lower()
     known = (*_INDEXES, *_MANIFESTS)
@@ -157,6 +159,14 @@ def platform_of_config(body: bytes) -> Platform | None:
         return None
 
 
+def not_for(subject: str, wanted: Platform, there: Sequence[Platform]) -> ImageNotAvailable:
+    """The error for an image that is there for other platforms only."""
+    platforms = ", ".join(dict.fromkeys(str(platform) for platform in there)) or "none"
+    return ImageNotAvailable(
+        f"{subject} has no manifest for {wanted}; the platforms there: {platforms}.", "Choose one of these platforms."
+    )
+
+
 def matches(found: Platform, wanted: Platform) -> bool:
     """Whether an image of one platform serves where another is wanted: the same system and architecture, any variant."""
     return (found.os, found.architecture) == (wanted.os, wanted.architecture)
@@ -168,16 +178,6 @@ def _fits(found: Platform, wanted: Platform) -> bool:
     # arm64 has one variant in use, v8, which some write and some do not.
     plain = "v8" if wanted.architecture == "arm64" else ""
     return not wanted.variant or (found.variant or plain) == wanted.variant
-
-
-def _load(body: bytes, subject: str) -> dict[str, Any]:
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise _unusable(subject, "is not JSON") from error
-    if not isinstance(document, dict):
-        raise _unusable(subject, "is not a JSON object")
-    return document
 
 
 def _index(document: dict[str, Any], subject: str) -> Index:

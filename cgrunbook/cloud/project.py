@@ -16,13 +16,10 @@ from google.rpc.code_pb2 import Code
 
 from cgrunbook.cloud import apis
 from cgrunbook.cloud.apis import ARTIFACT_REGISTRY, SECRET_MANAGER
-from cgrunbook.cloud.google_errors import Answer, explain_answer, explain_response
+from cgrunbook.cloud.google_errors import Answer, explain_answer, of_response
 from cgrunbook.cloud.google_service import CALL, TIMEOUT, GoogleService, client_arguments
 from cgrunbook.cloud.iam_policy import POLICY_VERSION, read_policy
 from cgrunbook.errors import ApiDisabled, PermissionMissing, ServiceError, Temporary
-
-# testIamPermissions takes at most so many at once.
-_PERMISSIONS_AT_ONCE = 100
 
 
 class Project(GoogleService):
@@ -141,19 +138,14 @@ class Project(GoogleService):
         return email
 
     def held_permissions(self, permissions: Iterable[str]) -> frozenset[str]:
-        """Which of these permissions the caller has in the project.
+        """Which of these permissions the caller has in the project; the method takes at most 100.
 
         Returns:
             Those that are held; the API itself warns that the answer may be too generous.
         """
-        wanted = sorted(set(permissions))
-        held: set[str] = set()
+        request = {"resource": f"projects/{self.id}", "permissions": sorted(set(permissions))}
         doing = f"ask for the permissions in the project {self.id}"
-        for start in range(0, len(wanted), _PERMISSIONS_AT_ONCE):
-            request = {"resource": f"projects/{self.id}", "permissions": wanted[start : start + _PERMISSIONS_AT_ONCE]}
-            answer = self._repeat(doing, lambda request=request: self._projects.test_iam_permissions(request, **CALL))  # type: ignore[misc]
-            held.update(answer.permissions)
-        return frozenset(held)
+        return frozenset(self._repeat(doing, lambda: self._projects.test_iam_permissions(request, **CALL)).permissions)
 
     def has_grant(self, member: str, role: str) -> bool:
         """Whether a member has a role in the whole project, without condition.
@@ -186,7 +178,7 @@ class Project(GoogleService):
         """One plain request; the answer is a JSON object."""
         response = self._session.request(method, address, timeout=TIMEOUT)  # type: ignore[no-untyped-call]
         if response.status_code >= 400:
-            raise explain_response(response, self.connection, doing)
+            raise explain_answer(of_response(response), self.connection, doing)
         body = response.json()
         if not isinstance(body, dict):
             raise ServiceError(f"Tried to {doing}. The service answered with something that is no JSON object.")

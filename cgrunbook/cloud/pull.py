@@ -20,11 +20,12 @@ from cgrunbook.cloud.manifests import (
     check_document,
     digest_of,
     matches,
+    not_for,
     parse_document,
     platform_of_config,
 )
 from cgrunbook.cloud.registry_transport import Errand, RegistryTransport
-from cgrunbook.errors import DigestMismatch, ImageNotAvailable, RegistryError
+from cgrunbook.errors import DigestMismatch, RegistryError
 from cgrunbook.image_reference import Platform, is_digest
 
 _LARGEST_CONFIG = 8 * 1024 * 1024
@@ -36,9 +37,9 @@ class LayerProgress:
     """How far one layer is.
 
     Args:
-        digest: the layer.
-        size: its bytes.
-        done: bytes that came and were hashed.
+        digest: the layer; docker's engine gives the beginning of its digest.
+        size: its bytes; 0 where the engine has not said yet.
+        done: bytes that came and were hashed; of an engine's, that came or were unpacked, whichever it is at.
     """
 
     digest: str
@@ -196,6 +197,4 @@ def _check_platform(config: bytes, wanted: Platform, subject: str) -> None:
     """Without an index it is the config that tells the platform."""
     found = platform_of_config(config)
     if found is not None and not matches(found, wanted):
-        raise ImageNotAvailable(
-            f"{subject} has no manifest for {wanted}; the platforms there: {found}.", "Choose one of these platforms."
-        )
+        raise not_for(subject, wanted, [found])

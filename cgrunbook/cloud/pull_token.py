@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -18,9 +19,7 @@ from cgrunbook.redaction import Secret
 # ORGANISATION_ID/TOKEN_ID: a UID of 20 bytes, then one of 8, in hex.
 _USERNAME = re.compile(r"[0-9a-f]{40}/[0-9a-f]{16}")
 _JWT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
-_ENV_LINE = re.compile(r"^\s*export\s+CHAINGUARD_(IDENTITY_ID|TOKEN)=(.*)$", re.MULTILINE)
 _LOGIN_LINE = re.compile(r"^\s*docker\s+login\s.*$", re.MULTILINE)
-_PROSE_LINE = re.compile(r"^\s*(Username|Password):[ \t]*(\S.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -70,11 +69,6 @@ class PullToken:
             raise _malformed("password", "is a JWT that does not say when it expires")
         return cls(username, password, expires, issued)
 
-    @property
-    def organization_id(self) -> str:
-        """The organisation's id, the first half of the username."""
-        return self.username.partition("/")[0]
-
     def expired(self, now: datetime) -> bool:
         """Whether the registry has stopped taking it.
 
@@ -91,8 +85,7 @@ def read_pull_token(output: str) -> PullToken | None:
     """Find a pull token in what chainctl printed.
 
     Args:
-        output: the JSON of `-o json`, the lines of `-o env`, the `docker login` line of the default output and of old
-            versions, or its "Username:" and "Password:" lines; other lines around them do no harm.
+        output: the JSON of `-o json`, or the `docker login` line of old versions; other lines around them do no harm.
 
     Returns:
         The token; None where there is nothing that looks like one.
@@ -100,32 +93,20 @@ def read_pull_token(output: str) -> PullToken | None:
     Raises:
         MalformedToken: there is one, but its values have another form than a pull token's.
     """
-    for find in (_from_json, _from_environment, _from_login, _from_prose):
-        pair = find(output)
-        if pair is not None:
-            return PullToken.checked(pair[0], Secret(pair[1]))
-    return None
+    pair = _from_json(output) or _from_login(output)
+    return PullToken.checked(pair[0], Secret(pair[1])) if pair else None
 
 
 def _from_json(output: str) -> tuple[str, str] | None:
     decoder = json.JSONDecoder()
     # Notices of a newer version may stand before it, so each brace is tried.
     for brace in re.finditer(r"\{", output):
-        try:
+        with suppress(ValueError, RecursionError):
             document, _ = decoder.raw_decode(output, brace.start())
-        except (ValueError, RecursionError):
-            continue
-        if not isinstance(document, dict):
-            continue
-        username, password = document.get("identity_id"), document.get("token")
-        if isinstance(username, str) and isinstance(password, str):
-            return username, password
+            username, password = document.get("identity_id"), document.get("token")
+            if isinstance(username, str) and isinstance(password, str):
+                return username, password
     return None
-
-
-def _from_environment(output: str) -> tuple[str, str] | None:
-    found = dict(_ENV_LINE.findall(output))
-    return _pair(found.get("IDENTITY_ID"), found.get("TOKEN"))
 
 
 def _from_login(output: str) -> tuple[str, str] | None:
@@ -145,25 +126,11 @@ def _from_login(output: str) -> tuple[str, str] | None:
     return None
 
 
-def _from_prose(output: str) -> tuple[str, str] | None:
-    found = {name: value.strip() for name, value in _PROSE_LINE.findall(output)}
-    return _pair(found.get("Username"), found.get("Password"))
-
-
-def _pair(username: str | None, password: str | None) -> tuple[str, str] | None:
-    """Both values without the shell's quotes; None where one is missing."""
-    if username is None or password is None:
-        return None
-    return username.strip().strip("\"'"), password.strip().strip("\"'")
-
-
 def _claims(jwt_text: str) -> dict[str, Any]:
     import jwt  # brings cryptography along
 
     try:
-        claims: dict[str, Any] = jwt.decode(
-            jwt_text, options={"verify_signature": False, "verify_exp": False, "verify_aud": False}
-        )
+        claims: dict[str, Any] = jwt.decode(jwt_text, options={"verify_signature": False})
     except (jwt.PyJWTError, ValueError, RecursionError):
         # PyJWT's own text may quote a piece of the token.
         raise _malformed("password", "is a JWT that cannot be read") from None

@@ -94,7 +94,13 @@ class Registry:
             RegistryError: refused, in one of its meanings; or PermissionMissing, ApiDisabled, NotSignedIn, NotFound.
             Temporary: still failing when the attempts were used up.
         """
-        return self._resolve(self._errand(repository, reference), reference)
+        errand = self._errand(repository, reference)
+        reason = f"{self.host.name} to answer for {repository}"
+        found = self._attempts.run(lambda: self._head(errand, reference), reason=reason)
+        if found is not None:
+            return found
+        # A refusal of HEAD has no body, so that only GET can tell why; and some registries have no HEAD at all.
+        return verified.fetch_document(self._transport, errand, reference)[0]
 
     def probe_token(self, repository: str, *, with_credentials: bool = True) -> TokenProbe:
         """Ask the token endpoint whether a repository may be pulled; the cheapest check of a pull token.
@@ -111,11 +117,11 @@ class Registry:
             Temporary: it did not answer when the attempts were used up.
         """
         errand = Errand(repository, f"A token for {repository}", self._attempts)
-
-        def once() -> TokenProbe:
-            return TokenProbe(*self._transport.probe(errand, with_credentials=with_credentials))
-
-        return self._attempts.run(once, reason=f"{self.host.name}'s token endpoint to answer")
+        said = self._attempts.run(
+            lambda: self._transport.probe(errand, with_credentials=with_credentials),
+            reason=f"{self.host.name}'s token endpoint to answer",
+        )
+        return TokenProbe(*said)
 
     def pull(
         self,
@@ -156,23 +162,14 @@ class Registry:
             pulled: what the first time brought.
         """
         begun = time.monotonic()
-        errand = self._errand(repository, reference)
-        digest = self._resolve(errand, reference).digest
+        digest = self.resolve(repository, reference).digest
         largest = max(pulled.layers, key=lambda layer: layer.size, default=None)
         if largest is not None and largest.size:
-            blobs.first_byte(self._transport, errand, largest.digest)
+            blobs.first_byte(self._transport, self._errand(repository, reference), largest.digest)
         return PulledAgain(digest, time.monotonic() - begun)
 
     def _errand(self, repository: str, reference: str) -> Errand:
         return Errand.for_image(repository, reference, self._attempts)
-
-    def _resolve(self, errand: Errand, reference: str) -> Descriptor:
-        reason = f"{self.host.name} to answer for {errand.repository}"
-        found = self._attempts.run(lambda: self._head(errand, reference), reason=reason)
-        if found is not None:
-            return found
-        # A refusal of HEAD has no body, so that only GET can tell why; and some registries have no HEAD at all.
-        return verified.fetch_document(self._transport, errand, reference)[0]
 
     def _head(self, errand: Errand, reference: str) -> Descriptor | None:
         """Ask without the body; None where that gives no digest."""

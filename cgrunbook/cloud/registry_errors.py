@@ -24,12 +24,12 @@ from cgrunbook.errors import (
     UpstreamCredentialsRefused,
     WrongState,
 )
+from cgrunbook.redaction import one_line
 
 # Where a registry refused: the exchange of credentials for a token, or the registry itself. The same status means
 # different things at the two, so every sentence names it.
 Step = Literal["token", "/v2/"]
 
-_LONGEST_MESSAGE = 400
 _UPSTREAM_STATUS = re.compile(r"status code\D{0,20}(\d{3})")
 
 
@@ -83,18 +83,18 @@ def read_error(body: bytes) -> tuple[str, str]:
         # HTML is a proxy's error page: its title says more than its mark-up.
         title = re.search(r"<title>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)
         plain = title.group(1) if title else re.sub(r"<[^>]*>", " ", text)
-        return "", _one_line(plain)
+        return "", one_line(plain)
     if not isinstance(document, dict):
         return "", ""
     errors = document.get("errors")
     first = errors[0] if isinstance(errors, list) and errors else document.get("error", document)
     if isinstance(first, str):
-        return first, _one_line(document.get("error_description", ""))
+        return first, one_line(str(document.get("error_description", "")))
     if not isinstance(first, dict):
         return "", ""
     code = first.get("code") if isinstance(first.get("code"), str) else first.get("status")
     message = next((first[key] for key in ("message", "details", "detail") if isinstance(first.get(key), str)), "")
-    return (code if isinstance(code, str) else "")[:100], _one_line(message)
+    return (code if isinstance(code, str) else "")[:100], one_line(message)
 
 
 def refused(refusal: Refusal) -> CgrunbookError:
@@ -154,8 +154,7 @@ def _artifact_registry(refusal: Refusal) -> CgrunbookError:
     text = refusal.message.lower()
     if "service_disabled" in refusal.code.lower() or "has not been used in project" in text:
         return apis.disabled(apis.ARTIFACT_REGISTRY, _Place.of(refusal).project, said)
-    of_upstream = _of_upstream(said, text)
-    if of_upstream is not None:
+    if (of_upstream := _of_upstream(said, text)) is not None:
         return of_upstream
     if refusal.status in retry.HTTP_STATUSES:
         hint = "Wait a minute and try again." if refusal.status == 429 else "Wait and try again."
@@ -253,9 +252,3 @@ class _Place:
         first, second, third, *_ = [*refusal.repository.split("/"), "", "", ""]
         project, repository = (f"{first}:{second}", third) if "." in first else (first, second)
         return cls(project or "PROJECT", location, repository or "REPOSITORY")
-
-
-def _one_line(text: Any) -> str:
-    line = " ".join(str(text).split()) if isinstance(text, str) else ""
-    line = "".join(character for character in line if character.isprintable())
-    return line if len(line) <= _LONGEST_MESSAGE else f"{line[:_LONGEST_MESSAGE]}..."

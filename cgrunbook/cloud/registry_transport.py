@@ -32,7 +32,7 @@ from cgrunbook.cloud.registry_sign_in import (
     parse_challenge,
     read_token,
 )
-from cgrunbook.errors import CgrunbookError, RegistryError, Temporary
+from cgrunbook.errors import CgrunbookError, RegistryError, ServiceError, Temporary
 from cgrunbook.image_reference import is_digest
 from cgrunbook.redaction import Secret
 
@@ -103,6 +103,14 @@ class Answer:
                 return None
         return bytes(body)
 
+    def close(self) -> None:
+        """Give the connection back when little of the body is left; close it otherwise."""
+        if self.response.length_remaining is not None and self.response.length_remaining <= _LARGEST_ERROR:
+            self.response.drain_conn()
+            self.response.release_conn()
+        else:
+            self.response.close()
+
 
 class RegistryTransport:
     """Requests to one registry as one caller; safe for several threads.
@@ -164,14 +172,13 @@ class RegistryTransport:
             Temporary: worth another attempt.
             RegistryError: refused, in one of its meanings; or PermissionMissing, ApiDisabled, NotSignedIn, NotFound.
         """
-        with self._explained(errand.subject):
-            answer = self._send_signed(method, path, errand, headers)
-            try:
-                if answer.status not in accepted:
-                    raise self._refused(answer, "/v2/", errand)
-                yield answer
-            finally:
-                _finish(answer.response)
+        with (
+            self._explained(errand.subject),
+            contextlib.closing(self._send_signed(method, path, errand, headers)) as answer,
+        ):
+            if answer.status not in accepted:
+                raise self._refused(answer, "/v2/", errand)
+            yield answer
 
     def probe(self, errand: Errand, *, with_credentials: bool) -> tuple[int, str, str]:
         """Ask the token endpoint for a token, and look at how it answers; one that is given is used from then on.
@@ -189,8 +196,8 @@ class RegistryTransport:
         """
         as_usual = with_credentials or self._credentials is None
         with self._explained(errand.subject):
-            answer = self._exchange(self._challenge(), errand, with_credentials=with_credentials)
-            try:
+            exchange = self._exchange(self._challenge(), errand, with_credentials=with_credentials)
+            with contextlib.closing(exchange) as answer:
                 if as_usual:
                     self._authorizations.pop(errand.repository, None)
                 if answer.status == 200:
@@ -203,8 +210,6 @@ class RegistryTransport:
                 if isinstance(error, Temporary):
                     raise self._paused(error, answer, errand)
                 return answer.status, code, message
-            finally:
-                _finish(answer.response)
 
     def _exchange(self, challenge: Challenge, errand: Errand, *, with_credentials: bool = True) -> Answer:
         """Ask the token endpoint for a token to pull one repository."""
@@ -223,7 +228,7 @@ class RegistryTransport:
         """How the registry wants to be signed in to, asked once; cgr.dev's documented endpoint where it does not say."""
         if self._challenged is None:
             answer = self._send("GET", f"{self.base}/v2/", {})
-            _finish(answer.response)
+            answer.close()
             found = parse_challenge(answer.header("WWW-Authenticate"))
             if found is None or found.scheme != "bearer":
                 return Challenge("bearer", f"{self.base}/token", self.host.name, "")
@@ -237,28 +242,22 @@ class RegistryTransport:
         try:
             yield
         except (HTTPError, OSError) as error:
-            raise self._no_answer(subject, error) from error
-
-    def _no_answer(self, subject: str, error: BaseException) -> CgrunbookError:
-        match retry.why_no_answer(error):
-            case retry.NoAnswer.CERTIFICATE:
-                what = f"no trusted TLS connection to {self.host.name}: {error}"
-                remedy = (
-                    "If a proxy inspects TLS here, name its authority's file in REQUESTS_CA_BUNDLE, or exempt the host."
-                )
-            case retry.NoAnswer.NAME:
-                what = f"the name of {self.host.name}, or of the host that it redirects to, is not known here"
-                remedy = "Check DNS and the network requirements (notebook 04)."
-            case retry.NoAnswer.ADDRESS:
-                what = f"the address of {self.host.name}, or of the proxy on the way to it, is none: {error}"
-                remedy = "Check HTTPS_PROXY and its spelling (notebook 04)."
-            case _:
-                return Temporary(
-                    f"{subject}: the connection to {self.host.name} failed: {type(error).__name__}: {error}.",
-                    "Check the network and proxy settings (notebook 04), then try again.",
-                    debugging=1,
-                )
-        return RegistryError(f"{subject}: {what}.", remedy, debugging=1)
+            kind: type[ServiceError] = RegistryError
+            match retry.why_no_answer(error):
+                case retry.NoAnswer.CERTIFICATE:
+                    what = f"no trusted TLS connection to {self.host.name}: {error}"
+                    remedy = "If a proxy inspects TLS here, name its authority's file in REQUESTS_CA_BUNDLE, or exempt the host."
+                case retry.NoAnswer.NAME:
+                    what = f"the name of {self.host.name}, or of the host that it redirects to, is not known here"
+                    remedy = "Check DNS and the network requirements (notebook 04)."
+                case retry.NoAnswer.ADDRESS:
+                    what = f"the address of {self.host.name}, or of the proxy on the way to it, is none: {error}"
+                    remedy = "Check HTTPS_PROXY and its spelling (notebook 04)."
+                case _:
+                    kind = Temporary
+                    what = f"the connection to {self.host.name} failed: {type(error).__name__}: {error}"
+                    remedy = "Check the network and proxy settings (notebook 04), then try again."
+            raise kind(f"{subject}: {what}.", remedy, debugging=1) from error
 
     def _send_signed(self, method: str, path: str, errand: Errand, headers: Mapping[str, str]) -> Answer:
         """Send with an access token or the repository's token; on a 401 get a new one and send once more."""
@@ -268,7 +267,7 @@ class RegistryTransport:
             answer = self._send(method, url, {**headers, "Authorization": f"Bearer {as_it_is.reveal()}"})
             if answer.status != 401 or answer.elsewhere:
                 return answer
-            _finish(answer.response)
+            answer.close()
             self._takes_access_tokens = False
         for last in (False, True):
             used = self._authorizations.get(errand.repository)
@@ -279,7 +278,7 @@ class RegistryTransport:
             challenge = parse_challenge(answer.header("WWW-Authenticate"))
             if challenge is None:
                 break
-            _finish(answer.response)
+            answer.close()
             self._sign_in(challenge, used, errand)
         return answer
 
@@ -304,13 +303,10 @@ class RegistryTransport:
                 if credentials is not None:
                     self._authorizations[errand.repository] = Secret(credentials.header())
                 return
-            answer = self._exchange(challenge, errand)
-            try:
+            with contextlib.closing(self._exchange(challenge, errand)) as answer:
                 if answer.status != 200:
                     raise self._refused(answer, "token", errand)
                 token = read_token(answer.read(_LARGEST_TOKEN))
-            finally:
-                _finish(answer.response)
             if token is None:
                 raise self._rewritten("answered 200 at its token endpoint, but with no token in it")
             self._authorizations[errand.repository] = Secret(f"Bearer {token.reveal()}")
@@ -336,11 +332,12 @@ class RegistryTransport:
             response = self._pool(url).request(
                 method, url, headers=sent, redirect=False, retries=False, preload_content=False, timeout=self._timeout
             )
-            target = response.headers.get("Location")
-            if response.status not in (301, 302, 303, 307, 308) or not target:
-                netloc = urlsplit(url).netloc
-                return Answer(response, self.host.name if netloc == self.host.address else netloc, not own)
-            _finish(response)
+            netloc = urlsplit(url).netloc
+            answer = Answer(response, self.host.name if netloc == self.host.address else netloc, not own)
+            target = answer.header("Location")
+            if answer.status not in (301, 302, 303, 307, 308) or not target:
+                return answer
+            answer.close()
             url = self._followed(url, target)
         raise self._rewritten(f"redirects more than {_MOST_REDIRECTS} times, the last to {_shown(url)}")
 
@@ -414,7 +411,7 @@ class RegistryTransport:
             return RegistryError(
                 f"{error.message} It asks to wait {seconds:.0f} s before the next attempt.", error.remedy, debugging=1
             )
-        _finish(answer.response)
+        answer.close()
         errand.attempts.pause(seconds, f"{self.host.name}, which asks for a pause")
         return error
 
@@ -428,15 +425,6 @@ def _proxy(url: str) -> str | None:
 
     found: str | None = select_proxy(url, get_environ_proxies(url))
     return found
-
-
-def _finish(response: BaseHTTPResponse) -> None:
-    """Give a connection back when little of its body is left; close it otherwise."""
-    if response.length_remaining is not None and response.length_remaining <= _LARGEST_ERROR:
-        response.drain_conn()
-        response.release_conn()
-    else:
-        response.close()
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import datetime as dt
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import google_crc32c
 from google.cloud import secretmanager_v1 as sm
 
-from cgrunbook.cloud.google_service import CALL, GoogleService, client_arguments, moment
+from cgrunbook.cloud.google_service import CALL, GoogleService, client_arguments
 from cgrunbook.cloud.iam_policy import POLICY_VERSION, Policy, read_policy
 from cgrunbook.errors import (
     AlreadyExists,
@@ -63,7 +63,6 @@ class SecretResource:
         topics: Pub/Sub topics that are told of events, as projects/P/topics/T; at least one with a rotation.
         rotation: when to remind; None for never.
         etag: changes with each change; a change made with an old one is refused.
-        create_time: read only.
     """
 
     name: str
@@ -74,7 +73,6 @@ class SecretResource:
     topics: tuple[str, ...] = ()
     rotation: Rotation | None = None
     etag: str = ""
-    create_time: dt.datetime | None = None
 
     @property
     def id(self) -> str:
@@ -90,15 +88,11 @@ class SecretVersion:
         name: projects/P/secrets/S/versions/N; as it comes from the service, P is the project's number.
         number: N, from 1 up, never used twice.
         state: "ENABLED", "DISABLED" or "DESTROYED".
-        create_time: when it was added.
-        destroy_time: when it was destroyed, or will be where the secret delays it; None for neither.
     """
 
     name: str
     number: int
     state: str
-    create_time: dt.datetime | None = None
-    destroy_time: dt.datetime | None = None
 
     @property
     def enabled(self) -> bool:
@@ -143,7 +137,7 @@ class SecretManager(GoogleService):
         )
 
         def arrived() -> SecretResource:
-            if _settings(there := self._must_get(wanted.id, doing)) != _settings(wanted):
+            if not _same(there := self._must_get(wanted.id, doing), wanted):
                 raise AlreadyExists(
                     f"Tried to {doing}. Somebody else made one of this name meanwhile, with other settings.",
                     f"Look at it: gcloud secrets describe {wanted.id} --project={self.connection.project_id}",
@@ -160,29 +154,15 @@ class SecretManager(GoogleService):
 
         Args:
             before: the secret as it was read; its etag guards the change.
-            wanted: the same with changed labels, annotations, topics, rotation or expiry.
+            wanted: the same with changed labels, annotations, topics, rotation or expiry; nothing else can change, and
+                nothing else is looked at.
 
         Raises:
             Conflict: it was changed in between; nothing was overwritten.
-            InvalidRequest: the replication differs, which cannot be changed; nothing was sent.
         """
         doing = f"change the secret {before.id}"
-        if before.replication != wanted.replication:
-            raise InvalidRequest(
-                f"Tried to {doing}. Its replication cannot be changed after it was created.",
-                "Use a secret with another name for another replication.",
-            )
-        mask = [
-            path
-            for path, old, new in (
-                ("labels", dict(before.labels), dict(wanted.labels)),
-                ("annotations", dict(before.annotations), dict(wanted.annotations)),
-                ("topics", before.topics, wanted.topics),
-                ("rotation", before.rotation, wanted.rotation),
-                ("expire_time", before.expire_time, wanted.expire_time),
-            )
-            if old != new
-        ]
+        changeable = ("labels", "annotations", "topics", "rotation", "expire_time")
+        mask = [path for path in changeable if getattr(before, path) != getattr(wanted, path)]
         if not mask:
             return before
         message = _message(wanted)
@@ -193,7 +173,7 @@ class SecretManager(GoogleService):
 
         def arrived() -> SecretResource | None:
             there = self._must_get(before.id, doing)
-            return there if _settings(there) == _settings(wanted) else None
+            return there if _same(there, wanted) else None
 
         self._send_once(
             doing, lambda: self._client.update_secret(request, **CALL), arrived=arrived, noticed=(Conflict,)
@@ -427,35 +407,25 @@ def _checked_payload(payload: Secret, doing: str) -> bytes:
     return data
 
 
-def _settings(secret: SecretResource) -> tuple[object, ...]:
-    """All that a create or an update sends."""
-    return (
-        dict(secret.labels),
-        dict(secret.annotations),
-        secret.replication,
-        secret.expire_time,
-        secret.topics,
-        secret.rotation,
-    )
+def _same(there: SecretResource, wanted: SecretResource) -> bool:
+    """Whether all that a create or an update sends is there."""
+    return replace(there, name=wanted.name, etag=wanted.etag) == wanted
 
 
 def _secret(raw: Any) -> SecretResource:
     """Read the client's message."""
-    rotation = None
-    if "rotation" in raw and raw.rotation.next_rotation_time is not None:
-        next_time = moment(raw.rotation.next_rotation_time)
-        assert next_time is not None  # noqa: S101 - the condition above, for the type checker
-        rotation = Rotation(next_time, raw.rotation.rotation_period or None)
+    rotation = raw.rotation
     return SecretResource(
         name=raw.name,
         labels=dict(raw.labels),
         annotations=dict(raw.annotations),
         replication=tuple(replica.location for replica in raw.replication.user_managed.replicas),
-        expire_time=moment(raw.expire_time),
+        expire_time=raw.expire_time,
         topics=tuple(topic.name for topic in raw.topics),
-        rotation=rotation,
+        rotation=Rotation(rotation.next_rotation_time, rotation.rotation_period or None)
+        if "next_rotation_time" in rotation
+        else None,
         etag=raw.etag,
-        create_time=moment(raw.create_time),
     )
 
 
@@ -465,27 +435,18 @@ def _version(raw: Any) -> SecretVersion:
         name=raw.name,
         number=int(raw.name.rpartition("/")[2]),
         state=getattr(raw.state, "name", str(raw.state)),
-        create_time=moment(raw.create_time),
-        destroy_time=moment(raw.destroy_time) or moment(raw.scheduled_destroy_time),
     )
 
 
 def _message(wanted: SecretResource) -> Any:
     """The client's message for a secret that is wanted."""
-    message = sm.Secret(
+    replicas = [{"location": location} for location in wanted.replication]
+    rotation = wanted.rotation
+    return sm.Secret(
         labels=dict(wanted.labels),
         annotations=dict(wanted.annotations),
-        topics=[sm.Topic(name=topic) for topic in wanted.topics],
+        topics=[{"name": topic} for topic in wanted.topics],
+        replication={"user_managed": {"replicas": replicas}} if replicas else {"automatic": {}},
+        expire_time=wanted.expire_time,
+        rotation={"next_rotation_time": rotation.next_time, "rotation_period": rotation.period} if rotation else None,
     )
-    if wanted.replication:
-        replicas = [sm.Replication.UserManaged.Replica(location=location) for location in wanted.replication]
-        message.replication = sm.Replication(user_managed=sm.Replication.UserManaged(replicas=replicas))
-    else:
-        message.replication = sm.Replication(automatic=sm.Replication.Automatic())
-    if wanted.expire_time is not None:
-        message.expire_time = wanted.expire_time
-    if wanted.rotation is not None:
-        message.rotation = sm.Rotation(
-            next_rotation_time=wanted.rotation.next_time, rotation_period=wanted.rotation.period
-        )
-    return message

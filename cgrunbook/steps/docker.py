@@ -9,15 +9,13 @@ import os
 import shutil
 from typing import Any, Literal
 
-from cgrunbook.cloud.docker import EngineProgress
+from cgrunbook.cloud.pull import PullProgress
+from cgrunbook.cloud.registry_sign_in import ACCESS_TOKEN_USER
 from cgrunbook.errors import DigestMismatch, StepFailed
 from cgrunbook.steps.pulling import image_of, path_through
 from cgrunbook.steps.step import Change, Evidence, Outcome, Plan, Progress, Proof, Section, Step, World
 
 HELPER = "gcloud"
-
-# What docker.pkg.dev takes as the name of whoever shows an OAuth access token for a password.
-_TOKEN_USER = "oauth2accesstoken"  # noqa: S105 - a user name
 
 
 class SignDockerIn(Step):
@@ -54,7 +52,7 @@ class SignDockerIn(Step):
             Outcome.UPDATED,
             (Change("docker's configuration", f"auths.{host}", before, "an access token that lasts an hour"),),
             (
-                f"gcloud auth print-access-token |\n  docker login https://{host} --username={_TOKEN_USER} --password-stdin",
+                f"gcloud auth print-access-token |\n  docker login https://{host} --username={ACCESS_TOKEN_USER} --password-stdin",
             ),
             makes=(expected,),
             notes=("The token is good for an hour. With gcloud installed, its credential helper lasts.",),
@@ -66,7 +64,7 @@ class SignDockerIn(Step):
         if self._how(world) == "credential-helper":
             world.cloud.docker.config.add_credential_helper(host, HELPER)
         else:
-            world.cloud.docker.config.login_with_token(host, _TOKEN_USER, world.cloud.access_token())
+            world.cloud.docker.config.login_with_token(host, ACCESS_TOKEN_USER, world.cloud.access_token())
 
     def verify(self, world: World) -> Evidence:
         host = world.cloud.connection.artifact_registry_host
@@ -121,10 +119,8 @@ class PullWithDocker(Proof):
         separator = "@" if image.digest else ":"
         reference = f"{registry.host.address}/{path}{separator}{image.reference}"
 
-        def report(progress: EngineProgress) -> None:
-            known = [layer for layer in progress.layers if layer.size]
-            done = sum(layer.done for layer in known)
-            world.progress(Progress(f"docker pulls {image}", done, sum(layer.size for layer in known) or None))
+        def report(progress: PullProgress) -> None:
+            world.progress(Progress(f"docker pulls {image}", progress.done, progress.size or None))
 
         # The registry says better than the engine what stands in the way.
         expected = registry.resolve(path, image.reference).digest

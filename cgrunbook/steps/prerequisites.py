@@ -13,7 +13,7 @@ from importlib import metadata
 from cgrunbook.cloud.chainctl import LoginState
 from cgrunbook.cloud.connection import GCLOUD_ACCOUNT
 from cgrunbook.cloud.google_errors import narrowest_role
-from cgrunbook.cloud.network import reachable
+from cgrunbook.cloud.network import why_unreachable
 from cgrunbook.errors import ApiDisabled, CgrunbookError, ParameterError
 from cgrunbook.steps.apis import ARTIFACT_REGISTRY, SECRET_MANAGER
 from cgrunbook.steps.step import Evidence, Finding, Mark, Proof, Section, World
@@ -184,12 +184,12 @@ class CheckNetwork(Proof):
     def _reach(self, host: NeededHost) -> Finding:
         if not host.from_here:
             return Finding(Mark.OK, host.name, f"needed by Google's servers, not from here: {host.purpose}")
-        seen = reachable(host.address, host.scheme)
-        if seen.answered:
+        why = why_unreachable(host.address, host.scheme)
+        if not why:
             return Finding(Mark.OK, host.name, f"answers; {host.purpose}")
         mark = Mark.FAIL if host.required else Mark.WARN
         remedy = f"Let this machine reach {host.name} on port 443, through the proxy if there is one."
-        return Finding(mark, host.name, f"{seen.reason}; {host.purpose}", remedy, prerequisite=True)
+        return Finding(mark, host.name, f"{why}; {host.purpose}", remedy, prerequisite=True)
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,10 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
-from datetime import timedelta
 from typing import Any, Self
 
 from cgrunbook import durations
-from cgrunbook.cloud.artifact_registry import CleanupPolicy, RemoteRepository, Scanning, without_project
+from cgrunbook.cloud.artifact_registry import CleanupPolicy, RemoteRepository, Scanning, enum_name, without_project
 from cgrunbook.errors import InvalidRequest, StepFailed
 from cgrunbook.parameters import Parameters
 from cgrunbook.steps.step import (
@@ -67,15 +66,16 @@ class RepositorySettings:
         return cls(**{field.name: getattr(params, field.name) for field in fields(cls)})
 
     @property
-    def cleanup_policies(self) -> tuple[CleanupPolicy, ...]:
-        """The clean-up policies that the settings ask for."""
+    def cleanup_policies(self) -> dict[str, CleanupPolicy]:
+        """The clean-up policies that the settings ask for, by id."""
         policies = []
         if self.cleanup_older_than:
-            age = durations.parse(self.cleanup_older_than)
-            policies.append(CleanupPolicy(_DELETE_OLD, "delete", tag_state="any", older_than=age))
+            condition = {"tag_state": "ANY", "older_than": durations.parse(self.cleanup_older_than)}
+            policies.append(CleanupPolicy(id=_DELETE_OLD, action="DELETE", condition=condition))
         if self.cleanup_keep:
-            policies.append(CleanupPolicy(_KEEP_RECENT, "keep", keep_count=self.cleanup_keep))
-        return tuple(policies)
+            recent = {"keep_count": self.cleanup_keep}
+            policies.append(CleanupPolicy(id=_KEEP_RECENT, action="KEEP", most_recent_versions=recent))
+        return {policy.id: policy for policy in policies}
 
 
 @dataclass(frozen=True)
@@ -221,12 +221,13 @@ class RemoteRepositoryStep(Step):
             )
         ours = mark if made_by_cgrunbook(there) else {}
         policies = settings.cleanup_policies
-        kept = [policy for policy in there.cleanup_policies if policy.id not in {_DELETE_OLD, _KEEP_RECENT}]
+        ids = there.cleanup_policies.keys() - {_DELETE_OLD, _KEEP_RECENT}
+        kept = {name: there.cleanup_policies[name] for name in sorted(ids)}
         return replace(
             there,
             description=settings.description or there.description,
             labels=dict(there.labels) | label_map(settings.labels) | ours,
-            cleanup_policies=(*kept, *policies) if policies else there.cleanup_policies,
+            cleanup_policies=kept | policies if policies else there.cleanup_policies,
             cleanup_policy_dry_run=settings.cleanup_dry_run if policies else there.cleanup_policy_dry_run,
             vulnerability_scanning=settings.vulnerability_scanning or there.vulnerability_scanning,
         )
@@ -305,7 +306,7 @@ class RemoteRepositoryStep(Step):
 
     def _policy_commands(self, world: World) -> list[str]:
         """gcloud takes clean-up policies as a file; bash's `<(...)` makes one."""
-        policies = [_policy_as_json(policy) for policy in self.settings.cleanup_policies]
+        policies = [_policy_as_json(policy) for policy in self.settings.cleanup_policies.values()]
         if not policies:
             return []
         import json
@@ -374,23 +375,26 @@ def _credential_changes(
 
 
 def _policies(repository: RemoteRepository) -> dict[str, Any]:
-    return {policy.id: _policy_in_words(policy) for policy in repository.cleanup_policies}
+    return {name: _policy_in_words(policy) for name, policy in repository.cleanup_policies.items()}
 
 
 def _policy_in_words(policy: CleanupPolicy) -> str:
-    if policy.keep_count is not None:
-        return f"keep the {policy.keep_count} most recent versions"
-    age = f" older than {durations.in_words(policy.older_than)}" if policy.older_than else ""
-    return f"{policy.action} {policy.tag_state or 'any'} versions{age}"
+    if "most_recent_versions" in policy:
+        return f"keep the {policy.most_recent_versions.keep_count} most recent versions"
+    condition = policy.condition
+    age = f" older than {durations.in_words(condition.older_than)}" if condition.older_than else ""
+    tags = enum_name(condition.tag_state).lower() if condition.tag_state else "any"
+    return f"{enum_name(policy.action).lower()} {tags} versions{age}"
 
 
 def _policy_as_json(policy: CleanupPolicy) -> dict[str, Any]:
-    entry: dict[str, Any] = {"name": policy.id, "action": {"type": "Delete" if policy.action == "delete" else "Keep"}}
-    if policy.keep_count is not None:
-        entry["mostRecentVersions"] = {"keepCount": policy.keep_count}
+    entry: dict[str, Any] = {"name": policy.id, "action": {"type": policy.action.name.capitalize()}}
+    if "most_recent_versions" in policy:
+        entry["mostRecentVersions"] = {"keepCount": policy.most_recent_versions.keep_count}
     else:
-        older = policy.older_than or timedelta()
-        entry["condition"] = {"tagState": policy.tag_state, "olderThan": f"{older.total_seconds():.0f}s"}
+        condition = policy.condition
+        older = f"{condition.older_than.total_seconds():.0f}s"
+        entry["condition"] = {"tagState": condition.tag_state.name.lower(), "olderThan": older}
     return entry
 
 

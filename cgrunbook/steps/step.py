@@ -271,9 +271,9 @@ class World:
         """An organisation's pull tokens."""
         return self._once(self.cloud.chainctl.list_pull_tokens, organization)
 
-    def organizations(self) -> list[str]:
+    def organizations(self) -> tuple[str, ...]:
         """The names of the organisations that chainctl's user sees."""
-        return [organization.name for organization in self._once(self.cloud.chainctl.organizations)]
+        return self._once(self.cloud.chainctl.organizations)
 
     def organization(self, given: str) -> str:
         """The organisation whose images are meant: the one given, the target's own, or the only one there is.

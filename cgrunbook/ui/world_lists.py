@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from cgrunbook.cloud import Attempts, Cloud, open_cloud
+from cgrunbook.cloud import Attempts, Cloud, connect
 from cgrunbook.errors import ApiDisabled, CgrunbookError
 
 # Seconds for all attempts of one list: a list that comes later is of no use.
@@ -45,12 +45,12 @@ async def offer_lists(values: Mapping[str, Any], offer: Offer) -> None:
 
 
 def _open(values: Mapping[str, Any]) -> Cloud:
-    return open_cloud(
+    connection = connect(
         values["target"],
         project_id=values.get("project_id", ""),
         location=values.get("location") or "us-central1",
-        attempts=Attempts(limit=_LIMIT),
     )
+    return Cloud(connection, Attempts(limit=_LIMIT))
 
 
 def _asked(values: Mapping[str, Any]) -> list[tuple[tuple[str, ...], Callable[[Cloud], Iterable[str]]]]:
@@ -73,7 +73,7 @@ def _repositories(cloud: Cloud) -> Iterable[str]:
 _LISTS: dict[str, Callable[[Cloud], Iterable[str]]] = {
     "project_id": lambda cloud: cloud.project.visible(),
     "location": lambda cloud: cloud.repositories.locations(),
-    "organization": lambda cloud: [organization.name for organization in cloud.chainctl.organizations()],
+    "organization": lambda cloud: cloud.chainctl.organizations(),
     "repository": _repositories,
     "private_repository": _repositories,
 }

@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from cgrunbook.cloud import Connection, connect, open_cloud
+from cgrunbook.cloud import Cloud, Connection, connect
 from cgrunbook.errors import NotSignedIn, ParameterError, SandboxUnavailable, Temporary
 from cgrunbook.redaction import redact
 from cgrunbook.sandbox import process
@@ -76,8 +76,8 @@ def test_importing_the_cloud_imports_no_client() -> None:
 
 def test_opening_google_cloud_needs_no_call_and_no_client_of_a_service(no_google: Path, tmp_path: Path) -> None:
     program = (
-        "import sys; from cgrunbook.cloud import open_cloud; "
-        "cloud = open_cloud('google-cloud', project_id='my-project'); "
+        "import sys; from cgrunbook.cloud import Cloud, connect; "
+        "cloud = Cloud(connect('google-cloud', project_id='my-project')); "
         "print(cloud.connection.project_id, [name for name in sys.modules if name.startswith('google.cloud.')])"
     )
     account = service_account(tmp_path / "account.json")
@@ -141,7 +141,7 @@ def test_a_token_endpoint_that_is_away_is_temporary(
 ) -> None:
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(service_account(tmp_path / "account.json")))
     with pytest.raises(Temporary, match="access token"):
-        open_cloud("google-cloud").access_token()
+        Cloud(connect("google-cloud")).access_token()
 
 
 def test_a_persons_own_credentials_give_no_warning_in_a_notebook(
@@ -236,12 +236,12 @@ def test_a_proxy_is_never_asked_for_the_sandbox(sandbox: object, monkeypatch: py
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     monkeypatch.setenv("NO_PROXY", "intranet.example.com")
     monkeypatch.delenv("no_proxy", raising=False)
-    assert open_cloud("sandbox").project.number() == "123456789012"
+    assert Cloud(connect("sandbox")).project.number() == "123456789012"
     assert os.environ["NO_PROXY"] == "intranet.example.com,127.0.0.1"
 
 
 def test_a_sandbox_that_was_killed_is_said_to_be_gone_and_nobody_waits_for_it(sandbox: object) -> None:
-    cloud = open_cloud("sandbox")
+    cloud = Cloud(connect("sandbox"))
     waits: list[object] = []
     cloud.attempts.on_wait = waits.append
     process.stop()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cgrunbook import steps
-from cgrunbook.cloud import open_cloud
+from cgrunbook.cloud import Cloud, connect
 from cgrunbook.errors import PermissionMissing
 from cgrunbook.ui import world_lists
 from cgrunbook.ui.world_lists import offer_lists
@@ -39,7 +39,7 @@ def offered(values):
 
 
 def test_each_field_is_offered_what_there_is_once_the_api_is_on():
-    cloud = open_cloud("sandbox")
+    cloud = Cloud(connect("sandbox"))
     cloud.project.enable_api(steps.ARTIFACT_REGISTRY)
     found = offered(VALUES)
     assert found["project_id"] == (("cgrunbook-sandbox",), "")
