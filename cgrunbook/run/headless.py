@@ -10,6 +10,7 @@ import importlib
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -93,10 +94,7 @@ def run(
         StepFailed: the run folder cannot be written.
     """
     sources = find(notebooks)
-    if "mode" in values:
-        if values["mode"] not in ("apply", "plan"):
-            parameters.check({"mode": values["mode"]})  # raises
-        mode = values["mode"]
+    mode = values.get("mode", mode)
     given = {**values, "mode": mode} if mode == "plan" else dict(values)
     _check(sources, given, mode)
     limit = cell_timeout or max(3600.0, 4.0 * given.get("wait_limit", parameters.Parameters().wait_limit))
@@ -150,9 +148,9 @@ class _Run:
 
     def perform(self, on_event: Callable[[Line], None] | None) -> RunResult:
         try:
+            target = {"target": self._given.get("target", parameters.Parameters().target)}
+            self._journal.begin(self._mode, target=target)
             with _told(self._journal.path, on_event):
-                target = {"target": self._given.get("target", parameters.Parameters().target)}
-                self._journal.begin(self._mode, target=target)
                 self._execute_all()
                 exit_code = self._exit_code()
                 record = self._close(exit_code)
@@ -184,10 +182,10 @@ class _Run:
         stop = Stop()
         with stop.on_signals(), Kernels(len(self._sources), environment, _KERNELS_BEGIN) as kernels:
             kernels.start_ahead()  # it starts while papermill is imported, which takes as long
-            with _absent("rfc3987_syntax"):
+            with _absent("rfc3987_syntax", "isoduration"):
                 importlib.import_module("cgrunbook.run.engine")
             for source in self._sources:
-                if stop.reason is not None:
+                if stop.reason:
                     self._error = _interrupted(stop, f"before {source.name}")
                     return
                 self._begun += 1
@@ -207,7 +205,7 @@ class _Run:
         try:
             end = notebook.execute(given, kernel, stop, self._limit)
         finally:
-            kernels.leave(kernel)
+            kernel.ask_to_end()
         lines = list(read_lines(self._journal.path))[before:]
         self._error = self._judge(source, end, stop, lines)
         started = [line.notebook for line in lines if line.event == "notebook-started"]
@@ -236,31 +234,30 @@ class _Run:
         if end.kind == "stopped":
             return told if told and told.exit_code == ExitCode.INTERRUPTED else _interrupted(stop, where)
         if end.kind == "kernel-died":
-            return ErrorRecord.of(KernelDied(f"The kernel died {where}: {end.kernel}.", again))
+            return ErrorRecord.of(KernelDied(f"The kernel died {where}: {end.text}.", again))
         if end.kind == "error":
             return told if told and told.type == end.name else end.raised or _from_elsewhere(end, where)
         return told or _without_outcome(lines)
 
 
 @contextlib.contextmanager
-def _absent(module: str) -> Iterator[None]:
-    """Let a module that others import where they find it be not found for a while.
+def _absent(*modules: str) -> Iterator[None]:
+    """Let modules that others import where they find them be not found for a while.
 
     jsonschema, which nbformat imports and does not use, builds a grammar of international URLs where `rfc3987_syntax` is
-    installed (jupyter-events brings it): 0.8 s of work, more than a kernel's start.
+    installed (jupyter-events brings it): 0.8 s of work, more than a kernel's start. With `isoduration` comes arrow, 60 ms.
     """
-    if module in sys.modules:
-        yield
-        return
-    sys.modules[module] = None  # type: ignore[assignment] # Python's own way of saying that it cannot be imported
+    hidden = dict.fromkeys(set(modules) - sys.modules.keys())
+    sys.modules.update(hidden)  # type: ignore[arg-type] # None is Python's own way of saying that it cannot be imported
     try:
         yield
     finally:
-        del sys.modules[module]
+        for module in hidden:
+            del sys.modules[module]
 
 
 def _interrupted(stop: Stop, where: str) -> ErrorRecord:
-    by = "Ctrl-C" if stop.signal_name == "SIGINT" else stop.signal_name
+    by = "Ctrl-C" if stop.reason == "SIGINT" else stop.reason
     return ErrorRecord.of(
         Interrupted(f"Interrupted by {by} {where}.", "Run it again when you like: it goes on where this run ended.")
     )
@@ -293,32 +290,22 @@ def _told(path: Path, on_event: Callable[[Line], None] | None) -> Iterator[None]
         yield
         return
     over = threading.Event()
-    failures: list[Exception] = []
 
     def follow() -> None:
-        known = 0
-        last = False
-        while not last:
-            last = over.wait(_LOOK_SECONDS)  # after the end one more look, for the last lines
-            try:
-                with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
-                    file.seek(known)
-                    fresh = file.read()
-                    whole = fresh[: fresh.rfind(b"\n") + 1]
-                    known += len(whole)
-                    for text in whole.splitlines():
-                        with contextlib.suppress(ValidationError):  # torn by a kill
-                            on_event(Line.model_validate_json(text))
-            except Exception as error:  # noqa: BLE001 - it is raised where the run was asked for
-                failures.append(error)
-                return
+        torn = b""
+        with path.open("rb") as file:
+            last = False
+            while not last:
+                last = over.wait(_LOOK_SECONDS)  # after the end one more look, for the last lines
+                *whole, torn = (torn + file.read()).split(b"\n")
+                for text in whole:
+                    with contextlib.suppress(ValidationError):  # torn by a kill
+                        on_event(Line.model_validate_json(text))
 
-    thread = threading.Thread(target=follow, name="tells of the journal", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
-    if failures:
-        raise failures[0]
+    with ThreadPoolExecutor(1, "tells of the journal") as pool:
+        telling = pool.submit(follow)
+        try:
+            yield
+        finally:
+            over.set()
+    telling.result()  # an error of whoever is told is raised where the run was asked for

@@ -393,7 +393,6 @@ def test_a_cell_that_is_deaf_to_the_interrupt_is_killed(tmp_path: Path) -> None:
     with Kernels(1, {}) as kernels:
         kernel = kernels.take()
         end = notebook.execute({}, kernel, Stop(grace=0.5), 1.0)
-        kernels.leave(kernel)
     assert (end.kind, end.cell) == ("stopped", 1)
     assert statuses(nbformat.read(tmp_path / "deaf.ipynb", as_version=4)) == ["failed"]
 
