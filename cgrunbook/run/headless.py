@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -70,7 +70,6 @@ def run(
     *,
     output: Path | None = None,
     runs: Path = Path("runs"),
-    mode: Literal["apply", "plan"] = "apply",
     on_event: Callable[[Line], None] | None = None,
     cell_timeout: float | None = None,
 ) -> RunResult:
@@ -78,10 +77,9 @@ def run(
 
     Args:
         notebooks: what `find` takes.
-        values: parameters by name; each notebook gets those that it declares.
+        values: parameters by name; each notebook gets those that it declares. With `mode` as `plan` nothing is changed.
         output: the run folder; None makes a new one in `runs`.
         runs: holds one folder a run.
-        mode: `plan` changes nothing.
         on_event: called with each line of the journal as it comes, in a thread of its own.
         cell_timeout: seconds that one cell may take; None allows an hour, or four times `wait_limit` if that is more.
 
@@ -94,18 +92,16 @@ def run(
         StepFailed: the run folder cannot be written.
     """
     sources = find(notebooks)
-    mode = values.get("mode", mode)
-    given = {**values, "mode": mode} if mode == "plan" else dict(values)
-    _check(sources, given, mode)
-    limit = cell_timeout or max(3600.0, 4.0 * given.get("wait_limit", parameters.Parameters().wait_limit))
+    _check(sources, values)
+    limit = cell_timeout or max(3600.0, 4.0 * values.get("wait_limit", parameters.Parameters().wait_limit))
     folder = _folder_for(sources, output, runs)
-    return _Run(sources, given, folder, mode, limit).perform(on_event)
+    return _Run(sources, values, folder, limit).perform(on_event)
 
 
-def _check(sources: Sequence[Source], given: Mapping[str, Any], mode: str) -> None:
+def _check(sources: Sequence[Source], given: Mapping[str, Any]) -> None:
     declared = dict.fromkeys(name for source in sources for name in source.declares)
     for source in sources:
-        if mode == "plan" and "mode" not in source.declares:
+        if given.get("mode") == "plan" and "mode" not in source.declares:
             raise UsageError(
                 f"{source.name} cannot be planned: its parameters cell declares no mode, so it would change things."
             )
@@ -136,11 +132,11 @@ def _folder_for(sources: Sequence[Source], output: Path | None, runs: Path) -> P
 class _Run:
     """One run: its notebooks, its folder, and how far it has come."""
 
-    def __init__(self, sources: list[Source], given: Mapping[str, Any], folder: Path, mode: str, limit: float) -> None:
+    def __init__(self, sources: list[Source], given: Mapping[str, Any], folder: Path, limit: float) -> None:
         self._sources = sources
         self._given = given
         self._folder = folder
-        self._mode = mode
+        self._mode: str = given.get("mode", "apply")
         self._limit = limit
         self._journal = Journal(folder)
         self._error: ErrorRecord | None = None

@@ -407,19 +407,19 @@ add("step-started", 1, title="A step")
 add("planned", 1, changes=[{"resource": "repository r", "field": "labels", "before": None, "after": "a=b"}])
 add("outcome", 1, outcome="planned")
 """
-    result = run(make("one", cell, parameters='mode: str = "apply"'), mode="plan")
+    result = run(make("one", cell, parameters='mode: str = "apply"'), values={"mode": "plan"})
     assert result.exit_code == 4
     assert result.record.mode == "plan"
     assert result.record.notebooks[0].parameters == {"mode": "plan"}
 
 
 def test_a_plan_that_finds_nothing_ends_with_0(make: Any, run: Any) -> None:
-    assert run(make("one", parameters='mode: str = "apply"'), mode="plan").exit_code == 0
+    assert run(make("one", parameters='mode: str = "apply"'), values={"mode": "plan"}).exit_code == 0
 
 
 def test_a_notebook_that_does_not_know_plans_is_not_run_as_one(make: Any, run: Any, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="one cannot be planned"):
-        run(make("one"), mode="plan")
+        run(make("one"), values={"mode": "plan"})
     assert not (tmp_path / "out").exists()
 
 
