@@ -136,7 +136,6 @@ class _Run:
         self._sources = sources
         self._given = given
         self._folder = folder
-        self._mode: str = given.get("mode", "apply")
         self._limit = limit
         self._journal = Journal(folder)
         self._error: ErrorRecord | None = None
@@ -145,10 +144,10 @@ class _Run:
     def perform(self, on_event: Callable[[Line], None] | None) -> RunResult:
         try:
             target = {"target": self._given.get("target", parameters.Parameters().target)}
-            self._journal.begin(self._mode, target=target)
+            self._journal.begin(self._given.get("mode", "apply"), target=target)
             with _told(self._journal.path, on_event):
                 self._execute_all()
-                exit_code = self._exit_code()
+                exit_code = record_of(self._folder).exit_code_after(self._error)
                 record = self._close(exit_code)
         except BaseException:
             with contextlib.suppress(CgrunbookError):  # the disk is full, perhaps; the first error is the one to report
@@ -156,11 +155,6 @@ class _Run:
             raise
         left_out = tuple(source.name for source in self._sources[self._begun :])
         return RunResult(self._folder, record, exit_code, self._error, left_out)
-
-    def _exit_code(self) -> int:
-        if self._error is not None:
-            return self._error.exit_code
-        return ExitCode.TO_DO if self._mode == "plan" and record_of(self._folder).changes else ExitCode.DONE
 
     def _close(self, exit_code: int) -> Record:
         self._journal.add("run-ended", exit_code=exit_code)

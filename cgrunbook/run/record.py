@@ -114,13 +114,16 @@ class Record(BaseModel):
         """All that was changed, or would be."""
         return [change for notebook in self.notebooks for step in notebook.steps for change in step.changes]
 
+    def exit_code_after(self, error: ErrorRecord | None) -> int:
+        """What the run ends with when this error, or none, ended it."""
+        if error:
+            return error.exit_code
+        return ExitCode.TO_DO if self.mode == "plan" and self.changes else ExitCode.DONE
+
     @property
     def first_error(self) -> ErrorRecord | None:
         """What ended the run, if something did."""
-        for notebook in self.notebooks:
-            if notebook.error:
-                return notebook.error
-        return None
+        return next((notebook.error for notebook in self.notebooks if notebook.error), None)
 
 
 def record_of(folder: Path) -> Record:
@@ -167,9 +170,7 @@ def _conclude_so_far(record: Record) -> None:
             notebook.outcome = notebook_outcome(notebook.error)
             notebook.ended = notebook.steps[-1].ended
     if record.notebooks and all(notebook.outcome for notebook in record.notebooks):
-        error = record.first_error
-        planned = ExitCode.TO_DO if record.mode == "plan" and record.changes else ExitCode.DONE
-        record.exit_code = error.exit_code if error else planned
+        record.exit_code = record.exit_code_after(record.first_error)
         record.ended = record.notebooks[-1].ended
 
 
