@@ -94,11 +94,6 @@ class Kernel:
         self._listener = threading.Thread(target=self._listen, args=(reader,), name="kernel's last words", daemon=True)
         self._listener.start()
 
-    @property
-    def pid(self) -> int:
-        """The kernel's process id, which is its process group's too."""
-        return int(self._process.pid)
-
     def _listen(self, reader: int) -> None:
         with os.fdopen(reader, "rb", buffering=0) as pipe:
             while part := pipe.read(4096):
@@ -115,7 +110,7 @@ class Kernel:
     def _signal(self, number: int) -> None:
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):  # it has just ended by itself
-                os.killpg(self.pid, number)
+                os.killpg(self._process.pid, number)  # it leads a process group of its own
 
     def how_it_ended(self) -> str:
         """Say how the process ended, for the person who wonders why; empty while it lives."""
