@@ -112,13 +112,13 @@ class Notebook:
             died = kernel.how_it_ended()
             if not died:
                 raise
-        if not died and keeper.error is None:
-            return End("done")
-        if stop.reason:
+        if stop.reason and (died or keeper.error):
             return End("stopped", keeper.cell)
-        if keeper.error is None:
+        if died:
             return End("kernel-died", keeper.cell, text=died)
-        return End("error", keeper.cell, *keeper.error, keeper.raised)
+        if keeper.error:
+            return End("error", keeper.cell, *keeper.error, keeper.raised)
+        return End("done")
 
     def save(self) -> None:
         """Write the notebook as it is now, redacted."""
