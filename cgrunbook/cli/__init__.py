@@ -17,7 +17,7 @@ __all__ = ["main"]
 
 # The verbs, in the order of the help.
 app.command(epilog=EXIT_CODES)(run.run)
-app.command(epilog=EXIT_CODES)(run.plan)
+app.command("plan", help=run.PLAN, epilog=EXIT_CODES)(run.run)
 app.command()(report.report)
 app.command()(lab.lab)
 app.add_typer(notebooks.app, name="notebooks")

@@ -39,15 +39,10 @@ class _Verbs(TyperGroup):
         except (typer.Exit, typer.Abort, BrokenPipeError):
             raise
         except Exception as error:
-            if _is_typers(error):
-                raise
+            if hasattr(error, "format_message"):
+                raise  # typer itself says what is wrong with the arguments, and does it well
             complain(f"Something that should not happen: {type(error).__name__}: {error}", _keep_traceback(error))
             raise typer.Exit(ExitCode.FAILED) from None
-
-
-def _is_typers(error: Exception) -> bool:
-    """Whether typer itself says what is wrong with the arguments, and does it well."""
-    return hasattr(error, "format_message")
 
 
 def complain(message: str, remedy: str = "") -> None:

@@ -11,7 +11,7 @@ import typer
 def lab(
     destination: Annotated[
         Path,
-        typer.Argument(metavar="DEST", help="The folder to work in; made when it is not there.", show_default=True),
+        typer.Argument(metavar="DEST", help="The folder to work in; made when it is not there."),
     ] = Path("cgrunbook-notebooks"),
     port: Annotated[
         int | None,

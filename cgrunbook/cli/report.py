@@ -18,9 +18,7 @@ def report(
     ] = "",
     output: Annotated[
         Path | None,
-        typer.Option(
-            "--output", metavar="FILE", help="The page; without it report.html in the run folder.", show_default=False
-        ),
+        typer.Option("--output", metavar="FILE", help="The page; without it report.html in the run folder."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdict and the routes as JSON.")] = False,
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,7 +13,10 @@ from cgrunbook.errors import UsageError
 from cgrunbook.redaction import visible
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from cgrunbook.run.headless import RunResult
+    from cgrunbook.run.record import Record
 
 # Stands between the two words of -p while typer, which knows no repeated option of two words, reads the arguments.
 _BETWEEN = "\x1f"
@@ -21,98 +24,61 @@ _BETWEEN = "\x1f"
 _WIDE = 140
 """Columns of a table that goes to a file or a pipe."""
 
+PLAN = """List what a run would change, and change nothing.
 
-_Notebooks = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="NOTEBOOK",
-        help="A notebook's name or how it begins (02), or a path. Without any: 01 to 04, the guide in its order.",
-        show_default=False,
-    ),
-]
-_Target = Annotated[
-    str | None,
-    typer.Option(
-        "--target", metavar="sandbox|google-cloud", help="Where to work; the sandbox if not given.", show_default=False
-    ),
-]
-_Parameters = Annotated[
-    list[str] | None,
-    typer.Option(
-        "-p",
-        "--parameter",
-        metavar="NAME VALUE",
-        help="Set a parameter; may be given several times. The value is taken as it is written: 1.20 stays 1.20. "
-        "A list is written a,b.",
-        show_default=False,
-    ),
-]
-_Output = Annotated[
-    Path | None,
-    typer.Option(
-        "--output",
-        metavar="DIR",
-        help="The run folder, new or empty; without it a new one below ./runs.",
-        show_default=False,
-    ),
-]
-_Json = Annotated[bool, typer.Option("--json", help="Print the record as JSON instead of a table.")]
+Each change is printed with its notebook, its step, and the value before and after. Ends with 4 when there is any.
+"""
 
 
 def run(
-    notebooks: _Notebooks = None,
-    target: _Target = None,
-    parameter: _Parameters = None,
-    output: _Output = None,
-    as_json: _Json = False,
+    verb: typer.Context,
+    notebooks: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="NOTEBOOK",
+            help="A notebook's name or how it begins (02), or a path. Without any: 01 to 04, the guide in its order.",
+        ),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option("--target", metavar="sandbox|google-cloud", help="Where to work; the sandbox if not given."),
+    ] = None,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-p",
+            "--parameter",
+            metavar="NAME VALUE",
+            help="Set a parameter; may be given several times. The value is taken as it is written: 1.20 stays 1.20. "
+            "A list is written a,b.",
+        ),
+    ] = None,
+    *,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", metavar="DIR", help="The run folder, new or empty; without it a new one below ./runs."
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON instead of a table.")] = False,
 ) -> None:
     """Run notebooks, until one fails, and keep what they did.
 
     The run folder gets the executed notebooks, journal.jsonl, record.json and report.html. A second run says unchanged
     of every step that has nothing left to do.
     """
-    _perform("apply", notebooks, target, parameter, output=output, as_json=as_json)
-
-
-def plan(
-    notebooks: _Notebooks = None,
-    target: _Target = None,
-    parameter: _Parameters = None,
-    output: _Output = None,
-    as_json: _Json = False,
-) -> None:
-    """List what a run would change, and change nothing.
-
-    Each change is printed with its notebook, its step, and the value before and after. Ends with 4 when there is any.
-    """
-    _perform("plan", notebooks, target, parameter, output=output, as_json=as_json)
-
-
-def _perform(
-    mode: Literal["apply", "plan"],
-    notebooks: list[str] | None,
-    target: str | None,
-    parameter: list[str] | None,
-    *,
-    output: Path | None,
-    as_json: bool,
-) -> None:
     from cgrunbook.cli.watcher import Watcher
     from cgrunbook.run import headless
 
     values = _values(parameter or [], target)
-    if mode == "plan" and values.get("mode", "plan") != "plan":
+    if verb.info_name == "plan" and values.setdefault("mode", "plan") != "plan":
         raise UsageError(f"A plan changes nothing, so mode cannot be {values['mode']!r}.", "Use: cgrunbook run")
-    if values.get("mode") == "plan":
-        mode = "plan"
     with Watcher() as watcher:
-        result = headless.run(notebooks or [], values, output=output, mode=mode, on_event=watcher.see)
+        result = headless.run(notebooks or [], values, output=output, on_event=watcher.see)
     if as_json:
         typer.echo(result.record.model_dump_json(indent=2))
-    elif mode == "plan":
-        _print_changes(result)
     else:
-        _print_table(result)
+        _print(result)
     if result.left_out:
         typer.echo(f"Not begun: {', '.join(result.left_out)}", err=True)
     if result.error is not None:
@@ -149,26 +115,43 @@ def _values(pairs: list[str], target: str | None) -> dict[str, Any]:
     from cgrunbook import parameters
 
     values: dict[str, Any] = {}
-    for name, value in ([("target", target)] if target is not None else []) + [_pair(pair) for pair in pairs]:
+    if target is not None:
+        values["target"] = parameters.from_text("target", target)
+    for pair in pairs:
+        name, _, value = pair.partition(_BETWEEN)
         if name in values:
             raise UsageError(f"{name} is given twice.")
         values[name] = parameters.from_text(name, value)
     return values
 
 
-def _pair(joined: str) -> tuple[str, str]:
-    name, _, value = joined.partition(_BETWEEN)
-    return name, value
+def _print(result: RunResult) -> None:
+    """What was done or would be, and where everything is, the folder as short as the caller's allows."""
+    from rich.console import Console
+
+    from cgrunbook.run.report import verdict
+
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = _WIDE
+    if result.record.mode == "plan":
+        _print_changes(result.record)
+    else:
+        console.print(_table(result.record))
+    console.print(verdict(result.record))
+    folder = result.folder
+    shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+    typer.echo(f"Run folder: {shown} (report.html to read, record.json for programs)")
 
 
-def _print_table(result: RunResult) -> None:
-    """The steps with their outcomes and evidence, and where everything is."""
+def _table(record: Record) -> Table:
+    """The steps with their outcomes and evidence."""
     from rich.box import SIMPLE_HEAD
     from rich.padding import Padding
     from rich.table import Table
     from rich.text import Text
 
-    from cgrunbook.run.report import outcome_of, verdict
+    from cgrunbook.run.report import outcome_of
 
     colours = {"failed": "red", "declined": "red", "did not end": "red", "unchanged": "dim"}
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
@@ -176,30 +159,25 @@ def _print_table(result: RunResult) -> None:
     table.add_column("Outcome", no_wrap=True)
     table.add_column("Evidence", overflow="fold")
     table.add_column("Seconds", justify="right", no_wrap=True)
-    for notebook in result.record.notebooks:
+    for notebook in record.notebooks:
         table.add_section()
         table.add_row(Text(notebook.name, style="bold"))
         for step in notebook.steps:
             outcome = outcome_of(step)
-            seconds = "" if step.seconds is None else f"{step.seconds:.1f}"
-            style = colours.get(outcome, "green")
             table.add_row(
                 Padding(Text(visible(step.title)), (0, 0, 0, 2)),
-                Text(outcome, style=style),
+                Text(outcome, style=colours.get(outcome, "green")),
                 Text(visible(step.brief)),
-                seconds,
+                "" if step.seconds is None else f"{step.seconds:.1f}",
             )
-    console = _stdout()
-    console.print(table)
-    console.print(verdict(result.record))
-    _print_where(result)
+    return table
 
 
-def _print_changes(result: RunResult) -> None:
+def _print_changes(record: Record) -> None:
     """Each change of a plan, below its notebook and step."""
-    from cgrunbook.run.report import as_text, verdict
+    from cgrunbook.run.report import as_text
 
-    for notebook in result.record.notebooks:
+    for notebook in record.notebooks:
         steps = [step for step in notebook.steps if step.changes]
         if steps:
             typer.echo(notebook.name)
@@ -209,19 +187,3 @@ def _print_changes(result: RunResult) -> None:
                 what = f"{change.resource}.{change.field}" if change.field else change.resource
                 before, after = (as_text(value, nothing="(none)") for value in (change.before, change.after))
                 typer.echo(visible(f"    {what}: {before} -> {after}"))
-    typer.echo(verdict(result.record))
-    _print_where(result)
-
-
-def _print_where(result: RunResult) -> None:
-    """Say where the run folder is, as short as the caller's folder allows."""
-    folder = result.folder
-    shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
-    typer.echo(f"Run folder: {shown} (report.html to read, record.json for programs)")
-
-
-def _stdout() -> Any:
-    from rich.console import Console
-
-    console = Console(highlight=False, markup=False)
-    return console if console.is_terminal else Console(highlight=False, markup=False, width=_WIDE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +13,7 @@ import typer
 from cgrunbook.errors import ExitCode
 
 if TYPE_CHECKING:
-    from cgrunbook.sandbox.process import Running
+    from cgrunbook.sandbox.process import Running, Status
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -25,16 +26,11 @@ app = typer.Typer(
 @app.command("start")
 def start(
     upstream: Annotated[
-        str | None,
-        typer.Option(
-            "--upstream", metavar="URL", help="A real registry in place of the sandbox's cgr.dev.", show_default=False
-        ),
+        str | None, typer.Option("--upstream", metavar="URL", help="A real registry in place of the sandbox's cgr.dev.")
     ] = None,
     idle: Annotated[
         float | None,
-        typer.Option(
-            "--idle", metavar="SECONDS", min=1, help="End it after so long without a request.", show_default=False
-        ),
+        typer.Option("--idle", metavar="SECONDS", min=1, help="End it after so long without a request."),
     ] = None,
 ) -> None:
     """Start the sandbox; one that runs already is left as it is."""
@@ -84,7 +80,7 @@ def status(
 
     status = process.status()
     if as_json:
-        typer.echo(json.dumps(_status_data(status), indent=2))
+        typer.echo(json.dumps(_status_data(status), indent=2, default=str))
     elif status is None:
         typer.echo("The sandbox does not run. To start it: cgrunbook sandbox start")
     else:
@@ -96,24 +92,12 @@ def status(
         raise typer.Exit(ExitCode.PREREQUISITE)
 
 
-def _status_data(status: Any) -> dict[str, Any]:
+def _status_data(status: Status | None) -> dict[str, Any]:
     if status is None:
         return {"running": False}
-    running: Running = status.running
-    return {
-        "running": True,
-        "pid": running.pid,
-        "started": running.started,
-        "version": running.version,
-        "home": str(running.home),
-        "project_id": running.project_id,
-        "project_number": running.project_number,
-        "organization": running.organization,
-        "hosts": running.hosts,
-        "upstream": running.upstream,
-        "size_bytes": status.size_bytes,
-        "counts": status.counts,
-    }
+    told = ("pid", "started", "version", "home", "project_id", "project_number", "organization", "hosts", "upstream")
+    of_process = {name: getattr(status.running, name) for name in told}
+    return {"running": True, **of_process, "size_bytes": status.size_bytes, "counts": status.counts}
 
 
 @app.command("reset")
@@ -162,5 +146,4 @@ def env() -> None:
     from cgrunbook.sandbox import process
 
     for name, value in process.environment(process.start()).items():
-        quoted = value.replace("'", "'\"'\"'")
-        typer.echo(f"export {name}='{quoted}'")
+        typer.echo(f"export {name}={shlex.quote(value)}")

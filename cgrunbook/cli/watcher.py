@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from cgrunbook.redaction import redact, visible
 
@@ -17,7 +17,7 @@ class Watcher:
         from rich.console import Console
 
         self._console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-        self._status: Any = None
+        self._status = self._console.status("") if self._console.is_terminal else None
         self._doing = ""
         self._waits: set[tuple[str, int, str]] = set()
 
@@ -25,23 +25,16 @@ class Watcher:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._show(None)
+        if self._status:
+            self._status.stop()
 
-    def _show(self, doing: str | None) -> None:
-        """Change the line that says what goes on; None takes it away."""
-        if not self._console.is_terminal:
-            return
-        if doing is None:
-            if self._status is not None:
-                self._status.stop()
-            self._status = None
-        elif self._status is None:
-            from rich.text import Text
+    def _show(self, doing: str) -> None:
+        """Change the line that says what goes on."""
+        from rich.text import Text
 
-            self._status = self._console.status(Text(doing))
+        if self._status:
+            self._status.update(Text(doing))
             self._status.start()
-        else:
-            self._status.update(doing)
 
     def _say(self, text: str) -> None:
         self._console.print(visible(redact(text)))
@@ -59,7 +52,7 @@ class Watcher:
         elif line.event == "waiting":
             reason = str(data.get("reason", ""))
             self._show(f"{self._doing}: waiting for {reason}")
-            if not self._console.is_terminal and (line.notebook, line.step, reason) not in self._waits:
+            if not self._status and (line.notebook, line.step, reason) not in self._waits:
                 self._waits.add((line.notebook, line.step, reason))
                 self._say(f"  {self._doing}: waiting for {reason}")
         elif line.event == "outcome":

@@ -6,19 +6,17 @@ It knows papermill, nbclient and nbformat. It does not know what a step is, what
 from __future__ import annotations
 
 import asyncio
-import copy
 import html
 import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 import nbformat as nbformat_
 import papermill
-from nbclient.exceptions import CellExecutionError, DeadKernelError
+from nbclient.exceptions import CellExecutionError
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
 from papermill.exceptions import PapermillExecutionError
@@ -51,9 +49,8 @@ class End:
         kind: `done`, or what stopped it: an error in a cell, a wish to stop, or the kernel's death.
         cell: the code cell that was at work, counted from 1 among the code cells; 0 for none.
         name: the error's class, when a cell raised one.
-        text: the error's text.
+        text: the error's text, or how the kernel's process ended.
         raised: the error as fields, when it is one of ours.
-        kernel: how the kernel's process ended, when it died.
     """
 
     kind: Literal["done", "error", "stopped", "kernel-died"]
@@ -61,7 +58,6 @@ class End:
     name: str = ""
     text: str = ""
     raised: ErrorRecord | None = None
-    kernel: str = ""
 
 
 class Notebook:
@@ -77,7 +73,7 @@ class Notebook:
         self._source = nbformat.reads(json.dumps(source), as_version=4)
         self._saved_as = saved_as
         self._shown_as = shown_as
-        self.node: Any = None
+        self.node: Any = None  # papermill's copy, once it executes
 
     def execute(self, parameters: Mapping[str, Any], kernel: Kernel, stop: Stop, cell_limit: float) -> End:
         """Run the cells in order until one fails, and keep the file up to date.
@@ -94,39 +90,41 @@ class Notebook:
         Raises:
             StepFailed: the file cannot be written.
         """
-        sitting = _Sitting(self, kernel, stop, cell_limit)
+        keeper = _Keeper(self, kernel, stop, cell_limit)
+        died = ""
+        stop.kernel = kernel
         try:
-            with stop.over(kernel):
-                papermill.execute_notebook(
-                    self._source,
-                    None,  # the file is written here: whole, redacted, and also after what papermill does not survive
-                    parameters=dict(parameters),
-                    engine_name=_NAME,
-                    kernel_name="python3",
-                    language="python",
-                    progress_bar=False,
-                    sitting=sitting,
-                )
+            papermill.execute_notebook(
+                self._source,
+                None,  # the file is written here: whole, redacted, and also after what papermill does not survive
+                parameters=dict(parameters),
+                engine_name=_NAME,
+                kernel_name="python3",
+                language="python",
+                progress_bar=False,
+                keeper=keeper,
+            )
         except PapermillExecutionError:
             pass  # known already from the cell itself
         except _Stopped:
-            return End("stopped", sitting.cell)
-        except (DeadKernelError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and not (ended := kernel.how_it_ended()):
+            return End("stopped", keeper.cell)
+        except RuntimeError:  # nbclient's DeadKernelError, or what it stumbled over when the kernel was gone
+            died = kernel.how_it_ended()
+            if not died:
                 raise
-            if stop.reason is not None:
-                return End("stopped", sitting.cell)
-            return End("kernel-died", sitting.cell, text=str(error), kernel=ended)
-        if sitting.error is None:
-            return End("done")
-        return End("error" if stop.reason is None else "stopped", sitting.cell, *sitting.error, sitting.raised)
+        if stop.reason and (died or keeper.error):
+            return End("stopped", keeper.cell)
+        if died:
+            return End("kernel-died", keeper.cell, text=died)
+        if keeper.error:
+            return End("error", keeper.cell, *keeper.error, keeper.raised)
+        return End("done")
 
     def save(self) -> None:
         """Write the notebook as it is now, redacted."""
-        if self.node is not None:
-            self.node.metadata.papermill["input_path"] = self._shown_as
-            self.node.metadata.papermill["output_path"] = self._saved_as.name
-            write_whole(self._saved_as, nbformat.writes(nbformat.from_dict(redact_all(self.node))) + "\n")
+        self.node.metadata.papermill["input_path"] = self._shown_as
+        self.node.metadata.papermill["output_path"] = self._saved_as.name
+        write_whole(self._saved_as, nbformat.writes(nbformat.from_dict(redact_all(self.node))) + "\n")
 
     def put_banner(self, sentence: str, remedy: str = "") -> None:
         """Say at the top why the notebook did not come to its end, and mark the cell; then save.
@@ -135,9 +133,6 @@ class Notebook:
             sentence: what happened.
             remedy: what to do next.
         """
-        if self.node is None:
-            self.node = nbformat.v4.upgrade(copy.deepcopy(self._source))
-            self.node.metadata.setdefault("papermill", nbformat.from_dict({}))
         cells = [cell for cell in self.node.cells if ERROR_MARKER_TAG not in cell.metadata.get("tags", [])]
         at = next((place for place, cell in enumerate(cells) if _status(cell) == "failed"), None)
         where = ""
@@ -171,88 +166,75 @@ def _status(cell: Any) -> str:
     return str(cell.metadata.get("papermill", {}).get("status", ""))
 
 
-@dataclass
-class _Sitting:
-    """What the engine's parts share while one notebook runs."""
-
-    notebook: Notebook
-    kernel: Kernel
-    stop: Stop
-    cell_limit: float
-    cell: int = 0
-    error: tuple[str, str] | None = None
-    raised: ErrorRecord | None = None
-
-
 class _Keeper(NotebookExecutionManager):  # type: ignore[misc] # papermill is untyped
     """Papermill's keeper of a notebook's state, saving through ours and calling nothing completed that was not."""
 
-    def __init__(self, nb: Any, sitting: _Sitting) -> None:
+    def __init__(self, notebook: Notebook, kernel: Kernel, stop: Stop, cell_limit: float) -> None:
         # No saving in the middle of a cell: half a line of output could be half a secret.
-        super().__init__(nb, output_path=None, progress_bar=False, autosave_cell_every=0)
-        self._sitting = sitting
-        self._reached = 0
-        sitting.notebook.node = nb
+        super().__init__(None, output_path=None, progress_bar=False, autosave_cell_every=0)
+        self._notebook = notebook
+        self.kernel = kernel
+        self.stop = stop
+        self.cell_limit = cell_limit
+        self.cell = 0
+        self.error: tuple[str, str] | None = None
+        self.raised: ErrorRecord | None = None
+
+    def take(self, nb: Any) -> None:
+        """Begin with the notebook, whose parameters are in place by now."""
+        self.nb = self._notebook.node = nb
+        self.notebook_start()
 
     def save(self, **_: Any) -> None:
-        self._sitting.notebook.save()
-        self.last_save_time = self.now()
+        self._notebook.save()
 
     def cell_start(self, cell: Any, cell_index: int | None = None, **rest: Any) -> None:
-        self._reached = cell_index or 0
         if cell.cell_type == "code":
-            if self._sitting.stop.reason is not None:
+            if self.stop.reason:
                 raise _Stopped
-            self._sitting.cell += 1
-            self._sitting.raised = None
+            self.cell += 1
+            self.raised = None
             super().cell_start(cell, cell_index, **rest)
 
     def cell_complete(self, cell: Any, cell_index: int | None = None, **rest: Any) -> None:
-        if cell.cell_type == "code" and _status(cell) == self.PENDING:
-            return  # a wish to stop came before it
-        self._reached = (cell_index or 0) + 1
-        if cell.cell_type == "code":
+        if cell.cell_type != "code":
+            cell.metadata.papermill["status"] = self.COMPLETED
+        elif _status(cell) != self.PENDING:  # it is when a wish to stop came before it
             super().cell_complete(cell, cell_index, **rest)
 
     def cell_exception(self, cell: Any, cell_index: int | None = None, exception: Any = None, **rest: Any) -> None:
         super().cell_exception(cell, cell_index=cell_index, exception=exception, **rest)
         if isinstance(exception, CellExecutionError):
-            self._sitting.error = (str(exception.ename), str(exception.evalue))
+            self.error = (str(exception.ename), str(exception.evalue))
 
     def notebook_complete(self, **_: Any) -> None:
         """Write the end. papermill's own would call every cell completed that never began."""
-        self.end_time = datetime.now(UTC)
+        self.end_time = self.now()
         told = self.nb.metadata.papermill
-        told["end_time"], told["duration"] = (
-            self.end_time.isoformat(),
-            (self.end_time - self.start_time).total_seconds(),
-        )
-        for cell in self.nb.cells[: self._reached]:
-            if _status(cell) == self.PENDING:
-                cell.metadata.papermill["status"] = self.COMPLETED
+        told["end_time"] = self.end_time.isoformat()
+        told["duration"] = (self.end_time - self.start_time).total_seconds()
         self.save()
 
 
 class _Client(PapermillNotebookClient):  # type: ignore[misc] # papermill is untyped
     """Papermill's client, hearing a wish to stop and redacting what a kernel says before it is kept."""
 
-    def __init__(self, keeper: _Keeper, sitting: _Sitting) -> None:
+    def __init__(self, keeper: _Keeper) -> None:
         super().__init__(
             keeper,
-            km=sitting.kernel.manager,
+            km=keeper.kernel.manager,
             log=_log,
             iopub_timeout=60,  # seconds that outputs may lag behind the reply; 4 is too few on a busy machine
             timeout=None,  # `Stop` keeps the time: it lets the step end by itself first
             store_widget_state=False,  # a Password widget's value would be in it
             coalesce_streams=True,
         )
-        self._sitting = sitting
 
     def execute_cell(self, cell: Any, cell_index: int, *rest: Any, **more: Any) -> Any:
-        stop = self._sitting.stop
+        stop = self.nb_man.stop
         if cell.cell_type != "code":
             return cell
-        stop.cell_sent(self._sitting.cell_limit)
+        stop.cell_sent(self.nb_man.cell_limit)
         try:
             return super().execute_cell(cell, cell_index, *rest, **more)
         except CellExecutionError:
@@ -266,38 +248,30 @@ class _Client(PapermillNotebookClient):  # type: ignore[misc] # papermill is unt
 
     def process_message(self, msg: dict[str, Any], cell: Any, cell_index: int) -> Any:
         if msg["msg_type"] == raised.MESSAGE:
-            self._sitting.raised = ErrorRecord.model_validate(msg["content"])
+            self.nb_man.raised = ErrorRecord.model_validate(msg["content"])
             return None
         if msg["msg_type"] == "execute_input":
             loop, channels = asyncio.get_running_loop(), self.kc
-            self._sitting.stop.cell_executes(lambda: loop.call_soon_threadsafe(channels.kernel_info))
+            self.nb_man.stop.cell_executes(lambda: loop.call_soon_threadsafe(channels.kernel_info))
         elif not msg["msg_type"].startswith("comm"):
             msg["content"] = redact_all(msg["content"])
         return super().process_message(msg, cell, cell_index)
 
     def output(self, outs: list[Any], msg: dict[str, Any], display_id: str | None, cell_index: int) -> Any:
         """Join what belongs to one stream, so that the redactor sees a secret whole that came in two parts."""
-        last = outs[-1] if outs else None
-        content = msg["content"]
-        joins = msg["msg_type"] == "stream" and last is not None and last.get("name") == content["name"]
-        if (
-            joins
-            and not self.clear_before_next_output
-            and not self.output_hook_stack[msg["parent_header"].get("msg_id")]
-        ):
-            outs[-1]["text"] += content["text"]
-            return outs[-1]
-        return super().output(outs, msg, display_id, cell_index)
+        out = super().output(outs, msg, display_id, cell_index)
+        if out and len(outs) > 1 and out.get("name") and out["name"] == outs[-2].get("name"):
+            outs[-2]["text"] += outs.pop()["text"]
+        return out
 
 
 class _Engine(NBClientEngine):  # type: ignore[misc] # papermill is untyped
     """What papermill calls with a notebook whose parameters are in place."""
 
     @classmethod
-    def execute_notebook(cls, nb: Any, _: str, *, sitting: _Sitting, **__: Any) -> Any:
-        keeper = _Keeper(nb, sitting)
-        keeper.notebook_start()
-        client = _Client(keeper, sitting)
+    def execute_notebook(cls, nb: Any, _: str, *, keeper: _Keeper, **__: Any) -> Any:
+        keeper.take(nb)
+        client = _Client(keeper)
         try:
             client.execute()
         finally:

@@ -10,9 +10,10 @@ import importlib
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -69,7 +70,6 @@ def run(
     *,
     output: Path | None = None,
     runs: Path = Path("runs"),
-    mode: Literal["apply", "plan"] = "apply",
     on_event: Callable[[Line], None] | None = None,
     cell_timeout: float | None = None,
 ) -> RunResult:
@@ -77,10 +77,9 @@ def run(
 
     Args:
         notebooks: what `find` takes.
-        values: parameters by name; each notebook gets those that it declares.
+        values: parameters by name; each notebook gets those that it declares. With `mode` as `plan` nothing is changed.
         output: the run folder; None makes a new one in `runs`.
         runs: holds one folder a run.
-        mode: `plan` changes nothing.
         on_event: called with each line of the journal as it comes, in a thread of its own.
         cell_timeout: seconds that one cell may take; None allows an hour, or four times `wait_limit` if that is more.
 
@@ -93,21 +92,16 @@ def run(
         StepFailed: the run folder cannot be written.
     """
     sources = find(notebooks)
-    if "mode" in values:
-        if values["mode"] not in ("apply", "plan"):
-            parameters.check({"mode": values["mode"]})  # raises
-        mode = values["mode"]
-    given = {**values, "mode": mode} if mode == "plan" else dict(values)
-    _check(sources, given, mode)
-    limit = cell_timeout or max(3600.0, 4.0 * given.get("wait_limit", parameters.Parameters().wait_limit))
+    _check(sources, values)
+    limit = cell_timeout or max(3600.0, 4.0 * values.get("wait_limit", parameters.Parameters().wait_limit))
     folder = _folder_for(sources, output, runs)
-    return _Run(sources, given, folder, mode, limit).perform(on_event)
+    return _Run(sources, values, folder, limit).perform(on_event)
 
 
-def _check(sources: Sequence[Source], given: Mapping[str, Any], mode: str) -> None:
+def _check(sources: Sequence[Source], given: Mapping[str, Any]) -> None:
     declared = dict.fromkeys(name for source in sources for name in source.declares)
     for source in sources:
-        if mode == "plan" and "mode" not in source.declares:
+        if given.get("mode") == "plan" and "mode" not in source.declares:
             raise UsageError(
                 f"{source.name} cannot be planned: its parameters cell declares no mode, so it would change things."
             )
@@ -138,11 +132,10 @@ def _folder_for(sources: Sequence[Source], output: Path | None, runs: Path) -> P
 class _Run:
     """One run: its notebooks, its folder, and how far it has come."""
 
-    def __init__(self, sources: list[Source], given: Mapping[str, Any], folder: Path, mode: str, limit: float) -> None:
+    def __init__(self, sources: list[Source], given: Mapping[str, Any], folder: Path, limit: float) -> None:
         self._sources = sources
         self._given = given
         self._folder = folder
-        self._mode = mode
         self._limit = limit
         self._journal = Journal(folder)
         self._error: ErrorRecord | None = None
@@ -150,11 +143,11 @@ class _Run:
 
     def perform(self, on_event: Callable[[Line], None] | None) -> RunResult:
         try:
+            target = {"target": self._given.get("target", parameters.Parameters().target)}
+            self._journal.begin(self._given.get("mode", "apply"), target=target)
             with _told(self._journal.path, on_event):
-                target = {"target": self._given.get("target", parameters.Parameters().target)}
-                self._journal.begin(self._mode, target=target)
                 self._execute_all()
-                exit_code = self._exit_code()
+                exit_code = record_of(self._folder).exit_code_after(self._error)
                 record = self._close(exit_code)
         except BaseException:
             with contextlib.suppress(CgrunbookError):  # the disk is full, perhaps; the first error is the one to report
@@ -162,11 +155,6 @@ class _Run:
             raise
         left_out = tuple(source.name for source in self._sources[self._begun :])
         return RunResult(self._folder, record, exit_code, self._error, left_out)
-
-    def _exit_code(self) -> int:
-        if self._error is not None:
-            return self._error.exit_code
-        return ExitCode.TO_DO if self._mode == "plan" and record_of(self._folder).changes else ExitCode.DONE
 
     def _close(self, exit_code: int) -> Record:
         self._journal.add("run-ended", exit_code=exit_code)
@@ -184,10 +172,10 @@ class _Run:
         stop = Stop()
         with stop.on_signals(), Kernels(len(self._sources), environment, _KERNELS_BEGIN) as kernels:
             kernels.start_ahead()  # it starts while papermill is imported, which takes as long
-            with _absent("rfc3987_syntax"):
+            with _absent("rfc3987_syntax", "isoduration"):
                 importlib.import_module("cgrunbook.run.engine")
             for source in self._sources:
-                if stop.reason is not None:
+                if stop.reason:
                     self._error = _interrupted(stop, f"before {source.name}")
                     return
                 self._begun += 1
@@ -207,7 +195,7 @@ class _Run:
         try:
             end = notebook.execute(given, kernel, stop, self._limit)
         finally:
-            kernels.leave(kernel)
+            kernel.ask_to_end()
         lines = list(read_lines(self._journal.path))[before:]
         self._error = self._judge(source, end, stop, lines)
         started = [line.notebook for line in lines if line.event == "notebook-started"]
@@ -236,31 +224,30 @@ class _Run:
         if end.kind == "stopped":
             return told if told and told.exit_code == ExitCode.INTERRUPTED else _interrupted(stop, where)
         if end.kind == "kernel-died":
-            return ErrorRecord.of(KernelDied(f"The kernel died {where}: {end.kernel}.", again))
+            return ErrorRecord.of(KernelDied(f"The kernel died {where}: {end.text}.", again))
         if end.kind == "error":
             return told if told and told.type == end.name else end.raised or _from_elsewhere(end, where)
         return told or _without_outcome(lines)
 
 
 @contextlib.contextmanager
-def _absent(module: str) -> Iterator[None]:
-    """Let a module that others import where they find it be not found for a while.
+def _absent(*modules: str) -> Iterator[None]:
+    """Let modules that others import where they find them be not found for a while.
 
     jsonschema, which nbformat imports and does not use, builds a grammar of international URLs where `rfc3987_syntax` is
-    installed (jupyter-events brings it): 0.8 s of work, more than a kernel's start.
+    installed (jupyter-events brings it): 0.8 s of work, more than a kernel's start. With `isoduration` comes arrow, 60 ms.
     """
-    if module in sys.modules:
-        yield
-        return
-    sys.modules[module] = None  # type: ignore[assignment] # Python's own way of saying that it cannot be imported
+    hidden = dict.fromkeys(set(modules) - sys.modules.keys())
+    sys.modules.update(hidden)  # type: ignore[arg-type] # None is Python's own way of saying that it cannot be imported
     try:
         yield
     finally:
-        del sys.modules[module]
+        for module in hidden:
+            del sys.modules[module]
 
 
 def _interrupted(stop: Stop, where: str) -> ErrorRecord:
-    by = "Ctrl-C" if stop.signal_name == "SIGINT" else stop.signal_name
+    by = "Ctrl-C" if stop.reason == "SIGINT" else stop.reason
     return ErrorRecord.of(
         Interrupted(f"Interrupted by {by} {where}.", "Run it again when you like: it goes on where this run ended.")
     )
@@ -293,32 +280,22 @@ def _told(path: Path, on_event: Callable[[Line], None] | None) -> Iterator[None]
         yield
         return
     over = threading.Event()
-    failures: list[Exception] = []
 
     def follow() -> None:
-        known = 0
-        last = False
-        while not last:
-            last = over.wait(_LOOK_SECONDS)  # after the end one more look, for the last lines
-            try:
-                with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
-                    file.seek(known)
-                    fresh = file.read()
-                    whole = fresh[: fresh.rfind(b"\n") + 1]
-                    known += len(whole)
-                    for text in whole.splitlines():
-                        with contextlib.suppress(ValidationError):  # torn by a kill
-                            on_event(Line.model_validate_json(text))
-            except Exception as error:  # noqa: BLE001 - it is raised where the run was asked for
-                failures.append(error)
-                return
+        torn = b""
+        with path.open("rb") as file:
+            last = False
+            while not last:
+                last = over.wait(_LOOK_SECONDS)  # after the end one more look, for the last lines
+                *whole, torn = (torn + file.read()).split(b"\n")
+                for text in whole:
+                    with contextlib.suppress(ValidationError):  # torn by a kill
+                        on_event(Line.model_validate_json(text))
 
-    thread = threading.Thread(target=follow, name="tells of the journal", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
-    if failures:
-        raise failures[0]
+    with ThreadPoolExecutor(1, "tells of the journal") as pool:
+        telling = pool.submit(follow)
+        try:
+            yield
+        finally:
+            over.set()
+    telling.result()  # an error of whoever is told is raised where the run was asked for

@@ -80,9 +80,12 @@ class Journal:
         line = Line(time=datetime.now(UTC), event=event, notebook=notebook, step=step, data=redact_all(data))
         text = line.model_dump_json(exclude_defaults=True) + "\n"
         try:
-            descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
             try:
-                self._end_torn_line(descriptor)
+                size = os.fstat(descriptor).st_size
+                if size and os.pread(descriptor, 1, size - 1) != b"\n":
+                    # A process killed while writing left a line without its end; the next must not grow out of it.
+                    os.write(descriptor, b"\n")
                 rest = memoryview(text.encode())
                 while rest:  # a disk with little room takes a part and refuses the rest at the next attempt
                     rest = rest[os.write(descriptor, rest) :]
@@ -93,15 +96,6 @@ class Journal:
         except OSError as error:
             raise cannot_write(self.path, error) from error
         return line
-
-    def _end_torn_line(self, descriptor: int) -> None:
-        """A process killed while writing leaves a line without its end; the next line must not grow out of it."""
-        size = os.fstat(descriptor).st_size
-        if size:
-            with self.path.open("rb") as file:
-                file.seek(size - 1)
-                if file.read(1) != b"\n":
-                    os.write(descriptor, b"\n")
 
 
 def _operator() -> str:

@@ -13,11 +13,10 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import Any, Literal, Self
+from types import FrameType
+from typing import Any
 
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
@@ -29,15 +28,15 @@ from cgrunbook.redaction import redact
 # A socket's path may have 107 characters on Linux and 103 on macOS; the file's own name takes up to 20 of them.
 _LONGEST_FOLDER = 80
 
-# How much of what a kernel's process says outside its cells is kept for the case that it dies.
+# Seconds for a kernel that was asked to end.
+_PATIENCE = 3.0
+
+# How many bytes of what a kernel's process says outside its cells is kept for the case that it dies.
 _LAST_WORDS = 4000
 
 
 class _Manager(AsyncKernelManager):
     """jupyter_client's manager, bound to this interpreter instead of a kernelspec found by name on the machine."""
-
-    ahead: Sequence[str] = ()
-    """Lines that the kernel runs while it starts."""
 
     @property
     def kernel_spec(self) -> KernelSpec:
@@ -52,7 +51,6 @@ class _Manager(AsyncKernelManager):
                 "{connection_file}",
                 "--HistoryManager.hist_file=:memory:",
                 "--IPKernelApp.ignore_cwd=True",
-                *(f"--IPKernelApp.exec_lines={line}" for line in self.ahead),
             ],
             display_name="Python 3",
             language="python",
@@ -70,14 +68,20 @@ class Kernel:
     def __init__(self, environment: Mapping[str, str | None], ahead: Sequence[str] = ()) -> None:
         self._folder = _private_folder()
         self.manager = _Manager(transport="ipc", connection_file=str(self._folder / "k.json"), kernel_name="python3")
-        self.manager.ahead = ahead
-        self._last_words: deque[bytes] = deque()
+        self._last_words = b""
+        self._asked_to_end = False
         reader, writer = os.pipe()
         try:
             # A profile of the user's (~/.ipython) has no say in a run that must come out the same on every machine.
             changes = {"IPYTHONDIR": str(self._folder / "ipython"), **environment}
             variables = {key: value for key, value in (os.environ | changes).items() if value is not None}
-            run_sync(self.manager.start_kernel)(env=variables, stdout=writer, stderr=writer, cwd=str(Path.cwd()))
+            run_sync(self.manager.start_kernel)(
+                extra_arguments=[f"--IPKernelApp.exec_lines={line}" for line in ahead],
+                env=variables,
+                stdout=writer,
+                stderr=writer,
+                cwd=str(Path.cwd()),
+            )
         except BaseException as error:
             os.close(reader)
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -90,17 +94,10 @@ class Kernel:
         self._listener = threading.Thread(target=self._listen, args=(reader,), name="kernel's last words", daemon=True)
         self._listener.start()
 
-    @property
-    def pid(self) -> int:
-        """The kernel's process id, which is its process group's too."""
-        return int(self._process.pid)
-
     def _listen(self, reader: int) -> None:
         with os.fdopen(reader, "rb", buffering=0) as pipe:
             while part := pipe.read(4096):
-                self._last_words.append(part)
-                while sum(map(len, self._last_words)) - len(self._last_words[0]) > _LAST_WORDS:
-                    self._last_words.popleft()
+                self._last_words = (self._last_words + part)[-_LAST_WORDS:]
 
     def interrupt(self) -> None:
         """Send SIGINT to the kernel and what it started, as JupyterLab's stop button does."""
@@ -113,7 +110,7 @@ class Kernel:
     def _signal(self, number: int) -> None:
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):  # it has just ended by itself
-                os.killpg(self.pid, number)
+                os.killpg(self._process.pid, number)  # it leads a process group of its own
 
     def how_it_ended(self) -> str:
         """Say how the process ended, for the person who wonders why; empty while it lives."""
@@ -125,24 +122,21 @@ class Kernel:
         if code < 0:
             return f"it was ended by {signal.Signals(-code).name}"
         self._listener.join(timeout=1)
-        said = redact(b"".join(self._last_words).decode(errors="replace")).strip().splitlines()
+        said = redact(self._last_words.decode(errors="replace")).strip().splitlines()
         return f"it ended with exit code {code}" + (f" and said last: {said[-1]}" if said else "")
 
     def ask_to_end(self) -> None:
         """Ask the kernel to shut down, without waiting."""
+        self._asked_to_end = True
         if self._process.poll() is None:
             run_sync(self.manager._async_request_shutdown)()  # noqa: SLF001 - the public one is the same, for blocking use
 
-    def end(self, *, patience: float = 3.0) -> None:
-        """Make sure that the process is gone, and its files with it.
-
-        Args:
-            patience: seconds for one that was asked to end; 0 kills it.
-        """
+    def end(self) -> None:
+        """Make sure that the process is gone, and its files with it; one that was asked to end gets a moment."""
         try:
-            if patience:
+            if self._asked_to_end:
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    self._process.wait(patience)
+                    self._process.wait(_PATIENCE)
             self.kill()
             self._process.wait()
         finally:
@@ -150,52 +144,33 @@ class Kernel:
             shutil.rmtree(self._folder, ignore_errors=True)
 
 
-class Kernels:
+class Kernels(contextlib.ExitStack):
     """A pool of one: while one kernel works, the next one starts.
 
     Used as a context manager; no kernel outlives it. `needed` says how many will be asked for, and nobody may ask for more.
     """
 
     def __init__(self, needed: int, environment: Mapping[str, str | None], ahead: Sequence[str] = ()) -> None:
+        super().__init__()
         self._needed = needed
         self._environment = environment
         self._lines = ahead
         self._ahead: Kernel | None = None
-        self._leaving: list[Kernel] = []
 
     def start_ahead(self) -> None:
         """Start the next kernel, if one more is needed and none is there."""
         if self._needed and self._ahead is None:
             self._needed -= 1
             self._ahead = Kernel(self._environment, self._lines)
+            self.callback(self._ahead.end)
 
     def take(self) -> Kernel:
-        """Hand out the next kernel. Whoever takes it gives it to `leave` when done."""
+        """Hand out the next kernel. Whoever takes it asks it to end when done; it does while others go on."""
         self.start_ahead()
         if self._ahead is None:
             raise RuntimeError("more kernels were taken than were announced")
         kernel, self._ahead = self._ahead, None
         return kernel
-
-    def leave(self, kernel: Kernel) -> None:
-        """Take a kernel back; it ends while others go on."""
-        self._leaving.append(kernel)
-        kernel.ask_to_end()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with contextlib.ExitStack() as stack:  # one that cannot be ended must not keep the others alive
-            for kernel in self._leaving:
-                stack.callback(kernel.end)
-            if self._ahead is not None:
-                stack.callback(self._ahead.end, patience=0)
-
-
-Reason = Literal["signal", "timeout"]
 
 
 class Stop:
@@ -203,45 +178,39 @@ class Stop:
 
     A wish that comes before a cell's code runs is kept until it does: a kernel at rest would not hear an interrupt.
 
+    Attributes:
+        reason: `timeout`, or the name of the signal that was the first wish; empty while there is none.
+        kernel: the one to stop.
+
     Args:
         grace: seconds that a cell has to end by itself after its time was over; a step gives its own calls 30.
     """
 
     def __init__(self, grace: float = 40.0) -> None:
-        self.reason: Reason | None = None
-        self.signal_name = ""
+        self.reason = ""
+        self.kernel: Kernel | None = None
         self._grace = grace
-        self._kernel: Kernel | None = None
         self._executing = False
         self._wake: Callable[[], object] = lambda: None
         # Popped by whoever delivers the interrupt: the only thing here that a signal handler and a timer could both do.
         self._tickets = [1]
         self._timer: threading.Timer | None = None
 
-    def wish(self, reason: Reason) -> None:
+    def wish(self, reason: str) -> None:
         """Interrupt what runs; the second time kill it."""
-        if self.reason is None:
+        if not self.reason:
             self.reason = reason
             self._deliver()
-        elif self._kernel is not None:
-            self._kernel.kill()
+        elif self.kernel is not None:
+            self.kernel.kill()
 
     def _deliver(self) -> None:
-        if self._executing and self._kernel is not None:
+        if self._executing and self.kernel is not None:
             with contextlib.suppress(IndexError):
                 self._tickets.pop()
-                self._kernel.interrupt()
+                self.kernel.interrupt()
                 # ipykernel notes an interrupt of a cell that awaits and sleeps on; whatever comes in next wakes it.
                 self._wake()
-
-    @contextlib.contextmanager
-    def over(self, kernel: Kernel) -> Iterator[None]:
-        """For as long as the context lasts, this is the kernel to stop."""
-        self._kernel = kernel
-        try:
-            yield
-        finally:
-            self._kernel = None
 
     def cell_sent(self, limit: float) -> None:
         """A cell is on its way to the kernel and may take so many seconds."""
@@ -264,7 +233,7 @@ class Stop:
         """
         self._wake = wake
         self._executing = True
-        if self.reason is not None:
+        if self.reason:
             self._deliver()
 
     def cell_ended(self) -> None:
@@ -281,8 +250,7 @@ class Stop:
             return
 
         def heard(number: int, _: FrameType | None) -> None:
-            self.signal_name = self.signal_name or signal.Signals(number).name
-            self.wish("signal")
+            self.wish(signal.Signals(number).name)
 
         numbers = [signal.SIGINT, signal.SIGTERM]
         if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup means it

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -17,7 +17,6 @@ from cgrunbook.cloud import Cloud, Wait
 from cgrunbook.errors import CgrunbookError, Declined, Interrupted, StepFailed
 from cgrunbook.home import home
 from cgrunbook.run.face import Face
-from cgrunbook.run.journal import Event
 from cgrunbook.run.result import Result, failure_of, plan_as_journaled
 from cgrunbook.run.session import Session
 from cgrunbook.steps.step import Evidence, Outcome, Plan, Progress, Proof, Step, World
@@ -41,6 +40,7 @@ class Performance:
         self._step = step
         self._waited = 0.0
         self._thought = 0.0  # seconds that somebody took to answer
+        self._write = partial(session.journal.add, notebook=session.notebook, step=number)
 
     async def run(self) -> Result:
         """Perform the step; answers what came of it, which is journaled by then. A failure is an answer too."""
@@ -50,8 +50,8 @@ class Performance:
         plan, evidence, outcome = Plan(), Evidence(), Outcome.FAILED
         error: CgrunbookError | None = None
         cause: BaseException | None = None
-        about = {"kind": type(step).__name__, "title": step.title, "section": step.section.value}
-        self._write("step-started", about | ({"subject": step.subject} if step.subject else {}))
+        about: dict[str, Any] = {"kind": type(step).__name__, "title": step.title, "section": step.section.value}
+        self._write("step-started", **about | ({"subject": step.subject} if step.subject else {}))
         try:
             self._session.require_one_truth(self._face.form())
             with self._session.waits_told_to(self._on_wait):
@@ -77,7 +77,7 @@ class Performance:
             outcome = Outcome.DECLINED if isinstance(error, Declined) else Outcome.FAILED
         seconds = time.monotonic() - begun - self._thought
         result = Result(self._number, step, outcome, plan, evidence, error, seconds, self._waited, cause)
-        self._write("outcome", result.as_journaled())
+        self._write("outcome", **result.as_journaled())
         return result
 
     async def _plan_and_apply(self) -> tuple[Plan, Outcome, World]:
@@ -92,7 +92,7 @@ class Performance:
         if not (planning or step.held_back or self._face.interactive):
             return await self._in_thread(partial(self._apply_alone, world, agreed=None))
         plan = await self._in_thread(partial(step.plan, world))
-        self._write("planned", plan_as_journaled(plan))
+        self._write("planned", **plan_as_journaled(plan))
         if planning or step.held_back:
             session.expected |= set(plan.makes)
             session.changes_pending |= planning and not plan.empty
@@ -130,12 +130,12 @@ class Performance:
         with _alone_on(self._session.cloud):
             plan = self._step.plan(world)
             if agreed is None or plan != agreed:
-                self._write("planned", plan_as_journaled(plan))
+                self._write("planned", **plan_as_journaled(plan))
             if plan.empty:
                 return plan, Outcome.UNCHANGED, world
             if agreed is not None and plan != agreed:
                 return plan, Outcome.PLANNED, world
-            self._write("intent", {"outcome": plan.outcome.value})
+            self._write("intent", outcome=plan.outcome.value)
             seen = self._step.apply(world, plan)
             return plan, plan.outcome, replace(self._world(), seen=seen or {})
 
@@ -149,8 +149,7 @@ class Performance:
 
     def _on_wait(self, wait: Wait) -> None:
         self._waited += wait.seconds
-        said = {"reason": wait.reason, "seconds": round(wait.seconds, 3), "attempt": wait.attempt}
-        self._write("waiting", said)
+        self._write("waiting", reason=wait.reason, seconds=round(wait.seconds, 3), attempt=wait.attempt)
         self._face.waiting(self._number, self._step, wait)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
@@ -167,9 +166,6 @@ class Performance:
             if ended and task.exception() is None:
                 task.result()  # the work was done before it heard of the interrupt; the next run finds it there
             raise
-
-    def _write(self, event: Event, data: Mapping[str, Any] | None = None, *, sync: bool = True) -> None:
-        self._session.journal.add(event, notebook=self._session.notebook, step=self._number, sync=sync, **(data or {}))
 
 
 @contextmanager

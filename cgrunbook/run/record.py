@@ -114,23 +114,25 @@ class Record(BaseModel):
         """All that was changed, or would be."""
         return [change for notebook in self.notebooks for step in notebook.steps for change in step.changes]
 
+    def exit_code_after(self, error: ErrorRecord | None) -> int:
+        """What the run ends with when this error, or none, ended it."""
+        if error:
+            return error.exit_code
+        return ExitCode.TO_DO if self.mode == "plan" and self.changes else ExitCode.DONE
+
     @property
     def first_error(self) -> ErrorRecord | None:
         """What ended the run, if something did."""
-        for notebook in self.notebooks:
-            if notebook.error:
-                return notebook.error
-        return None
+        return next((notebook.error for notebook in self.notebooks if notebook.error), None)
 
 
 def record_of(folder: Path) -> Record:
     """Read the record of a run out of the journal in its folder."""
-    record = Record(run=folder.resolve().name)
-    began_in_notebook = False
+    told: dict[str, Any] = {"run": folder.resolve().name, "target": {}, "notebooks": []}
     for line in read_lines(folder / JOURNAL):
-        _take(record, line)
-        began_in_notebook |= line.event == "run-started" and line.data.get("began_in") == "notebook"
-    if began_in_notebook and record.exit_code is None:
+        _take(told, line)
+    record = Record.model_validate(told)
+    if told.get("began_in") == "notebook" and record.exit_code is None:
         _conclude_so_far(record)
     return record
 
@@ -147,23 +149,17 @@ def read_record(folder: Path) -> Record:
     return Record.model_validate_json((folder / RECORD).read_text(encoding="utf-8"))
 
 
-def _take(record: Record, line: Line) -> None:
-    """Let one line of the journal add to the record."""
-    data = line.data
+def _take(told: dict[str, Any], line: Line) -> None:
+    """Let one line of the journal add to what makes the record. Fields bear the same names in both."""
+    target = told["target"] | line.data.get("target", {})
     if line.event == "run-started":
-        record.started = line.time
-        record.version, record.operator = str(data.get("version", "")), str(data.get("operator", ""))
-        record.mode = data.get("mode", "apply")
-        record.target |= data.get("target", {})
+        told |= line.data | {"started": line.time, "target": target}
     elif line.event == "run-ended":
-        record.ended, record.exit_code = line.time, data.get("exit_code")
+        told |= line.data | {"ended": line.time}
     elif line.event == "notebook-started":
-        record.notebooks.append(
-            NotebookRecord(name=line.notebook, started=line.time, parameters=data.get("parameters", {}))
-        )
-        record.target |= data.get("target", {})
-        record.started = record.started or line.time
-    elif notebook := next((item for item in reversed(record.notebooks) if item.name == line.notebook), None):
+        told |= {"started": told.get("started", line.time), "target": target}
+        told["notebooks"].append(line.data | {"name": line.notebook, "started": line.time, "steps": []})
+    elif notebook := next((item for item in reversed(told["notebooks"]) if item["name"] == line.notebook), None):
         _take_into_notebook(notebook, line)
 
 
@@ -174,9 +170,7 @@ def _conclude_so_far(record: Record) -> None:
             notebook.outcome = notebook_outcome(notebook.error)
             notebook.ended = notebook.steps[-1].ended
     if record.notebooks and all(notebook.outcome for notebook in record.notebooks):
-        error = record.first_error
-        planned = ExitCode.TO_DO if record.mode == "plan" and record.changes else ExitCode.DONE
-        record.exit_code = error.exit_code if error else planned
+        record.exit_code = record.exit_code_after(record.first_error)
         record.ended = record.notebooks[-1].ended
 
 
@@ -187,34 +181,26 @@ def notebook_outcome(error: ErrorRecord | None) -> Literal["done", "failed", "in
     return "interrupted" if error.exit_code == ExitCode.INTERRUPTED else "failed"
 
 
-def _take_into_notebook(notebook: NotebookRecord, line: Line) -> None:
-    data = line.data
-    error = ErrorRecord.model_validate(data["error"]) if data.get("error") else None
+def _take_into_notebook(notebook: dict[str, Any], line: Line) -> None:
+    error = line.data.get("error")
     if line.event == "notebook-ended":
-        notebook.ended, notebook.outcome = line.time, data.get("outcome")
-        notebook.error = error or notebook.error
+        notebook |= line.data | {"ended": line.time, "error": error or notebook.get("error")}
         return
     if line.event == "step-started":
-        notebook.steps.append(
-            StepRecord.model_validate({"title": "", **data, "number": line.step, "started": line.time})
-        )
+        notebook["steps"].append({"title": ""} | line.data | {"number": line.step, "started": line.time})
         return
-    step = next((item for item in reversed(notebook.steps) if item.number == line.step), None)
+    step = next((item for item in reversed(notebook["steps"]) if item["number"] == line.step), None)
     if step is None:
         return
     if line.event == "planned":
-        step.changes = [ChangeRecord.model_validate(change) for change in data.get("changes", [])]
-        step.commands, step.notes = list(data.get("commands", [])), list(data.get("notes", []))
+        step |= line.data
     elif line.event in ("approved", "declined"):
-        step.approval, step.answered = line.event, line.time
+        step |= {"approval": line.event, "answered": line.time}
     elif line.event == "waiting":
-        step.waits += float(data.get("seconds", 0.0))
+        step["waits"] = step.get("waits", 0.0) + line.data.get("seconds", 0.0)
     elif line.event == "outcome":
-        step.ended, step.outcome = line.time, data.get("outcome")
-        step.seconds = data.get("seconds")
-        step.brief, step.evidence = str(data.get("brief", "")), dict(data.get("evidence", {}))
-        step.findings = [FindingRecord.model_validate(finding) for finding in data.get("findings", [])]
-        step.error = notebook.error = error
+        step |= line.data | {"ended": line.time, "error": error}
+        notebook["error"] = error
 
 
 def record_schema() -> str:

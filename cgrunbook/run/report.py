@@ -6,8 +6,7 @@ It knows the record and the page's look (`report.html.j2`), and not how a run is
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,20 +22,6 @@ if TYPE_CHECKING:
 
 LARGEST = 500_000
 """Bytes that a report may have; ticket systems refuse large attachments."""
-
-# A glyph and a word beside every colour; glyphs that every font has.
-_GLYPHS = {
-    "unchanged": "=",
-    "created": "+",
-    "updated": "~",
-    "deleted": "-",
-    "planned": "?",
-    "declined": "✗",
-    "failed": "✗",
-    "ok": "✓",
-    "warn": "!",
-    "fail": "✗",
-}
 
 _CHANGED = ("created", "updated", "deleted")
 
@@ -64,11 +49,11 @@ def render(record: Record) -> str:
     """Draw the page of a run, ended or not: HTML that loads nothing from anywhere, redacted, of less than `LARGEST` bytes."""
     shown = Record.model_validate(redact_all(record.model_dump(mode="json")))
     for rows, characters in ((400, 4000), (100, 1000), (20, 300), (5, 100)):
-        page = redact(_template().render(_view(shown, rows, characters)))
+        page = redact(_template().render(record=shown, rows=rows, characters=characters))
         if len(page.encode()) < LARGEST:
             return page
     # So many steps that even their headings are too much: the verdict, and where all of it is.
-    return redact(_template().render(_view(shown.model_copy(update={"notebooks": []}), 1, 100)))
+    return redact(_template().render(record=shown.model_copy(update={"notebooks": []}), rows=1, characters=100))
 
 
 @cache
@@ -82,33 +67,16 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["time"] = _time
-    environment.filters["seconds"] = _seconds
-    environment.filters["boxed"] = _short
-    environment.filters["glyph"] = lambda word: _GLYPHS.get(word, "…")
-    return environment.get_template("report.html.j2")
-
-
-def _view(record: Record, rows: int, characters: int) -> dict[str, Any]:
-    def value(of: Any) -> str:
-        return _cut(as_text(of), characters)
-
-    def some(items: Iterable[Any]) -> list[Any]:
-        return list(items)[:rows]
-
-    return {
-        "record": record,
-        "verdict": verdict(record),
-        "tone": _tone(record),
-        "error": record.first_error,
-        "rows": rows,
-        "value": value,
-        "some": some,
+    environment.filters |= {
+        "text": as_text,
+        "time": _time,
+        "seconds": _seconds,
         "outcome": outcome_of,
-        "approvals": approvals(record),
-        "routes": routes_of(record),
-        "took": _between(record.started, record.ended),
+        "verdict": verdict,
+        "approvals": approvals,
+        "routes": routes_of,
     }
+    return environment.get_template("report.html.j2")
 
 
 def approvals(record: Record) -> str:
@@ -126,14 +94,6 @@ def approvals(record: Record) -> str:
         parts.append(f"{_count(len(approved), 'step')} approved by {who}, the last on {_time(approved[-1].answered)}")
     parts += [f"{step.title}: declined by {who} on {_time(step.answered)}" for step in declined]
     return "; ".join(parts)
-
-
-def _short(text: str, characters: int = 36) -> str:
-    """A name as it fits into a box of the picture, its middle left out: beginnings and endings tell names apart."""
-    if len(text) <= characters:
-        return text
-    half = (characters - 1) // 2
-    return f"{text[: characters - 1 - half]}…{text[-half:]}"
 
 
 def verdict(record: Record) -> str:
@@ -167,13 +127,6 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def _tone(record: Record) -> str:
-    if record.exit_code is None:
-        return "open"
-    tones: dict[int, str] = {ExitCode.DONE: "good", ExitCode.TO_DO: "planned"}
-    return tones.get(record.exit_code, "bad")
-
-
 def outcome_of(step: StepRecord | NotebookRecord) -> str:
     """A step's or a notebook's outcome in words, also when there is none."""
     return step.outcome or "did not end"
@@ -192,16 +145,8 @@ def as_text(value: Any, *, nothing: str = "—") -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _cut(text: str, characters: int) -> str:
-    return text if len(text) <= characters else f"{text[:characters]} … ({len(text)} characters, all in record.json)"
-
-
 def _time(moment: datetime | None) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if moment else "—"
-
-
-def _between(start: datetime | None, end: datetime | None) -> float | None:
-    return (end - start) / timedelta(seconds=1) if start and end else None
 
 
 def _seconds(seconds: float | None) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from cgrunbook.errors import CgrunbookError, PrerequisiteMissing, StepFailed
 from cgrunbook.redaction import redact
-from cgrunbook.run.record import ErrorRecord
+from cgrunbook.run.record import ErrorRecord, FindingRecord
 from cgrunbook.steps.step import Evidence, Finding, Mark, Outcome, Plan, Step
 
 
@@ -55,7 +55,7 @@ class Result:
             "brief": self.brief,
             "evidence": dict(self.evidence.facts),
             "findings": [
-                {"mark": finding.mark.value, "check": finding.check, "seen": finding.seen, "remedy": finding.remedy}
+                FindingRecord.model_validate(finding, from_attributes=True).model_dump()
                 for finding in self.evidence.findings
             ],
             "seconds": round(self.seconds, 3),
@@ -69,12 +69,7 @@ class Result:
 
 def plan_as_journaled(plan: Plan) -> dict[str, Any]:
     """What the journal's line of a plan holds."""
-    return {
-        "changes": [asdict(change) for change in plan.changes],
-        "commands": list(plan.commands),
-        "makes": list(plan.makes),
-        "notes": list(plan.notes),
-    }
+    return {name: value for name, value in asdict(plan).items() if name != "outcome"}  # nothing has come of it yet
 
 
 def failure_of(findings: tuple[Finding, ...]) -> CgrunbookError | None:

@@ -393,7 +393,6 @@ def test_a_cell_that_is_deaf_to_the_interrupt_is_killed(tmp_path: Path) -> None:
     with Kernels(1, {}) as kernels:
         kernel = kernels.take()
         end = notebook.execute({}, kernel, Stop(grace=0.5), 1.0)
-        kernels.leave(kernel)
     assert (end.kind, end.cell) == ("stopped", 1)
     assert statuses(nbformat.read(tmp_path / "deaf.ipynb", as_version=4)) == ["failed"]
 
@@ -408,19 +407,19 @@ add("step-started", 1, title="A step")
 add("planned", 1, changes=[{"resource": "repository r", "field": "labels", "before": None, "after": "a=b"}])
 add("outcome", 1, outcome="planned")
 """
-    result = run(make("one", cell, parameters='mode: str = "apply"'), mode="plan")
+    result = run(make("one", cell, parameters='mode: str = "apply"'), values={"mode": "plan"})
     assert result.exit_code == 4
     assert result.record.mode == "plan"
     assert result.record.notebooks[0].parameters == {"mode": "plan"}
 
 
 def test_a_plan_that_finds_nothing_ends_with_0(make: Any, run: Any) -> None:
-    assert run(make("one", parameters='mode: str = "apply"'), mode="plan").exit_code == 0
+    assert run(make("one", parameters='mode: str = "apply"'), values={"mode": "plan"}).exit_code == 0
 
 
 def test_a_notebook_that_does_not_know_plans_is_not_run_as_one(make: Any, run: Any, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="one cannot be planned"):
-        run(make("one"), mode="plan")
+        run(make("one"), values={"mode": "plan"})
     assert not (tmp_path / "out").exists()
 
 
