@@ -332,9 +332,7 @@ class Opening:
         }
 
     def _draw_waiting(self, why: str) -> None:
-        shown = {name: value.value for name, value in self._began.items()}
-        said = {name: value.source.value for name, value in self._began.items()}
-        self._output.draw(cards.form_card(self._notebook, shown, said, why))
+        self._output.draw(cards.values_card(self._notebook, why, self._began, form=True))
 
     def _attach(self) -> None:
         self._output.attach(self.form.widget, "A form, where the notebook runs.")
@@ -355,8 +353,7 @@ class Opening:
 def target_card(session: Session, said: Mapping[str, Value], *, form: bool = False) -> dict[str, str]:
     """What a notebook works on, with the source of each value."""
     used = values.in_use(said, session.target)
-    sources = {name: value.source.value for name, value in used.items()}
-    return cards.target_card(session.notebook, session.params, used, session.target, sources, form=form)
+    return cards.target_card(session.notebook, session.params, session.target, used, form=form)
 
 
 def show(bundle: dict[str, str]) -> None:

@@ -25,6 +25,7 @@ from cgrunbook.steps.step import (
     World,
 )
 from cgrunbook.ui import cards
+from cgrunbook.ui.values import Source, Value
 
 HOSTILE = (
     '<script>alert("x")</script>',
@@ -76,8 +77,8 @@ def bundles(text: str) -> list[dict[str, str]]:
         cards.target_card(
             text,
             Parameters(description=text if "\r" not in text else ""),
-            NAMES,
             {"target": "google-cloud", "project_id": text},
+            {name: Value(None, Source.DEFAULT) for name in NAMES},
         ),
     ]
 
