@@ -52,9 +52,6 @@ class Secret:
         """The value, for the one call that hands it to its service."""
         return self._value
 
-    def __len__(self) -> int:
-        return len(self._value)
-
     def __bool__(self) -> bool:
         return bool(self._value)
 
@@ -75,12 +72,6 @@ class Secret:
 
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
         raise TypeError("a Secret cannot be pickled, copied or written to disk")
-
-    def __copy__(self) -> NoReturn:
-        raise TypeError("a Secret cannot be copied")
-
-    def __deepcopy__(self, memo: Any) -> NoReturn:
-        raise TypeError("a Secret cannot be copied")
 
 
 def _spellings(value: str) -> tuple[str, ...]:

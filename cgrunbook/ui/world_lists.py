@@ -30,17 +30,20 @@ async def offer_lists(values: Mapping[str, Any], offer: Offer) -> None:
         cloud = await asyncio.to_thread(_open, values)
     except CgrunbookError as error:
         for name in values:
-            if name in _LISTS:
+            if any(name in names for names in _LISTS):
                 offer(name, (), _unknown(error))
         return
-    for names, ask in _asked(values):
+    for names, ask in _LISTS.items():
+        wanted = [name for name in names if name in values]
+        if not wanted:
+            continue
         try:
             found, problem = tuple(await asyncio.to_thread(ask, cloud)), ""
         except ApiDisabled:
             found, problem = (), ""  # the usual beginning: nothing can be there yet
         except CgrunbookError as error:
             found, problem = (), _unknown(error)
-        for name in names:
+        for name in wanted:
             offer(name, found, problem)
 
 
@@ -53,15 +56,6 @@ def _open(values: Mapping[str, Any]) -> Cloud:
     )
 
 
-def _asked(values: Mapping[str, Any]) -> list[tuple[tuple[str, ...], Callable[[Cloud], Iterable[str]]]]:
-    """Each list once, with the fields that it is for."""
-    asked: dict[Callable[[Cloud], Iterable[str]], tuple[str, ...]] = {}
-    for name, ask in _LISTS.items():
-        if name in values:
-            asked[ask] = (*asked.get(ask, ()), name)
-    return [(names, ask) for ask, names in asked.items()]
-
-
 def _repositories(cloud: Cloud) -> Iterable[str]:
     return [
         repository.id
@@ -70,12 +64,12 @@ def _repositories(cloud: Cloud) -> Iterable[str]:
     ]
 
 
-_LISTS: dict[str, Callable[[Cloud], Iterable[str]]] = {
-    "project_id": lambda cloud: cloud.project.visible(),
-    "location": lambda cloud: cloud.repositories.locations(),
-    "organization": lambda cloud: [organization.name for organization in cloud.chainctl.organizations()],
-    "repository": _repositories,
-    "private_repository": _repositories,
+# Each list once, by the fields that it is for.
+_LISTS: dict[tuple[str, ...], Callable[[Cloud], Iterable[str]]] = {
+    ("project_id",): lambda cloud: cloud.project.visible(),
+    ("location",): lambda cloud: cloud.repositories.locations(),
+    ("organization",): lambda cloud: [organization.name for organization in cloud.chainctl.organizations()],
+    ("repository", "private_repository"): _repositories,
 }
 
 
