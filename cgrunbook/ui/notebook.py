@@ -85,7 +85,7 @@ class LiveFace:
         self._pace = Pace()
         self._drawn = 0.0
         self._next: asyncio.TimerHandle | None = None
-        self._state: tuple[int, Step, Progress | Wait | None] | None = None
+        self._state: tuple[Step, Progress | Wait | None]
         self._ended = 0
 
     def opened(self, session: Session) -> None:
@@ -152,21 +152,19 @@ class LiveFace:
         """Draw now, or a little later what is the last state by then."""
         if number <= self._ended:
             return  # said by a thread before the step ended, heard after
-        self._state = (number, step, state)
+        self._state = (step, state)
         if self._next is None:
             self._next = self._loop.call_at(max(self._loop.time(), self._drawn + REDRAW_SECONDS), self._draw)
 
     def _draw(self) -> None:
         self._next = None
-        if self._state is not None:
-            _, step, state = self._state
-            self._drawn = self._loop.time()
-            pace = self._pace.of(state) if isinstance(state, Progress) else ""
-            self._output.detach()
-            self._output.draw(cards.working_card(step, state, pace))
+        step, state = self._state
+        self._drawn = self._loop.time()
+        pace = self._pace.of(state) if isinstance(state, Progress) else ""
+        self._output.detach()
+        self._output.draw(cards.working_card(step, state, pace))
 
     def _cancel_redraw(self) -> None:
-        self._state = None
         if self._next is not None:
             self._next.cancel()
             self._next = None
@@ -247,14 +245,13 @@ class Opening:
             self.form.busy("Connecting ...")
             try:
                 book = await self._begin(chosen, attached=True)
-            except ParameterError as error:
-                self.form.ready(error.message, error=True)
-                continue
             except CgrunbookError as error:
                 self.form.ready(error.message, error=True)
-                raise
-            self._save(chosen)
-            return book
+                if not isinstance(error, ParameterError):
+                    raise
+            else:
+                self._saved = values.save(chosen)
+                return book
 
     def use(self, chosen: dict[str, Any]) -> None:
         """The person has pressed the button: go on with the cell, or when that has ended, work with these values now."""
@@ -301,7 +298,7 @@ class Opening:
         self.form.busy("Connecting ...")
         try:
             session = await self._open(chosen)
-            self._save(chosen)
+            self._saved = values.save(chosen)
         except CgrunbookError as error:
             self.form.ready(str(error), error=True)
             return
@@ -313,10 +310,6 @@ class Opening:
     async def _open(self, chosen: dict[str, Any]) -> Session:
         """Connect beside the event loop: it may take seconds, and an interrupt is to be heard."""
         return await interruptible(asyncio.to_thread(open_session, self._notebook, self._namespace, chosen))
-
-    def _save(self, chosen: dict[str, Any]) -> None:
-        values.save(chosen)
-        self._saved = values.read_saved()
 
     def _for_target(self, target: str) -> Mapping[str, Value]:
         began = values.for_person(self._namespace, self._saved, target=target)

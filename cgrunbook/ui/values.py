@@ -74,11 +74,14 @@ def read_saved() -> Saved | None:
         return None
 
 
-def save(chosen: Mapping[str, Any]) -> None:
+def save(chosen: Mapping[str, Any]) -> Saved:
     """Save what was chosen in one notebook, for every notebook of this home. No parameter is a secret.
 
     Args:
         chosen: values by name, the target among them.
+
+    Returns:
+        All that is saved now.
 
     Raises:
         StepFailed: the file cannot be written.
@@ -89,8 +92,9 @@ def save(chosen: Mapping[str, Any]) -> None:
     new = {name: value for name, value in chosen.items() if name not in {"target", *_FOR_ONE_RUN}}
     kept = {name: value for name, value in before.of(target).items() if name not in new}
     kept |= {name: value for name, value in new.items() if value != default(name)}
-    saved = {"target": target, "values": {**before.values, target: kept}}
-    write_whole(path, json.dumps(saved, indent=2, sort_keys=True) + "\n", mode=0o600)
+    saved = Saved(target=target, values={**before.values, target: kept})
+    write_whole(path, json.dumps(saved.model_dump(), indent=2, sort_keys=True) + "\n", mode=0o600)
+    return saved
 
 
 def default(name: str) -> Any:
