@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -278,16 +278,15 @@ def type_name(name: str) -> str:
     return "list[str]" if _type(name) is list else _type(name).__name__
 
 
-def unknown(name: str, among: Iterable[str] = NAMES) -> ParameterError:
+def unknown(name: str, among: Collection[str] = NAMES) -> ParameterError:
     """The error for a name that is no parameter, with the nearest one that is.
 
     Args:
         name: what was given.
         among: the names that would have been right.
     """
-    known = list(among)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"Did you mean {near[0]!r}?" if near else f"The parameters are: {', '.join(known)}."
+    near = difflib.get_close_matches(name, among, n=1, cutoff=0.5)
+    hint = f"Did you mean {near[0]!r}?" if near else f"The parameters are: {', '.join(among)}."
     return ParameterError(f"There is no parameter {redact(name)!r} here. {hint}")
 
 
@@ -336,7 +335,7 @@ def _refused(name: str, text: str, rule: str) -> ParameterError:
     return ParameterError(f"{name} is {redact(text)!r}: {rule}", rules={name: f"{rule}."})
 
 
-def check(values: Mapping[str, Any], *, among: Iterable[str] = NAMES) -> Parameters:
+def check(values: Mapping[str, Any], *, among: Collection[str] = NAMES) -> Parameters:
     """Hold values against the rules, all of them, before anything is called.
 
     Args:
@@ -349,10 +348,9 @@ def check(values: Mapping[str, Any], *, among: Iterable[str] = NAMES) -> Paramet
     Raises:
         ParameterError: the message lists each value that breaks its rule, with the rule and an example; so do its `rules`.
     """
-    allowed = list(among)
     for name in values:
-        if name not in allowed:
-            raise unknown(name, allowed)
+        if name not in among:
+            raise unknown(name, among)
     try:
         return Parameters(**values)
     except ValidationError as error:

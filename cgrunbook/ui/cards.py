@@ -7,7 +7,7 @@ not where they come from.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from html import escape
 from itertools import groupby
@@ -72,9 +72,8 @@ def _style(rules: str) -> str:
 _Block = tuple[str, Sequence[str]]
 
 
-def _card(colour: str, head: _Block, blocks: Iterable[_Block]) -> dict[str, str]:
+def _card(colour: str, head: _Block, blocks: Sequence[_Block]) -> dict[str, str]:
     """A card of blocks below a head in both forms, with all that must not be shown masked."""
-    blocks = list(blocks)
     html = "".join([head[0], *(html for html, _ in blocks)])
     text = "\n".join([*head[1], *(f"  {line}" for _, lines in blocks for line in lines)])
     framed = (

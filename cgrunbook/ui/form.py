@@ -52,10 +52,8 @@ LISTED = ("project_id", "location", "organization", "repository", "private_repos
 
 # What an empty field stands for.
 _EMPTY = {
-    ("sandbox", "project_id"): "the sandbox's own",
-    ("sandbox", "organization"): "the sandbox's own",
-    ("google-cloud", "project_id"): "the one that gcloud is set to",
-    ("google-cloud", "organization"): "the only one you have",
+    "sandbox": {"project_id": "the sandbox's own", "organization": "the sandbox's own"},
+    "google-cloud": {"project_id": "the one that gcloud is set to", "organization": "the only one you have"},
 }
 
 _SAID = {
@@ -142,11 +140,6 @@ class Field:
         self.control.options = tuple(options)
         self._hint = hint
         self._help.value = self._helping()
-
-    def stand_for(self, target: str) -> None:
-        """Say what the field means when it is left empty."""
-        if (target, self.name) in _EMPTY:
-            self.control.placeholder = _EMPTY[target, self.name]
 
     def complain(self, rule: str) -> None:
         """Say what is wrong; "" when nothing is."""
@@ -273,8 +266,9 @@ class Form:
         self._validate()
 
     def _explain_empty(self) -> None:
-        for field in self.fields.values():
-            field.stand_for(self.fields["target"].text)
+        for name, meaning in _EMPTY.get(self.fields["target"].text, {}).items():
+            if name in self.fields:
+                self.fields[name].control.placeholder = meaning
 
     def _validate(self) -> dict[str, Any]:
         """Show what is wrong, and answer what stands in the fields."""

@@ -114,17 +114,12 @@ class LiveFace:
         self._panel.ask(question, number, card["text/html"])
         self._output.draw(card)
         self._output.attach(self._panel.widget, "Approve, Decline: buttons of a running notebook.")
-        try:
-            answer = await question.wait()
-        except asyncio.CancelledError:
-            self._output.detach()
-            raise
-        self._approve_rest |= answer is Answer.APPROVE_REST
+        answer = await question.wait()
         if answer is Answer.DECLINE:
-            self._output.detach()
-        else:
-            self._loop.call_later(DRAW_SECONDS, self._draw_approved, number, step)
-        return answer is not Answer.DECLINE
+            return False
+        self._approve_rest |= answer is Answer.APPROVE_REST
+        self._loop.call_later(DRAW_SECONDS, self._draw_approved, number, step)
+        return True
 
     def progress(self, number: int, step: Step, progress: Progress) -> None:
         """Redraw the working card, from whichever thread."""
@@ -190,8 +185,7 @@ async def open_notebook(notebook: str, namespace: MutableMapping[str, Any]) -> R
 
     if somebody_can_click(get_ipython()):
         return await Opening(notebook, namespace).run()
-    face = QuietFace(values.said_in_notebook(namespace))
-    return open_runbook(notebook, namespace, face)
+    return open_runbook(notebook, namespace, QuietFace(values.said_in_notebook(namespace)))
 
 
 class Opening:
@@ -233,10 +227,14 @@ class Opening:
         if not why:
             # Drawn once, when it is known what the notebook works on.
             try:
-                return await self._begin(chosen, attached=False)
+                book = await self._begin(chosen)
             except ParameterError as error:
                 why = "cannot work with these values: correct the form below and press 'Use these values'"
                 self.form.say(error.message, error=True)
+            else:
+                self._attach()
+                self.form.ready("In use. Change a value and press the button to use another.")
+                return book
         self._draw_waiting(why)
         self.form.reveal()
         self._attach()
@@ -244,12 +242,13 @@ class Opening:
             chosen = await self._confirmed()
             self.form.busy("Connecting ...")
             try:
-                book = await self._begin(chosen, attached=True)
+                book = await self._begin(chosen)
             except CgrunbookError as error:
                 self.form.ready(error.message, error=True)
                 if not isinstance(error, ParameterError):
                     raise
             else:
+                self.form.ready("Saved, and in use.")
                 self._saved = values.save(chosen)
                 return book
 
@@ -269,7 +268,7 @@ class Opening:
             self._draw_waiting("was interrupted before its values were confirmed: run this cell again")
             raise Interrupted(f"{self._notebook}: interrupted.", "Run this cell again.") from cancelled
 
-    async def _begin(self, chosen: dict[str, Any], *, attached: bool) -> Runbook:
+    async def _begin(self, chosen: dict[str, Any]) -> Runbook:
         """Connect with these values and show what the notebook works on."""
         try:
             session = await self._open(chosen)
@@ -277,11 +276,6 @@ class Opening:
             raise Interrupted(f"{self._notebook}: interrupted.", "Run this cell again.") from cancelled
         self.book = Runbook(session, self._face)
         self._work_on(session, chosen)
-        if not attached:
-            self._attach()
-        self.form.ready(
-            "Saved, and in use." if attached else "In use. Change a value and press the button to use another."
-        )
         return self.book
 
     def _work_on(self, session: Session, chosen: dict[str, Any]) -> None:
