@@ -13,7 +13,6 @@ from html import escape
 from itertools import groupby
 from typing import Any
 
-from cgrunbook.cloud.attempts import Wait
 from cgrunbook.errors import CgrunbookError, Interrupted
 from cgrunbook.parameters import Parameters
 from cgrunbook.redaction import redact, visible
@@ -124,19 +123,14 @@ def plan_card(step: Step, plan: Plan, *, number: int = 0, console: str = "") -> 
     return card | {"text/html": f'<div class="cgrunbook-plan-{number}">{style}{card["text/html"]}</div>'}
 
 
-def working_card(step: Step, state: Progress | Wait | None, pace: str = "") -> dict[str, str]:
+def working_card(step: Step, progress: Progress, pace: str = "") -> dict[str, str]:
     """How far a step has come, by what it said last, shown while it works and then replaced."""
-    if isinstance(state, Wait):
-        said = f"waiting for {state.reason}"
-    elif state is None:
-        said = "working"
-    else:
-        said = state.text
-        if state.done is not None and state.total:
-            said += f": {state.done / state.total:.0%}"
-            if state.unit == "bytes":
-                said += f" of {in_bytes(state.total)}"
-        said += "".join(f", {more}" for more in (state.detail, pace) if more)
+    said = progress.text
+    if progress.done is not None and progress.total:
+        said += f": {progress.done / progress.total:.0%}"
+        if progress.unit == "bytes":
+            said += f" of {in_bytes(progress.total)}"
+    said += "".join(f", {more}" for more in (progress.detail, pace) if more)
     _, colour = _LOOKS[Outcome.UPDATED]
     head, _ = _head("…", "working", step.title, colour)
     return _card(colour, (head, [f"… {step.title}: {said}"]), [_on_page(_sentence(said))])

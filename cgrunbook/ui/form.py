@@ -19,6 +19,7 @@ from cgrunbook.redaction import redact
 from cgrunbook.ui.acknowledgement import acknowledge_widgets
 from cgrunbook.ui.page import reveal
 from cgrunbook.ui.values import Source, Value, names_in
+from cgrunbook.ui.world_lists import LISTED
 
 # What a person decides at first; everything else is folded away until it is wanted.
 _FIRST = (
@@ -46,9 +47,6 @@ _LABELS = {
     "wait_limit": "Longest wait, seconds",
     "confirm": "Confirm deletion",
 }
-
-# What the services may be asked for; these fields offer what is there, and take anything else as well.
-LISTED = ("project_id", "location", "organization", "repository", "private_repository")
 
 # What an empty field stands for.
 _EMPTY = {
@@ -310,9 +308,7 @@ def _control(name: str, value: Any, looks: _Looks) -> Any:
         if shown not in options:
             known.append((shown, shown))
         return looks.control(ipywidgets.Dropdown, options=known, value=shown, **said)
-    if name in LISTED:
-        return looks.control(ipywidgets.Combobox, value=shown, ensure_option=False, **said)
-    return looks.control(ipywidgets.Text, value=shown, **said)
+    return looks.control(ipywidgets.Combobox if name in LISTED else ipywidgets.Text, value=shown, **said)
 
 
 def _shown(name: str, value: Any) -> Any:

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 # Seconds between two redraws of the working card: five a second are smooth and flood nothing.
 REDRAW_SECONDS = 0.2
 
+# Before a step has said anything of itself.
+_WORKING = Progress("working")
+
 
 class QuietFace:
     """Nobody is there: each step has one, final, static display.
@@ -85,7 +88,7 @@ class LiveFace:
         self._pace = Pace()
         self._drawn = 0.0
         self._next: asyncio.TimerHandle | None = None
-        self._state: tuple[Step, Progress | Wait | None]
+        self._state: tuple[Step, Progress]
         self._ended = 0
 
     def opened(self, session: Session) -> None:
@@ -103,7 +106,7 @@ class LiveFace:
         from cgrunbook.ui.approval import DRAW_SECONDS, Answer, Panel, Question
 
         if self._approve_rest and plan.outcome is not Outcome.DELETED:
-            self._redraw(number, step, None)
+            self._redraw(number, step, _WORKING)
             return True
         self._cancel_redraw()
         console = self._session.console(step) if self._session else ""
@@ -118,7 +121,7 @@ class LiveFace:
         if answer is Answer.DECLINE:
             return False
         self._approve_rest |= answer is Answer.APPROVE_REST
-        self._loop.call_later(DRAW_SECONDS, self._draw_approved, number, step)
+        self._loop.call_later(DRAW_SECONDS, self._redraw, number, step, _WORKING)
         return True
 
     def progress(self, number: int, step: Step, progress: Progress) -> None:
@@ -126,8 +129,8 @@ class LiveFace:
         self._loop.call_soon_threadsafe(self._redraw, number, step, progress)
 
     def waiting(self, number: int, step: Step, wait: Wait) -> None:
-        """The same for a wait."""
-        self._loop.call_soon_threadsafe(self._redraw, number, step, wait)
+        """The same for a wait, which is progress that nobody can measure."""
+        self.progress(number, step, Progress(f"waiting for {wait.reason}"))
 
     def finished(self, result: Result) -> None:
         """Let the final display take the place of what was shown while the step worked."""
@@ -138,26 +141,20 @@ class LiveFace:
         if self._panel is not None:
             self._panel.tell(card["text/html"])
 
-    def _draw_approved(self, number: int, step: Step) -> None:
-        if number > self._ended:
-            self._output.detach()
-            self._redraw(number, step, None)
-
-    def _redraw(self, number: int, step: Step, state: Progress | Wait | None) -> None:
+    def _redraw(self, number: int, step: Step, progress: Progress) -> None:
         """Draw now, or a little later what is the last state by then."""
         if number <= self._ended:
             return  # said by a thread before the step ended, heard after
-        self._state = (step, state)
+        self._state = (step, progress)
         if self._next is None:
             self._next = self._loop.call_at(max(self._loop.time(), self._drawn + REDRAW_SECONDS), self._draw)
 
     def _draw(self) -> None:
         self._next = None
-        step, state = self._state
+        step, progress = self._state
         self._drawn = self._loop.time()
-        pace = self._pace.of(state) if isinstance(state, Progress) else ""
         self._output.detach()
-        self._output.draw(cards.working_card(step, state, pace))
+        self._output.draw(cards.working_card(step, progress, self._pace.of(progress)))
 
     def _cancel_redraw(self) -> None:
         if self._next is not None:

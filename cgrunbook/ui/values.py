@@ -6,7 +6,7 @@ It knows the order of those who may say a value, and the file of the saved ones.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Collection, Mapping, MutableMapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -179,10 +179,9 @@ def broken_rules(values: Mapping[str, Any]) -> dict[str, str]:
     return broken
 
 
-def names_in(values: Iterable[str]) -> tuple[str, ...]:
+def names_in(names: Collection[str]) -> tuple[str, ...]:
     """The parameters among names, a notebook's globals for instance, in the order of their declaration."""
-    among = set(values)
-    return tuple(name for name in parameters.NAMES if name in among)
+    return tuple(name for name in parameters.NAMES if name in names)
 
 
 def _path() -> Path:

@@ -27,11 +27,16 @@ async def offer_lists(values: Mapping[str, Any], offer: Offer) -> None:
             it could.
     """
     try:
-        cloud = await asyncio.to_thread(_open, values)
+        cloud = await asyncio.to_thread(
+            open_cloud,
+            values["target"],
+            project_id=values.get("project_id", ""),
+            location=values.get("location") or "us-central1",
+            attempts=Attempts(limit=_LIMIT),
+        )
     except CgrunbookError as error:
-        for name in values:
-            if any(name in names for names in _LISTS):
-                offer(name, (), _unknown(error))
+        for name in LISTED.intersection(values):
+            offer(name, (), _unknown(error))
         return
     for names, ask in _LISTS.items():
         wanted = [name for name in names if name in values]
@@ -45,15 +50,6 @@ async def offer_lists(values: Mapping[str, Any], offer: Offer) -> None:
             found, problem = (), _unknown(error)
         for name in wanted:
             offer(name, found, problem)
-
-
-def _open(values: Mapping[str, Any]) -> Cloud:
-    return open_cloud(
-        values["target"],
-        project_id=values.get("project_id", ""),
-        location=values.get("location") or "us-central1",
-        attempts=Attempts(limit=_LIMIT),
-    )
 
 
 def _repositories(cloud: Cloud) -> Iterable[str]:
@@ -71,6 +67,9 @@ _LISTS: dict[tuple[str, ...], Callable[[Cloud], Iterable[str]]] = {
     ("organization",): lambda cloud: [organization.name for organization in cloud.chainctl.organizations()],
     ("repository", "private_repository"): _repositories,
 }
+
+# These fields offer what is there, and take anything else as well.
+LISTED = frozenset(name for names in _LISTS for name in names)
 
 
 def _unknown(error: CgrunbookError) -> str:
