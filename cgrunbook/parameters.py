@@ -357,7 +357,8 @@ def check(values: Mapping[str, Any], *, among: Collection[str] = NAMES) -> Param
         said: list[str] = []
         rules: dict[str, str] = {}
         for problem in error.errors():
-            name, rule = str(problem["loc"][0]) if problem["loc"] else "", _rule(problem, values)
+            name = str(problem["loc"][0]) if problem["loc"] else ""
+            rule = _rule(name, problem, values.get(name))
             said.append(f"{name} is {shown(values.get(name))}: {rule}" if name else rule)
             rules.setdefault(name, rule)
         raise ParameterError("\n".join(said), rules=rules) from None
@@ -383,12 +384,10 @@ def shown(value: Any) -> str:
 _BOUNDS = {"greater_than_equal": ("at least", "ge"), "less_than_equal": ("at most", "le")}
 
 
-def _rule(problem: Any, values: Mapping[str, Any]) -> str:
+def _rule(name: str, problem: Any, given: Any) -> str:
     rule = str(problem["ctx"]["error"] if problem["type"] == "value_error" else problem["msg"])
-    if not problem["loc"]:
+    if not name:
         return f"{rule}."
-    name = str(problem["loc"][0])
-    given = values.get(name)
     if problem["type"].endswith("_type") and not isinstance(given, _type(name)):
         rule = f"must be {type_name(name)}, not {type(given).__name__}"
         if isinstance(given, (int, float)) and _type(name) is str:

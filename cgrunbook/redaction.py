@@ -52,8 +52,8 @@ class Secret:
         """The value, for the one call that hands it to its service."""
         return self._value
 
-    def __bool__(self) -> bool:
-        return bool(self._value)
+    def __len__(self) -> int:
+        return len(self._value)
 
     def __repr__(self) -> str:
         return f"Secret({MASK})"

@@ -13,8 +13,8 @@ from typing import Any
 
 import ipywidgets
 
-from cgrunbook.ui.interrupts import interruptible
 from cgrunbook.ui.page import copy_button, reveal
+from cgrunbook.ui.waiting import interruptible
 
 
 class Answer(Enum):

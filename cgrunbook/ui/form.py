@@ -16,9 +16,9 @@ from cgrunbook import parameters
 from cgrunbook.errors import ParameterError
 from cgrunbook.parameters import Parameters
 from cgrunbook.redaction import redact
-from cgrunbook.ui.acknowledgement import acknowledge_widgets
 from cgrunbook.ui.page import reveal
 from cgrunbook.ui.values import Source, Value, names_in
+from cgrunbook.ui.waiting import acknowledge_widgets
 from cgrunbook.ui.world_lists import LISTED
 
 # What a person decides at first; everything else is folded away until it is wanted.

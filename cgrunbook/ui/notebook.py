@@ -18,9 +18,9 @@ from cgrunbook.steps.step import Outcome, Plan, Progress, Step
 from cgrunbook.ui import cards, values
 from cgrunbook.ui.cell import CellOutput, ipython_display
 from cgrunbook.ui.front_end import somebody_can_click
-from cgrunbook.ui.interrupts import interruptible
 from cgrunbook.ui.pace import Pace
 from cgrunbook.ui.values import Source, Value
+from cgrunbook.ui.waiting import interruptible
 
 if TYPE_CHECKING:
     from cgrunbook.ui.approval import Panel
