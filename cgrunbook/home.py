@@ -6,19 +6,14 @@ Knows the variable and its default. Knows nothing of what is kept there.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 VARIABLE = "CGRUNBOOK_HOME"
 
 
-def home(environment: Mapping[str, str] = os.environ) -> Path:
-    """The home: CGRUNBOOK_HOME with its `~` expanded and made absolute, else the platform's user data folder.
-
-    Args:
-        environment: where the variable is looked for.
-    """
-    value = environment.get(VARIABLE, "").strip()
+def home() -> Path:
+    """The home: CGRUNBOOK_HOME with its `~` expanded and made absolute, else the platform's user data folder."""
+    value = os.environ.get(VARIABLE, "").strip()
     if value:
         return Path(value).expanduser().absolute()
     import platformdirs  # only here: a sandbox of a given home starts without it

@@ -5,7 +5,6 @@ It knows the grammar of the OCI distribution specification and how Chainguard na
 
 from __future__ import annotations
 
-import platform as this_machine
 import re
 from dataclasses import dataclass
 
@@ -105,12 +104,6 @@ class Platform:
                 f"The platform {self.text[:80]!r} is not OS/ARCHITECTURE or OS/ARCHITECTURE/VARIANT.",
                 "Write it as in linux/amd64 or linux/arm64.",
             )
-
-    @classmethod
-    def of_this_machine(cls) -> Platform:
-        """Linux on this machine's processor, such as "linux/arm64": what its docker engine pulls by itself."""
-        machine = this_machine.machine().lower()
-        return cls(f"linux/{ {'x86_64': 'amd64', 'aarch64': 'arm64'}.get(machine, machine) }")
 
     @property
     def os(self) -> str:

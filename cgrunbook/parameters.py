@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -80,8 +80,7 @@ def _token_ttl(text: str) -> str:
 
 
 def _label(text: str) -> str:
-    key, equals, value = text.partition("=")
-    if not equals or not re.fullmatch(r"[a-z][a-z0-9_-]{0,62}", key) or not re.fullmatch(r"[a-z0-9_-]{0,63}", value):
+    if not re.fullmatch(r"[a-z][a-z0-9_-]{0,62}=[a-z0-9_-]{0,63}", text):
         raise ValueError(
             f"{text!r} must be key=value, each of at most 63 lower-case letters, digits, _ and -, the key beginning with "
             "a letter"
@@ -127,47 +126,35 @@ def _not_empty(items: list[str]) -> list[str]:
     return items
 
 
-_Project = Annotated[
-    str,
-    _text(
-        r"([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]",
-        "must be a project id (not its number or its display name): 6 to 30 lower-case letters, digits and hyphens, "
-        "beginning with a letter",
-    ),
-]
-_LOCATION_RULE = "must be a location of Artifact Registry, such as us-central1 or europe"
-_Location = Annotated[str, _text(r"[a-z]+(-[a-z]+[0-9]+)?", _LOCATION_RULE, given=True)]
-_Repository = Annotated[
-    str,
-    _text(
-        r"[a-z]([a-z0-9-]*[a-z0-9])?",
-        "must have 1 to 63 lower-case letters, digits and hyphens, begin with a letter and not end with a hyphen",
-        longest=63,
-        given=True,
-    ),
-]
-_Organization = Annotated[
-    str,
-    _text(
-        r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?",
-        "must be the organisation's name at cgr.dev, as in cgr.dev/NAME/chainguard-base, such as example.com",
-        longest=255,
-    ),
-]
-_Secret = Annotated[str, _text(r"[A-Za-z0-9_-]+", "must have only letters, digits, _ and -", longest=255, given=True)]
-_PLATFORM_RULE = "must be OS/ARCHITECTURE, such as linux/arm64"
-_Platform = Annotated[str, _text(r"[a-z0-9]+/[a-z0-9_]+(/[a-z0-9]+)?", _PLATFORM_RULE, given=True)]
-_OneLine = Annotated[str, _text(r"[^\r\n]*", "must be one line", longest=1024)]
-_KmsKey = Annotated[
-    str,
-    _text(
-        r"projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+",
-        "must be a key's full name: projects/P/locations/L/keyRings/R/cryptoKeys/K",
-    ),
-]
-_Topic = Annotated[str, _text(r"projects/[^/]+/topics/[^/]+", "must be a topic's full name: projects/P/topics/T")]
-_Age = Annotated[str, _lasting(timedelta(seconds=1), "must be at least 1s")]
-_Period = Annotated[str, _lasting(timedelta(hours=1), "must be at least 1h, Secret Manager's shortest")]
+_PROJECT = _text(
+    r"([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]",
+    "must be a project id (not its number or its display name): 6 to 30 lower-case letters, digits and hyphens, "
+    "beginning with a letter",
+)
+_LOCATION = _text(
+    r"[a-z]+(-[a-z]+[0-9]+)?", "must be a location of Artifact Registry, such as us-central1 or europe", given=True
+)
+_REPOSITORY = _text(
+    r"[a-z]([a-z0-9-]*[a-z0-9])?",
+    "must have 1 to 63 lower-case letters, digits and hyphens, begin with a letter and not end with a hyphen",
+    longest=63,
+    given=True,
+)
+_ORGANIZATION = _text(
+    r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?",
+    "must be the organisation's name at cgr.dev, as in cgr.dev/NAME/chainguard-base, such as example.com",
+    longest=255,
+)
+_SECRET = _text(r"[A-Za-z0-9_-]+", "must have only letters, digits, _ and -", longest=255, given=True)
+_PLATFORM = _text(r"[a-z0-9]+/[a-z0-9_]+(/[a-z0-9]+)?", "must be OS/ARCHITECTURE, such as linux/arm64", given=True)
+_ONE_LINE = _text(r"[^\r\n]*", "must be one line", longest=1024)
+_KMS_KEY = _text(
+    r"projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+",
+    "must be a key's full name: projects/P/locations/L/keyRings/R/cryptoKeys/K",
+)
+_TOPIC = _text(r"projects/[^/]+/topics/[^/]+", "must be a topic's full name: projects/P/topics/T")
+_AGE = _lasting(timedelta(seconds=1), "must be at least 1s")
+_PERIOD = _lasting(timedelta(hours=1), "must be at least 1h, Secret Manager's shortest")
 _Labels = Annotated[list[Annotated[str, AfterValidator(_label)]], AfterValidator(_labels)]
 _DeveloperImages = Annotated[list[Annotated[str, AfterValidator(_developer_image)]], AfterValidator(_not_empty)]
 _ProductionImages = Annotated[list[Annotated[str, AfterValidator(_production_image)]], AfterValidator(_not_empty)]
@@ -195,12 +182,14 @@ class Parameters(BaseModel):
 
     target: Literal["sandbox", "google-cloud"] = _of(Group.WHERE, "sandbox", "where to work")
     mode: Literal["apply", "plan"] = _of(Group.WHERE, "apply", "apply makes the changes, plan only lists them")
-    project_id: _Project = _of(
+    project_id: Annotated[str, _PROJECT] = _of(
         Group.WHERE, "", "the Google Cloud project; empty takes gcloud's, or the sandbox's own", "my-project"
     )
-    location: _Location = _of(Group.WHERE, "us-central1", "where the repositories are")
-    repository: _Repository = _of(Group.NAMED, "chainguard-pull-through", "the remote repository for developer images")
-    private_repository: _Repository = _of(
+    location: Annotated[str, _LOCATION] = _of(Group.WHERE, "us-central1", "where the repositories are")
+    repository: Annotated[str, _REPOSITORY] = _of(
+        Group.NAMED, "chainguard-pull-through", "the remote repository for developer images"
+    )
+    private_repository: Annotated[str, _REPOSITORY] = _of(
         Group.NAMED,
         "chainguard-private",
         "the one for production images; the same name as repository puts both into one, readable by all",
@@ -208,7 +197,7 @@ class Parameters(BaseModel):
     upstream: Annotated[str, AfterValidator(_upstream)] = _of(
         Group.NAMED, UPSTREAM, "the registry behind both, always https://cgr.dev/"
     )
-    organization: _Organization = _of(
+    organization: Annotated[str, _ORGANIZATION] = _of(
         Group.WHERE, "", "your organisation at cgr.dev; empty takes the only one you have", "example.com"
     )
     developer_images: _DeveloperImages = _of(
@@ -217,18 +206,18 @@ class Parameters(BaseModel):
     production_images: _ProductionImages = _of(
         Group.PROOF, ["chainguard-base:latest"], "the same from your organisation, without its name"
     )
-    platform: _Platform = _of(Group.PROOF, "linux/amd64", "the platform whose layers are pulled")
-    description: _OneLine = _of(Group.SET_UP, "", "the repository's text")
+    platform: Annotated[str, _PLATFORM] = _of(Group.PROOF, "linux/amd64", "the platform whose layers are pulled")
+    description: Annotated[str, _ONE_LINE] = _of(Group.SET_UP, "", "the repository's text")
     labels: _Labels = _of(
         Group.SET_UP,
         [],
         "labels for what is made, each as key, equals sign, value; managed-by is added",
         ["team=platform"],
     )
-    kms_key_name: _KmsKey = _of(
+    kms_key_name: Annotated[str, _KMS_KEY] = _of(
         Group.SET_UP, "", "a customer-managed key; empty leaves encryption to Google; fixed once created"
     )
-    cleanup_older_than: _Age = _of(
+    cleanup_older_than: Annotated[str, _AGE] = _of(
         Group.SET_UP, "", "clean-up policy, deletes cached versions older than this; empty makes none", "720h"
     )
     cleanup_keep: int = _of(
@@ -242,20 +231,22 @@ class Parameters(BaseModel):
         Group.PROOF, "auto", "auto writes gcloud's credential helper, or a token of one hour where gcloud is absent"
     )
     docker_pull: bool = _of(Group.PROOF, False, "pull with the docker engine too, where one answers")
-    secret_id: _Secret = _of(Group.NAMED, "chainguard-pull-token", "the secret that holds the pull token's password")
+    secret_id: Annotated[str, _SECRET] = _of(
+        Group.NAMED, "chainguard-pull-token", "the secret that holds the pull token's password"
+    )
     token_ttl: Annotated[str, AfterValidator(_token_ttl)] = _of(
         Group.TOKEN, "720h", "how long the pull token lives; at most 168h on Team, 720h on Starter, 8760h elsewhere"
     )
-    secret_locations: list[_Location] = _of(
+    secret_locations: list[Annotated[str, _LOCATION]] = _of(
         Group.TOKEN, [], "where the secret is kept; empty lets Google choose; fixed once created", ["us-east1"]
     )
-    secret_expires_after: _Period = _of(
+    secret_expires_after: Annotated[str, _PERIOD] = _of(
         Group.TOKEN, "", "deletes the secret and so breaks pulls after this time; empty never", "8760h"
     )
-    rotation_topic: _Topic = _of(
+    rotation_topic: Annotated[str, _TOPIC] = _of(
         Group.TOKEN, "", "Pub/Sub topic that is told when the token is due; needs rotation_period"
     )
-    rotation_period: _Period = _of(
+    rotation_period: Annotated[str, _PERIOD] = _of(
         Group.TOKEN, "", "how often the topic is told; a notice only, 05_rotate_pull_token does it", "600h"
     )
     try_fresh_repository: bool = _of(
@@ -287,16 +278,15 @@ def type_name(name: str) -> str:
     return "list[str]" if _type(name) is list else _type(name).__name__
 
 
-def unknown(name: str, among: Iterable[str] = NAMES) -> ParameterError:
+def unknown(name: str, among: Collection[str] = NAMES) -> ParameterError:
     """The error for a name that is no parameter, with the nearest one that is.
 
     Args:
         name: what was given.
         among: the names that would have been right.
     """
-    known = list(among)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"Did you mean {near[0]!r}?" if near else f"The parameters are: {', '.join(known)}."
+    near = difflib.get_close_matches(name, among, n=1, cutoff=0.5)
+    hint = f"Did you mean {near[0]!r}?" if near else f"The parameters are: {', '.join(among)}."
     return ParameterError(f"There is no parameter {redact(name)!r} here. {hint}")
 
 
@@ -345,7 +335,7 @@ def _refused(name: str, text: str, rule: str) -> ParameterError:
     return ParameterError(f"{name} is {redact(text)!r}: {rule}", rules={name: f"{rule}."})
 
 
-def check(values: Mapping[str, Any], *, among: Iterable[str] = NAMES) -> Parameters:
+def check(values: Mapping[str, Any], *, among: Collection[str] = NAMES) -> Parameters:
     """Hold values against the rules, all of them, before anything is called.
 
     Args:
@@ -358,17 +348,17 @@ def check(values: Mapping[str, Any], *, among: Iterable[str] = NAMES) -> Paramet
     Raises:
         ParameterError: the message lists each value that breaks its rule, with the rule and an example; so do its `rules`.
     """
-    allowed = list(among)
     for name in values:
-        if name not in allowed:
-            raise unknown(name, allowed)
+        if name not in among:
+            raise unknown(name, among)
     try:
         return Parameters(**values)
     except ValidationError as error:
         said: list[str] = []
         rules: dict[str, str] = {}
         for problem in error.errors():
-            name, rule = str(problem["loc"][0]) if problem["loc"] else "", _rule(problem, values)
+            name = str(problem["loc"][0]) if problem["loc"] else ""
+            rule = _rule(name, problem, values.get(name))
             said.append(f"{name} is {shown(values.get(name))}: {rule}" if name else rule)
             rules.setdefault(name, rule)
         raise ParameterError("\n".join(said), rules=rules) from None
@@ -394,12 +384,10 @@ def shown(value: Any) -> str:
 _BOUNDS = {"greater_than_equal": ("at least", "ge"), "less_than_equal": ("at most", "le")}
 
 
-def _rule(problem: Any, values: Mapping[str, Any]) -> str:
+def _rule(name: str, problem: Any, given: Any) -> str:
     rule = str(problem["ctx"]["error"] if problem["type"] == "value_error" else problem["msg"])
-    if not problem["loc"]:
+    if not name:
         return f"{rule}."
-    name = str(problem["loc"][0])
-    given = values.get(name)
     if problem["type"].endswith("_type") and not isinstance(given, _type(name)):
         rule = f"must be {type_name(name)}, not {type(given).__name__}"
         if isinstance(given, (int, float)) and _type(name) is str:
@@ -412,26 +400,6 @@ def _rule(problem: Any, values: Mapping[str, Any]) -> str:
     examples = Parameters.model_fields[name].examples
     example = f" Example: {examples[0]!r}." if examples else ""
     return f"{rule}.{example}"
-
-
-def notebook_line(name: str) -> str:
-    """The line of a notebook's parameter cell that declares this parameter."""
-    field = Parameters.model_fields[name]
-    return f"{name}: {type_name(name)} = {json.dumps(field.default) if not isinstance(field.default, bool) else field.default}  # {field.description}"  # noqa: E501 - one line in the cell
-
-
-def notebook_cell(names: Collection[str]) -> str:
-    """A notebook's cell of parameters: under a heading a group, in the order of their declaration."""
-    parts = []
-    for group in Group:
-        lines = [
-            notebook_line(name)
-            for name, field in Parameters.model_fields.items()
-            if name in names and field.json_schema_extra == {"group": group}
-        ]
-        if lines:
-            parts.append("\n".join([f"# {group}", *lines]))
-    return "\n\n".join(parts)
 
 
 def choices(name: str) -> tuple[str, ...]:

@@ -55,9 +55,6 @@ class Secret:
     def __len__(self) -> int:
         return len(self._value)
 
-    def __bool__(self) -> bool:
-        return bool(self._value)
-
     def __repr__(self) -> str:
         return f"Secret({MASK})"
 
@@ -75,12 +72,6 @@ class Secret:
 
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
         raise TypeError("a Secret cannot be pickled, copied or written to disk")
-
-    def __copy__(self) -> NoReturn:
-        raise TypeError("a Secret cannot be copied")
-
-    def __deepcopy__(self, memo: Any) -> NoReturn:
-        raise TypeError("a Secret cannot be copied")
 
 
 def _spellings(value: str) -> tuple[str, ...]:

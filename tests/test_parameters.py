@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from cgrunbook import parameters
 from cgrunbook.errors import ParameterError
+from tests.notebooks.parameter_cells import notebook_cell, notebook_line
 
 
 def refused(**values):
@@ -157,7 +158,7 @@ def test_any_value_is_either_taken_or_refused_with_a_sentence(name, value):
 
 def test_each_line_of_a_notebook_cell_is_one_that_papermill_reads():
     for name in parameters.NAMES:
-        line = parameters.notebook_line(name)
+        line = notebook_line(name)
         declaration, _, help_text = line.partition("  # ")
         assert line.count("=") == 1, f"papermill drops a parameter with a second equals sign: {line}"
         assert "#" not in declaration
@@ -165,19 +166,19 @@ def test_each_line_of_a_notebook_cell_is_one_that_papermill_reads():
 
 
 def test_every_parameter_stands_once_in_a_cell_of_all_below_a_heading():
-    cell = parameters.notebook_cell(parameters.NAMES)
+    cell = notebook_cell(parameters.NAMES)
     declared = [line.partition(":")[0] for line in cell.splitlines() if line and not line.startswith("# ")]
     assert sorted(declared) == sorted(parameters.NAMES)
     assert [line for line in cell.splitlines() if line.startswith("# ")] == [f"# {group}" for group in parameters.Group]
 
 
 def test_a_cell_has_no_heading_without_a_parameter():
-    assert parameters.notebook_cell(["confirm", "target"]).splitlines() == [
+    assert notebook_cell(["confirm", "target"]).splitlines() == [
         "# Where",
-        parameters.notebook_line("target"),
+        notebook_line("target"),
         "",
         "# This run",
-        parameters.notebook_line("confirm"),
+        notebook_line("confirm"),
     ]
 
 

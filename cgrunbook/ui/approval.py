@@ -13,8 +13,8 @@ from typing import Any
 
 import ipywidgets
 
-from cgrunbook.ui.interrupts import interruptible
 from cgrunbook.ui.page import copy_button, reveal
+from cgrunbook.ui.waiting import interruptible
 
 
 class Answer(Enum):
@@ -53,18 +53,17 @@ class Panel:
             number: the step's place in the notebook, by which the card of the plan knows the panel as its own.
             card: the plan as HTML, for a page that has no other card.
         """
-        self._draw(f"cgrunbook-log-{number}", [*self._cards, card])
+        self._draw(f"cgrunbook-log-{number}", [*self._cards, card], question.widget)
         self._cards = []
-        self.widget.children = [self._log, question.widget]
 
     def tell(self, card: str) -> None:
         """Say what came of a step."""
         self._cards.append(card)
         self._draw("", self._cards)
-        self.widget.children = [self._log]
 
-    def _draw(self, css: str, cards: list[str]) -> None:
+    def _draw(self, css: str, cards: list[str], *below: Any) -> None:
         self._log.value = f'<div class="cgrunbook-log {css}">{"".join(cards)}</div>'
+        self.widget.children = [self._log, *below]
 
 
 class Question:

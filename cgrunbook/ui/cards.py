@@ -7,36 +7,28 @@ not where they come from.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from html import escape
 from itertools import groupby
 from typing import Any
 
-from cgrunbook.cloud.attempts import Wait
 from cgrunbook.errors import CgrunbookError, Interrupted
-from cgrunbook.parameters import NAMES, Parameters
+from cgrunbook.parameters import Parameters
 from cgrunbook.redaction import redact, visible
 from cgrunbook.run.result import Result
 from cgrunbook.steps.step import Change, Finding, Mark, Outcome, Plan, Progress, Step
+from cgrunbook.ui.values import Value
 
-_COLOURS = {
-    Outcome.UNCHANGED: "#6e7781",
-    Outcome.CREATED: "#2da44e",
-    Outcome.UPDATED: "#2f81f7",
-    Outcome.DELETED: "#bf8700",
-    Outcome.PLANNED: "#8957e5",
-    Outcome.DECLINED: "#bf8700",
-    Outcome.FAILED: "#d1242f",
-}
-_GLYPHS = {
-    Outcome.UNCHANGED: "✓",
-    Outcome.CREATED: "✓",
-    Outcome.UPDATED: "✓",
-    Outcome.DELETED: "✓",
-    Outcome.PLANNED: "…",
-    Outcome.DECLINED: "-",
-    Outcome.FAILED: "✗",
+# A glyph and a colour.
+_LOOKS = {
+    Outcome.UNCHANGED: ("✓", "#6e7781"),
+    Outcome.CREATED: ("✓", "#2da44e"),
+    Outcome.UPDATED: ("✓", "#2f81f7"),
+    Outcome.DELETED: ("✓", "#bf8700"),
+    Outcome.PLANNED: ("…", "#8957e5"),
+    Outcome.DECLINED: ("-", "#bf8700"),
+    Outcome.FAILED: ("✗", "#d1242f"),
 }
 _MARKS = {Mark.OK: ("✓", "#2da44e"), Mark.WARN: ("!", "#bf8700"), Mark.FAIL: ("✗", "#d1242f")}
 
@@ -75,24 +67,18 @@ def _style(rules: str) -> str:
     return f'<style class="cgrunbook-live">{rules}</style>'
 
 
-def mimebundle(html: str, text: str) -> dict[str, str]:
-    """Both forms of a display, with all that must not be shown masked."""
-    return {"text/html": visible(redact(html)), "text/plain": visible(redact(text))}
-
-
 # A piece of a card: as HTML, and as lines of text that say the same.
 _Block = tuple[str, Sequence[str]]
 
 
-def _card(colour: str, head: _Block, blocks: Iterable[_Block], *, style: str = "", end: str = "") -> dict[str, str]:
-    """A card of blocks below a head; its style and its end are for the page alone."""
-    blocks = list(blocks)
-    html = "".join([style, head[0], *(html for html, _ in blocks), end])
-    text = [*head[1], *(f"  {line}" for _, lines in blocks for line in lines)]
+def _card(colour: str, head: _Block, blocks: Sequence[_Block]) -> dict[str, str]:
+    """A card of blocks below a head in both forms, with all that must not be shown masked."""
+    html = "".join([head[0], *(html for html, _ in blocks)])
+    text = "\n".join([*head[1], *(f"  {line}" for _, lines in blocks for line in lines)])
     framed = (
         f'<div style="border-left:4px solid {colour};padding:4px 0 4px 12px;margin:4px 0;line-height:1.4">{html}</div>'
     )
-    return mimebundle(framed, "\n".join(text))
+    return {"text/html": visible(redact(framed)), "text/plain": visible(redact(text))}
 
 
 def result_card(result: Result) -> dict[str, str]:
@@ -102,16 +88,15 @@ def result_card(result: Result) -> dict[str, str]:
     timing = f"{result.seconds:.1f} s"
     if result.waited >= 0.05:
         timing += f", of which {result.waited:.1f} s waiting"
-    blocks = [*_changes(plan.changes), *map(_note, plan.notes), *_findings(evidence.findings)]
+    blocks = [*_planned(plan), *_findings(evidence.findings)]
     if evidence.brief and not evidence.facts:
         blocks.append(_sentence(evidence.brief))
     blocks += _facts(evidence.facts)
     if result.error and not evidence.findings:
         blocks.append(_error(result.error))
-    blocks += _by_hand([*plan.commands, *evidence.commands])
-    glyph, colour = _GLYPHS[outcome], _COLOURS[outcome]
-    head = _head(glyph, word, step.title, colour, timing), [f"{glyph} {word}: {step.title} ({timing})"]
-    return _card(colour, head, blocks, end=_guide_html(step))
+    blocks += [*_by_hand([*plan.commands, *evidence.commands]), (_guide_html(step), ())]
+    glyph, colour = _LOOKS[outcome]
+    return _card(colour, _head(glyph, word, step.title, colour, timing), blocks)
 
 
 def plan_card(step: Step, plan: Plan, *, number: int = 0, console: str = "") -> dict[str, str]:
@@ -125,57 +110,42 @@ def plan_card(step: Step, plan: Plan, *, number: int = 0, console: str = "") -> 
         number: the step's place in the notebook, by which the card knows its panel.
         console: the page of Google Cloud's console; "" for none.
     """
-    colour, word = _COLOURS[Outcome.PLANNED], f"to be {plan.outcome.value}"
+    _, colour = _LOOKS[Outcome.PLANNED]
     waiting = f'<p style="margin:4px 0 2px">{_WAITING} <span class="cgrunbook-without-widget">{_AGAIN}</span></p>'
-    why, by_hand = _sentence(step.why)[0], "".join(html for html, _ in _by_hand(plan.commands))
-    card = _card(
-        colour,
-        (_head("?", word, step.title, colour) + why, [f"? {word}: {step.title}"]),
-        [
-            *_changes(plan.changes),
-            *map(_note, plan.notes),
-            (by_hand + _guide_html(step, console) + waiting, [f"{_WAITING} {_AGAIN}"]),
-        ],
-    )
+    blocks = [
+        _on_page(_sentence(step.why)),
+        *_planned(plan),
+        *map(_on_page, _by_hand(plan.commands)),
+        (_guide_html(step, console) + waiting, [f"{_WAITING} {_AGAIN}"]),
+    ]
+    card = _card(colour, _head("?", f"to be {plan.outcome.value}", step.title, colour), blocks)
     style = _style(_LIVE_RULES + _panel_rules(number))
     return card | {"text/html": f'<div class="cgrunbook-plan-{number}">{style}{card["text/html"]}</div>'}
 
 
-def working_card(step: Step, state: Progress | Wait | None, pace: str = "") -> dict[str, str]:
+def working_card(step: Step, progress: Progress, pace: str = "") -> dict[str, str]:
     """How far a step has come, by what it said last, shown while it works and then replaced."""
-    if isinstance(state, Wait):
-        said = f"waiting for {state.reason}"
-    elif state is None:
-        said = "working"
-    else:
-        said = state.text
-        if state.done is not None and state.total:
-            said += f": {state.done / state.total:.0%}"
-            if state.unit == "bytes":
-                said += f" of {in_bytes(state.total)}"
-        said += "".join(f", {more}" for more in (state.detail, pace) if more)
-    colour = _COLOURS[Outcome.UPDATED]
-    head = _head("…", "working", step.title, colour) + _sentence(said)[0]
-    return _card(colour, (head, [f"… {step.title}: {said}"]), [])
+    said = progress.text
+    if progress.done is not None and progress.total:
+        said += f": {progress.done / progress.total:.0%}"
+        if progress.unit == "bytes":
+            said += f" of {in_bytes(progress.total)}"
+    said += "".join(f", {more}" for more in (progress.detail, pace) if more)
+    _, colour = _LOOKS[Outcome.UPDATED]
+    head, _ = _head("…", "working", step.title, colour)
+    return _card(colour, (head, [f"… {step.title}: {said}"]), [_on_page(_sentence(said))])
 
 
 def target_card(
-    notebook: str,
-    params: Parameters,
-    names: Iterable[str],
-    target: Mapping[str, str],
-    said: Mapping[str, str] | None = None,
-    *,
-    form: bool = False,
+    notebook: str, params: Parameters, target: Mapping[str, str], said: Mapping[str, Value], *, form: bool = False
 ) -> dict[str, str]:
     """What a notebook works on, what it was told, and by whom.
 
     Args:
         notebook: its name.
         params: what it was told.
-        names: which of them it has.
         target: what was left empty and is known now.
-        said: by name, who said the value; None leaves it out.
+        said: by name, who said the value.
         form: whether a form follows.
     """
     where = (
@@ -184,31 +154,20 @@ def target_card(
         else f"Google Cloud, project {target['project_id']}"
     )
     doing = "; it lists what it would change, and changes nothing" if params.mode == "plan" else ""
-    rows = {name: getattr(params, name) for name in NAMES if name in set(names)}
-    rows |= {name: value for name, value in target.items() if name in rows}
-    return _values_card(notebook, f"works on {where}{doing}", rows, said or {}, form=form)
+    used = {name: Value(target.get(name, getattr(params, name)), value.source) for name, value in said.items()}
+    return values_card(notebook, f"works on {where}{doing}", used, form=form)
 
 
-def form_card(notebook: str, values: Mapping[str, Any], said: Mapping[str, str], why: str) -> dict[str, str]:
-    """What a notebook would work with, by whom that is said, and why its form waits."""
-    return _values_card(notebook, why, values, said, form=True)
-
-
-def _values_card(
-    notebook: str, sentence: str, values: Mapping[str, Any], said: Mapping[str, str], *, form: bool
-) -> dict[str, str]:
+def values_card(notebook: str, sentence: str, values: Mapping[str, Value], *, form: bool) -> dict[str, str]:
+    """A notebook's values and by whom they are said, below a sentence on them; without a form this is all there is."""
     rows, lines = "", []
     for name, value in values.items():
-        rows += _row(name, f'{_cell(value)}<td style="{_CELL}{_QUIET}">{escape(said.get(name, ""))}</td>')
-        lines.append(f"{name}: {_shown(value)}" + (f" ({said[name]})" if name in said else ""))
-    kept = ' class="cgrunbook-without-widget"' if form else ""
+        rows += _row(name, f'{_cell(value.value)}<td style="{_CELL}{_QUIET}">{escape(value.source.value)}</td>')
+        lines.append(f"{name}: {_shown(value.value)} ({value.source.value})")
+    kept, style = (' class="cgrunbook-without-widget"', _style(_LIVE_RULES)) if form else ("", "")
     colour = "#6e7781"
-    return _card(
-        colour,
-        (_head("▸", notebook, sentence, colour), [f"▸ {notebook}: {sentence}"]),
-        [(f'<table{kept} style="{_TABLE}">{rows}</table>', lines)],
-        style=_style(_LIVE_RULES) if form else "",
-    )
+    table = f'{style}<table{kept} style="{_TABLE}">{rows}</table>'
+    return _card(colour, _head("▸", notebook, sentence, colour), [(table, lines)])
 
 
 def in_bytes(count: float) -> str:
@@ -220,10 +179,16 @@ def in_bytes(count: float) -> str:
     return f"{count:.1f} TB"
 
 
-def _head(glyph: str, word: str, title: str, colour: str, timing: str = "") -> str:
+def _head(glyph: str, word: str, title: str, colour: str, timing: str = "") -> _Block:
     quiet = f' <span style="{_QUIET}">{escape(timing)}</span>' if timing else ""
     badge = f'<strong style="color:{colour}">{glyph} {escape(word)}</strong>'
-    return f'<p style="margin:2px 0">{badge} &#160; {escape(title)}{quiet}</p>'
+    html = f'<p style="margin:2px 0">{badge} &#160; {escape(title)}{quiet}</p>'
+    return html, [f"{glyph} {word}: {title}" + (f" ({timing})" if timing else "")]
+
+
+def _on_page(block: _Block) -> _Block:
+    """A block that the text leaves out."""
+    return block[0], ()
 
 
 def _shown(value: Any) -> str:
@@ -242,10 +207,6 @@ def _shown(value: Any) -> str:
     return str(value)
 
 
-def _is_table(value: Any) -> bool:
-    return isinstance(value, (list, tuple)) and bool(value) and all(isinstance(item, Mapping) for item in value)
-
-
 def _row(name: str, cells: str) -> str:
     return f'<tr><th scope="row" style="{_CELL}font-weight:normal;{_QUIET}">{escape(name)}</th>{cells}</tr>'
 
@@ -258,7 +219,7 @@ def _facts(facts: Mapping[str, Any]) -> list[_Block]:
     """The plain values in one table, and below it a table for each that is one; the text keeps their order."""
     rows, tables, lines = "", "", []
     for name, value in facts.items():
-        if _is_table(value):
+        if isinstance(value, (list, tuple)) and value and all(isinstance(item, Mapping) for item in value):
             tables += _table(name, value)
             lines.append(f"{name}:")
             lines += [f"  {'  '.join(_shown(item) for item in row.values())}" for row in value]
@@ -296,12 +257,12 @@ def _changes(changes: Sequence[Change]) -> list[_Block]:
     return blocks
 
 
+def _planned(plan: Plan) -> list[_Block]:
+    return [*_changes(plan.changes), *(_sentence(f"Note: {note}") for note in plan.notes)]
+
+
 def _sentence(text: str) -> _Block:
     return f'<p style="margin:4px 0">{escape(text)}</p>', [text]
-
-
-def _note(note: str) -> _Block:
-    return _sentence(f"Note: {note}")
 
 
 def _findings(findings: Sequence[Finding]) -> list[_Block]:

@@ -16,9 +16,10 @@ from cgrunbook import parameters
 from cgrunbook.errors import ParameterError
 from cgrunbook.parameters import Parameters
 from cgrunbook.redaction import redact
-from cgrunbook.ui.acknowledgement import acknowledge_widgets
 from cgrunbook.ui.page import reveal
 from cgrunbook.ui.values import Source, Value, names_in
+from cgrunbook.ui.waiting import acknowledge_widgets
+from cgrunbook.ui.world_lists import LISTED
 
 # What a person decides at first; everything else is folded away until it is wanted.
 _FIRST = (
@@ -47,15 +48,10 @@ _LABELS = {
     "confirm": "Confirm deletion",
 }
 
-# What the services may be asked for; these fields offer what is there, and take anything else as well.
-LISTED = ("project_id", "location", "organization", "repository", "private_repository")
-
 # What an empty field stands for.
 _EMPTY = {
-    ("sandbox", "project_id"): "the sandbox's own",
-    ("sandbox", "organization"): "the sandbox's own",
-    ("google-cloud", "project_id"): "the one that gcloud is set to",
-    ("google-cloud", "organization"): "the only one you have",
+    "sandbox": {"project_id": "the sandbox's own", "organization": "the sandbox's own"},
+    "google-cloud": {"project_id": "the one that gcloud is set to", "organization": "the only one you have"},
 }
 
 _SAID = {
@@ -69,14 +65,11 @@ _SAID = {
 }
 
 _LABEL_WIDTH = "160px"
-_FIELD = {"width": "100%", "max_width": "620px", "margin": "0"}
 _BELOW = f"margin:0 0 0 calc({_LABEL_WIDTH} + 8px);line-height:1.35;max-width:444px;font-size:12px;"
 _QUIET = "color:var(--jp-ui-font-color2,#616161);"
 # The word alone is red: a whole sentence would be hard to read on a dark page.
 _ERROR = '<strong style="color:var(--jp-error-color1,#d32f2f)">Error:</strong>'
 _SAID_LOUD = "color:var(--jp-ui-font-color1,#212121);"
-
-Rules = Callable[[Mapping[str, Any]], Mapping[str, str]]
 
 
 class _Looks:
@@ -87,7 +80,7 @@ class _Looks:
         self.shown = ipywidgets.Layout(margin="0")
         self.hidden = ipywidgets.Layout(margin="0", display="none")
         self.text = ipywidgets.HTML().style
-        self._control = ipywidgets.Layout(**_FIELD)
+        self._control = ipywidgets.Layout(width="100%", max_width="620px", margin="0")
         self._styles: dict[type, Any] = {}
 
     def control(self, kind: Any, **more: Any) -> Any:
@@ -113,7 +106,6 @@ class Field:
         self._help = ipywidgets.HTML(self._helping(), layout=looks.shown, style=looks.text)
         self.widget: Any = ipywidgets.VBox([self.control, self.error, self._help], layout=looks.field)
         self._changed = changed
-        self._quiet = False
         self.control.observe(self._on_change, names="value")
 
     @property
@@ -133,42 +125,31 @@ class Field:
 
     def put(self, value: Value) -> None:
         """Let another value stand there, as if the form had begun with it."""
-        self._quiet = True
+        self.control.unobserve(self._on_change, names="value")
         try:
             self.control.value = _shown(self.name, value.value)
         finally:
-            self._quiet = False
+            self.control.observe(self._on_change, names="value")
         self.source, self.touched = value.source, False
-        self._tell()
+        self._help.value = self._helping()
 
     def offer(self, options: Iterable[str], hint: str = "") -> None:
         """Offer what is there, or say why it cannot be asked for."""
         self.control.options = tuple(options)
         self._hint = hint
-        self._tell()
-
-    def stand_for(self, target: str) -> None:
-        """Say what the field means when it is left empty."""
-        if (target, self.name) in _EMPTY:
-            self.control.placeholder = _EMPTY[target, self.name]
+        self._help.value = self._helping()
 
     def complain(self, rule: str) -> None:
         """Say what is wrong; "" when nothing is."""
         said = f'<div role="alert" style="{_BELOW}{_SAID_LOUD}">{_ERROR} {escape(rule)}</div>' if rule else ""
-        if self.error.value != said:
-            self.error.value = said
-            self.error.layout = self._looks.shown if said else self._looks.hidden
+        self.error.value = said
+        self.error.layout = self._looks.shown if said else self._looks.hidden
 
     def _on_change(self, _: Any) -> None:
-        if self._quiet:
-            return
         if not self.touched:
             self.touched = True
-            self._tell()
+            self._help.value = self._helping()
         self._changed(self.name)
-
-    def _tell(self) -> None:
-        self._help.value = self._helping()
 
     def _helping(self) -> str:
         description = str(Parameters.model_fields[self.name].description)
@@ -194,12 +175,11 @@ class Form:
         self,
         values: Mapping[str, Value],
         *,
-        rules: Rules,
+        rules: Callable[[Mapping[str, Any]], Mapping[str, str]],
         on_use: Callable[[dict[str, Any]], None],
         on_target: Callable[[str], Mapping[str, Value]] = lambda _: {},
     ) -> None:
-        shell = get_ipython()
-        acknowledge_widgets(getattr(shell, "kernel", None))
+        acknowledge_widgets(getattr(get_ipython(), "kernel", None))
         self._rules = rules
         self._on_use = on_use
         self._on_target = on_target
@@ -245,12 +225,10 @@ class Form:
 
     def confirm(self) -> None:
         """What the button does. Nothing while something is wrong or the last confirmation is still being followed."""
-        if self._busy:
-            return
-        values, _ = self.values()
-        self._validate()
-        if not self.wrong:
-            self._on_use(values)
+        if not self._busy:
+            values = self._validate()
+            if not self.wrong:
+                self._on_use(values)
 
     def reveal(self) -> None:
         """Bring the form into view as it is drawn: somebody has to look at it."""
@@ -286,16 +264,17 @@ class Form:
         self._validate()
 
     def _explain_empty(self) -> None:
-        for field in self.fields.values():
-            field.stand_for(self.fields["target"].text)
+        for name, meaning in _EMPTY.get(self.fields["target"].text, {}).items():
+            if name in self.fields:
+                self.fields[name].control.placeholder = meaning
 
-    def _validate(self) -> None:
-        _, self.wrong = self.values()
+    def _validate(self) -> dict[str, Any]:
+        """Show what is wrong, and answer what stands in the fields."""
+        values, self.wrong = self.values()
         for name, field in self.fields.items():
             field.complain(self.wrong.get(name, ""))
         count = len(self.wrong)
-        if self.use.disabled != (bool(count) or self._busy):
-            self.use.disabled = bool(count) or self._busy
+        self.use.disabled = bool(count) or self._busy
         if not self._busy:
             alone = self.wrong.get("", "")
             if alone:
@@ -306,10 +285,10 @@ class Form:
                 self.say("Changed, and not in use yet." if any(field.touched for field in self.fields.values()) else "")
         in_fold = sum(name in self._folded for name in self.wrong)
         title = f"More settings ({len(self._folded)})" + (f", {in_fold} to correct" if in_fold else "")
-        if self._folded and self._more.titles != (title,):
-            self._more.titles = (title,)
-        if in_fold and self._more.selected_index is None:
+        self._more.titles = (title,)
+        if in_fold:
             self._more.selected_index = 0
+        return values
 
 
 def label(name: str) -> str:
@@ -329,9 +308,7 @@ def _control(name: str, value: Any, looks: _Looks) -> Any:
         if shown not in options:
             known.append((shown, shown))
         return looks.control(ipywidgets.Dropdown, options=known, value=shown, **said)
-    if name in LISTED:
-        return looks.control(ipywidgets.Combobox, value=shown, ensure_option=False, **said)
-    return looks.control(ipywidgets.Text, value=shown, **said)
+    return looks.control(ipywidgets.Combobox if name in LISTED else ipywidgets.Text, value=shown, **said)
 
 
 def _shown(name: str, value: Any) -> Any:

@@ -18,9 +18,9 @@ from cgrunbook.steps.step import Outcome, Plan, Progress, Step
 from cgrunbook.ui import cards, values
 from cgrunbook.ui.cell import CellOutput, ipython_display
 from cgrunbook.ui.front_end import somebody_can_click
-from cgrunbook.ui.interrupts import interruptible
 from cgrunbook.ui.pace import Pace
 from cgrunbook.ui.values import Source, Value
+from cgrunbook.ui.waiting import interruptible
 
 if TYPE_CHECKING:
     from cgrunbook.ui.approval import Panel
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 # Seconds between two redraws of the working card: five a second are smooth and flood nothing.
 REDRAW_SECONDS = 0.2
+
+# Before a step has said anything of itself.
+_WORKING = Progress("working")
 
 
 class QuietFace:
@@ -85,7 +88,7 @@ class LiveFace:
         self._pace = Pace()
         self._drawn = 0.0
         self._next: asyncio.TimerHandle | None = None
-        self._state: tuple[int, Step, Progress | Wait | None] | None = None
+        self._state: tuple[Step, Progress]
         self._ended = 0
 
     def opened(self, session: Session) -> None:
@@ -103,7 +106,7 @@ class LiveFace:
         from cgrunbook.ui.approval import DRAW_SECONDS, Answer, Panel, Question
 
         if self._approve_rest and plan.outcome is not Outcome.DELETED:
-            self._redraw(number, step, None)
+            self._redraw(number, step, _WORKING)
             return True
         self._cancel_redraw()
         console = self._session.console(step) if self._session else ""
@@ -114,25 +117,20 @@ class LiveFace:
         self._panel.ask(question, number, card["text/html"])
         self._output.draw(card)
         self._output.attach(self._panel.widget, "Approve, Decline: buttons of a running notebook.")
-        try:
-            answer = await question.wait()
-        except asyncio.CancelledError:
-            self._output.detach()
-            raise
-        self._approve_rest |= answer is Answer.APPROVE_REST
+        answer = await question.wait()
         if answer is Answer.DECLINE:
-            self._output.detach()
-        else:
-            self._loop.call_later(DRAW_SECONDS, self._draw_approved, number, step)
-        return answer is not Answer.DECLINE
+            return False
+        self._approve_rest |= answer is Answer.APPROVE_REST
+        self._loop.call_later(DRAW_SECONDS, self._redraw, number, step, _WORKING)
+        return True
 
     def progress(self, number: int, step: Step, progress: Progress) -> None:
         """Redraw the working card, from whichever thread."""
         self._loop.call_soon_threadsafe(self._redraw, number, step, progress)
 
     def waiting(self, number: int, step: Step, wait: Wait) -> None:
-        """The same for a wait."""
-        self._loop.call_soon_threadsafe(self._redraw, number, step, wait)
+        """The same for a wait, which is progress that nobody can measure."""
+        self.progress(number, step, Progress(f"waiting for {wait.reason}"))
 
     def finished(self, result: Result) -> None:
         """Let the final display take the place of what was shown while the step worked."""
@@ -143,30 +141,22 @@ class LiveFace:
         if self._panel is not None:
             self._panel.tell(card["text/html"])
 
-    def _draw_approved(self, number: int, step: Step) -> None:
-        if number > self._ended:
-            self._output.detach()
-            self._redraw(number, step, None)
-
-    def _redraw(self, number: int, step: Step, state: Progress | Wait | None) -> None:
+    def _redraw(self, number: int, step: Step, progress: Progress) -> None:
         """Draw now, or a little later what is the last state by then."""
         if number <= self._ended:
             return  # said by a thread before the step ended, heard after
-        self._state = (number, step, state)
+        self._state = (step, progress)
         if self._next is None:
             self._next = self._loop.call_at(max(self._loop.time(), self._drawn + REDRAW_SECONDS), self._draw)
 
     def _draw(self) -> None:
         self._next = None
-        if self._state is not None:
-            _, step, state = self._state
-            self._drawn = self._loop.time()
-            pace = self._pace.of(state) if isinstance(state, Progress) else ""
-            self._output.detach()
-            self._output.draw(cards.working_card(step, state, pace))
+        step, progress = self._state
+        self._drawn = self._loop.time()
+        self._output.detach()
+        self._output.draw(cards.working_card(step, progress, self._pace.of(progress)))
 
     def _cancel_redraw(self) -> None:
-        self._state = None
         if self._next is not None:
             self._next.cancel()
             self._next = None
@@ -192,8 +182,7 @@ async def open_notebook(notebook: str, namespace: MutableMapping[str, Any]) -> R
 
     if somebody_can_click(get_ipython()):
         return await Opening(notebook, namespace).run()
-    face = QuietFace(values.said_in_notebook(namespace))
-    return open_runbook(notebook, namespace, face)
+    return open_runbook(notebook, namespace, QuietFace(values.said_in_notebook(namespace)))
 
 
 class Opening:
@@ -235,10 +224,14 @@ class Opening:
         if not why:
             # Drawn once, when it is known what the notebook works on.
             try:
-                return await self._begin(chosen, attached=False)
+                book = await self._begin(chosen)
             except ParameterError as error:
                 why = "cannot work with these values: correct the form below and press 'Use these values'"
                 self.form.say(error.message, error=True)
+            else:
+                self._attach()
+                self.form.ready("In use. Change a value and press the button to use another.")
+                return book
         self._draw_waiting(why)
         self.form.reveal()
         self._attach()
@@ -246,15 +239,15 @@ class Opening:
             chosen = await self._confirmed()
             self.form.busy("Connecting ...")
             try:
-                book = await self._begin(chosen, attached=True)
-            except ParameterError as error:
-                self.form.ready(error.message, error=True)
-                continue
+                book = await self._begin(chosen)
             except CgrunbookError as error:
                 self.form.ready(error.message, error=True)
-                raise
-            self._save(chosen)
-            return book
+                if not isinstance(error, ParameterError):
+                    raise
+            else:
+                self.form.ready("Saved, and in use.")
+                self._saved = values.save(chosen)
+                return book
 
     def use(self, chosen: dict[str, Any]) -> None:
         """The person has pressed the button: go on with the cell, or when that has ended, work with these values now."""
@@ -272,7 +265,7 @@ class Opening:
             self._draw_waiting("was interrupted before its values were confirmed: run this cell again")
             raise Interrupted(f"{self._notebook}: interrupted.", "Run this cell again.") from cancelled
 
-    async def _begin(self, chosen: dict[str, Any], *, attached: bool) -> Runbook:
+    async def _begin(self, chosen: dict[str, Any]) -> Runbook:
         """Connect with these values and show what the notebook works on."""
         try:
             session = await self._open(chosen)
@@ -280,11 +273,6 @@ class Opening:
             raise Interrupted(f"{self._notebook}: interrupted.", "Run this cell again.") from cancelled
         self.book = Runbook(session, self._face)
         self._work_on(session, chosen)
-        if not attached:
-            self._attach()
-        self.form.ready(
-            "Saved, and in use." if attached else "In use. Change a value and press the button to use another."
-        )
         return self.book
 
     def _work_on(self, session: Session, chosen: dict[str, Any]) -> None:
@@ -301,7 +289,7 @@ class Opening:
         self.form.busy("Connecting ...")
         try:
             session = await self._open(chosen)
-            self._save(chosen)
+            self._saved = values.save(chosen)
         except CgrunbookError as error:
             self.form.ready(str(error), error=True)
             return
@@ -313,10 +301,6 @@ class Opening:
     async def _open(self, chosen: dict[str, Any]) -> Session:
         """Connect beside the event loop: it may take seconds, and an interrupt is to be heard."""
         return await interruptible(asyncio.to_thread(open_session, self._notebook, self._namespace, chosen))
-
-    def _save(self, chosen: dict[str, Any]) -> None:
-        values.save(chosen)
-        self._saved = values.read_saved()
 
     def _for_target(self, target: str) -> Mapping[str, Value]:
         began = values.for_person(self._namespace, self._saved, target=target)
@@ -332,9 +316,7 @@ class Opening:
         }
 
     def _draw_waiting(self, why: str) -> None:
-        shown = {name: value.value for name, value in self._began.items()}
-        said = {name: value.source.value for name, value in self._began.items()}
-        self._output.draw(cards.form_card(self._notebook, shown, said, why))
+        self._output.draw(cards.values_card(self._notebook, why, self._began, form=True))
 
     def _attach(self) -> None:
         self._output.attach(self.form.widget, "A form, where the notebook runs.")
@@ -355,8 +337,7 @@ class Opening:
 def target_card(session: Session, said: Mapping[str, Value], *, form: bool = False) -> dict[str, str]:
     """What a notebook works on, with the source of each value."""
     used = values.in_use(said, session.target)
-    sources = {name: value.source.value for name, value in used.items()}
-    return cards.target_card(session.notebook, session.params, used, session.target, sources, form=form)
+    return cards.target_card(session.notebook, session.params, session.target, used, form=form)
 
 
 def show(bundle: dict[str, str]) -> None:

@@ -6,7 +6,7 @@ It knows the order of those who may say a value, and the file of the saved ones.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Collection, Mapping, MutableMapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -20,8 +20,6 @@ from cgrunbook.errors import ParameterError
 from cgrunbook.home import home
 from cgrunbook.run.folder import write_whole
 from cgrunbook.run.session import injected_names
-
-_FILE = "parameters.json"
 
 # What is meant for one run only: a deletion that was confirmed once must not be confirmed for ever.
 _FOR_ONE_RUN = frozenset({"confirm", "try_fresh_repository"})
@@ -67,22 +65,6 @@ class Saved(BaseModel):
         """The values saved for one target."""
         return self.values.get(target, {})
 
-    def having(self, chosen: Mapping[str, Any]) -> Saved:
-        """The same with what was chosen in one notebook.
-
-        Args:
-            chosen: values by name, the target among them.
-        """
-        target = str(chosen["target"])
-        kept = dict(self.of(target))
-        for name, value in chosen.items():
-            if name == "target" or name in _FOR_ONE_RUN:
-                continue
-            kept.pop(name, None)
-            if value != default(name):
-                kept[name] = value
-        return Saved(target=target, values={**self.values, target: kept})
-
 
 def read_saved() -> Saved | None:
     """What was saved; None when nothing ever was, or the file is none of ours."""
@@ -92,16 +74,27 @@ def read_saved() -> Saved | None:
         return None
 
 
-def save(chosen: Mapping[str, Any]) -> None:
-    """Save what was chosen, for every notebook of this home. No parameter is a secret.
+def save(chosen: Mapping[str, Any]) -> Saved:
+    """Save what was chosen in one notebook, for every notebook of this home. No parameter is a secret.
+
+    Args:
+        chosen: values by name, the target among them.
+
+    Returns:
+        All that is saved now.
 
     Raises:
         StepFailed: the file cannot be written.
     """
-    path = _path()
+    path, target = _path(), str(chosen["target"])
     path.parent.mkdir(parents=True, exist_ok=True)
-    saved = (read_saved() or Saved(target=str(chosen["target"]))).having(chosen)
+    before = read_saved() or Saved(target=target)
+    new = {name: value for name, value in chosen.items() if name not in {"target", *_FOR_ONE_RUN}}
+    kept = {name: value for name, value in before.of(target).items() if name not in new}
+    kept |= {name: value for name, value in new.items() if value != default(name)}
+    saved = Saved(target=target, values={**before.values, target: kept})
     write_whole(path, json.dumps(saved.model_dump(), indent=2, sort_keys=True) + "\n", mode=0o600)
+    return saved
 
 
 def default(name: str) -> Any:
@@ -109,17 +102,12 @@ def default(name: str) -> Any:
     return parameters.Parameters.model_fields[name].default
 
 
-def declared(namespace: Mapping[str, Any]) -> tuple[str, ...]:
-    """The parameters that the notebook has."""
-    return tuple(name for name in parameters.NAMES if name in namespace)
-
-
 def said_in_notebook(namespace: Mapping[str, Any]) -> dict[str, Value]:
     """What the notebook itself says: values from outside, those edited in its cell, and the defaults."""
     given = set(injected_names(namespace))
     written = namespace.get(_WRITTEN, {})
     said = {}
-    for name in declared(namespace):
+    for name in names_in(namespace):
         value = namespace[name]
         if name in given:
             said[name] = Value(value, Source.GIVEN)
@@ -191,11 +179,10 @@ def broken_rules(values: Mapping[str, Any]) -> dict[str, str]:
     return broken
 
 
-def names_in(values: Iterable[str]) -> tuple[str, ...]:
-    """The names in the order of their declaration."""
-    among = set(values)
-    return tuple(name for name in parameters.NAMES if name in among)
+def names_in(names: Collection[str]) -> tuple[str, ...]:
+    """The parameters among names, a notebook's globals for instance, in the order of their declaration."""
+    return tuple(name for name in parameters.NAMES if name in names)
 
 
 def _path() -> Path:
-    return home() / _FILE
+    return home() / "parameters.json"

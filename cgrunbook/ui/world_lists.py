@@ -29,18 +29,20 @@ async def offer_lists(values: Mapping[str, Any], offer: Offer) -> None:
     try:
         cloud = await asyncio.to_thread(_open, values)
     except CgrunbookError as error:
-        for name in values:
-            if name in _LISTS:
-                offer(name, (), _unknown(error))
+        for name in LISTED.intersection(values):
+            offer(name, (), _unknown(error))
         return
-    for names, ask in _asked(values):
+    for names, ask in _LISTS.items():
+        wanted = [name for name in names if name in values]
+        if not wanted:
+            continue
         try:
             found, problem = tuple(await asyncio.to_thread(ask, cloud)), ""
         except ApiDisabled:
             found, problem = (), ""  # the usual beginning: nothing can be there yet
         except CgrunbookError as error:
             found, problem = (), _unknown(error)
-        for name in names:
+        for name in wanted:
             offer(name, found, problem)
 
 
@@ -53,15 +55,6 @@ def _open(values: Mapping[str, Any]) -> Cloud:
     return Cloud(connection, Attempts(limit=_LIMIT))
 
 
-def _asked(values: Mapping[str, Any]) -> list[tuple[tuple[str, ...], Callable[[Cloud], Iterable[str]]]]:
-    """Each list once, with the fields that it is for."""
-    asked: dict[Callable[[Cloud], Iterable[str]], tuple[str, ...]] = {}
-    for name, ask in _LISTS.items():
-        if name in values:
-            asked[ask] = (*asked.get(ask, ()), name)
-    return [(names, ask) for ask, names in asked.items()]
-
-
 def _repositories(cloud: Cloud) -> Iterable[str]:
     return [
         repository.id
@@ -70,13 +63,16 @@ def _repositories(cloud: Cloud) -> Iterable[str]:
     ]
 
 
-_LISTS: dict[str, Callable[[Cloud], Iterable[str]]] = {
-    "project_id": lambda cloud: cloud.project.visible(),
-    "location": lambda cloud: cloud.repositories.locations(),
-    "organization": lambda cloud: cloud.chainctl.organizations(),
-    "repository": _repositories,
-    "private_repository": _repositories,
+# Each list once, by the fields that it is for.
+_LISTS: dict[tuple[str, ...], Callable[[Cloud], Iterable[str]]] = {
+    ("project_id",): lambda cloud: cloud.project.visible(),
+    ("location",): lambda cloud: cloud.repositories.locations(),
+    ("organization",): lambda cloud: cloud.chainctl.organizations(),
+    ("repository", "private_repository"): _repositories,
 }
+
+# These fields offer what is there, and take anything else as well.
+LISTED = frozenset(name for names in _LISTS for name in names)
 
 
 def _unknown(error: CgrunbookError) -> str:

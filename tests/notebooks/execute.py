@@ -9,8 +9,8 @@ from unittest.mock import patch
 import nbformat
 from nbclient import NotebookClient
 
-from cgrunbook import parameters
 from cgrunbook.run import notebooks
+from tests.notebooks.parameter_cells import notebook_cell
 from tests.notebooks.worlds import NAMES, NOTEBOOKS, world_for
 
 
@@ -20,7 +20,7 @@ def execute(name: str) -> None:
     notebook = nbformat.read(path, as_version=4)
     for cell in notebook.cells:
         if "parameters" in cell.metadata.get("tags", []):
-            cell.source = parameters.notebook_cell(notebooks.names_set_in(cell.source))
+            cell.source = notebook_cell(notebooks.names_set_in(cell.source))
     with world_for(name) as environment, patch.dict(os.environ, environment, clear=True):
         client = NotebookClient(
             notebook, timeout=120, kernel_name="python3", store_widget_state=False, record_timing=False

@@ -13,6 +13,7 @@ import pytest
 
 from cgrunbook import parameters
 from cgrunbook.run import notebooks
+from tests.notebooks.parameter_cells import notebook_cell
 from tests.notebooks.worlds import NAMES, NOTEBOOKS, ROOT, world_for
 
 HERE = Path(__file__).parent
@@ -74,7 +75,7 @@ def test_only_what_differs_between_machines_is_left_uncompared(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_parameter_cell_is_what_the_declaration_says(name):
     [cell] = [cell for cell in code_cells(name) if "parameters" in cell.metadata.get("tags", [])]
-    assert cell.source == parameters.notebook_cell(notebooks.names_set_in(cell.source))
+    assert cell.source == notebook_cell(notebooks.names_set_in(cell.source))
     headings = [line for line in cell.source.splitlines() if line.startswith("# ")]
     assert headings
     assert {heading.removeprefix("# ") for heading in headings} <= set(parameters.Group)

@@ -7,7 +7,6 @@ from typing import ClassVar
 
 import pytest
 
-from cgrunbook.cloud.attempts import Wait
 from cgrunbook.errors import StepFailed
 from cgrunbook.parameters import NAMES, Parameters
 from cgrunbook.redaction import Secret
@@ -25,6 +24,7 @@ from cgrunbook.steps.step import (
     World,
 )
 from cgrunbook.ui import cards
+from cgrunbook.ui.values import Source, Value
 
 HOSTILE = (
     '<script>alert("x")</script>',
@@ -72,12 +72,11 @@ def bundles(text: str) -> list[dict[str, str]]:
         cards.result_card(Result(1, step, Outcome.UNCHANGED, Plan(), Evidence(text), seconds=1.0)),
         cards.plan_card(step, plan),
         cards.working_card(step, Progress(text, 1.0, 2.0)),
-        cards.working_card(step, Wait(text, 1, 1.0, 2.0)),
         cards.target_card(
             text,
             Parameters(description=text if "\r" not in text else ""),
-            NAMES,
             {"target": "google-cloud", "project_id": text},
+            {name: Value(None, Source.DEFAULT) for name in NAMES},
         ),
     ]
 

@@ -183,5 +183,5 @@ def test_what_the_form_wrote_is_not_taken_for_the_cells():
 
 def test_the_names_come_in_the_order_of_their_declaration():
     assert values.names_in({"location", "target", "project_id"}) == ("target", "project_id", "location")
-    assert values.declared({"x": 1, "wait_limit": 1, "target": "sandbox"}) == ("target", "wait_limit")
+    assert values.names_in({"x": 1, "wait_limit": 1, "target": "sandbox"}) == ("target", "wait_limit")
     assert set(values.names_in(parameters.NAMES)) == set(parameters.NAMES)

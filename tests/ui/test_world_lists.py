@@ -57,7 +57,7 @@ def test_what_may_not_be_listed_is_said_in_a_sentence_and_the_rest_is_offered(mo
     def refused(_):
         raise PermissionMissing("The caller may not list projects.", "Ask for a role.")
 
-    monkeypatch.setitem(world_lists._LISTS, "project_id", refused)
+    monkeypatch.setitem(world_lists._LISTS, ("project_id",), refused)
     found = offered({"target": "sandbox", "project_id": "", "organization": ""})
     assert found["project_id"] == ((), "What there is could not be listed: The caller may not list projects.")
     assert found["organization"] == (("example.com",), "")

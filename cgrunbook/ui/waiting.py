@@ -1,20 +1,44 @@
-"""Telling the page that a widget's message was heard, while a cell waits.
+"""Waiting in a cell: an interrupt of the kernel is heard at once, and the page goes on sending what its widgets say.
 
-While a cell awaits something, ipykernel 7.4 handles widgets' messages without the status `idle` that ends each request.
-ipywidgets sends a widget's next change only after that: a field of a form that a cell waits for could be changed once.
-It knows the kernel's protocol, and no widget of ours.
+It knows the event loop and ipykernel's ways, and no widget of ours.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+# ipykernel answers SIGINT by cancelling the cell's task from the signal's handler, which does not wake a loop that
+# sleeps; short turns do.
+_TURN_SECONDS = 0.2
 
 _MARK = "_cgrunbook_acknowledges"
 
 
+async def interruptible(awaited: Awaitable[T]) -> T:
+    """Wait for something that may take long, and answer what it answers.
+
+    Raises:
+        asyncio.CancelledError: the kernel was interrupted; what was awaited is cancelled too.
+    """
+    future = asyncio.ensure_future(awaited)
+    try:
+        while not future.done():
+            await asyncio.wait({future}, timeout=_TURN_SECONDS)
+    finally:
+        future.cancel()
+    return future.result()
+
+
 def acknowledge_widgets(kernel: Any) -> None:
     """From now on, end each change that a widget sends with the status that ends a request.
+
+    While a cell awaits something, ipykernel 7.4 handles widgets' messages without the status `idle` that ends each
+    request. ipywidgets sends a widget's next change only after that: a field of a form that a cell waits for could be
+    changed once.
 
     Args:
         kernel: IPython's kernel; None, and whatever has no `shell_handlers`, is left alone.

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from cgrunbook.ui.acknowledgement import acknowledge_widgets
+from cgrunbook.ui.waiting import acknowledge_widgets
 
 
 class Kernel:
