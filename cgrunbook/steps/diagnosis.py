@@ -288,7 +288,7 @@ class TryFreshRepository(Step):
                 )
             repositories.delete(self.fresh)
         world.progress(Progress(f"making {self.fresh}"))
-        labels = dict(there.labels) | dict([MANAGED_BY])
+        labels = dict(there.labels) | MANAGED_BY
         try:
             repositories.create(replace(there, name=repositories.name(self.fresh), labels=labels))
             return self._pull(world)

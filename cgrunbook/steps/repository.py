@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from cgrunbook import durations
 from cgrunbook.cloud.artifact_registry import CleanupPolicy, RemoteRepository, Scanning, without_project
@@ -19,8 +19,6 @@ from cgrunbook.parameters import Parameters
 from cgrunbook.steps.step import (
     CONSOLE,
     KNOWN_AFTER_APPLY,
-    MANAGED_BY,
-    Change,
     Evidence,
     Outcome,
     Plan,
@@ -29,7 +27,9 @@ from cgrunbook.steps.step import (
     World,
     differences,
     gcloud,
-    label_map,
+    is_marked,
+    labelled,
+    labels_flag,
     quoted,
 )
 
@@ -37,6 +37,12 @@ from cgrunbook.steps.step import (
 MADE_BY = "cgr.dev, set up by cgrunbook"
 
 _DELETE_OLD, _KEEP_RECENT = "cgrunbook-delete-old", "cgrunbook-keep-recent"
+
+_SCANNING_FLAGS = {
+    "": "",
+    "inherited": "--allow-vulnerability-scanning",
+    "disabled": "--disable-vulnerability-scanning",
+}
 
 
 @dataclass(frozen=True)
@@ -98,11 +104,7 @@ def expected_repository(name: str) -> str:
 
 def made_by_cgrunbook(repository: RemoteRepository) -> bool:
     """Whether cgrunbook made it; only then is it ever deleted, and only then do its own labels have to be there."""
-    return repository.upstream_description == MADE_BY or _marked(repository)
-
-
-def _marked(repository: RemoteRepository) -> bool:
-    return dict(repository.labels).get(MANAGED_BY[0]) == MANAGED_BY[1]
+    return repository.upstream_description == MADE_BY or is_marked(repository.labels)
 
 
 class RemoteRepositoryStep(Step):
@@ -112,17 +114,18 @@ class RemoteRepositoryStep(Step):
         repository: its name.
         upstream: the registry behind it.
         settings: the options.
-        purpose: what a new one is described as.
     """
 
-    def __init__(self, repository: str, upstream: str, settings: RepositorySettings, purpose: str) -> None:
+    purpose: ClassVar[str]
+    """What a new one is described as."""
+
+    def __init__(self, repository: str, upstream: str, settings: RepositorySettings | None) -> None:
         self.repository = repository
         self.upstream = upstream
-        self.settings = settings
-        self.purpose = purpose
+        self.settings = settings or RepositorySettings()
 
     def credentials(self, world: World) -> UpstreamCredentials | None:
-        """With what the repository is to sign in at its upstream; None for an unauthenticated one."""
+        """With what the repository is to sign in at its upstream; None to leave that as it is."""
         return None
 
     def notes(self, existing: RemoteRepository | None) -> tuple[str, ...]:
@@ -135,27 +138,29 @@ class RemoteRepositoryStep(Step):
 
     def plan(self, world: World) -> Plan:
         there = world.repository(self.repository)
-        wanted_credentials = self.credentials(world)
+        credentials = self.credentials(world)
+        known = there
         if there is None and world.expects(expected_repository(self.repository)):
-            if wanted_credentials is None:
+            if credentials is None:
                 return Plan()
-            there = self._wanted(world, None)
-        if there is None:
-            return self._creation(world, wanted_credentials)
-        self._refuse_what_cannot_change(there)
-        wanted = self._wanted(world, there)
-        changes = [
-            *differences(f"repository {self.repository}", _fields(there), _fields(wanted)),
-            *_credential_changes(f"repository {self.repository}", there, wanted_credentials),
-        ]
+            known = self._wanted(world, None, None)
+        if known is not None:
+            self._refuse_what_cannot_change(known)
+        wanted = self._wanted(world, known, credentials)
+        changes = differences(
+            f"repository {self.repository}",
+            None if known is None else _fields(known),
+            _fields(wanted),
+            made=f"in {world.cloud.connection.location}",
+        )
         if not changes:
             return Plan()
         return Plan(
-            Outcome.UPDATED,
+            Outcome.CREATED if known is None else Outcome.UPDATED,
             tuple(changes),
-            tuple(self._update_commands(world, there, wanted, wanted_credentials)),
+            tuple(self._commands(world, known, wanted, credentials)),
             makes=(expected_repository(self.repository),),
-            notes=self.notes(there),
+            notes=self.notes(known),
         )
 
     def apply(self, world: World, plan: Plan) -> None:
@@ -163,22 +168,15 @@ class RemoteRepositoryStep(Step):
         credentials = self.credentials(world)
         there = world.repository(self.repository)
         world.progress(Progress(f"{'creating' if there is None else 'changing'} the repository {self.repository}"))
-        wanted = self._wanted(world, there)
+        wanted = self._wanted(world, there, credentials)
+        limit = world.cloud.attempts.limit
         if there is None:
-            if credentials:
-                wanted = replace(
-                    wanted, username=credentials.username, password_secret_version=credentials.secret_version
-                )
-            repositories.create(wanted, propagation=world.cloud.attempts.limit if credentials else 0.0)
+            repositories.create(wanted, propagation=limit if credentials else 0.0)
             return
-        if _fields(there) != _fields(wanted):
-            there = repositories.update(there, wanted)
-        if credentials and _credential_changes("", there, credentials):
+        repositories.update(there, wanted)
+        if credentials and _login(there) != _login(wanted):
             repositories.set_upstream_credentials(
-                self.repository,
-                credentials.username,
-                credentials.secret_version,
-                propagation=world.cloud.attempts.limit,
+                self.repository, credentials.username, credentials.secret_version, propagation=limit
             )
 
     def verify(self, world: World) -> Evidence:
@@ -203,45 +201,44 @@ class RemoteRepositoryStep(Step):
         signs_in = f", signs in as {there.username[-16:]}" if there.username else ""
         return Evidence(f"{there.upstream} behind it{signs_in}", facts)
 
-    def _wanted(self, world: World, there: RemoteRepository | None) -> RemoteRepository:
+    def _wanted(
+        self, world: World, there: RemoteRepository | None, credentials: UpstreamCredentials | None
+    ) -> RemoteRepository:
         """The repository as it is asked for, on the ground of what is there."""
         settings = self.settings
-        mark = dict([MANAGED_BY])
-        if there is None:
-            return RemoteRepository(
-                name=world.cloud.repositories.name(self.repository),
-                upstream=self.upstream,
-                upstream_description=MADE_BY,
-                description=settings.description or self.purpose,
-                labels=label_map(settings.labels) | mark,
-                kms_key_name=settings.kms_key_name,
-                cleanup_policies=settings.cleanup_policies,
-                cleanup_policy_dry_run=bool(settings.cleanup_policies) and settings.cleanup_dry_run,
-                vulnerability_scanning=settings.vulnerability_scanning,
-            )
-        ours = mark if made_by_cgrunbook(there) else {}
+        ground = there or RemoteRepository(
+            name=world.cloud.repositories.name(self.repository),
+            upstream=self.upstream,
+            upstream_description=MADE_BY,
+            description=self.purpose,
+            kms_key_name=settings.kms_key_name,
+        )
+        if credentials:
+            # The answer has the project's number where the request had its id, and the other way round.
+            there_is, asked = ground.password_secret_version, credentials.secret_version
+            version = there_is if without_project(there_is) == without_project(asked) else asked
+            ground = replace(ground, username=credentials.username, password_secret_version=version)
         policies = settings.cleanup_policies
-        kept = [policy for policy in there.cleanup_policies if policy.id not in {_DELETE_OLD, _KEEP_RECENT}]
+        kept = [policy for policy in ground.cleanup_policies if policy.id not in {_DELETE_OLD, _KEEP_RECENT}]
         return replace(
-            there,
-            description=settings.description or there.description,
-            labels=dict(there.labels) | label_map(settings.labels) | ours,
-            cleanup_policies=(*kept, *policies) if policies else there.cleanup_policies,
-            cleanup_policy_dry_run=settings.cleanup_dry_run if policies else there.cleanup_policy_dry_run,
-            vulnerability_scanning=settings.vulnerability_scanning or there.vulnerability_scanning,
+            ground,
+            description=settings.description or ground.description,
+            labels=labelled(ground.labels, settings.labels, ours=made_by_cgrunbook(ground)),
+            cleanup_policies=(*kept, *policies) if policies else ground.cleanup_policies,
+            cleanup_policy_dry_run=settings.cleanup_dry_run if policies else ground.cleanup_policy_dry_run,
+            vulnerability_scanning=settings.vulnerability_scanning or ground.vulnerability_scanning,
         )
 
     def _refuse_what_cannot_change(self, there: RemoteRepository) -> None:
-        key = self.settings.kms_key_name
         wrong = [
             f"{name} is {is_now or 'none'}, not {asked}"
-            for name, is_now, asked, differs in (
-                ("format", there.format, "DOCKER", there.format != "DOCKER"),
-                ("mode", there.mode, "REMOTE_REPOSITORY", there.mode != "REMOTE_REPOSITORY"),
-                ("upstream", there.upstream, self.upstream, there.upstream.rstrip("/") != self.upstream.rstrip("/")),
-                ("encryption key", there.kms_key_name, key, bool(key) and there.kms_key_name != key),
+            for name, is_now, asked in (
+                ("format", there.format, "DOCKER"),
+                ("mode", there.mode, "REMOTE_REPOSITORY"),
+                ("upstream", there.upstream, self.upstream),
+                ("encryption key", there.kms_key_name, self.settings.kms_key_name or there.kms_key_name),
             )
-            if differs
+            if is_now.rstrip("/") != asked.rstrip("/")
         ]
         if wrong:
             raise InvalidRequest(
@@ -251,55 +248,33 @@ class RemoteRepositoryStep(Step):
                 debugging=2,
             )
 
-    def _creation(self, world: World, credentials: UpstreamCredentials | None) -> Plan:
-        resource = f"repository {self.repository}"
-        fields = _fields(self._wanted(world, None))
-        changes = [Change(resource, "", None, f"in {world.cloud.connection.location}")]
-        changes += [
-            Change(resource, name, None, value) for name, value in fields.items() if value not in ("", {}, False)
-        ]
-        changes += _credential_changes(resource, None, credentials)
-        return Plan(
-            Outcome.CREATED,
-            tuple(changes),
-            tuple(self._create_commands(world, credentials)),
-            makes=(expected_repository(self.repository),),
-            notes=self.notes(None),
-        )
-
-    def _create_commands(self, world: World, credentials: UpstreamCredentials | None) -> list[str]:
-        settings, wanted = self.settings, self._wanted(world, None)
-        flags = [
-            "--repository-format=docker",
-            "--mode=remote-repository",
-            f"--remote-docker-repo={self.upstream}",
-            f"--remote-repo-config-desc={MADE_BY}",
-            f"--description={wanted.description}",
-            "--labels=" + ",".join(f"{key}={value}" for key, value in sorted(wanted.labels.items())),
-            f"--kms-key={settings.kms_key_name}" if settings.kms_key_name else "",
-            _scanning_flag(settings.vulnerability_scanning),
-        ]
-        words = [*quoted(flags), *_credential_words(credentials)]
-        return [_gcloud("create", self.repository, world, words), *self._policy_commands(world)]
-
-    def _update_commands(
+    def _commands(
         self,
         world: World,
-        there: RemoteRepository,
+        there: RemoteRepository | None,
         wanted: RemoteRepository,
         credentials: UpstreamCredentials | None,
     ) -> list[str]:
-        labels = {key: value for key, value in wanted.labels.items() if there.labels.get(key) != value}
+        fixed = (
+            "--repository-format=docker",
+            "--mode=remote-repository",
+            f"--remote-docker-repo={wanted.upstream}",
+            f"--remote-repo-config-desc={MADE_BY}",
+        )
+        before = there or RemoteRepository(wanted.name)
         scanning = wanted.vulnerability_scanning
-        changed = bool(_credential_changes("", there, credentials))
         flags = [
-            f"--description={wanted.description}" if wanted.description != there.description else "",
-            "--update-labels=" + ",".join(f"{k}={v}" for k, v in sorted(labels.items())) if labels else "",
-            _scanning_flag(scanning) if scanning != there.vulnerability_scanning else "",
+            *(fixed if there is None else ()),
+            f"--description={wanted.description}" if wanted.description != before.description else "",
+            labels_flag(None if there is None else there.labels, wanted.labels),
+            f"--kms-key={wanted.kms_key_name}" if wanted.kms_key_name != before.kms_key_name else "",
+            _SCANNING_FLAGS[scanning] if scanning != before.vulnerability_scanning else "",
         ]
-        words = [*quoted(flags), *(_credential_words(credentials) if changed else [])]
-        commands = [_gcloud("update", self.repository, world, words)] if words else []
-        if _policies(there) != _policies(wanted) or there.cleanup_policy_dry_run != wanted.cleanup_policy_dry_run:
+        words = quoted(flags)
+        if credentials and _login(before) != _login(wanted):
+            words += _credential_words(credentials)
+        commands = [_gcloud("create" if there is None else "update", self.repository, world, words)] if words else []
+        if _policies(before) != _policies(wanted) or before.cleanup_policy_dry_run != wanted.cleanup_policy_dry_run:
             commands += self._policy_commands(world)
         return commands
 
@@ -320,18 +295,8 @@ def _gcloud(verb: str, repository: str, world: World, flags: Iterable[str]) -> s
     return gcloud(f"artifacts repositories {verb} {repository}", world, [location, *flags])
 
 
-def _scanning_flag(scanning: str) -> str:
-    return {
-        "": "",
-        "inherited": "--allow-vulnerability-scanning",
-        "disabled": "--disable-vulnerability-scanning",
-    }[scanning]
-
-
-def _credential_words(credentials: UpstreamCredentials | None) -> list[str]:
+def _credential_words(credentials: UpstreamCredentials) -> list[str]:
     """The pair as the shell's words: what the commands of the pull token have set in this shell, or else what is there now."""
-    if credentials is None:
-        return []
     username = _set_or_else("username", credentials.username)
     secret, _, number = credentials.secret_version.rpartition("/")
     version = _set_or_else("token_version", number)
@@ -354,23 +319,13 @@ def _fields(repository: RemoteRepository) -> dict[str, Any]:
         "clean-up policies": _policies(repository),
         "clean-up dry run": repository.cleanup_policy_dry_run,
         "vulnerability scanning": repository.vulnerability_scanning,
+        "upstream username": repository.username,
+        "upstream password": repository.password_secret_version,
     }
 
 
-def _credential_changes(
-    resource: str, there: RemoteRepository | None, wanted: UpstreamCredentials | None
-) -> list[Change]:
-    if wanted is None:
-        return []
-    username = (there.username or None) if there else None
-    version = (there.password_secret_version or None) if there else None
-    changes = []
-    if username != wanted.username:
-        changes.append(Change(resource, "upstream username", username, wanted.username))
-    # The answer has the project's number where the request had its id, and the other way round.
-    if without_project(version or "") != without_project(wanted.secret_version):
-        changes.append(Change(resource, "upstream password", version, wanted.secret_version))
-    return changes
+def _login(repository: RemoteRepository) -> tuple[str, str]:
+    return repository.username, repository.password_secret_version
 
 
 def _policies(repository: RemoteRepository) -> dict[str, Any]:
@@ -404,12 +359,3 @@ def _policies_in_words(repository: RemoteRepository) -> str:
 def _scanning_in_words(repository: RemoteRepository) -> str:
     said = repository.vulnerability_scanning or "not set"
     return f"{said} ({repository.scanning_state})" if repository.scanning_state else said
-
-
-def unknown_credentials(secret: str) -> UpstreamCredentials:
-    """What a plan shows for credentials that do not exist yet.
-
-    Args:
-        secret: the full name of the secret that will hold the password.
-    """
-    return UpstreamCredentials(KNOWN_AFTER_APPLY, f"{secret}/versions/{KNOWN_AFTER_APPLY}")
