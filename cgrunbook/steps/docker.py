@@ -43,22 +43,17 @@ class SignDockerIn(Step):
         if how == "none" or world.expects(expected) or (how == "credential-helper" and login.helper == HELPER):
             return Plan()
         before = str(login) if login.kind != "none" else None
+        notes: tuple[str, ...] = ()
         if how == "credential-helper":
-            return Plan(
-                Outcome.UPDATED,
-                (Change("docker's configuration", f"credHelpers.{host}", before, HELPER),),
-                (f"gcloud auth configure-docker {host} --quiet",),
-                makes=(expected,),
-            )
-        return Plan(
-            Outcome.UPDATED,
-            (Change("docker's configuration", f"auths.{host}", before, "an access token that lasts an hour"),),
-            (
-                f"gcloud auth print-access-token |\n  docker login https://{host} --username={_TOKEN_USER} --password-stdin",
-            ),
-            makes=(expected,),
-            notes=("The token is good for an hour. With gcloud installed, its credential helper lasts.",),
-        )
+            change = Change("docker's configuration", f"credHelpers.{host}", before, HELPER)
+            command = f"gcloud auth configure-docker {host} --quiet"
+        else:
+            lasting = "an access token that lasts an hour"
+            change = Change("docker's configuration", f"auths.{host}", before, lasting)
+            login_by_hand = f"docker login https://{host} --username={_TOKEN_USER} --password-stdin"
+            command = f"gcloud auth print-access-token |\n  {login_by_hand}"
+            notes = ("The token is good for an hour. With gcloud installed, its credential helper lasts.",)
+        return Plan(Outcome.UPDATED, (change,), (command,), makes=(expected,), notes=notes)
 
     def apply(self, world: World, plan: Plan) -> None:
         host = world.cloud.connection.artifact_registry_host.address

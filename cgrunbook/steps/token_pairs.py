@@ -15,7 +15,7 @@ import json
 import platform
 import shlex
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from cgrunbook.cloud.secret_manager import SecretResource
@@ -97,13 +97,8 @@ def claim_on(secret: SecretResource) -> Claim | None:
 
 def with_claim(secret: SecretResource, claim: Claim) -> SecretResource:
     """The secret with this claim on it."""
-    fields = {
-        "by": claim.by,
-        "at": claim.at.isoformat(),
-        "known": claim.known,
-        "username": claim.username,
-        "expires": claim.expires.isoformat() if claim.expires else "",
-    }
+    expires = claim.expires.isoformat() if claim.expires else ""
+    fields = asdict(claim) | {"at": claim.at.isoformat(), "expires": expires}
     return replace(secret, annotations={**secret.annotations, _CLAIM_ANNOTATION: json.dumps(fields)})
 
 
