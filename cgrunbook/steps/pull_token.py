@@ -68,10 +68,8 @@ class StorePullToken(Step):
         self.organization = organization
         self.repository = repository
         self.ttl = ttl
+        self.console_page = console_page(secret_id)
         self.title = f"Keep a pull token in the secret {secret_id}"
-
-    def console(self, world: World) -> str:
-        return console_page(world, self.secret_id)
 
     def plan(self, world: World) -> Plan:
         there = require_secret(world, self.secret_id)

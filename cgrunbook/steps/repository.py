@@ -9,7 +9,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
-from datetime import timedelta
 from typing import Any, ClassVar, Self
 
 from cgrunbook import durations
@@ -17,7 +16,6 @@ from cgrunbook.cloud.artifact_registry import CleanupPolicy, RemoteRepository, S
 from cgrunbook.errors import InvalidRequest, StepFailed
 from cgrunbook.parameters import Parameters
 from cgrunbook.steps.step import (
-    CONSOLE,
     KNOWN_AFTER_APPLY,
     Evidence,
     Outcome,
@@ -116,6 +114,7 @@ class RemoteRepositoryStep(Step):
         settings: the options.
     """
 
+    console_page = "artifacts"  # a page of its own it has only once it is there
     purpose: ClassVar[str]
     """What a new one is described as."""
 
@@ -132,52 +131,39 @@ class RemoteRepositoryStep(Step):
         """What the operator should know before agreeing."""
         return ()
 
-    def console(self, world: World) -> str:
-        # A page of its own it has only once it is there.
-        return f"{CONSOLE}/artifacts?project={world.cloud.connection.project_id}"
-
     def plan(self, world: World) -> Plan:
-        there = world.repository(self.repository)
         credentials = self.credentials(world)
-        known = there
+        there = self._there(world, credentials)
         if there is None and world.expects(expected_repository(self.repository)):
-            if credentials is None:
-                return Plan()
-            known = self._wanted(world, None, None)
-        if known is not None:
-            self._refuse_what_cannot_change(known)
-        wanted = self._wanted(world, known, credentials)
-        changes = differences(
-            f"repository {self.repository}",
-            None if known is None else _fields(known),
-            _fields(wanted),
-            made=f"in {world.cloud.connection.location}",
-        )
+            there = self._wanted(world, None, None)
+        if there is not None:
+            self._refuse_what_cannot_change(there)
+        wanted = self._wanted(world, there, credentials)
+        before = None if there is None else _fields(there)
+        made = f"in {world.cloud.connection.location}"
+        changes = differences(f"repository {self.repository}", before, _fields(wanted), made=made)
         if not changes:
             return Plan()
         return Plan(
-            Outcome.CREATED if known is None else Outcome.UPDATED,
+            Outcome.CREATED if there is None else Outcome.UPDATED,
             tuple(changes),
-            tuple(self._commands(world, known, wanted, credentials)),
+            tuple(self._commands(world, there, wanted)),
             makes=(expected_repository(self.repository),),
-            notes=self.notes(known),
+            notes=self.notes(there),
         )
 
     def apply(self, world: World, plan: Plan) -> None:
-        repositories = world.cloud.repositories
+        repositories, limit = world.cloud.repositories, world.cloud.attempts.limit
         credentials = self.credentials(world)
-        there = world.repository(self.repository)
+        there = self._there(world, credentials)
         world.progress(Progress(f"{'creating' if there is None else 'changing'} the repository {self.repository}"))
         wanted = self._wanted(world, there, credentials)
-        limit = world.cloud.attempts.limit
         if there is None:
             repositories.create(wanted, propagation=limit if credentials else 0.0)
             return
         repositories.update(there, wanted)
-        if credentials and _login(there) != _login(wanted):
-            repositories.set_upstream_credentials(
-                self.repository, credentials.username, credentials.secret_version, propagation=limit
-            )
+        if _login(there) != _login(wanted):
+            repositories.set_upstream_credentials(self.repository, *_login(wanted), propagation=limit)
 
     def verify(self, world: World) -> Evidence:
         if world.expects(expected_repository(self.repository)):
@@ -190,9 +176,7 @@ class RemoteRepositoryStep(Step):
             "repository": f"{connection.artifact_registry_host.name}/{connection.project_id}/{self.repository}",
             "format and mode": f"{there.format}, {there.mode}",
             "upstream": there.upstream,
-            "upstream credentials": f"{there.username} with {there.password_secret_version}"
-            if there.username
-            else "none",
+            "upstream credentials": " with ".join(_login(there)) if there.username else "none",
             "labels": dict(there.labels),
             "encryption": there.kms_key_name or "Google's own keys",
             "clean-up": _policies_in_words(there),
@@ -200,6 +184,14 @@ class RemoteRepositoryStep(Step):
         }
         signs_in = f", signs in as {there.username[-16:]}" if there.username else ""
         return Evidence(f"{there.upstream} behind it{signs_in}", facts)
+
+    def _there(self, world: World, credentials: UpstreamCredentials | None) -> RemoteRepository | None:
+        there = world.repository(self.repository)
+        if there is None or credentials is None:
+            return there
+        # The answer has the project's number where the request had its id, and the other way round.
+        same = without_project(there.password_secret_version) == without_project(credentials.secret_version)
+        return replace(there, password_secret_version=credentials.secret_version) if same else there
 
     def _wanted(
         self, world: World, there: RemoteRepository | None, credentials: UpstreamCredentials | None
@@ -213,15 +205,13 @@ class RemoteRepositoryStep(Step):
             description=self.purpose,
             kms_key_name=settings.kms_key_name,
         )
-        if credentials:
-            # The answer has the project's number where the request had its id, and the other way round.
-            there_is, asked = ground.password_secret_version, credentials.secret_version
-            version = there_is if without_project(there_is) == without_project(asked) else asked
-            ground = replace(ground, username=credentials.username, password_secret_version=version)
+        username, version = (credentials.username, credentials.secret_version) if credentials else _login(ground)
         policies = settings.cleanup_policies
         kept = [policy for policy in ground.cleanup_policies if policy.id not in {_DELETE_OLD, _KEEP_RECENT}]
         return replace(
             ground,
+            username=username,
+            password_secret_version=version,
             description=settings.description or ground.description,
             labels=labelled(ground.labels, settings.labels, ours=made_by_cgrunbook(ground)),
             cleanup_policies=(*kept, *policies) if policies else ground.cleanup_policies,
@@ -248,13 +238,7 @@ class RemoteRepositoryStep(Step):
                 debugging=2,
             )
 
-    def _commands(
-        self,
-        world: World,
-        there: RemoteRepository | None,
-        wanted: RemoteRepository,
-        credentials: UpstreamCredentials | None,
-    ) -> list[str]:
+    def _commands(self, world: World, there: RemoteRepository | None, wanted: RemoteRepository) -> list[str]:
         fixed = (
             "--repository-format=docker",
             "--mode=remote-repository",
@@ -271,8 +255,8 @@ class RemoteRepositoryStep(Step):
             _SCANNING_FLAGS[scanning] if scanning != before.vulnerability_scanning else "",
         ]
         words = quoted(flags)
-        if credentials and _login(before) != _login(wanted):
-            words += _credential_words(credentials)
+        if _login(before) != _login(wanted):
+            words += _credential_words(wanted)
         commands = [_gcloud("create" if there is None else "update", self.repository, world, words)] if words else []
         if _policies(before) != _policies(wanted) or before.cleanup_policy_dry_run != wanted.cleanup_policy_dry_run:
             commands += self._policy_commands(world)
@@ -295,10 +279,10 @@ def _gcloud(verb: str, repository: str, world: World, flags: Iterable[str]) -> s
     return gcloud(f"artifacts repositories {verb} {repository}", world, [location, *flags])
 
 
-def _credential_words(credentials: UpstreamCredentials) -> list[str]:
+def _credential_words(wanted: RemoteRepository) -> list[str]:
     """The pair as the shell's words: what the commands of the pull token have set in this shell, or else what is there now."""
-    username = _set_or_else("username", credentials.username)
-    secret, _, number = credentials.secret_version.rpartition("/")
+    username = _set_or_else("username", wanted.username)
+    secret, _, number = wanted.password_secret_version.rpartition("/")
     version = _set_or_else("token_version", number)
     return [f'--remote-username="{username}"', f'--remote-password-secret-version="{secret}/{version}"']
 
@@ -340,13 +324,13 @@ def _policy_in_words(policy: CleanupPolicy) -> str:
 
 
 def _policy_as_json(policy: CleanupPolicy) -> dict[str, Any]:
-    entry: dict[str, Any] = {"name": policy.id, "action": {"type": "Delete" if policy.action == "delete" else "Keep"}}
-    if policy.keep_count is not None:
-        entry["mostRecentVersions"] = {"keepCount": policy.keep_count}
+    """One of the policies that settings ask for, as gcloud takes it."""
+    if policy.older_than is None:
+        what: dict[str, Any] = {"mostRecentVersions": {"keepCount": policy.keep_count}}
     else:
-        older = policy.older_than or timedelta()
-        entry["condition"] = {"tagState": policy.tag_state, "olderThan": f"{older.total_seconds():.0f}s"}
-    return entry
+        older = f"{policy.older_than.total_seconds():.0f}s"
+        what = {"condition": {"tagState": policy.tag_state, "olderThan": older}}
+    return {"name": policy.id, "action": {"type": policy.action.capitalize()}, **what}
 
 
 def _policies_in_words(repository: RemoteRepository) -> str:

@@ -17,7 +17,6 @@ from cgrunbook.errors import InvalidRequest, PrerequisiteMissing, StepFailed
 from cgrunbook.parameters import Parameters
 from cgrunbook.steps.apis import ARTIFACT_REGISTRY
 from cgrunbook.steps.step import (
-    CONSOLE,
     Change,
     Evidence,
     Outcome,
@@ -42,10 +41,9 @@ MADE_BY_ANNOTATION = "cgrunbook.made-by"
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
-def console_page(world: World, secret_id: str = "") -> str:
-    """The page of a secret in Google Cloud's console, or without an id that of all the project's secrets."""
-    page = f"/secret/{secret_id}/versions" if secret_id else ""
-    return f"{CONSOLE}/security/secret-manager{page}?project={world.cloud.connection.project_id}"
+def console_page(secret_id: str) -> str:
+    """The page of a secret in Google Cloud's console."""
+    return f"security/secret-manager/secret/{secret_id}/versions"
 
 
 @dataclass(frozen=True)
@@ -131,6 +129,7 @@ class CreateSecret(Step):
     """
 
     section = Section.PRODUCTION_IMAGES
+    console_page = "security/secret-manager"  # a page of its own it has only once it is there
     why = "Artifact Registry keeps no passwords: it reads them from Secret Manager each time it needs them."
 
     def __init__(self, secret_id: str, settings: SecretSettings | None = None) -> None:
@@ -139,9 +138,6 @@ class CreateSecret(Step):
         # One moment for all plans of this step: what was approved must be what is done.
         self._begun = datetime.now(UTC).replace(microsecond=0)
         self.title = f"Create the secret {secret_id}"
-
-    def console(self, world: World) -> str:
-        return console_page(world)  # a page of its own it has only once it is there
 
     def plan(self, world: World) -> Plan:
         there = world.secret(self.secret_id)
@@ -255,27 +251,21 @@ class GrantSecretAccess(Step):
 
     def __init__(self, secret_id: str) -> None:
         self.secret_id = secret_id
+        self.console_page = console_page(secret_id)
         self.title = f"Let Artifact Registry's service agent read the secret {secret_id}"
-
-    def console(self, world: World) -> str:
-        return console_page(world, self.secret_id)
 
     def plan(self, world: World) -> Plan:
         if agent_may_read(world, self.secret_id):
             return Plan()
         member = service_agent(world)
         project = world.cloud.connection.project_id
+        grant = gcloud(
+            f"secrets add-iam-policy-binding {self.secret_id}", world, (f"--member={member}", f"--role={ACCESSOR}")
+        )
         return Plan(
             Outcome.CREATED,
             (Change(f"secret {self.secret_id}", f"IAM: {ACCESSOR}", None, member),),
-            (
-                f"gcloud beta services identity create --service={ARTIFACT_REGISTRY} --project={project}",
-                gcloud(
-                    f"secrets add-iam-policy-binding {self.secret_id}",
-                    world,
-                    (f"--member={member}", f"--role={ACCESSOR}"),
-                ),
-            ),
+            (f"gcloud beta services identity create --service={ARTIFACT_REGISTRY} --project={project}", grant),
         )
 
     def apply(self, world: World, plan: Plan) -> None:
@@ -294,9 +284,8 @@ class GrantSecretAccess(Step):
                 f"The grant of {ACCESSOR} to {member} on the secret {self.secret_id} is gone again.",
                 "Somebody or something removes it (a policy controller?); find out who, then run again.",
             )
-        return Evidence(
-            "on this secret alone", {"member": member, "role": ACCESSOR, "on": f"the secret {self.secret_id} alone"}
-        )
+        facts = {"member": member, "role": ACCESSOR, "on": f"the secret {self.secret_id} alone"}
+        return Evidence("on this secret alone", facts)
 
 
 def _fields(secret: SecretResource) -> dict[str, Any]:

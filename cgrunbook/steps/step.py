@@ -351,9 +351,12 @@ class Step(ABC):
     held_back: str = ""
     """Why the plan is only shown and not applied, as a sentence; empty when nothing holds it back."""
 
+    console_page: str = ""
+    """Which page of Google Cloud's console shows what the step works on: its address behind the host; empty for none."""
+
     def console(self, world: World) -> str:
-        """The address of the page of Google Cloud's console that shows what the step works on; "" for none."""
-        return ""
+        """The address of that page for the world's project, "" for none."""
+        return f"{CONSOLE}/{self.console_page}?project={world.cloud.connection.project_id}" if self.console_page else ""
 
     @abstractmethod
     def plan(self, world: World) -> Plan:

@@ -12,7 +12,7 @@ from cgrunbook.errors import ApiDisabled, CgrunbookError, ParameterError
 from cgrunbook.steps.pull_token import token_name
 from cgrunbook.steps.repository import made_by_cgrunbook
 from cgrunbook.steps.secret import made_by_cgrunbook as secret_made_by_cgrunbook
-from cgrunbook.steps.step import CONSOLE, Change, Evidence, Outcome, Plan, Progress, Section, Step, World
+from cgrunbook.steps.step import Change, Evidence, Outcome, Plan, Progress, Section, Step, World
 from cgrunbook.steps.token_pairs import pairs
 
 T = TypeVar("T")
@@ -46,6 +46,7 @@ class TearDown(Step):
     section = Section.PRODUCTION_IMAGES
     why = "What nobody uses any more should not be there to be paid for, nor a token to be stolen."
     title = "Take away what the runbook made"
+    console_page = "artifacts"
 
     def __init__(
         self, repository: str, private_repository: str, secret_id: str, *, confirm: str = "", organization: str = ""
@@ -61,9 +62,6 @@ class TearDown(Step):
         self.organization = organization
         if not confirm:
             self.held_back = f"Nothing was deleted: set confirm to {repository!r} to go on."
-
-    def console(self, world: World) -> str:
-        return f"{CONSOLE}/artifacts?project={world.cloud.connection.project_id}"
 
     def plan(self, world: World) -> Plan:
         deletions, notes = self._deletions(world)
