@@ -113,13 +113,12 @@ class CheckCredential(Proof):
                 return Finding(Mark.WARN, check, f"{ACCESSOR} on the whole project", "Grant it on the secret alone.")
         except CgrunbookError as error:
             return _unknown(check, error)
-        return Finding(
-            Mark.FAIL,
-            check,
-            f"{member} has no {ACCESSOR} on {secret_id}: images that are not cached cannot be pulled",
+        seen = f"{member} has no {ACCESSOR} on {secret_id}: images that are not cached cannot be pulled"
+        remedy = (
             f"gcloud secrets add-iam-policy-binding {secret_id} --project={world.cloud.connection.project_id} "
-            f"--member={member} --role={ACCESSOR}, or run 03_production_images again.",
+            f"--member={member} --role={ACCESSOR}, or run 03_production_images again."
         )
+        return Finding(Mark.FAIL, check, seen, remedy)
 
     def _version(self, world: World, secret_id: str, version: str, *, was_read: bool) -> Finding:
         check = "the secret version is enabled"
@@ -202,17 +201,14 @@ class TryDirectly(Proof):
         return Finding(Mark.OK, check, f"is there, {found.digest}")
 
     def _commands(self, world: World, image: ImageReference, there: RemoteRepository) -> tuple[str, ...]:
-        cgr = world.cloud.connection.cgr.address
-        pull = f"docker pull {cgr}/{image}"
+        connection = world.cloud.connection
+        pull = f"docker pull {connection.cgr.address}/{image}"
         if not there.username:
             return (pull,)
         _, secret_id, version = split_version(there.password_secret_version)
-        project = world.cloud.connection.project_id
-        return (
-            f"gcloud secrets versions access {version} --secret={secret_id} --project={project} |\n"
-            f"  docker login {cgr} --username={there.username} --password-stdin",
-            pull,
-        )
+        access = f"gcloud secrets versions access {version} --secret={secret_id} --project={connection.project_id}"
+        login = f"docker login {connection.cgr.address} --username={there.username} --password-stdin"
+        return (f"{access} |\n  {login}", pull)
 
 
 class TryFreshRepository(Step):
@@ -322,14 +318,12 @@ class TryFreshRepository(Step):
 def _not_there(world: World, name: str) -> Finding:
     if world.expects(expected_repository(name)):
         return Finding(Mark.OK, name, "not there yet; this plan would make it")
-    return Finding(
-        Mark.WARN, name, "does not exist", "Make it with 02_developer_images or 03_production_images, if it is wanted."
-    )
+    remedy = "Make it with 02_developer_images or 03_production_images, if it is wanted."
+    return Finding(Mark.WARN, name, "does not exist", remedy)
 
 
 def _without(image: ImageReference, probe: TokenProbe, *, signs_in: bool) -> Finding:
-    check = "token without a credential"
-    said = f"{probe.status} {probe.code} {probe.message}".strip()
+    check, said = "token without a credential", _said(probe)
     if probe.granted:
         return Finding(Mark.OK, check, f"given: {image.repository} is public")
     if probe.status == 400:
@@ -348,14 +342,16 @@ def _with(image: ImageReference, probe: TokenProbe) -> Finding:
     check = "token with the credential"
     if probe.granted:
         return Finding(Mark.OK, check, "given")
-    return Finding(
-        Mark.FAIL,
-        check,
-        f"{probe.status} {probe.code} {probe.message}".strip()
-        + ": cgr.dev says the same for a wrong username, an ended or revoked token and an image it will not give",
-        f"If the token has ended or was revoked: destroy its secret version and run 03_production_images. Otherwise see "
-        f"whether {image.repository} is in your catalogue: chainctl images repos list --parent={image.organization}",
+    alike = "cgr.dev says the same for a wrong username, an ended or revoked token and an image it will not give"
+    remedy = (
+        "If the token has ended or was revoked: destroy its secret version and run 03_production_images. Otherwise see "
+        f"whether {image.repository} is in your catalogue: chainctl images repos list --parent={image.organization}"
     )
+    return Finding(Mark.FAIL, check, f"{_said(probe)}: {alike}", remedy)
+
+
+def _said(probe: TokenProbe) -> str:
+    return f"{probe.status} {probe.code} {probe.message}".strip()
 
 
 def _unknown(check: str, error: CgrunbookError) -> Finding:

@@ -121,7 +121,8 @@ class CheckChainguard(Proof):
             login = chainctl.require_login()
         except CgrunbookError as error:
             return Evidence(findings=(present, _only_for_production(_failed("chainctl login", error))))
-        signed_in = Finding(Mark.OK, "chainctl login", _as_whom(login))
+        whom = login.email or login.identity or "somebody whom chainctl does not name"
+        signed_in = Finding(Mark.OK, "chainctl login", f"signed in as {whom}")
         return Evidence(findings=(present, signed_in, *self._organization(world, login)))
 
     def _organization(self, world: World, login: LoginState) -> list[Finding]:
@@ -266,10 +267,6 @@ def _signed_in(world: World) -> str:
     world.cloud.access_token()
     caller = world.cloud.connection.caller
     return "signed in" if caller == GCLOUD_ACCOUNT else f"signed in as {caller.partition(':')[2]}"
-
-
-def _as_whom(login: LoginState) -> str:
-    return f"signed in as {login.email or login.identity or 'somebody whom chainctl does not name'}"
 
 
 def _permissions(world: World) -> list[Finding]:

@@ -39,9 +39,8 @@ class CreatePrivateRepository(RemoteRepositoryStep):
         super().__init__(repository, upstream, settings)
         self.secret_id = secret_id
         self.shared = repository == public_repository
-        self.title = (
-            f"Let {repository} sign in at cgr.dev" if self.shared else f"Create the private repository {repository}"
-        )
+        create = f"Create the private repository {repository}"
+        self.title = f"Let {repository} sign in at cgr.dev" if self.shared else create
 
     def credentials(self, world: World) -> UpstreamCredentials:
         if world.expects(expected_pair(self.secret_id)):

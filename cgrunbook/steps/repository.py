@@ -132,8 +132,7 @@ class RemoteRepositoryStep(Step):
         return ()
 
     def plan(self, world: World) -> Plan:
-        credentials = self.credentials(world)
-        there = self._there(world, credentials)
+        there, credentials = self._look(world)
         if there is None and world.expects(expected_repository(self.repository)):
             there = self._wanted(world, None, None)
         if there is not None:
@@ -154,8 +153,7 @@ class RemoteRepositoryStep(Step):
 
     def apply(self, world: World, plan: Plan) -> None:
         repositories, limit = world.cloud.repositories, world.cloud.attempts.limit
-        credentials = self.credentials(world)
-        there = self._there(world, credentials)
+        there, credentials = self._look(world)
         world.progress(Progress(f"{'creating' if there is None else 'changing'} the repository {self.repository}"))
         wanted = self._wanted(world, there, credentials)
         if there is None:
@@ -185,13 +183,15 @@ class RemoteRepositoryStep(Step):
         signs_in = f", signs in as {there.username[-16:]}" if there.username else ""
         return Evidence(f"{there.upstream} behind it{signs_in}", facts)
 
-    def _there(self, world: World, credentials: UpstreamCredentials | None) -> RemoteRepository | None:
-        there = world.repository(self.repository)
-        if there is None or credentials is None:
-            return there
-        # The answer has the project's number where the request had its id, and the other way round.
-        same = without_project(there.password_secret_version) == without_project(credentials.secret_version)
-        return replace(there, password_secret_version=credentials.secret_version) if same else there
+    def _look(self, world: World) -> tuple[RemoteRepository | None, UpstreamCredentials | None]:
+        """What is there, and with what it is to sign in."""
+        there, credentials = world.repository(self.repository), self.credentials(world)
+        if there and credentials:
+            # The answer has the project's number where the request had its id, and the other way round.
+            version = credentials.secret_version
+            if without_project(there.password_secret_version) == without_project(version):
+                there = replace(there, password_secret_version=version)
+        return there, credentials
 
     def _wanted(
         self, world: World, there: RemoteRepository | None, credentials: UpstreamCredentials | None

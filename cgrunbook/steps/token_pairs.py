@@ -116,8 +116,8 @@ def with_pair(secret: SecretResource, pair: Pair, there: Collection[int]) -> Sec
         pair: what is stored now.
         there: the numbers of the versions that are not destroyed.
     """
-    gone = {key for key in secret.annotations if _version_of(key) not in (None, *there)}
-    kept = {key: value for key, value in without_claim(secret).annotations.items() if key not in gone}
+    said = without_claim(secret).annotations
+    kept = {key: value for key, value in said.items() if _version_of(key) in (None, *there)}
     return replace(secret, annotations={**kept, f"{VERSION_ANNOTATION}{pair.version}": written(pair)})
 
 
