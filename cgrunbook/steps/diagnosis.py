@@ -305,9 +305,8 @@ class TryFreshRepository(Step):
 
     def _pull(self, world: World) -> dict[str, Any]:
         image = image_of(world, self.image, self.organization)
-        pulled = world.cloud.artifact_registry_host.pull(
-            path_through(world, self.fresh, image), image.reference, self.platform
-        )
+        path = path_through(world, self.fresh, image)
+        pulled = world.cloud.artifact_registry_host.pull(path, image.reference, self.platform)
         return {
             "a fresh repository": f"works: if {self.repository} does not, it is misconfigured; make it anew",
             "pulled": f"{image}, {pulled.digest}",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from typing import Any, Literal
+from typing import Literal
 
 from cgrunbook.cloud.docker import EngineProgress
 from cgrunbook.errors import DigestMismatch, StepFailed
@@ -70,8 +70,7 @@ class SignDockerIn(Step):
             raise StepFailed(
                 f"Docker still has no login for {host.address}.", "Look at its configuration, then run again."
             )
-        facts: dict[str, Any] = {"registry": host.name, "docker signs in with": str(login)}
-        return Evidence(login.how, facts)
+        return Evidence(login.how, {"registry": host.name, "docker signs in with": str(login)})
 
     def _how(self, world: World) -> str:
         if self.how != "auto":
@@ -129,8 +128,5 @@ class PullWithDocker(Proof):
                 f"docker has {digest} for {image}, and the registry {expected}.",
                 "Pull again; the tag may have just moved.",
             )
-        return Evidence(
-            "the same digest as the registry's",
-            {"digest": digest, "compared with the registry": "the same digest", "docker engine": engine.version},
-            commands=(f"docker pull {reference}",),
-        )
+        facts = {"digest": digest, "compared with the registry": "the same digest", "docker engine": engine.version}
+        return Evidence("the same digest as the registry's", facts, commands=(f"docker pull {reference}",))

@@ -6,7 +6,7 @@ It looks and changes nothing. It knows which permission each step needs, and wha
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from importlib import metadata
 from itertools import chain
@@ -274,12 +274,11 @@ def _permissions(world: World) -> list[Finding]:
         held = world.cloud.project.held_permissions(chain.from_iterable(PERMISSIONS.values()))
     except CgrunbookError as error:
         return [_failed("permissions", error)]
-    return [
-        _allowed(world, purpose, [one for one in needed if one not in held]) for purpose, needed in PERMISSIONS.items()
-    ]
+    return [_allowed(world, purpose, held) for purpose in PERMISSIONS]
 
 
-def _allowed(world: World, purpose: str, missing: list[str]) -> Finding:
+def _allowed(world: World, purpose: str, held: Collection[str]) -> Finding:
+    missing = [permission for permission in PERMISSIONS[purpose] if permission not in held]
     if not missing:
         return Finding(Mark.OK, purpose, "allowed")
     connection = world.cloud.connection

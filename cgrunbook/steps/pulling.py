@@ -168,11 +168,8 @@ class PullImage(Proof):
             f"no layer is fetched twice{moved}",
             "layers": [{"layer": layer.digest, "bytes": layer.size} for layer in first.layers],
         }
-        return Evidence(
-            f"{brief} as cgr.dev's; {size}" if brief else size,
-            facts,
-            commands=(f"docker pull {registry.host.address}/{path}:{image.reference}",),
-        )
+        command = f"docker pull {registry.host.address}/{path}:{image.reference}"
+        return Evidence(f"{brief} as cgr.dev's; {size}" if brief else size, facts, commands=(command,))
 
     def _compare(
         self, image: ImageReference, cgr: Registry, at_cgr: Descriptor, pulled: PulledImage

@@ -170,6 +170,7 @@ class RemoteRepositoryStep(Step):
         if there is None:
             raise StepFailed(f"The repository {self.repository} is not there after it was made.", "Run again.")
         connection = world.cloud.connection
+        state = f" ({there.scanning_state})" if there.scanning_state else ""
         facts: dict[str, Any] = {
             "repository": f"{connection.artifact_registry_host.name}/{connection.project_id}/{self.repository}",
             "format and mode": f"{there.format}, {there.mode}",
@@ -178,7 +179,7 @@ class RemoteRepositoryStep(Step):
             "labels": dict(there.labels),
             "encryption": there.kms_key_name or "Google's own keys",
             "clean-up": _policies_in_words(there),
-            "vulnerability scanning": _scanning_in_words(there),
+            "vulnerability scanning": f"{there.vulnerability_scanning or 'not set'}{state}",
         }
         signs_in = f", signs in as {there.username[-16:]}" if there.username else ""
         return Evidence(f"{there.upstream} behind it{signs_in}", facts)
@@ -338,8 +339,3 @@ def _policies_in_words(repository: RemoteRepository) -> str:
         return "no policies"
     words = "; ".join(_policies(repository).values())
     return f"{words} (dry run: they only log)" if repository.cleanup_policy_dry_run else words
-
-
-def _scanning_in_words(repository: RemoteRepository) -> str:
-    said = repository.vulnerability_scanning or "not set"
-    return f"{said} ({repository.scanning_state})" if repository.scanning_state else said

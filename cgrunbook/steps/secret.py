@@ -259,9 +259,8 @@ class GrantSecretAccess(Step):
             return Plan()
         member = service_agent(world)
         project = world.cloud.connection.project_id
-        grant = gcloud(
-            f"secrets add-iam-policy-binding {self.secret_id}", world, (f"--member={member}", f"--role={ACCESSOR}")
-        )
+        flags = (f"--member={member}", f"--role={ACCESSOR}")
+        grant = gcloud(f"secrets add-iam-policy-binding {self.secret_id}", world, flags)
         return Plan(
             Outcome.CREATED,
             (Change(f"secret {self.secret_id}", f"IAM: {ACCESSOR}", None, member),),

@@ -58,7 +58,6 @@ class TearDown(Step):
             )
         self.repositories = tuple(dict.fromkeys((private_repository, repository)))
         self.secret_id = secret_id
-        self.confirm = confirm
         self.organization = organization
         if not confirm:
             self.held_back = f"Nothing was deleted: set confirm to {repository!r} to go on."
@@ -88,8 +87,7 @@ class TearDown(Step):
         left = [f"repository {name}" for name in self.repositories if _there(world.repository, name)]
         if _there(world.secret, self.secret_id):
             left.append(f"secret {self.secret_id}")
-        facts: dict[str, Any] = {"left": left or "nothing of it"}
-        return Evidence(f"left: {', '.join(left) or 'nothing'}", facts)
+        return Evidence(f"left: {', '.join(left) or 'nothing'}", {"left": left or "nothing of it"})
 
     def _deletions(self, world: World) -> tuple[list[_Deletion], list[str]]:
         """What is there and cgrunbook's, in the order in which it goes; and what there is to say of the rest."""
