@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cgrunbook.cloud.apis import ARTIFACT_REGISTRY, SECRET_MANAGER, TITLES
 from cgrunbook.errors import StepFailed
-from cgrunbook.steps.step import CONSOLE, Change, Evidence, Outcome, Plan, Progress, Section, Step, World, expected_api
+from cgrunbook.steps.step import Change, Evidence, Outcome, Plan, Progress, Section, Step, World, expected_api
 
 __all__ = ["ARTIFACT_REGISTRY", "SECRET_MANAGER", "EnableApi"]
 
@@ -21,10 +21,8 @@ class EnableApi(Step):
 
     def __init__(self, api: str = ARTIFACT_REGISTRY) -> None:
         self.api = api
+        self.console_page = f"apis/library/{api}"
         self.title = f"Enable the {TITLES[api]}"
-
-    def console(self, world: World) -> str:
-        return f"{CONSOLE}/apis/library/{self.api}?project={world.cloud.connection.project_id}"
 
     def plan(self, world: World) -> Plan:
         if world.expects(expected_api(self.api)) or world.api_enabled(self.api):

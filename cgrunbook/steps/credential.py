@@ -56,14 +56,12 @@ def pair_in_use(world: World, secret_id: str, repository: str) -> Pair | None:
     versions = {version.number: version for version in world.versions(secret_id)}
     written = pairs(secret)
     now = datetime.now(UTC)
-    usable = [
-        pair
-        for number, pair in sorted(written.items(), reverse=True)
-        if number in versions and versions[number].enabled and not pair.ended(now)
-    ]
+
+    def good(pair: Pair) -> bool:
+        return pair.version in versions and versions[pair.version].enabled and not pair.ended(now)
+
     pair = _pair_of_repository(world, secret_id, repository, versions, written)
-    state = versions[pair.version].state if pair and pair.version in versions else "DESTROYED"
-    if pair and state == "DISABLED":
+    if pair and pair.version in versions and versions[pair.version].state == "DISABLED":
         project = world.cloud.connection.project_id
         raise WrongState(
             f"Version {pair.version} of the secret {secret_id}, which {repository} uses, is disabled.",
@@ -71,9 +69,9 @@ def pair_in_use(world: World, secret_id: str, repository: str) -> Pair | None:
             f"--project={project}\nIf it should never again: destroy it (`destroy` in the place of `enable`) and run again; "
             "a new pull token is made then.",
         )
-    if pair and state == "ENABLED" and not pair.ended(now):
+    if pair and good(pair):
         return pair
-    return usable[0] if usable else None
+    return next((other for _, other in sorted(written.items(), reverse=True) if good(other)), None)
 
 
 def _pair_of_repository(

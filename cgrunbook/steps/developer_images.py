@@ -18,12 +18,8 @@ class CreateRemoteRepository(RemoteRepositoryStep):
 
     section = Section.DEVELOPER_IMAGES
     why = "A remote repository fetches from cgr.dev what is asked of it, and keeps it."
+    purpose = "Public images of Chainguard, pulled through from cgr.dev"
 
     def __init__(self, repository: str, upstream: str = UPSTREAM, settings: RepositorySettings | None = None) -> None:
-        super().__init__(
-            repository,
-            upstream,
-            settings or RepositorySettings(),
-            "Public images of Chainguard, pulled through from cgr.dev",
-        )
+        super().__init__(repository, upstream, settings)
         self.title = f"Create the remote repository {repository}"

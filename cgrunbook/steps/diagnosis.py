@@ -63,13 +63,10 @@ class CheckUpstream(Proof):
         repository = world.repository(name)
         if repository is None:
             return _not_there(world, name)
-        if repository.format != "DOCKER" or repository.mode != "REMOTE_REPOSITORY":
-            return Finding(
-                Mark.FAIL,
-                name,
-                f"is {repository.format}, {repository.mode}: it fetches nothing from anywhere",
-                "Make a Docker remote repository under another name: format and mode cannot be changed.",
-            )
+        if (repository.format, repository.mode) != ("DOCKER", "REMOTE_REPOSITORY"):
+            seen = f"is {repository.format}, {repository.mode}: it fetches nothing from anywhere"
+            remedy = "Make a Docker remote repository under another name: format and mode cannot be changed."
+            return Finding(Mark.FAIL, name, seen, remedy)
         if repository.upstream.rstrip("/") != UPSTREAM.rstrip("/"):
             remedy = f"Make it anew with {UPSTREAM}, with nothing behind it: the upstream cannot be changed."
             return Finding(Mark.FAIL, name, f"its upstream is {repository.upstream!r}", remedy)
@@ -99,8 +96,8 @@ class CheckCredential(Proof):
         if there is None:
             return Evidence(findings=(_not_there(world, self.repository),))
         if not there.username:
-            found = Finding(Mark.OK, self.repository, "does not sign in: there is nothing to check")
-            return Evidence(findings=(found,))
+            nothing = "does not sign in: there is nothing to check"
+            return Evidence(findings=(Finding(Mark.OK, self.repository, nothing),))
         _, secret_id, version = split_version(there.password_secret_version)
         grant = self._grant(world, secret_id)
         value, was_read = self._value(world, there, secret_id, version)
@@ -116,13 +113,12 @@ class CheckCredential(Proof):
                 return Finding(Mark.WARN, check, f"{ACCESSOR} on the whole project", "Grant it on the secret alone.")
         except CgrunbookError as error:
             return _unknown(check, error)
-        return Finding(
-            Mark.FAIL,
-            check,
-            f"{member} has no {ACCESSOR} on {secret_id}: images that are not cached cannot be pulled",
+        seen = f"{member} has no {ACCESSOR} on {secret_id}: images that are not cached cannot be pulled"
+        remedy = (
             f"gcloud secrets add-iam-policy-binding {secret_id} --project={world.cloud.connection.project_id} "
-            f"--member={member} --role={ACCESSOR}, or run 03_production_images again.",
+            f"--member={member} --role={ACCESSOR}, or run 03_production_images again."
         )
+        return Finding(Mark.FAIL, check, seen, remedy)
 
     def _version(self, world: World, secret_id: str, version: str, *, was_read: bool) -> Finding:
         check = "the secret version is enabled"
@@ -152,10 +148,10 @@ class CheckCredential(Proof):
             remedy = error.remedy or "Store the right value as a new version."
             found = Finding(Mark.FAIL, check, error.message, remedy)
             return found, isinstance(error, UpstreamCredentialsRefused)
-        left = token.expires - datetime.now(UTC)
-        mark = Mark.WARN if left.days < 7 else Mark.OK
-        remedy = "Plan its renewal." if mark is Mark.WARN else ""
-        return Finding(mark, check, f"good until {token.expires:%Y-%m-%d %H:%M} UTC", remedy), True
+        seen = f"good until {token.expires:%Y-%m-%d %H:%M} UTC"
+        if (token.expires - datetime.now(UTC)).days < 7:
+            return Finding(Mark.WARN, check, seen, "Plan its renewal."), True
+        return Finding(Mark.OK, check, seen), True
 
 
 class TryDirectly(Proof):
@@ -205,17 +201,14 @@ class TryDirectly(Proof):
         return Finding(Mark.OK, check, f"is there, {found.digest}")
 
     def _commands(self, world: World, image: ImageReference, there: RemoteRepository) -> tuple[str, ...]:
-        cgr = world.cloud.connection.cgr.address
-        pull = f"docker pull {cgr}/{image}"
+        connection = world.cloud.connection
+        pull = f"docker pull {connection.cgr.address}/{image}"
         if not there.username:
             return (pull,)
         _, secret_id, version = split_version(there.password_secret_version)
-        project = world.cloud.connection.project_id
-        return (
-            f"gcloud secrets versions access {version} --secret={secret_id} --project={project} |\n"
-            f"  docker login {cgr} --username={there.username} --password-stdin",
-            pull,
-        )
+        access = f"gcloud secrets versions access {version} --secret={secret_id} --project={connection.project_id}"
+        login = f"docker login {connection.cgr.address} --username={there.username} --password-stdin"
+        return (f"{access} |\n  {login}", pull)
 
 
 class TryFreshRepository(Step):
@@ -254,21 +247,20 @@ class TryFreshRepository(Step):
         there = world.repository(self.repository) if self.wanted else None
         if there is None:
             return Plan()
+        what = f"made like {self.repository}, tried with {self.image}, deleted"
+        connection = world.cloud.connection
+        where = f"--project={connection.project_id} --location={connection.location}"
+        create = (
+            f"gcloud artifacts repositories create {self.fresh} {where} --repository-format=docker "
+            f"--mode=remote-repository --remote-docker-repo={there.upstream}"
+        )
+        if there.username:
+            create += f" --remote-username={there.username}"
+            create += f" --remote-password-secret-version={there.password_secret_version}"
         return Plan(
             Outcome.DELETED,
-            (
-                Change(
-                    f"repository {self.fresh}",
-                    "",
-                    None,
-                    f"made like {self.repository}, tried with {self.image}, deleted",
-                ),
-            ),
-            (
-                *self._commands(world, there),
-                f"gcloud artifacts repositories delete {self.fresh} --quiet "
-                f"--project={world.cloud.connection.project_id} --location={world.cloud.connection.location}",
-            ),
+            (Change(f"repository {self.fresh}", "", None, what),),
+            (create, f"gcloud artifacts repositories delete {self.fresh} --quiet {where}"),
         )
 
     def apply(self, world: World, plan: Plan) -> dict[str, Any]:
@@ -288,7 +280,7 @@ class TryFreshRepository(Step):
                 )
             repositories.delete(self.fresh)
         world.progress(Progress(f"making {self.fresh}"))
-        labels = dict(there.labels) | dict([MANAGED_BY])
+        labels = dict(there.labels) | MANAGED_BY
         try:
             repositories.create(replace(there, name=repositories.name(self.fresh), labels=labels))
             return self._pull(world)
@@ -313,74 +305,52 @@ class TryFreshRepository(Step):
 
     def _pull(self, world: World) -> dict[str, Any]:
         image = image_of(world, self.image, self.organization)
-        pulled = world.cloud.artifact_registry_host.pull(
-            path_through(world, self.fresh, image), image.reference, self.platform
-        )
+        path = path_through(world, self.fresh, image)
+        pulled = world.cloud.artifact_registry_host.pull(path, image.reference, self.platform)
         return {
             "a fresh repository": f"works: if {self.repository} does not, it is misconfigured; make it anew",
             "pulled": f"{image}, {pulled.digest}",
             "bytes hashed": pulled.bytes,
         }
 
-    def _commands(self, world: World, there: RemoteRepository) -> tuple[str, ...]:
-        connection = world.cloud.connection
-        login = (
-            f" --remote-username={there.username} --remote-password-secret-version={there.password_secret_version}"
-            if there.username
-            else ""
-        )
-        return (
-            f"gcloud artifacts repositories create {self.fresh} --project={connection.project_id} "
-            f"--location={connection.location} --repository-format=docker --mode=remote-repository "
-            f"--remote-docker-repo={there.upstream}{login}",
-        )
-
 
 def _not_there(world: World, name: str) -> Finding:
     if world.expects(expected_repository(name)):
         return Finding(Mark.OK, name, "not there yet; this plan would make it")
-    return Finding(
-        Mark.WARN, name, "does not exist", "Make it with 02_developer_images or 03_production_images, if it is wanted."
-    )
+    remedy = "Make it with 02_developer_images or 03_production_images, if it is wanted."
+    return Finding(Mark.WARN, name, "does not exist", remedy)
 
 
 def _without(image: ImageReference, probe: TokenProbe, *, signs_in: bool) -> Finding:
-    check = "token without a credential"
+    check, said = "token without a credential", _said(probe)
     if probe.granted:
         return Finding(Mark.OK, check, f"given: {image.repository} is public")
-    said = f"{probe.status} {probe.code} {probe.message}".strip()
-    if probe.status == 401:
-        seen = f"{said}: the name is right, and a credential is wanted"
-        if signs_in:
-            return Finding(Mark.OK, check, seen)
-        return Finding(Mark.FAIL, check, seen, "Pull it through a repository that signs in (03_production_images).")
     if probe.status == 400:
-        return Finding(
-            Mark.FAIL,
-            check,
-            f"{said}: there is no such organisation",
-            f"Correct {image.organization!r} in the image's name.",
-        )
-    return Finding(
-        Mark.WARN if signs_in else Mark.FAIL,
-        check,
-        f"{said}: nobody is given this without a credential",
-        "" if signs_in else "Look whether the image is one of the free ones, and how its name is written.",
-    )
+        remedy = f"Correct {image.organization!r} in the image's name."
+        return Finding(Mark.FAIL, check, f"{said}: there is no such organisation", remedy)
+    if probe.status == 401:
+        mark, seen = Mark.OK, f"{said}: the name is right, and a credential is wanted"
+        remedy = "Pull it through a repository that signs in (03_production_images)."
+    else:
+        mark, seen = Mark.WARN, f"{said}: nobody is given this without a credential"
+        remedy = "Look whether the image is one of the free ones, and how its name is written."
+    return Finding(mark, check, seen) if signs_in else Finding(Mark.FAIL, check, seen, remedy)
 
 
 def _with(image: ImageReference, probe: TokenProbe) -> Finding:
     check = "token with the credential"
     if probe.granted:
         return Finding(Mark.OK, check, "given")
-    return Finding(
-        Mark.FAIL,
-        check,
-        f"{probe.status} {probe.code} {probe.message}".strip()
-        + ": cgr.dev says the same for a wrong username, an ended or revoked token and an image it will not give",
-        f"If the token has ended or was revoked: destroy its secret version and run 03_production_images. Otherwise see "
-        f"whether {image.repository} is in your catalogue: chainctl images repos list --parent={image.organization}",
+    alike = "cgr.dev says the same for a wrong username, an ended or revoked token and an image it will not give"
+    remedy = (
+        "If the token has ended or was revoked: destroy its secret version and run 03_production_images. Otherwise see "
+        f"whether {image.repository} is in your catalogue: chainctl images repos list --parent={image.organization}"
     )
+    return Finding(Mark.FAIL, check, f"{_said(probe)}: {alike}", remedy)
+
+
+def _said(probe: TokenProbe) -> str:
+    return f"{probe.status} {probe.code} {probe.message}".strip()
 
 
 def _unknown(check: str, error: CgrunbookError) -> Finding:

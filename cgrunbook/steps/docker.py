@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from typing import Any, Literal
+from typing import Literal
 
 from cgrunbook.cloud.pull import PullProgress
 from cgrunbook.cloud.registry_sign_in import ACCESS_TOKEN_USER
@@ -41,22 +41,17 @@ class SignDockerIn(Step):
         if how == "none" or world.expects(expected) or (how == "credential-helper" and login.helper == HELPER):
             return Plan()
         before = str(login) if login.kind != "none" else None
+        notes: tuple[str, ...] = ()
         if how == "credential-helper":
-            return Plan(
-                Outcome.UPDATED,
-                (Change("docker's configuration", f"credHelpers.{host}", before, HELPER),),
-                (f"gcloud auth configure-docker {host} --quiet",),
-                makes=(expected,),
-            )
-        return Plan(
-            Outcome.UPDATED,
-            (Change("docker's configuration", f"auths.{host}", before, "an access token that lasts an hour"),),
-            (
-                f"gcloud auth print-access-token |\n  docker login https://{host} --username={ACCESS_TOKEN_USER} --password-stdin",
-            ),
-            makes=(expected,),
-            notes=("The token is good for an hour. With gcloud installed, its credential helper lasts.",),
-        )
+            change = Change("docker's configuration", f"credHelpers.{host}", before, HELPER)
+            command = f"gcloud auth configure-docker {host} --quiet"
+        else:
+            lasting = "an access token that lasts an hour"
+            change = Change("docker's configuration", f"auths.{host}", before, lasting)
+            login_by_hand = f"docker login https://{host} --username={ACCESS_TOKEN_USER} --password-stdin"
+            command = f"gcloud auth print-access-token |\n  {login_by_hand}"
+            notes = ("The token is good for an hour. With gcloud installed, its credential helper lasts.",)
+        return Plan(Outcome.UPDATED, (change,), (command,), makes=(expected,), notes=notes)
 
     def apply(self, world: World, plan: Plan) -> None:
         host = world.cloud.connection.artifact_registry_host.address
@@ -73,8 +68,7 @@ class SignDockerIn(Step):
             raise StepFailed(
                 f"Docker still has no login for {host.address}.", "Look at its configuration, then run again."
             )
-        facts: dict[str, Any] = {"registry": host.name, "docker signs in with": str(login)}
-        return Evidence(login.how, facts)
+        return Evidence(login.how, {"registry": host.name, "docker signs in with": str(login)})
 
     def _how(self, world: World) -> str:
         if self.how != "auto":
@@ -130,8 +124,5 @@ class PullWithDocker(Proof):
                 f"docker has {digest} for {image}, and the registry {expected}.",
                 "Pull again; the tag may have just moved.",
             )
-        return Evidence(
-            "the same digest as the registry's",
-            {"digest": digest, "compared with the registry": "the same digest", "docker engine": engine.version},
-            commands=(f"docker pull {reference}",),
-        )
+        facts = {"digest": digest, "compared with the registry": "the same digest", "docker engine": engine.version}
+        return Evidence("the same digest as the registry's", facts, commands=(f"docker pull {reference}",))

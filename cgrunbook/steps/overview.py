@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from cgrunbook.errors import CgrunbookError, WrongState
 from cgrunbook.steps.apis import ARTIFACT_REGISTRY, SECRET_MANAGER
 from cgrunbook.steps.credential import pair_in_use
 from cgrunbook.steps.secret import agent_may_read
 from cgrunbook.steps.step import Evidence, Finding, Mark, Proof, Section, World
+
+_FIRST, _SECOND = "02_developer_images", "03_production_images"
+_TOKEN = "pull token"  # noqa: S105 - what it is called
 
 
 class ShowMap(Proof):
@@ -29,50 +34,42 @@ class ShowMap(Proof):
     def verify(self, world: World) -> Evidence:
         registry_on = world.api_enabled(ARTIFACT_REGISTRY)
         secrets_on = world.api_enabled(SECRET_MANAGER)
-        findings = [
-            _step("02  Artifact Registry API", "enabled" if registry_on else "", "02_developer_images"),
-            self._repository(world, self.repository, "02_developer_images", readable=registry_on),
-            _step("03  Secret Manager API", "enabled" if secrets_on else "", "03_production_images"),
-        ]
-        findings += self._secret(world, readable=secrets_on and registry_on)
-        findings.append(self._repository(world, self.private_repository, "03_production_images", readable=registry_on))
-        return Evidence(findings=tuple(findings))
+        secret = world.secret(self.secret_id) if secrets_on and registry_on else None
+        granted = secret is not None and agent_may_read(world, self.secret_id)
+        return Evidence(
+            findings=(
+                _part(_FIRST, "Artifact Registry API", "enabled" if registry_on else ""),
+                self._repository(world, _FIRST, self.repository, readable=registry_on),
+                _part(_SECOND, "Secret Manager API", "enabled" if secrets_on else ""),
+                _part(_SECOND, f"secret {self.secret_id}", "there" if secret else ""),
+                _part(_SECOND, "service agent may read it", "granted" if granted else ""),
+                self._token(world) if secret else _part(_SECOND, _TOKEN, ""),
+                self._repository(world, _SECOND, self.private_repository, readable=registry_on),
+            )
+        )
 
-    def _repository(self, world: World, name: str, notebook: str, *, readable: bool) -> Finding:
+    def _repository(self, world: World, notebook: str, name: str, *, readable: bool) -> Finding:
         there = world.repository(name) if readable else None
-        check = f"{notebook[:2]}  repository {name}"
         if there is None:
-            return _step(check, "", notebook)
+            return _part(notebook, f"repository {name}", "")
         signed = "signs in at" if there.username else "open to all images that are public at"
-        return _step(check, f"{signed} {there.upstream}", notebook)
+        return _part(notebook, f"repository {name}", f"{signed} {there.upstream}")
 
-    def _secret(self, world: World, *, readable: bool) -> list[Finding]:
-        there = world.secret(self.secret_id) if readable else None
-        notebook = "03_production_images"
-        names = (f"03  secret {self.secret_id}", "03  service agent may read it", "03  pull token")
-        if there is None:
-            return [_step(name, "", notebook) for name in names]
-        granted = agent_may_read(world, self.secret_id)
-        return [
-            _step(names[0], "there", notebook),
-            _step(names[1], "granted" if granted else "", notebook),
-            self._token(world, names[2], notebook),
-        ]
-
-    def _token(self, world: World, check: str, notebook: str) -> Finding:
+    def _token(self, world: World) -> Finding:
         try:
             pair = pair_in_use(world, self.secret_id, self.private_repository)
-        except WrongState as error:
-            return Finding(Mark.WARN, check, error.message, error.remedy)
         except CgrunbookError as error:
-            return Finding(Mark.WARN, check, f"cannot be seen: {error.message}", error.remedy)
+            seen = error.message if isinstance(error, WrongState) else f"cannot be seen: {error.message}"
+            return replace(_part(_SECOND, _TOKEN, ""), seen=seen, remedy=error.remedy)
         if pair is None:
-            return _step(check, "", notebook)
+            return _part(_SECOND, _TOKEN, "")
         until = f"good until {pair.expires:%Y-%m-%d %H:%M} UTC" if pair.expires else "stored by somebody else"
-        return _step(check, f"version {pair.version}, {until}", notebook)
+        return _part(_SECOND, _TOKEN, f"version {pair.version}, {until}")
 
 
-def _step(check: str, seen: str, notebook: str) -> Finding:
+def _part(notebook: str, what: str, seen: str) -> Finding:
+    """Something that a notebook makes, as it was seen; empty for what is not there."""
+    check = f"{notebook[:2]}  {what}"
     if seen:
         return Finding(Mark.OK, check, seen)
     return Finding(Mark.WARN, check, "not there yet", f"Run {notebook}.")

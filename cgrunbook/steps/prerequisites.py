@@ -6,15 +6,16 @@ It looks and changes nothing. It knows which permission each step needs, and wha
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 from importlib import metadata
+from itertools import chain
 
 from cgrunbook.cloud.chainctl import LoginState
 from cgrunbook.cloud.connection import GCLOUD_ACCOUNT
 from cgrunbook.cloud.google_errors import narrowest_role
 from cgrunbook.cloud.network import why_unreachable
-from cgrunbook.errors import ApiDisabled, CgrunbookError, ParameterError
+from cgrunbook.errors import ApiDisabled, CgrunbookError
 from cgrunbook.steps.apis import ARTIFACT_REGISTRY, SECRET_MANAGER
 from cgrunbook.steps.step import Evidence, Finding, Mark, Proof, Section, World
 
@@ -77,33 +78,24 @@ class CheckGoogleCloud(Proof):
         return Evidence(findings=(token, number, registry, secrets, location, *_permissions(world)))
 
     def _api(self, world: World, api: str, notebook: str) -> Finding:
-        try:
-            enabled = world.api_enabled(api)
-        except CgrunbookError as error:
-            return _failed(api, error)
-        if enabled:
-            return Finding(Mark.OK, api, "enabled")
+        asked = _finding(api, lambda: "enabled" if world.api_enabled(api) else "")
+        if asked.seen:
+            return asked
         return Finding(Mark.WARN, api, "not enabled yet", f"Nothing now: notebook {notebook} enables it.")
 
     def _location(self, world: World) -> Finding:
-        location = world.cloud.connection.location
+        check, location = "location", world.cloud.connection.location
         try:
             offered = world.cloud.repositories.locations()
         except ApiDisabled:
-            return Finding(
-                Mark.WARN, "location", f"{location}; not asked, Artifact Registry's API is off", "Look again after 02."
-            )
+            seen = f"{location}; not asked, Artifact Registry's API is off"
+            return Finding(Mark.WARN, check, seen, "Look again after 02.")
         except CgrunbookError as error:
-            return _failed("location", error)
+            return _failed(check, error)
         if location in offered:
-            return Finding(Mark.OK, "location", f"{location}, one of {len(offered)} that Artifact Registry offers")
-        return Finding(
-            Mark.FAIL,
-            "location",
-            f"Artifact Registry does not offer {location} to this project",
-            f"Choose another: {', '.join(offered)}.",
-            prerequisite=True,
-        )
+            return Finding(Mark.OK, check, f"{location}, one of {len(offered)} that Artifact Registry offers")
+        seen = f"Artifact Registry does not offer {location} to this project"
+        return _missing(check, seen, f"Choose another: {', '.join(offered)}.")
 
 
 class CheckChainguard(Proof):
@@ -129,22 +121,21 @@ class CheckChainguard(Proof):
             login = chainctl.require_login()
         except CgrunbookError as error:
             return Evidence(findings=(present, _only_for_production(_failed("chainctl login", error))))
-        signed_in = Finding(Mark.OK, "chainctl login", _as_whom(login))
+        whom = login.email or login.identity or "somebody whom chainctl does not name"
+        signed_in = Finding(Mark.OK, "chainctl login", f"signed in as {whom}")
         return Evidence(findings=(present, signed_in, *self._organization(world, login)))
 
     def _organization(self, world: World, login: LoginState) -> list[Finding]:
+        check = "organisation"
         try:
             name = world.organization(self.organization)
-        except ParameterError as error:
-            return [Finding(Mark.FAIL, "organisation", error.message, error.remedy, prerequisite=True)]
         except CgrunbookError as error:
-            return [_failed("organisation", error)]
+            return [_failed(check, error)]
         known = world.organizations()
         if name not in known:
             seen = f"{name} is not among those you may see: {', '.join(known) or 'none'}"
-            remedy = "Correct the name, or ask one of its owners to invite you."
-            return [Finding(Mark.FAIL, "organisation", seen, remedy, prerequisite=True)]
-        return [Finding(Mark.OK, "organisation", name), self._may_create(login, name)]
+            return [_missing(check, seen, "Correct the name, or ask one of its owners to invite you.")]
+        return [Finding(Mark.OK, check, name), self._may_create(login, name)]
 
     def _may_create(self, login: LoginState, organization: str) -> Finding:
         allowed = login.may_create_pull_tokens(organization)
@@ -153,13 +144,8 @@ class CheckChainguard(Proof):
             return Finding(Mark.OK, check, "yes")
         if allowed is None:
             return Finding(Mark.WARN, check, "chainctl does not tell", "Step 03 will see.")
-        return Finding(
-            Mark.FAIL,
-            check,
-            f"no role in {organization} that may",
-            "Ask an owner for the role registry.pull_token_creator, the least that may.",
-            prerequisite=True,
-        )
+        remedy = "Ask an owner for the role registry.pull_token_creator, the least that may."
+        return _missing(check, f"no role in {organization} that may", remedy)
 
 
 class CheckNetwork(Proof):
@@ -182,9 +168,10 @@ class CheckNetwork(Proof):
         return Evidence(findings=tuple(self._reach(host) for host in hosts(world, production=self.production)))
 
     def _reach(self, host: NeededHost) -> Finding:
-        if not host.from_here:
+        if not host.url:
             return Finding(Mark.OK, host.name, f"needed by Google's servers, not from here: {host.purpose}")
-        why = why_unreachable(host.address, host.scheme)
+        scheme, _, address = host.url.partition("://")
+        why = why_unreachable(address, scheme)
         if not why:
             return Finding(Mark.OK, host.name, f"answers; {host.purpose}")
         mark = Mark.FAIL if host.required else Mark.WARN
@@ -198,18 +185,14 @@ class NeededHost:
 
     Args:
         name: by which the world knows it.
-        address: host or host:port to connect to.
-        scheme: http or https.
         purpose: what for.
-        from_here: whether this machine calls it; otherwise Google's servers do.
+        url: where this machine calls it; empty when only Google's servers do.
         required: whether the runbook's own steps need it.
     """
 
     name: str
-    address: str
-    scheme: str
     purpose: str
-    from_here: bool = True
+    url: str = ""
     required: bool = True
 
 
@@ -217,24 +200,22 @@ def hosts(world: World, *, production: bool) -> list[NeededHost]:
     """Which hosts are needed, by whom, and what for."""
     connection = world.cloud.connection
     registry, cgr = connection.artifact_registry_host, connection.cgr
-    needed = [NeededHost(registry.name, registry.address, registry.scheme, "pulls")]
-    for name, address, purpose in (
-        ("artifactregistry.googleapis.com", connection.artifact_registry, "repositories"),
-        ("secretmanager.googleapis.com", connection.secret_manager, "the secret"),
-        ("serviceusage.googleapis.com", connection.service_usage, "APIs, the service agent"),
-        ("cloudresourcemanager.googleapis.com", connection.resource_manager, "project number, permissions"),
-    ):
-        scheme, _, rest = address.partition("://")
-        needed.append(NeededHost(name, rest, scheme, purpose))
-    needed.append(NeededHost(cgr.name, cgr.address, cgr.scheme, "comparing digests", required=False))
+    needed = [
+        NeededHost(registry.name, "pulls", f"{registry.scheme}://{registry.address}"),
+        NeededHost("artifactregistry.googleapis.com", "repositories", connection.artifact_registry),
+        NeededHost("secretmanager.googleapis.com", "the secret", connection.secret_manager),
+        NeededHost("serviceusage.googleapis.com", "APIs, the service agent", connection.service_usage),
+        NeededHost("cloudresourcemanager.googleapis.com", "project number, permissions", connection.resource_manager),
+        NeededHost(cgr.name, "comparing digests", f"{cgr.scheme}://{cgr.address}", required=False),
+    ]
     if production and connection.target == "google-cloud":
         needed += [
-            NeededHost("console-api.enforce.dev", "console-api.enforce.dev", "https", "chainctl: pull tokens"),
-            NeededHost("issuer.enforce.dev", "issuer.enforce.dev", "https", "chainctl: signing in"),
+            NeededHost("console-api.enforce.dev", "chainctl: pull tokens", "https://console-api.enforce.dev"),
+            NeededHost("issuer.enforce.dev", "chainctl: signing in", "https://issuer.enforce.dev"),
         ]
     needed += [
-        NeededHost("cgr.dev", "", "", "manifests, and tokens at /token", from_here=False),
-        NeededHost("9236a389bd48b984df91adc1bc924620.r2.cloudflarestorage.com", "", "", "layers", from_here=False),
+        NeededHost("cgr.dev", "manifests, and tokens at /token"),
+        NeededHost("9236a389bd48b984df91adc1bc924620.r2.cloudflarestorage.com", "layers"),
     ]
     return needed
 
@@ -242,28 +223,22 @@ def hosts(world: World, *, production: bool) -> list[NeededHost]:
 def _packages() -> Finding:
     from packaging.requirements import Requirement
 
+    check = "Python packages"
+    named = map(Requirement, metadata.requires("cgrunbook") or ())
+    wanted = [package for package in named if not package.marker or package.marker.evaluate({"extra": ""})]
     wrong = []
-    wanted = [Requirement(text) for text in metadata.requires("cgrunbook") or ()]
-    wanted = [
-        requirement for requirement in wanted if not requirement.marker or requirement.marker.evaluate({"extra": ""})
-    ]
-    for requirement in wanted:
+    for package in wanted:
         try:
-            version = metadata.version(requirement.name)
+            version = metadata.version(package.name)
         except metadata.PackageNotFoundError:
-            wrong.append(f"{requirement.name} is missing")
+            wrong.append(f"{package.name} is missing")
             continue
-        if not requirement.specifier.contains(version, prereleases=True):
-            wrong.append(f"{requirement.name} is {version}, not {requirement.specifier}")
+        if not package.specifier.contains(version, prereleases=True):
+            wrong.append(f"{package.name} is {version}, not {package.specifier}")
     if wrong:
-        return Finding(
-            Mark.FAIL,
-            "Python packages",
-            "; ".join(wrong),
-            "Install them into this kernel's environment: pip install cgrunbook",
-            prerequisite=True,
-        )
-    return Finding(Mark.OK, "Python packages", f"all {len(wanted)} there, none too old")
+        remedy = "Install them into this kernel's environment: pip install cgrunbook"
+        return _missing(check, "; ".join(wrong), remedy)
+    return Finding(Mark.OK, check, f"all {len(wanted)} there, none too old")
 
 
 def _docker(world: World) -> Finding:
@@ -273,10 +248,10 @@ def _docker(world: World) -> Finding:
         return Finding(Mark.WARN, "docker", error.message, error.remedy)
     if engine.reachable:
         return Finding(Mark.OK, "docker", f"the engine answers, version {engine.version}")
-    there = shutil.which("docker")
-    seen, what = (
-        ("the command is there, but no engine answers", "Start the engine") if there else ("not there", "Install it")
-    )
+    if shutil.which("docker"):
+        seen, what = "the command is there, but no engine answers", "Start the engine"
+    else:
+        seen, what = "not there", "Install it"
     remedy = f"{what} if you want to pull with docker; the runbook's own proof needs none."
     return Finding(Mark.WARN, "docker", seen, remedy)
 
@@ -284,9 +259,8 @@ def _docker(world: World) -> Finding:
 def _gcloud() -> Finding:
     if shutil.which("gcloud"):
         return Finding(Mark.OK, "gcloud", "there; docker can sign in through its credential helper")
-    return Finding(
-        Mark.WARN, "gcloud", "not there", "Optional: without it docker is signed in with a token that lasts an hour."
-    )
+    remedy = "Optional: without it docker is signed in with a token that lasts an hour."
+    return Finding(Mark.WARN, "gcloud", "not there", remedy)
 
 
 def _signed_in(world: World) -> str:
@@ -295,38 +269,26 @@ def _signed_in(world: World) -> str:
     return "signed in" if caller == GCLOUD_ACCOUNT else f"signed in as {caller.partition(':')[2]}"
 
 
-def _as_whom(login: LoginState) -> str:
-    return f"signed in as {login.email or login.identity or 'somebody whom chainctl does not name'}"
-
-
 def _permissions(world: World) -> list[Finding]:
-    asked = [permission for permissions in PERMISSIONS.values() for permission in permissions]
     try:
-        held = world.cloud.project.held_permissions(asked)
+        held = world.cloud.project.held_permissions(chain.from_iterable(PERMISSIONS.values()))
     except CgrunbookError as error:
         return [_failed("permissions", error)]
-    findings = []
-    for purpose, permissions in PERMISSIONS.items():
-        missing = [permission for permission in permissions if permission not in held]
-        if not missing:
-            findings.append(Finding(Mark.OK, purpose, "allowed"))
-            continue
-        connection = world.cloud.connection
-        roles = dict.fromkeys(narrowest_role(permission) for permission in missing)
-        commands = "\n".join(
-            f"gcloud projects add-iam-policy-binding {connection.project_id} --member={connection.caller} --role={role}"
-            for role in roles
-        )
-        findings.append(
-            Finding(
-                Mark.WARN if purpose in _OPTIONAL else Mark.FAIL,
-                purpose,
-                f"lacks {', '.join(missing)}",
-                f"Ask an administrator of the project:\n{commands}",
-                prerequisite=True,
-            )
-        )
-    return findings
+    return [_allowed(world, purpose, held) for purpose in PERMISSIONS]
+
+
+def _allowed(world: World, purpose: str, held: Collection[str]) -> Finding:
+    missing = [permission for permission in PERMISSIONS[purpose] if permission not in held]
+    if not missing:
+        return Finding(Mark.OK, purpose, "allowed")
+    connection = world.cloud.connection
+    commands = [
+        f"gcloud projects add-iam-policy-binding {connection.project_id} --member={connection.caller} --role={role}"
+        for role in dict.fromkeys(map(narrowest_role, missing))
+    ]
+    remedy = "\n".join(("Ask an administrator of the project:", *commands))
+    found = _missing(purpose, f"lacks {', '.join(missing)}", remedy)
+    return replace(found, mark=Mark.WARN) if purpose in _OPTIONAL else found
 
 
 def _finding(check: str, look: Callable[[], str]) -> Finding:
@@ -337,7 +299,11 @@ def _finding(check: str, look: Callable[[], str]) -> Finding:
 
 
 def _failed(check: str, error: CgrunbookError) -> Finding:
-    return Finding(Mark.FAIL, check, error.message, error.remedy, prerequisite=True)
+    return _missing(check, error.message, error.remedy)
+
+
+def _missing(check: str, seen: str, remedy: str) -> Finding:
+    return Finding(Mark.FAIL, check, seen, remedy, prerequisite=True)
 
 
 def _only_for_production(finding: Finding) -> Finding:

@@ -6,13 +6,8 @@ from cgrunbook.cloud.artifact_registry import RemoteRepository
 from cgrunbook.errors import PrerequisiteMissing
 from cgrunbook.parameters import UPSTREAM
 from cgrunbook.steps.credential import expected_pair, pair_in_use
-from cgrunbook.steps.repository import (
-    RemoteRepositoryStep,
-    RepositorySettings,
-    UpstreamCredentials,
-    unknown_credentials,
-)
-from cgrunbook.steps.step import Section, World
+from cgrunbook.steps.repository import RemoteRepositoryStep, RepositorySettings, UpstreamCredentials
+from cgrunbook.steps.step import KNOWN_AFTER_APPLY, Section, World
 
 
 class CreatePrivateRepository(RemoteRepositoryStep):
@@ -30,6 +25,7 @@ class CreatePrivateRepository(RemoteRepositoryStep):
 
     section = Section.PRODUCTION_IMAGES
     why = "With a login at cgr.dev the repository fetches your organisation's images, not only the public ones."
+    purpose = "Production images of Chainguard, pulled through from cgr.dev"
 
     def __init__(
         self,
@@ -40,28 +36,23 @@ class CreatePrivateRepository(RemoteRepositoryStep):
         *,
         public_repository: str = "",
     ) -> None:
-        super().__init__(
-            repository,
-            upstream,
-            settings or RepositorySettings(),
-            "Production images of Chainguard, pulled through from cgr.dev",
-        )
+        super().__init__(repository, upstream, settings)
         self.secret_id = secret_id
         self.shared = repository == public_repository
-        self.title = (
-            f"Let {repository} sign in at cgr.dev" if self.shared else f"Create the private repository {repository}"
-        )
+        create = f"Create the private repository {repository}"
+        self.title = f"Let {repository} sign in at cgr.dev" if self.shared else create
 
     def credentials(self, world: World) -> UpstreamCredentials:
         if world.expects(expected_pair(self.secret_id)):
-            return unknown_credentials(world.cloud.secrets.name(self.secret_id))
+            version = world.cloud.secrets.version_name(self.secret_id, KNOWN_AFTER_APPLY)
+            return UpstreamCredentials(KNOWN_AFTER_APPLY, version)
         pair = pair_in_use(world, self.secret_id, self.repository)
         if pair is None:
             raise PrerequisiteMissing(
                 f"There is no good pull token in the secret {self.secret_id} yet.",
                 "Run 03_production_images from its beginning: it makes one.",
             )
-        return UpstreamCredentials(pair.username, f"{world.cloud.secrets.name(self.secret_id)}/versions/{pair.version}")
+        return UpstreamCredentials(pair.username, world.cloud.secrets.version_name(self.secret_id, pair.version))
 
     def notes(self, existing: RemoteRepository | None) -> tuple[str, ...]:
         if not self.shared and not (existing and not existing.username):

@@ -27,21 +27,11 @@ from cgrunbook.errors import (
     Temporary,
     WrongState,
 )
+from cgrunbook.steps import token_pairs
 from cgrunbook.steps.credential import expected_pair, pair_in_use
 from cgrunbook.steps.secret import MADE_BY_ANNOTATION, console_page, expected_secret, require_secret
 from cgrunbook.steps.step import KNOWN_AFTER_APPLY, Change, Evidence, Outcome, Plan, Progress, Section, Step, World
-from cgrunbook.steps.token_pairs import (
-    CLAIM_LASTS,
-    VERSION_ANNOTATION,
-    Claim,
-    Pair,
-    as_gcloud_takes_them,
-    claim_on,
-    pairs,
-    with_claim,
-    with_pair,
-    without_claim,
-)
+from cgrunbook.steps.token_pairs import Claim, Pair
 
 
 def token_name(world: World, secret_id: str) -> str:
@@ -68,14 +58,12 @@ class StorePullToken(Step):
         self.organization = organization
         self.repository = repository
         self.ttl = ttl
+        self.console_page = console_page(secret_id)
         self.title = f"Keep a pull token in the secret {secret_id}"
-
-    def console(self, world: World) -> str:
-        return console_page(world, self.secret_id)
 
     def plan(self, world: World) -> Plan:
         there = require_secret(world, self.secret_id)
-        claimed = there is not None and claim_on(there) is not None
+        claimed = there is not None and token_pairs.claim_on(there) is not None
         if there is not None and not claimed and pair_in_use(world, self.secret_id, self.repository):
             return self._clearance(world, there)
         world.cloud.chainctl.require_login()
@@ -111,13 +99,13 @@ class StorePullToken(Step):
             world.cloud.chainctl.revoke(orphan, organization)
         if pair_in_use(world, self.secret_id, self.repository):
             # From the start, or by somebody who was quicker than the claim.
-            secrets.update(secret, without_claim(secret))
+            secrets.update(secret, token_pairs.without_claim(secret))
             return
         world.progress(Progress("creating the pull token"))
         token = world.cloud.chainctl.create_pull_token(
             organization, token_name(world, self.secret_id), self.ttl, description=self._description(world)
         )
-        known = with_claim(secret, replace(claim, username=token.username, expires=token.expires))
+        known = token_pairs.with_claim(secret, replace(claim, username=token.username, expires=token.expires))
         secret = secrets.update(secret, known)
         world.progress(Progress("storing its password"))
         version = secrets.add_version(self.secret_id, token.password)
@@ -151,7 +139,8 @@ class StorePullToken(Step):
             f"--ttl={self.ttl}",
         )
         # For all its name says, gcloud (528) replaces the annotations by those that it is given.
-        kept = as_gcloud_takes_them({MADE_BY_ANNOTATION: "cgrunbook"} if there is None else there.annotations)
+        annotations = {MADE_BY_ANNOTATION: "cgrunbook"} if there is None else there.annotations
+        kept = token_pairs.as_gcloud_takes_them(annotations)
         create = " \\\n  ".join(("chainctl auth pull-token create", *map(shlex.quote, flags), "--output=json"))
         return (
             f"pull_token=$({create})",
@@ -163,7 +152,7 @@ class StorePullToken(Step):
             "    --format='value(name.basename())')",
             "unset pull_token",
             f"gcloud secrets update {self.secret_id} --project={project} \\\n"
-            f'  --update-annotations={kept}{VERSION_ANNOTATION}"$token_version=$username $expires"',
+            f'  --update-annotations={kept}{token_pairs.VERSION_ANNOTATION}"$token_version=$username $expires"',
         )
 
     def _claim(self, world: World) -> tuple[SecretResource, Claim] | None:
@@ -179,11 +168,11 @@ class StorePullToken(Step):
         secret = world.cloud.secrets.get(self.secret_id)
         if secret is None:
             raise NotFound(f"The secret {self.secret_id} is gone.", "Run the notebook from its beginning.")
-        if (earlier := claim_on(secret)) is not None:
+        if (earlier := token_pairs.claim_on(secret)) is not None:
             if earlier.elsewhere:
                 raise Conflict(
                     f"Another machine began to make a pull token for {self.secret_id} at {earlier.at:%H:%M:%S} UTC.",
-                    f"Wait until it is done, or {durations.in_words(CLAIM_LASTS)} if it died, and run again.",
+                    f"Wait until it is done, or {durations.in_words(token_pairs.CLAIM_LASTS)} if it died, and run again.",
                 )
             stored = self._version_of_claim(world, earlier)
             if stored is not None:
@@ -193,7 +182,7 @@ class StorePullToken(Step):
                 world.cloud.chainctl.revoke(earlier.username, world.organization(self.organization))
         versions = world.cloud.secrets.versions(self.secret_id)
         claim = Claim.of_this_machine(known=max((version.number for version in versions), default=0))
-        return world.cloud.secrets.update(secret, with_claim(secret, claim)), claim
+        return world.cloud.secrets.update(secret, token_pairs.with_claim(secret, claim)), claim
 
     def _version_of_claim(self, world: World, claim: Claim) -> SecretVersion | None:
         """The version that a dead run stored without getting to write down whose it is."""
@@ -245,7 +234,7 @@ class StorePullToken(Step):
         except (PrerequisiteMissing, ChainctlFailed, Temporary):
             # registry.pull_token_creator may create but not list: then there is nothing that could be done.
             return []
-        written = pairs(secret)
+        written = token_pairs.pairs(secret)
         held = {pair.username for pair in written.values()}
         suspects = [token for token in listed if token.name.startswith(name) and token.id not in held]
         if not suspects:
@@ -268,7 +257,7 @@ class StorePullToken(Step):
         """Write down whose password a version is, and give up the claim, in one change."""
         versions = world.cloud.secrets.versions(self.secret_id)
         there = {version.number for version in versions if version.state != "DESTROYED"}
-        world.cloud.secrets.update(secret, with_pair(secret, pair, there))
+        world.cloud.secrets.update(secret, token_pairs.with_pair(secret, pair, there))
 
     def _description(self, world: World) -> str:
         return f"Artifact Registry in {world.cloud.connection.project_id}, secret {self.secret_id}"

@@ -6,11 +6,12 @@ the registry's affair.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from cgrunbook.cloud.manifests import Descriptor
 from cgrunbook.cloud.pull import PulledImage, PullProgress
-from cgrunbook.cloud.registry import BasicCredentials
+from cgrunbook.cloud.registry import BasicCredentials, Registry
 from cgrunbook.errors import (
     CgrunbookError,
     DigestMismatch,
@@ -142,10 +143,17 @@ class PullImage(Proof):
     def _proof(self, world: World, image: ImageReference) -> Evidence:
         path = path_through(world, self.repository, image)
         registry = world.cloud.artifact_registry_host
-        at_cgr, why_not = self._resolve_at_cgr(world, image)
-        first = registry.pull(path, image.reference, self.platform, _report(world, f"pulling {image}"))
+        cgr, comparison = None, ""
+        try:
+            cgr = world.cloud.cgr(upstream_login(world, self.repository))
+        except PermissionMissing as error:
+            comparison = f"not compared: {error.message}"
+        at_cgr = cgr.resolve(image.repository, image.reference) if cgr else None
+        first = registry.pull(path, image.reference, self.platform, partial(_report, world, f"pulling {image}"))
         again = registry.pull_again(path, image.reference, first)
-        brief, comparison = ("", why_not) if why_not else self._compare(world, image, at_cgr, first)
+        brief = ""
+        if cgr and at_cgr:
+            brief, comparison = self._compare(image, cgr, at_cgr, first)
         size = f"{first.bytes / 1e6:.1f} MB in {len(first.layers)} layers"
         moved = "" if again.digest == first.digest else f"; the tag has moved since, to {again.digest}"
         facts: dict[str, Any] = {
@@ -160,32 +168,21 @@ class PullImage(Proof):
             f"no layer is fetched twice{moved}",
             "layers": [{"layer": layer.digest, "bytes": layer.size} for layer in first.layers],
         }
-        return Evidence(
-            f"{brief} as cgr.dev's; {size}" if brief else size,
-            facts,
-            commands=(f"docker pull {registry.host.address}/{path}:{image.reference}",),
-        )
-
-    def _resolve_at_cgr(self, world: World, image: ImageReference) -> tuple[Descriptor | None, str]:
-        """What the tag stands for at cgr.dev, or why that cannot be asked."""
-        try:
-            credentials = upstream_login(world, self.repository)
-        except PermissionMissing as error:
-            return None, f"not compared: {error.message}"
-        return world.cloud.cgr(credentials).resolve(image.repository, image.reference), ""
+        command = f"docker pull {registry.host.address}/{path}:{image.reference}"
+        return Evidence(f"{brief} as cgr.dev's; {size}" if brief else size, facts, commands=(command,))
 
     def _compare(
-        self, world: World, image: ImageReference, at_cgr: Descriptor | None, pulled: PulledImage
+        self, image: ImageReference, cgr: Registry, at_cgr: Descriptor, pulled: PulledImage
     ) -> tuple[str, str]:
         """How the two digests relate, in few words and in full; a tag may lag behind, content may not differ.
 
         Raises:
             DigestMismatch: what came is nothing that cgr.dev has or ever had.
         """
-        if at_cgr is None or at_cgr.digest == pulled.digest:
+        if at_cgr.digest == pulled.digest:
             return "the same digest", "the same digest"
         try:
-            world.cloud.cgr(upstream_login(world, self.repository)).resolve(image.repository, pulled.digest)
+            cgr.resolve(image.repository, pulled.digest)
         except (ImageNotAvailable, RegistryError) as error:
             raise DigestMismatch(
                 f"{image} is {pulled.digest} through {self.repository} and {at_cgr.digest} at cgr.dev, and cgr.dev "
@@ -199,10 +196,7 @@ class PullImage(Proof):
         )
 
 
-def _report(world: World, text: str) -> Any:
-    def report(progress: PullProgress) -> None:
-        whole = sum(layer.done >= layer.size for layer in progress.layers)
-        layers = f"{whole} of {len(progress.layers)} layers"
-        world.progress(Progress(text, progress.done, progress.size, detail=layers))
-
-    return report
+def _report(world: World, text: str, progress: PullProgress) -> None:
+    whole = sum(layer.done >= layer.size for layer in progress.layers)
+    layers = f"{whole} of {len(progress.layers)} layers"
+    world.progress(Progress(text, progress.done, progress.size, detail=layers))

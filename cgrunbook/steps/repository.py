@@ -9,17 +9,14 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from cgrunbook import durations
 from cgrunbook.cloud.artifact_registry import CleanupPolicy, RemoteRepository, Scanning, enum_name, without_project
 from cgrunbook.errors import InvalidRequest, StepFailed
 from cgrunbook.parameters import Parameters
 from cgrunbook.steps.step import (
-    CONSOLE,
     KNOWN_AFTER_APPLY,
-    MANAGED_BY,
-    Change,
     Evidence,
     Outcome,
     Plan,
@@ -28,7 +25,9 @@ from cgrunbook.steps.step import (
     World,
     differences,
     gcloud,
-    label_map,
+    is_marked,
+    labelled,
+    labels_flag,
     quoted,
 )
 
@@ -36,6 +35,12 @@ from cgrunbook.steps.step import (
 MADE_BY = "cgr.dev, set up by cgrunbook"
 
 _DELETE_OLD, _KEEP_RECENT = "cgrunbook-delete-old", "cgrunbook-keep-recent"
+
+_SCANNING_FLAGS = {
+    "": "",
+    "inherited": "--allow-vulnerability-scanning",
+    "disabled": "--disable-vulnerability-scanning",
+}
 
 
 @dataclass(frozen=True)
@@ -98,11 +103,7 @@ def expected_repository(name: str) -> str:
 
 def made_by_cgrunbook(repository: RemoteRepository) -> bool:
     """Whether cgrunbook made it; only then is it ever deleted, and only then do its own labels have to be there."""
-    return repository.upstream_description == MADE_BY or _marked(repository)
-
-
-def _marked(repository: RemoteRepository) -> bool:
-    return dict(repository.labels).get(MANAGED_BY[0]) == MANAGED_BY[1]
+    return repository.upstream_description == MADE_BY or is_marked(repository.labels)
 
 
 class RemoteRepositoryStep(Step):
@@ -112,74 +113,56 @@ class RemoteRepositoryStep(Step):
         repository: its name.
         upstream: the registry behind it.
         settings: the options.
-        purpose: what a new one is described as.
     """
 
-    def __init__(self, repository: str, upstream: str, settings: RepositorySettings, purpose: str) -> None:
+    console_page = "artifacts"  # a page of its own it has only once it is there
+    purpose: ClassVar[str]
+    """What a new one is described as."""
+
+    def __init__(self, repository: str, upstream: str, settings: RepositorySettings | None) -> None:
         self.repository = repository
         self.upstream = upstream
-        self.settings = settings
-        self.purpose = purpose
+        self.settings = settings or RepositorySettings()
 
     def credentials(self, world: World) -> UpstreamCredentials | None:
-        """With what the repository is to sign in at its upstream; None for an unauthenticated one."""
+        """With what the repository is to sign in at its upstream; None to leave that as it is."""
         return None
 
     def notes(self, existing: RemoteRepository | None) -> tuple[str, ...]:
         """What the operator should know before agreeing."""
         return ()
 
-    def console(self, world: World) -> str:
-        # A page of its own it has only once it is there.
-        return f"{CONSOLE}/artifacts?project={world.cloud.connection.project_id}"
-
     def plan(self, world: World) -> Plan:
-        there = world.repository(self.repository)
-        wanted_credentials = self.credentials(world)
+        there, credentials = self._look(world)
         if there is None and world.expects(expected_repository(self.repository)):
-            if wanted_credentials is None:
-                return Plan()
-            there = self._wanted(world, None)
-        if there is None:
-            return self._creation(world, wanted_credentials)
-        self._refuse_what_cannot_change(there)
-        wanted = self._wanted(world, there)
-        changes = [
-            *differences(f"repository {self.repository}", _fields(there), _fields(wanted)),
-            *_credential_changes(f"repository {self.repository}", there, wanted_credentials),
-        ]
+            there = self._wanted(world, None, None)
+        if there is not None:
+            self._refuse_what_cannot_change(there)
+        wanted = self._wanted(world, there, credentials)
+        before = None if there is None else _fields(there)
+        made = f"in {world.cloud.connection.location}"
+        changes = differences(f"repository {self.repository}", before, _fields(wanted), made=made)
         if not changes:
             return Plan()
         return Plan(
-            Outcome.UPDATED,
+            Outcome.CREATED if there is None else Outcome.UPDATED,
             tuple(changes),
-            tuple(self._update_commands(world, there, wanted, wanted_credentials)),
+            tuple(self._commands(world, there, wanted)),
             makes=(expected_repository(self.repository),),
             notes=self.notes(there),
         )
 
     def apply(self, world: World, plan: Plan) -> None:
-        repositories = world.cloud.repositories
-        credentials = self.credentials(world)
-        there = world.repository(self.repository)
+        repositories, limit = world.cloud.repositories, world.cloud.attempts.limit
+        there, credentials = self._look(world)
         world.progress(Progress(f"{'creating' if there is None else 'changing'} the repository {self.repository}"))
-        wanted = self._wanted(world, there)
+        wanted = self._wanted(world, there, credentials)
         if there is None:
-            if credentials:
-                wanted = replace(
-                    wanted, username=credentials.username, password_secret_version=credentials.secret_version
-                )
-            repositories.create(wanted, propagation=world.cloud.attempts.limit if credentials else 0.0)
+            repositories.create(wanted, propagation=limit if credentials else 0.0)
             return
-        if _fields(there) != _fields(wanted):
-            there = repositories.update(there, wanted)
-        if credentials and _credential_changes("", there, credentials):
-            repositories.set_upstream_credentials(
-                self.repository,
-                credentials.username,
-                credentials.secret_version,
-                propagation=world.cloud.attempts.limit,
-            )
+        repositories.update(there, wanted)
+        if _login(there) != _login(wanted):
+            repositories.set_upstream_credentials(self.repository, *_login(wanted), propagation=limit)
 
     def verify(self, world: World) -> Evidence:
         if world.expects(expected_repository(self.repository)):
@@ -188,61 +171,67 @@ class RemoteRepositoryStep(Step):
         if there is None:
             raise StepFailed(f"The repository {self.repository} is not there after it was made.", "Run again.")
         connection = world.cloud.connection
+        state = f" ({there.scanning_state})" if there.scanning_state else ""
         facts: dict[str, Any] = {
             "repository": f"{connection.artifact_registry_host.name}/{connection.project_id}/{self.repository}",
             "format and mode": f"{there.format}, {there.mode}",
             "upstream": there.upstream,
-            "upstream credentials": f"{there.username} with {there.password_secret_version}"
-            if there.username
-            else "none",
+            "upstream credentials": " with ".join(_login(there)) if there.username else "none",
             "labels": dict(there.labels),
             "encryption": there.kms_key_name or "Google's own keys",
             "clean-up": _policies_in_words(there),
-            "vulnerability scanning": _scanning_in_words(there),
+            "vulnerability scanning": f"{there.vulnerability_scanning or 'not set'}{state}",
         }
         signs_in = f", signs in as {there.username[-16:]}" if there.username else ""
         return Evidence(f"{there.upstream} behind it{signs_in}", facts)
 
-    def _wanted(self, world: World, there: RemoteRepository | None) -> RemoteRepository:
+    def _look(self, world: World) -> tuple[RemoteRepository | None, UpstreamCredentials | None]:
+        """What is there, and with what it is to sign in."""
+        there, credentials = world.repository(self.repository), self.credentials(world)
+        if there and credentials:
+            # The answer has the project's number where the request had its id, and the other way round.
+            version = credentials.secret_version
+            if without_project(there.password_secret_version) == without_project(version):
+                there = replace(there, password_secret_version=version)
+        return there, credentials
+
+    def _wanted(
+        self, world: World, there: RemoteRepository | None, credentials: UpstreamCredentials | None
+    ) -> RemoteRepository:
         """The repository as it is asked for, on the ground of what is there."""
         settings = self.settings
-        mark = dict([MANAGED_BY])
-        if there is None:
-            return RemoteRepository(
-                name=world.cloud.repositories.name(self.repository),
-                upstream=self.upstream,
-                upstream_description=MADE_BY,
-                description=settings.description or self.purpose,
-                labels=label_map(settings.labels) | mark,
-                kms_key_name=settings.kms_key_name,
-                cleanup_policies=settings.cleanup_policies,
-                cleanup_policy_dry_run=bool(settings.cleanup_policies) and settings.cleanup_dry_run,
-                vulnerability_scanning=settings.vulnerability_scanning,
-            )
-        ours = mark if made_by_cgrunbook(there) else {}
+        ground = there or RemoteRepository(
+            name=world.cloud.repositories.name(self.repository),
+            upstream=self.upstream,
+            upstream_description=MADE_BY,
+            description=self.purpose,
+            kms_key_name=settings.kms_key_name,
+        )
+        username, version = (credentials.username, credentials.secret_version) if credentials else _login(ground)
         policies = settings.cleanup_policies
-        ids = there.cleanup_policies.keys() - {_DELETE_OLD, _KEEP_RECENT}
-        kept = {name: there.cleanup_policies[name] for name in sorted(ids)}
+        ids = ground.cleanup_policies.keys() - {_DELETE_OLD, _KEEP_RECENT}
+        kept = {name: ground.cleanup_policies[name] for name in sorted(ids)}
         return replace(
-            there,
-            description=settings.description or there.description,
-            labels=dict(there.labels) | label_map(settings.labels) | ours,
-            cleanup_policies=kept | policies if policies else there.cleanup_policies,
-            cleanup_policy_dry_run=settings.cleanup_dry_run if policies else there.cleanup_policy_dry_run,
-            vulnerability_scanning=settings.vulnerability_scanning or there.vulnerability_scanning,
+            ground,
+            username=username,
+            password_secret_version=version,
+            description=settings.description or ground.description,
+            labels=labelled(ground.labels, settings.labels, ours=made_by_cgrunbook(ground)),
+            cleanup_policies=kept | policies if policies else ground.cleanup_policies,
+            cleanup_policy_dry_run=settings.cleanup_dry_run if policies else ground.cleanup_policy_dry_run,
+            vulnerability_scanning=settings.vulnerability_scanning or ground.vulnerability_scanning,
         )
 
     def _refuse_what_cannot_change(self, there: RemoteRepository) -> None:
-        key = self.settings.kms_key_name
         wrong = [
             f"{name} is {is_now or 'none'}, not {asked}"
-            for name, is_now, asked, differs in (
-                ("format", there.format, "DOCKER", there.format != "DOCKER"),
-                ("mode", there.mode, "REMOTE_REPOSITORY", there.mode != "REMOTE_REPOSITORY"),
-                ("upstream", there.upstream, self.upstream, there.upstream.rstrip("/") != self.upstream.rstrip("/")),
-                ("encryption key", there.kms_key_name, key, bool(key) and there.kms_key_name != key),
+            for name, is_now, asked in (
+                ("format", there.format, "DOCKER"),
+                ("mode", there.mode, "REMOTE_REPOSITORY"),
+                ("upstream", there.upstream, self.upstream),
+                ("encryption key", there.kms_key_name, self.settings.kms_key_name or there.kms_key_name),
             )
-            if differs
+            if is_now.rstrip("/") != asked.rstrip("/")
         ]
         if wrong:
             raise InvalidRequest(
@@ -252,55 +241,27 @@ class RemoteRepositoryStep(Step):
                 debugging=2,
             )
 
-    def _creation(self, world: World, credentials: UpstreamCredentials | None) -> Plan:
-        resource = f"repository {self.repository}"
-        fields = _fields(self._wanted(world, None))
-        changes = [Change(resource, "", None, f"in {world.cloud.connection.location}")]
-        changes += [
-            Change(resource, name, None, value) for name, value in fields.items() if value not in ("", {}, False)
-        ]
-        changes += _credential_changes(resource, None, credentials)
-        return Plan(
-            Outcome.CREATED,
-            tuple(changes),
-            tuple(self._create_commands(world, credentials)),
-            makes=(expected_repository(self.repository),),
-            notes=self.notes(None),
-        )
-
-    def _create_commands(self, world: World, credentials: UpstreamCredentials | None) -> list[str]:
-        settings, wanted = self.settings, self._wanted(world, None)
-        flags = [
+    def _commands(self, world: World, there: RemoteRepository | None, wanted: RemoteRepository) -> list[str]:
+        fixed = (
             "--repository-format=docker",
             "--mode=remote-repository",
-            f"--remote-docker-repo={self.upstream}",
+            f"--remote-docker-repo={wanted.upstream}",
             f"--remote-repo-config-desc={MADE_BY}",
-            f"--description={wanted.description}",
-            "--labels=" + ",".join(f"{key}={value}" for key, value in sorted(wanted.labels.items())),
-            f"--kms-key={settings.kms_key_name}" if settings.kms_key_name else "",
-            _scanning_flag(settings.vulnerability_scanning),
-        ]
-        words = [*quoted(flags), *_credential_words(credentials)]
-        return [_gcloud("create", self.repository, world, words), *self._policy_commands(world)]
-
-    def _update_commands(
-        self,
-        world: World,
-        there: RemoteRepository,
-        wanted: RemoteRepository,
-        credentials: UpstreamCredentials | None,
-    ) -> list[str]:
-        labels = {key: value for key, value in wanted.labels.items() if there.labels.get(key) != value}
+        )
+        before = there or RemoteRepository(wanted.name)
         scanning = wanted.vulnerability_scanning
-        changed = bool(_credential_changes("", there, credentials))
         flags = [
-            f"--description={wanted.description}" if wanted.description != there.description else "",
-            "--update-labels=" + ",".join(f"{k}={v}" for k, v in sorted(labels.items())) if labels else "",
-            _scanning_flag(scanning) if scanning != there.vulnerability_scanning else "",
+            *(fixed if there is None else ()),
+            f"--description={wanted.description}" if wanted.description != before.description else "",
+            labels_flag(None if there is None else there.labels, wanted.labels),
+            f"--kms-key={wanted.kms_key_name}" if wanted.kms_key_name != before.kms_key_name else "",
+            _SCANNING_FLAGS[scanning] if scanning != before.vulnerability_scanning else "",
         ]
-        words = [*quoted(flags), *(_credential_words(credentials) if changed else [])]
-        commands = [_gcloud("update", self.repository, world, words)] if words else []
-        if _policies(there) != _policies(wanted) or there.cleanup_policy_dry_run != wanted.cleanup_policy_dry_run:
+        words = quoted(flags)
+        if _login(before) != _login(wanted):
+            words += _credential_words(wanted)
+        commands = [_gcloud("create" if there is None else "update", self.repository, world, words)] if words else []
+        if _policies(before) != _policies(wanted) or before.cleanup_policy_dry_run != wanted.cleanup_policy_dry_run:
             commands += self._policy_commands(world)
         return commands
 
@@ -321,20 +282,10 @@ def _gcloud(verb: str, repository: str, world: World, flags: Iterable[str]) -> s
     return gcloud(f"artifacts repositories {verb} {repository}", world, [location, *flags])
 
 
-def _scanning_flag(scanning: str) -> str:
-    return {
-        "": "",
-        "inherited": "--allow-vulnerability-scanning",
-        "disabled": "--disable-vulnerability-scanning",
-    }[scanning]
-
-
-def _credential_words(credentials: UpstreamCredentials | None) -> list[str]:
+def _credential_words(wanted: RemoteRepository) -> list[str]:
     """The pair as the shell's words: what the commands of the pull token have set in this shell, or else what is there now."""
-    if credentials is None:
-        return []
-    username = _set_or_else("username", credentials.username)
-    secret, _, number = credentials.secret_version.rpartition("/")
+    username = _set_or_else("username", wanted.username)
+    secret, _, number = wanted.password_secret_version.rpartition("/")
     version = _set_or_else("token_version", number)
     return [f'--remote-username="{username}"', f'--remote-password-secret-version="{secret}/{version}"']
 
@@ -355,23 +306,13 @@ def _fields(repository: RemoteRepository) -> dict[str, Any]:
         "clean-up policies": _policies(repository),
         "clean-up dry run": repository.cleanup_policy_dry_run,
         "vulnerability scanning": repository.vulnerability_scanning,
+        "upstream username": repository.username,
+        "upstream password": repository.password_secret_version,
     }
 
 
-def _credential_changes(
-    resource: str, there: RemoteRepository | None, wanted: UpstreamCredentials | None
-) -> list[Change]:
-    if wanted is None:
-        return []
-    username = (there.username or None) if there else None
-    version = (there.password_secret_version or None) if there else None
-    changes = []
-    if username != wanted.username:
-        changes.append(Change(resource, "upstream username", username, wanted.username))
-    # The answer has the project's number where the request had its id, and the other way round.
-    if without_project(version or "") != without_project(wanted.secret_version):
-        changes.append(Change(resource, "upstream password", version, wanted.secret_version))
-    return changes
+def _login(repository: RemoteRepository) -> tuple[str, str]:
+    return repository.username, repository.password_secret_version
 
 
 def _policies(repository: RemoteRepository) -> dict[str, Any]:
@@ -388,14 +329,14 @@ def _policy_in_words(policy: CleanupPolicy) -> str:
 
 
 def _policy_as_json(policy: CleanupPolicy) -> dict[str, Any]:
-    entry: dict[str, Any] = {"name": policy.id, "action": {"type": policy.action.name.capitalize()}}
+    """One of the policies that settings ask for, as gcloud takes it."""
     if "most_recent_versions" in policy:
-        entry["mostRecentVersions"] = {"keepCount": policy.most_recent_versions.keep_count}
+        what: dict[str, Any] = {"mostRecentVersions": {"keepCount": policy.most_recent_versions.keep_count}}
     else:
         condition = policy.condition
         older = f"{condition.older_than.total_seconds():.0f}s"
-        entry["condition"] = {"tagState": condition.tag_state.name.lower(), "olderThan": older}
-    return entry
+        what = {"condition": {"tagState": condition.tag_state.name.lower(), "olderThan": older}}
+    return {"name": policy.id, "action": {"type": policy.action.name.capitalize()}, **what}
 
 
 def _policies_in_words(repository: RemoteRepository) -> str:
@@ -403,17 +344,3 @@ def _policies_in_words(repository: RemoteRepository) -> str:
         return "no policies"
     words = "; ".join(_policies(repository).values())
     return f"{words} (dry run: they only log)" if repository.cleanup_policy_dry_run else words
-
-
-def _scanning_in_words(repository: RemoteRepository) -> str:
-    said = repository.vulnerability_scanning or "not set"
-    return f"{said} ({repository.scanning_state})" if repository.scanning_state else said
-
-
-def unknown_credentials(secret: str) -> UpstreamCredentials:
-    """What a plan shows for credentials that do not exist yet.
-
-    Args:
-        secret: the full name of the secret that will hold the password.
-    """
-    return UpstreamCredentials(KNOWN_AFTER_APPLY, f"{secret}/versions/{KNOWN_AFTER_APPLY}")

@@ -17,8 +17,6 @@ from cgrunbook.errors import InvalidRequest, PrerequisiteMissing, StepFailed
 from cgrunbook.parameters import Parameters
 from cgrunbook.steps.apis import ARTIFACT_REGISTRY
 from cgrunbook.steps.step import (
-    CONSOLE,
-    MANAGED_BY,
     Change,
     Evidence,
     Outcome,
@@ -29,7 +27,9 @@ from cgrunbook.steps.step import (
     World,
     differences,
     gcloud,
-    label_map,
+    is_marked,
+    labelled,
+    labels_flag,
     quoted,
 )
 
@@ -38,11 +38,12 @@ ACCESSOR = "roles/secretmanager.secretAccessor"
 # Beside the label, which people edit: by it a secret is known again as cgrunbook's.
 MADE_BY_ANNOTATION = "cgrunbook.made-by"
 
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
 
-def console_page(world: World, secret_id: str = "") -> str:
-    """The page of a secret in Google Cloud's console, or without an id that of all the project's secrets."""
-    page = f"/secret/{secret_id}/versions" if secret_id else ""
-    return f"{CONSOLE}/security/secret-manager{page}?project={world.cloud.connection.project_id}"
+
+def console_page(secret_id: str) -> str:
+    """The page of a secret in Google Cloud's console."""
+    return f"security/secret-manager/secret/{secret_id}/versions"
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def expected_secret(secret_id: str) -> str:
 
 def made_by_cgrunbook(secret: SecretResource) -> bool:
     """Whether cgrunbook made it; only then is it ever deleted."""
-    return MADE_BY_ANNOTATION in secret.annotations or secret.labels.get(MANAGED_BY[0]) == MANAGED_BY[1]
+    return MADE_BY_ANNOTATION in secret.annotations or is_marked(secret.labels)
 
 
 def require_secret(world: World, secret_id: str) -> SecretResource | None:
@@ -128,6 +129,7 @@ class CreateSecret(Step):
     """
 
     section = Section.PRODUCTION_IMAGES
+    console_page = "security/secret-manager"  # a page of its own it has only once it is there
     why = "Artifact Registry keeps no passwords: it reads them from Secret Manager each time it needs them."
 
     def __init__(self, secret_id: str, settings: SecretSettings | None = None) -> None:
@@ -137,33 +139,27 @@ class CreateSecret(Step):
         self._begun = datetime.now(UTC).replace(microsecond=0)
         self.title = f"Create the secret {secret_id}"
 
-    def console(self, world: World) -> str:
-        return console_page(world)  # a page of its own it has only once it is there
-
     def plan(self, world: World) -> Plan:
         there = world.secret(self.secret_id)
-        resource = f"secret {self.secret_id}"
-        wanted = self._wanted(world, there)
-        if there is None:
-            changes = [Change(resource, "", None, "without a version")]
-            changes += [Change(resource, name, None, value) for name, value in _fields(wanted).items() if value]
-            return Plan(
-                Outcome.CREATED,
-                tuple(changes),
-                (self._create_command(world, wanted),),
-                makes=(expected_secret(self.secret_id),),
-                notes=self._notes(),
-            )
-        if self.settings.locations and set(there.replication) != set(self.settings.locations):
+        locations = self.settings.locations
+        if there is not None and locations and set(there.replication) != set(locations):
             raise InvalidRequest(
                 f"The secret {self.secret_id} is there already and is kept in {_places(there)}, "
-                f"not in {', '.join(self.settings.locations)}. Secret Manager cannot change that.",
+                f"not in {', '.join(locations)}. Secret Manager cannot change that.",
                 "Choose another secret_id, or leave secret_locations empty.",
             )
-        changes = differences(resource, _fields(there), _fields(wanted))
+        wanted = self._wanted(world, there)
+        before = None if there is None else _fields(there)
+        changes = differences(f"secret {self.secret_id}", before, _fields(wanted), made="without a version")
         if not changes:
             return Plan()
-        return Plan(Outcome.UPDATED, tuple(changes), (self._update_command(world, there, wanted),), notes=self._notes())
+        return Plan(
+            Outcome.CREATED if there is None else Outcome.UPDATED,
+            tuple(changes),
+            (self._command(world, there, wanted),),
+            makes=(expected_secret(self.secret_id),) if there is None else (),
+            notes=self._notes(),
+        )
 
     def apply(self, world: World, plan: Plan) -> None:
         world.progress(Progress(f"writing the secret {self.secret_id}"))
@@ -195,26 +191,19 @@ class CreateSecret(Step):
             period = durations.parse(settings.rotation_period)
             rotation = Rotation(self._begun + period, period)
         topics = (settings.rotation_topic,) if settings.rotation_topic else ()
-        mark = dict([MANAGED_BY])
-        if there is None:
-            return SecretResource(
-                name=world.cloud.secrets.name(self.secret_id),
-                labels=label_map(settings.labels) | mark,
-                annotations={MADE_BY_ANNOTATION: "cgrunbook"},
-                replication=tuple(settings.locations),
-                expire_time=expires,
-                topics=topics,
-                rotation=rotation,
-            )
-        ours = mark if MADE_BY_ANNOTATION in there.annotations else {}
-        same_period = there.rotation and rotation and there.rotation.period == rotation.period
+        ground = there or SecretResource(
+            name=world.cloud.secrets.name(self.secret_id),
+            annotations={MADE_BY_ANNOTATION: "cgrunbook"},
+            replication=tuple(settings.locations),
+        )
+        same_period = ground.rotation and rotation and ground.rotation.period == rotation.period
         return replace(
-            there,
-            labels=dict(there.labels) | label_map(settings.labels) | ours,
+            ground,
+            labels=labelled(ground.labels, settings.labels, ours=MADE_BY_ANNOTATION in ground.annotations),
             # An expiry once set is left to run: moved at each run it would never come.
-            expire_time=there.expire_time or expires,
-            topics=tuple(dict.fromkeys((*there.topics, *topics))),
-            rotation=there.rotation if same_period else (rotation or there.rotation),
+            expire_time=ground.expire_time or expires,
+            topics=tuple(dict.fromkeys((*ground.topics, *topics))),
+            rotation=ground.rotation if same_period else (rotation or ground.rotation),
         )
 
     def _notes(self) -> tuple[str, ...]:
@@ -225,27 +214,26 @@ class CreateSecret(Step):
             "its versions; from then on Artifact Registry cannot fetch anything that it has not cached.",
         )
 
-    def _create_command(self, world: World, wanted: SecretResource) -> str:
-        flags = [
-            f"--replication-policy={'user-managed' if wanted.replication else 'automatic'}",
-            f"--locations={','.join(wanted.replication)}" if wanted.replication else "",
-            "--labels=" + ",".join(f"{key}={value}" for key, value in sorted(wanted.labels.items())),
-            f"--set-annotations={MADE_BY_ANNOTATION}=cgrunbook",
-            f"--expire-time={wanted.expire_time:%Y-%m-%dT%H:%M:%SZ}" if wanted.expire_time else "",
-            *_rotation_flags(wanted),
-        ]
-        return gcloud(f"secrets create {self.secret_id}", world, quoted(flags))
-
-    def _update_command(self, world: World, there: SecretResource, wanted: SecretResource) -> str:
-        labels = {key: value for key, value in wanted.labels.items() if there.labels.get(key) != value}
-        flags = [
-            "--update-labels=" + ",".join(f"{k}={v}" for k, v in sorted(labels.items())) if labels else "",
-            f"--expire-time={wanted.expire_time:%Y-%m-%dT%H:%M:%SZ}"
-            if wanted.expire_time and wanted.expire_time != there.expire_time
-            else "",
-            *(_rotation_flags(wanted, verb="add-") if wanted.rotation != there.rotation else ()),
-        ]
-        return gcloud(f"secrets update {self.secret_id}", world, quoted(flags))
+    def _command(self, world: World, there: SecretResource | None, wanted: SecretResource) -> str:
+        before = there or SecretResource(wanted.name)
+        flags = [labels_flag(None if there is None else there.labels, wanted.labels)]
+        if there is None:
+            flags = [
+                f"--replication-policy={'user-managed' if wanted.replication else 'automatic'}",
+                f"--locations={','.join(wanted.replication)}" if wanted.replication else "",
+                *flags,
+                f"--set-annotations={MADE_BY_ANNOTATION}=cgrunbook",
+            ]
+        if wanted.expire_time and wanted.expire_time != before.expire_time:
+            flags.append(f"--expire-time={wanted.expire_time:{_TIME}}")
+        if wanted.rotation and wanted.rotation != before.rotation:
+            period = wanted.rotation.period
+            flags += [
+                f"--{'' if there is None else 'add-'}topics={','.join(wanted.topics)}",
+                f"--next-rotation-time={wanted.rotation.next_time:{_TIME}}",
+                f"--rotation-period={period.total_seconds():.0f}s" if period else "",
+            ]
+        return gcloud(f"secrets {'create' if there is None else 'update'} {self.secret_id}", world, quoted(flags))
 
 
 class GrantSecretAccess(Step):
@@ -263,27 +251,20 @@ class GrantSecretAccess(Step):
 
     def __init__(self, secret_id: str) -> None:
         self.secret_id = secret_id
+        self.console_page = console_page(secret_id)
         self.title = f"Let Artifact Registry's service agent read the secret {secret_id}"
-
-    def console(self, world: World) -> str:
-        return console_page(world, self.secret_id)
 
     def plan(self, world: World) -> Plan:
         if agent_may_read(world, self.secret_id):
             return Plan()
         member = service_agent(world)
         project = world.cloud.connection.project_id
+        flags = (f"--member={member}", f"--role={ACCESSOR}")
+        grant = gcloud(f"secrets add-iam-policy-binding {self.secret_id}", world, flags)
         return Plan(
             Outcome.CREATED,
             (Change(f"secret {self.secret_id}", f"IAM: {ACCESSOR}", None, member),),
-            (
-                f"gcloud beta services identity create --service={ARTIFACT_REGISTRY} --project={project}",
-                gcloud(
-                    f"secrets add-iam-policy-binding {self.secret_id}",
-                    world,
-                    (f"--member={member}", f"--role={ACCESSOR}"),
-                ),
-            ),
+            (f"gcloud beta services identity create --service={ARTIFACT_REGISTRY} --project={project}", grant),
         )
 
     def apply(self, world: World, plan: Plan) -> None:
@@ -302,9 +283,8 @@ class GrantSecretAccess(Step):
                 f"The grant of {ACCESSOR} to {member} on the secret {self.secret_id} is gone again.",
                 "Somebody or something removes it (a policy controller?); find out who, then run again.",
             )
-        return Evidence(
-            "on this secret alone", {"member": member, "role": ACCESSOR, "on": f"the secret {self.secret_id} alone"}
-        )
+        facts = {"member": member, "role": ACCESSOR, "on": f"the secret {self.secret_id} alone"}
+        return Evidence("on this secret alone", facts)
 
 
 def _fields(secret: SecretResource) -> dict[str, Any]:
@@ -326,15 +306,3 @@ def _rotation_in_words(secret: SecretResource) -> str:
         return "none"
     period = f" every {durations.in_words(secret.rotation.period)}" if secret.rotation.period else " once"
     return f"to {', '.join(secret.topics)}{period}"
-
-
-def _rotation_flags(secret: SecretResource, verb: str = "") -> list[str]:
-    if secret.rotation is None:
-        return []
-    flags = [
-        f"--{verb}topics={','.join(secret.topics)}",
-        f"--next-rotation-time={secret.rotation.next_time:%Y-%m-%dT%H:%M:%SZ}",
-    ]
-    if secret.rotation.period:
-        flags.append(f"--rotation-period={secret.rotation.period.total_seconds():.0f}s")
-    return flags

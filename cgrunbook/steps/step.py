@@ -30,7 +30,7 @@ CONSOLE = "https://console.cloud.google.com"
 KNOWN_AFTER_APPLY = "(known after apply)"
 
 # The label that marks what cgrunbook made: only what bears it is ever deleted.
-MANAGED_BY = ("managed-by", "cgrunbook")
+MANAGED_BY = {"managed-by": "cgrunbook"}
 
 
 class Section(StrEnum):
@@ -173,8 +173,20 @@ class Progress:
     detail: str = ""
 
 
-def differences(resource: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
-    """The changes between two sets of fields, a mapping's by its keys; in the order of the second."""
+def differences(
+    resource: str, before: Mapping[str, Any] | None, after: Mapping[str, Any], *, made: str = ""
+) -> list[Change]:
+    """The changes between two sets of fields, a mapping's by its keys; in the order of the second.
+
+    Args:
+        before: None where the resource comes into being; then all fields that say something are named.
+        made: what is said of a resource that comes into being, as a whole.
+    """
+    if before is None:
+        return [
+            Change(resource, "", None, made),
+            *(Change(resource, name, None, new) for name, new in after.items() if new),
+        ]
     changes = []
     for name, new in after.items():
         old = before[name]
@@ -203,9 +215,20 @@ def quoted(flags: Iterable[str]) -> list[str]:
     return [shlex.quote(flag) for flag in flags if flag]
 
 
-def label_map(labels: Iterable[str]) -> dict[str, str]:
-    """Labels that were given as `key=value`."""
-    return dict(label.split("=", 1) for label in labels)
+def labelled(labels: Mapping[str, str], asked: Iterable[str], *, ours: bool) -> dict[str, str]:
+    """The labels of a resource with those that are asked for as `key=value`, and on what cgrunbook made its mark."""
+    return {**labels, **dict(label.split("=", 1) for label in asked), **(MANAGED_BY if ours else {})}
+
+
+def is_marked(labels: Mapping[str, str]) -> bool:
+    """Whether labels say that cgrunbook made what bears them."""
+    return labels.items() >= MANAGED_BY.items()
+
+
+def labels_flag(before: Mapping[str, str] | None, after: Mapping[str, str]) -> str:
+    """What gcloud takes for labels: all of a resource that comes into being (None), else those that change; "" for none."""
+    changed = ",".join(f"{k}={v}" for k, v in sorted(after.items()) if before is None or before.get(k) != v)
+    return f"--{'labels' if before is None else 'update-labels'}={changed}" if changed else ""
 
 
 def expected_api(api: str) -> str:
@@ -328,9 +351,12 @@ class Step(ABC):
     held_back: str = ""
     """Why the plan is only shown and not applied, as a sentence; empty when nothing holds it back."""
 
+    console_page: str = ""
+    """Which page of Google Cloud's console shows what the step works on: its address behind the host; empty for none."""
+
     def console(self, world: World) -> str:
-        """The address of the page of Google Cloud's console that shows what the step works on; "" for none."""
-        return ""
+        """The address of that page for the world's project, "" for none."""
+        return f"{CONSOLE}/{self.console_page}?project={world.cloud.connection.project_id}" if self.console_page else ""
 
     @abstractmethod
     def plan(self, world: World) -> Plan:

@@ -12,7 +12,7 @@ from cgrunbook.errors import ApiDisabled, CgrunbookError, ParameterError
 from cgrunbook.steps.pull_token import token_name
 from cgrunbook.steps.repository import made_by_cgrunbook
 from cgrunbook.steps.secret import made_by_cgrunbook as secret_made_by_cgrunbook
-from cgrunbook.steps.step import CONSOLE, Change, Evidence, Outcome, Plan, Progress, Section, Step, World
+from cgrunbook.steps.step import Change, Evidence, Outcome, Plan, Progress, Section, Step, World
 from cgrunbook.steps.token_pairs import pairs
 
 T = TypeVar("T")
@@ -23,14 +23,12 @@ class _Deletion:
     """One thing that goes.
 
     Args:
-        resource: as the plan names it.
-        before: what goes with it.
+        change: as the plan names it.
         command: the same by hand.
         act: does it; what is gone already is no error.
     """
 
-    resource: str
-    before: str
+    change: Change
     command: str
     act: Callable[[], object]
 
@@ -48,6 +46,7 @@ class TearDown(Step):
     section = Section.PRODUCTION_IMAGES
     why = "What nobody uses any more should not be there to be paid for, nor a token to be stolen."
     title = "Take away what the runbook made"
+    console_page = "artifacts"
 
     def __init__(
         self, repository: str, private_repository: str, secret_id: str, *, confirm: str = "", organization: str = ""
@@ -59,13 +58,9 @@ class TearDown(Step):
             )
         self.repositories = tuple(dict.fromkeys((private_repository, repository)))
         self.secret_id = secret_id
-        self.confirm = confirm
         self.organization = organization
         if not confirm:
             self.held_back = f"Nothing was deleted: set confirm to {repository!r} to go on."
-
-    def console(self, world: World) -> str:
-        return f"{CONSOLE}/artifacts?project={world.cloud.connection.project_id}"
 
     def plan(self, world: World) -> Plan:
         deletions, notes = self._deletions(world)
@@ -78,27 +73,31 @@ class TearDown(Step):
                 notes.append(self.held_back)
         return Plan(
             Outcome.DELETED if deletions else Outcome.UNCHANGED,
-            tuple(Change(deletion.resource, "", deletion.before, None) for deletion in deletions),
+            tuple(deletion.change for deletion in deletions),
             tuple(deletion.command for deletion in deletions),
             notes=tuple(notes),
         )
 
     def apply(self, world: World, plan: Plan) -> None:
         for deletion in self._deletions(world)[0]:
-            world.progress(Progress(f"deleting the {deletion.resource}"))
+            world.progress(Progress(f"deleting the {deletion.change.resource}"))
             deletion.act()
 
     def verify(self, world: World) -> Evidence:
         left = [f"repository {name}" for name in self.repositories if _there(world.repository, name)]
         if _there(world.secret, self.secret_id):
             left.append(f"secret {self.secret_id}")
-        facts: dict[str, Any] = {"left": left or "nothing of it"}
-        return Evidence(f"left: {', '.join(left) or 'nothing'}", facts)
+        return Evidence(f"left: {', '.join(left) or 'nothing'}", {"left": left or "nothing of it"})
 
     def _deletions(self, world: World) -> tuple[list[_Deletion], list[str]]:
         """What is there and cgrunbook's, in the order in which it goes; and what there is to say of the rest."""
-        cloud, deletions, notes = world.cloud, [], []
-        project = f"--project={cloud.connection.project_id}"
+        cloud, project = world.cloud, f"--project={world.cloud.connection.project_id}"
+        deletions: list[_Deletion] = []
+        notes: list[str] = []
+
+        def goes(resource: str, what: str, command: str, act: Callable[..., object], *about: Any) -> None:
+            deletions.append(_Deletion(Change(resource, "", what, None), command, partial(act, *about)))
+
         for name in self.repositories:
             repository = _there(world.repository, name)
             if repository is not None and not made_by_cgrunbook(repository):
@@ -106,24 +105,20 @@ class TearDown(Step):
             elif repository is not None:
                 where = f"{project} --location={cloud.connection.location} --quiet"
                 command = f"gcloud artifacts repositories delete {name} {where}"
-                act = partial(cloud.repositories.delete, name)
-                deletions.append(_Deletion(f"repository {name}", "with what it has cached", command, act))
+                goes(f"repository {name}", "with what it has cached", command, cloud.repositories.delete, name)
         secret = _there(world.secret, self.secret_id)
         if secret is not None and not secret_made_by_cgrunbook(secret):
             notes.append(f"The secret {self.secret_id} stays: cgrunbook did not make it.")
         elif secret is not None:
-            for identity in self._tokens(world, secret, notes):
-                command = f"chainctl iam identities delete {identity} --yes"
-                deletions.append(
-                    _Deletion(f"pull token {identity}", "live", command, self._revocation(world, identity))
-                )
+            for token in self._tokens(world, secret, notes):
+                command = f"chainctl iam identities delete {token} --yes"
+                goes(f"pull token {token}", "live", command, self._revoke, world, token)
             command = f"gcloud secrets delete {self.secret_id} {project} --quiet"
-            act = partial(cloud.secrets.delete, self.secret_id)
-            deletions.append(_Deletion(f"secret {self.secret_id}", "with all its versions", command, act))
+            goes(f"secret {self.secret_id}", "with all its versions", command, cloud.secrets.delete, self.secret_id)
         return deletions, notes
 
-    def _revocation(self, world: World, identity: str) -> Callable[[], object]:
-        return lambda: world.cloud.chainctl.revoke(identity, world.organization(self.organization))
+    def _revoke(self, world: World, token: str) -> None:
+        world.cloud.chainctl.revoke(token, world.organization(self.organization))
 
     def _tokens(self, world: World, secret: SecretResource, notes: list[str]) -> list[str]:
         """The pull tokens that cgrunbook made for this secret and that still live."""

@@ -15,7 +15,7 @@ import json
 import platform
 import shlex
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from cgrunbook.cloud.secret_manager import SecretResource
@@ -97,13 +97,8 @@ def claim_on(secret: SecretResource) -> Claim | None:
 
 def with_claim(secret: SecretResource, claim: Claim) -> SecretResource:
     """The secret with this claim on it."""
-    fields = {
-        "by": claim.by,
-        "at": claim.at.isoformat(),
-        "known": claim.known,
-        "username": claim.username,
-        "expires": claim.expires.isoformat() if claim.expires else "",
-    }
+    expires = claim.expires.isoformat() if claim.expires else ""
+    fields = asdict(claim) | {"at": claim.at.isoformat(), "expires": expires}
     return replace(secret, annotations={**secret.annotations, _CLAIM_ANNOTATION: json.dumps(fields)})
 
 
@@ -121,8 +116,8 @@ def with_pair(secret: SecretResource, pair: Pair, there: Collection[int]) -> Sec
         pair: what is stored now.
         there: the numbers of the versions that are not destroyed.
     """
-    gone = {key for key in secret.annotations if _version_of(key) not in (None, *there)}
-    kept = {key: value for key, value in without_claim(secret).annotations.items() if key not in gone}
+    said = without_claim(secret).annotations
+    kept = {key: value for key, value in said.items() if _version_of(key) in (None, *there)}
     return replace(secret, annotations={**kept, f"{VERSION_ANNOTATION}{pair.version}": written(pair)})
 
 
