@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TypeVar
-
-Found = TypeVar("Found")
+from typing import Any
 
 #: Seconds; the longest that anything is waited for, before the test fails.
 PATIENCE = 60.0
 
 
-def wait_for(look: Callable[[], Found], what: str = "what was waited for") -> Found:
+def wait_for(look: Callable[[], Any], what: str = "what was waited for") -> Any:
     """Look until the answer is true; answers it."""
     deadline = time.monotonic() + PATIENCE
     while not (found := look()):

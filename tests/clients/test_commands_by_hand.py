@@ -36,11 +36,6 @@ EVERY_OPTION = (
 )
 
 
-@pytest.fixture
-def gcloud() -> str:
-    return client("gcloud")
-
-
 def commands_shown(run: Path) -> list[str]:
     record = json.loads((run / "record.json").read_text())
     steps = [step for notebook in record["notebooks"] for step in notebook["steps"]]
@@ -83,7 +78,8 @@ def by_hand(commands: list[str], home: Path, folder: Path) -> str:
         pytest.param(EVERY_OPTION, id="every option, one repository"),
     ],
 )
-def test_the_commands_shown_leave_the_world_that_the_notebooks_leave(gcloud, tmp_path, options):
+def test_the_commands_shown_leave_the_world_that_the_notebooks_leave(tmp_path, options):
+    client("gcloud")
     with sandbox_home(tmp_path / "by-notebook") as home:
         run = [*CGRUNBOOK, "run", "02", "03", "--output", str(tmp_path / "run"), *options]
         done = subprocess.run(run, capture_output=True, text=True, check=False)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,8 +27,8 @@ def home(tmp_path: Path) -> Iterator[Path]:
         yield home
 
 
-def cgrunbook(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*CGRUNBOOK, *words], check=False, capture_output=True, text=True, timeout=120)
+def cgrunbook(*words: str, **more: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*CGRUNBOOK, *words], check=False, capture_output=True, text=True, timeout=120, **more)
 
 
 @pytest.mark.parametrize("misfortune", cases())
@@ -88,14 +89,7 @@ def test_a_disk_that_is_full_in_the_run_folder_is_told_and_the_next_run_finishes
     def bounded() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
 
-    ended = subprocess.run(
-        [*CGRUNBOOK, "run", "03", "--output", str(tmp_path / "run")],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        preexec_fn=bounded,
-    )
+    ended = cgrunbook("run", "03", "--output", str(tmp_path / "run"), preexec_fn=bounded)
     assert ended.returncode == 1, ended.stderr
     assert "cannot be written" in ended.stderr
     assert "--output" in ended.stderr
