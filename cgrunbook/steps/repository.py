@@ -9,6 +9,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
+from datetime import timedelta
 from typing import Any, ClassVar, Self
 
 from cgrunbook import durations
@@ -320,12 +321,29 @@ def _policies(repository: RemoteRepository) -> dict[str, Any]:
 
 
 def _policy_in_words(policy: CleanupPolicy) -> str:
+    """All that a policy says: two that read alike are alike, for by these words they are compared."""
+    recent, condition = policy.most_recent_versions, policy.condition
     if "most_recent_versions" in policy:
-        return f"keep the {policy.most_recent_versions.keep_count} most recent versions"
-    condition = policy.condition
-    age = f" older than {durations.in_words(condition.older_than)}" if condition.older_than else ""
-    tags = enum_name(condition.tag_state).lower() if condition.tag_state else "any"
-    return f"{enum_name(policy.action).lower()} {tags} versions{age}"
+        what = f"keep the {recent.keep_count} most recent versions"
+        narrowed = {"images": recent.package_name_prefixes}
+    else:
+        tags = enum_name(condition.tag_state).lower() if condition.tag_state else "any"
+        older = f" older than {_age(condition.older_than)}" if condition.older_than else ""
+        newer = f" newer than {_age(condition.newer_than)}" if condition.newer_than else ""
+        what = f"{enum_name(policy.action).lower()} {tags} versions{older}{newer}"
+        narrowed = {
+            "images": condition.package_name_prefixes,
+            "tags": condition.tag_prefixes,
+            "versions": condition.version_name_prefixes,
+        }
+    return what + "".join(
+        f", only {kind} that begin with {' or '.join(prefixes)}" for kind, prefixes in narrowed.items() if prefixes
+    )
+
+
+def _age(length: timedelta) -> str:
+    whole_hours = length % timedelta(hours=1) == timedelta(0)
+    return durations.in_words(length) if whole_hours else f"{length.total_seconds():.0f} seconds"
 
 
 def _policy_as_json(policy: CleanupPolicy) -> dict[str, Any]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -139,6 +142,37 @@ def test_labels_that_others_added_are_left_alone_and_are_no_drift(home: Path):
     assert public is not None
     assert secret is not None
     assert (public.labels["team"], secret.labels["team"]) == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    "narrowing",
+    [
+        {"package_name_prefixes": ["chainguard/go"]},
+        {"tag_state": "TAGGED", "tag_prefixes": ["old-"]},
+        {"version_name_prefixes": ["sha256:0"]},
+        {"newer_than": timedelta(hours=2400)},
+        {"older_than": timedelta(hours=720, seconds=1)},
+    ],
+    ids="-".join,
+)
+def test_a_clean_up_policy_of_ours_that_others_narrowed_is_not_widened_unsaid(home: Path, narrowing: dict[str, Any]):
+    names = Names.of(f"narrowed-{'-'.join(narrowing)}".replace("_", "-"))
+    step = steps_of_02(names, cleanup_older_than="720h", cleanup_keep=3)[1]
+    book, _ = open_book()
+    perform(book, steps.EnableApi(steps.ARTIFACT_REGISTRY), step)
+    there = book.cloud.repositories.get(names.public)
+    assert there is not None
+    narrower = copy.deepcopy(there.cleanup_policies["cgrunbook-delete-old"])
+    for field, value in narrowing.items():
+        setattr(narrower.condition, field, value)
+    others = dict(there.cleanup_policies) | {"cgrunbook-delete-old": narrower}
+    book.cloud.repositories.update(there, replace(there, cleanup_policies=others))
+    book, seen = open_book()
+    perform(book, step, step)
+    assert seen.outcomes == [Outcome.UPDATED, Outcome.UNCHANGED]
+    (change,) = seen.results[0].plan.changes
+    assert change.field == "clean-up policies.cgrunbook-delete-old"
+    assert change.before != change.after == "delete any versions older than 30 days"
 
 
 def test_a_repository_that_others_made_is_used_and_not_claimed(home: Path):
