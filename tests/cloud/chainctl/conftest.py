@@ -87,7 +87,7 @@ class FakeChainctl:
             except (ProcessLookupError, FileNotFoundError):
                 return True
 
-        return wait_for(gone, "the child's end")
+        return bool(wait_for(gone, "the child's end"))
 
 
 @pytest.fixture
