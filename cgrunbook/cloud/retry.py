@@ -31,7 +31,7 @@ SIGNED_LINK_STATUSES = (400, 401, 403)
 
 # google.rpc.Code, as Google's APIs answer (googleapis, google/rpc/code.proto).
 GOOGLE_STATUSES: Mapping[str, str] = {
-    "UNAVAILABLE": "most likely a transient condition, which can be corrected by retrying",
+    "UNAVAILABLE": "away for the moment, which is just what this code says",
     "RESOURCE_EXHAUSTED": "a quota, most of which are per minute",
     "DEADLINE_EXCEEDED": "the service ran out of time",
     "INTERNAL": "the service stumbled",
@@ -73,6 +73,8 @@ def why_no_answer(error: BaseException) -> NoAnswer:
         error: what was raised; those that it wraps decide.
     """
     for cause in causes(error):
+        if isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError | ssl.SSLSyscallError):
+            return NoAnswer.CONNECTION  # TLS's words for a connection that ended
         if isinstance(cause, ssl.SSLError):
             return NoAnswer.CERTIFICATE
         if isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_NONAME:

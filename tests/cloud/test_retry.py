@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -34,6 +35,25 @@ def silent() -> Iterator[str]:
     """The address of a server that takes a connection and says nothing."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         yield f"127.0.0.1:{listening.getsockname()[1]}"
+
+
+@pytest.fixture
+def hanging_up() -> Iterator[str]:
+    """The address of a server that reads what is said first and ends the connection."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def hang_up() -> None:
+            with suppress(OSError):  # the test is over
+                while True:
+                    connection, _ = listening.accept()
+                    with connection:
+                        connection.recv(65536)
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        yield f"127.0.0.1:{listening.getsockname()[1]}"
+        listening.shutdown(socket.SHUT_RDWR)
+    thread.join()
 
 
 def by_requests(url: str) -> object:
@@ -74,11 +94,16 @@ def test_a_broken_trust_does_not_pass(call, plain):
     assert not why_no_answer(error).temporary
 
 
-def test_a_name_that_nobody_knows_does_not_pass(call):
-    error = raised(call, "http://no-such-host.invalid/")
-    inner = [cause for cause in causes(error) if isinstance(cause, socket.gaierror)]
-    if inner and inner[-1].errno == socket.EAI_NONAME:  # a machine without any resolver cannot tell
-        assert why_no_answer(error) is NoAnswer.NAME
+def test_a_server_that_hangs_up_in_the_middle_of_the_handshake_passes(call, hanging_up):
+    assert why_no_answer(raised(call, f"https://{hanging_up}/")) is NoAnswer.CONNECTION
+
+
+def test_a_name_that_nobody_knows_does_not_pass(call, monkeypatch):
+    def nobody_knows(*_: object, **__: object) -> object:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", nobody_knows)
+    assert why_no_answer(raised(call, "http://no-such-host.invalid/")) is NoAnswer.NAME
 
 
 def test_a_proxy_of_no_known_kind_does_not_pass(monkeypatch):
