@@ -9,6 +9,9 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
+
+import requests as http
 
 from cgrunbook import steps
 from cgrunbook.cloud import Cloud, Wait, connect
@@ -18,9 +21,11 @@ from cgrunbook.run.journal import Journal
 from cgrunbook.run.result import Result
 from cgrunbook.run.runbook import Runbook
 from cgrunbook.run.session import Session
+from cgrunbook.sandbox import process
 from cgrunbook.steps.pull_token import token_name
 from cgrunbook.steps.secret import ACCESSOR
 from cgrunbook.steps.step import Outcome, Plan, Progress, Step, World
+from tests.waiting import PATIENCE, wait_for
 
 PUBLIC, PRIVATE, SECRET = "chainguard-pull-through", "chainguard-private", "chainguard-pull-token"
 
@@ -194,9 +199,14 @@ def live_tokens(cloud: Cloud, names: Names | None = None) -> list[str]:
 
 
 def requests(home: Path, since: int = 0) -> list[dict[str, Any]]:
-    """What the sandbox was asked, from its own log."""
+    """What the sandbox was asked, from its own log; a line is written after its answer is sent, so a last one is waited for."""
     log = home / "sandbox" / "log" / "requests.jsonl"
-    return [json.loads(line) for line in log.read_text().splitlines()[since:]] if log.exists() else []
+    if there := process.status(home):
+        mark = f"/mark-{uuid4()}"
+        http.get(f"http://{there.running.hosts['cgr.dev']}{mark}", timeout=PATIENCE)
+        wait_for(lambda: mark in log.read_text(), "the log's line of a request")
+    lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    return [line for line in lines if not line["path"].startswith("/mark-")][since:]
 
 
 def writes(lines: Iterable[dict[str, Any]]) -> list[str]:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-from uuid import uuid4
 
 import pytest
 import requests as http
@@ -14,7 +11,6 @@ import requests as http
 from cgrunbook import steps
 from cgrunbook.cloud import Cloud
 from cgrunbook.errors import ApiDisabled
-from cgrunbook.sandbox import process
 from cgrunbook.steps.step import Mark, Outcome, Step, World
 from tests.benchmarks.requests_of_a_warm_run import MOST, MOST_TO_THE_CONTROL_PLANE, to_the_control_plane
 from tests.notebooks.cells import perform_notebook
@@ -33,16 +29,6 @@ from tests.steps.performing import (
 NOTEBOOKS = ("01_prerequisites", "02_developer_images", "03_production_images", "04_debugging")
 ENABLED_BY = {steps.ARTIFACT_REGISTRY: "02_developer_images", steps.SECRET_MANAGER: "03_production_images"}
 TITLES = {steps.ARTIFACT_REGISTRY: "Artifact Registry API", steps.SECRET_MANAGER: "Secret Manager API"}
-
-
-def asked_so_far(home: Path) -> list[dict[str, Any]]:
-    """All requests but this function's own; a line is written after its answer is sent, so a last one is waited for."""
-    mark = f"/mark-{uuid4()}"
-    http.get(f"http://{process.start(home).hosts['cgr.dev']}{mark}", timeout=10)
-    deadline = time.monotonic() + 10
-    while mark not in [line["path"] for line in requests(home)]:
-        assert time.monotonic() < deadline, "the sandbox wrote no line"
-    return [line for line in requests(home) if not line["path"].startswith("/mark-")]
 
 
 @pytest.fixture
@@ -77,9 +63,9 @@ def test_a_warm_run_asks_no_more_than_it_must(
         perform_notebook(name, Watcher())
     asked, outcomes = {}, set()
     for name in NOTEBOOKS:
-        known, face = len(asked_so_far(fresh_home)), Watcher()
+        known, face = len(requests(fresh_home)), Watcher()
         perform_notebook(name, face)
-        asked[name] = [line["service"] for line in asked_so_far(fresh_home)[known:]]
+        asked[name] = [line["service"] for line in requests(fresh_home)[known:]]
         outcomes |= set(face.outcomes)
     assert outcomes <= {Outcome.UNCHANGED, Outcome.UPDATED}  # without gcloud, docker's token of an hour is written anew
     of_both_halves = [*asked["02_developer_images"], *asked["03_production_images"]]
@@ -89,14 +75,14 @@ def test_a_warm_run_asks_no_more_than_it_must(
 
 def test_a_world_asks_once_and_another_anew(made: Cloud, home: Path):
     world = World(made)
-    known = len(asked_so_far(home))
+    known = len(requests(home))
     for _ in range(2):
         assert world.repository("nowhere") is None
         assert world.secret("nowhere") is None
         assert world.policy(Names().secret) is not None
-    assert len(asked_so_far(home)) == known + 3
+    assert len(requests(home)) == known + 3
     assert world.anew().repository("nowhere") is None
-    assert len(asked_so_far(home)) == known + 4
+    assert len(requests(home)) == known + 4
 
 
 @pytest.mark.parametrize(
