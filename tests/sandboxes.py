@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from functools import cache
@@ -54,10 +55,11 @@ def chainctl_without_a_process() -> Iterator[None]:
     """
     from cgrunbook.sandbox.chainctl.__main__ import main
 
-    key = _key()
+    key, alone = _key(), threading.Lock()
 
     def run(_: chainctl.Chainctl, arguments: Sequence[str], **_settings: bool) -> Ended:
-        with redirect_stdout(io.StringIO()) as output, redirect_stderr(io.StringIO()) as said:
+        # One at a time: the streams that it writes to are the whole process's.
+        with alone, redirect_stdout(io.StringIO()) as output, redirect_stderr(io.StringIO()) as said:
             code = main(arguments)
         return Ended(code, output.getvalue(), said.getvalue())
 

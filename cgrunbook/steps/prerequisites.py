@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from importlib import metadata
 from itertools import chain
@@ -114,11 +115,14 @@ class CheckChainguard(Proof):
 
     def verify(self, world: World) -> Evidence:
         chainctl = world.cloud.chainctl
-        present = _finding("chainctl", chainctl.version)
+        with ThreadPoolExecutor() as side_by_side:  # each is a process with a call of its own
+            version = side_by_side.submit(_finding, "chainctl", chainctl.version)
+            signed = side_by_side.submit(chainctl.require_login)
+        present = version.result()
         if present.mark is Mark.FAIL:
             return Evidence(findings=(_only_for_production(present),))
         try:
-            login = chainctl.require_login()
+            login = signed.result()
         except CgrunbookError as error:
             return Evidence(findings=(present, _only_for_production(_failed("chainctl login", error))))
         whom = login.email or login.identity or "somebody whom chainctl does not name"
