@@ -62,7 +62,7 @@ def certificates(folder: Path, names: list[str], door: Door) -> ssl.SSLContext:
     def choose(connection: ssl.SSLObject, name: str | None, _context: ssl.SSLContext) -> None:
         connection.context = contexts[door.weather.certificates.get(name or "", "good")]
 
-    contexts["good"].sni_callback = choose  # type: ignore[assignment] # typeshed has the socket alone
+    contexts["good"].sni_callback = choose
     return contexts["good"]
 
 
