@@ -77,7 +77,8 @@ async def main(folder: Path) -> None:
     async def obey(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if wanted := json.loads(await reader.readline()):
             door.set(wanted)
-        told = {"requests": door.requests, "connections": door.connections}
+        left = [f"{fault.host} {fault.path}" for fault in door.weather.faults if fault.times > 0]
+        told = {"requests": door.requests, "connections": door.connections, "left": left}
         writer.write(json.dumps(told).encode() + b"\n")
         writer.close()
 

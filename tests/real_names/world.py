@@ -133,6 +133,10 @@ class Machine:
         """Connections by host since the last `set`."""
         return dict(self._told({})["connections"])
 
+    def left(self) -> list[str]:
+        """Hosts, and paths, of the faults that have not happened as often as they should."""
+        return list(self._told({})["left"])
+
     def log(self) -> list[dict[str, Any]]:
         """Every request since the beginning."""
         path = self.folder / "requests.jsonl"
