@@ -32,14 +32,18 @@ def no_google(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def gcloud(folder: Path, token: str, project: str = "") -> None:
-    """A gcloud that is signed in, or not when the token is empty."""
+    """A gcloud that is signed in, or not when the token is empty; each of its starts adds a line to the file `started`."""
+    configurations = Path(os.environ["CLOUDSDK_CONFIG"]) / "configurations"
+    configurations.mkdir(parents=True, exist_ok=True)
+    (configurations.parent / "active_config").write_text("default")
+    (configurations / "config_default").write_text(f"[core]\nproject = {project}\n" if project else "[core]\n")
     script = folder / "gcloud"
     script.write_text(
         "#!/bin/sh\n"
+        f'echo "$CLOUDSDK_CORE_DISABLE_FILE_LOGGING $*" >>{folder}/started\n'
         'case "$*" in\n'
         f'*print-access-token*) [ -n "{token}" ] || {{ echo "You do not currently have an active account" >&2; exit 1; }}\n'
         f'  echo "{token}";;\n'
-        f'*project*) echo "{project}";;\n'
         "esac\n"
     )
     script.chmod(0o755)
@@ -149,7 +153,6 @@ def test_a_persons_own_credentials_give_no_warning_in_a_notebook(
 ) -> None:
     gcloud(no_google, secrets.token_urlsafe(24), "gcloud-project")
     mine = tmp_path / "gcloud"
-    mine.mkdir()
     kept = {"type": "authorized_user", "client_id": "1", "client_secret": "2", "refresh_token": secrets.token_hex()}
     (mine / "application_default_credentials.json").write_text(json.dumps(kept))
     assert connect("google-cloud").project_id == "gcloud-project"
