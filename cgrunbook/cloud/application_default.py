@@ -103,8 +103,8 @@ class KeyFile:
                 # every file whose type is not known before.
                 warnings.simplefilter("ignore")
                 # Without scopes: with them google-auth calls two services to find a federation's project.
-                credentials, _ = load_credentials_from_file(str(self.path))
-                credentials = with_scopes_if_required(credentials, [_SCOPE])
+                credentials, _ = load_credentials_from_file(str(self.path))  # type: ignore[no-untyped-call]
+                credentials = with_scopes_if_required(credentials, [_SCOPE])  # type: ignore[no-untyped-call]
         except Exception as error:  # whatever google-auth makes of missing fields and wrong types
             raise self._unusable(_reasons(error)) from error
         return Login(credentials, *self._remedies(content))
@@ -167,8 +167,9 @@ def application_default() -> Login | None:
 def _of_the_machine() -> Login:
     from google.auth import compute_engine
 
+    credentials: Any = compute_engine.Credentials(scopes=[_SCOPE])  # type: ignore[no-untyped-call]
     return Login(
-        compute_engine.Credentials(scopes=[_SCOPE]).with_quota_project_from_environment(),
+        credentials.with_quota_project_from_environment(),
         "The credentials are those of this machine, from its metadata server. Look whether a service account is attached to it "
         "and enabled (Compute Engine: gcloud compute instances describe NAME --format='value(serviceAccounts)'; Cloud Run: "
         "gcloud run services describe NAME --format='value(spec.template.spec.serviceAccountName)').",
@@ -205,10 +206,10 @@ def _federation_remedy(content: Mapping[str, Any], target: str) -> str:
         f"provider takes it: {content.get('audience')}"
     )
     if target:
-        pool = principal(str(content.get("audience")))
+        who = principal(str(content.get("audience")))
         said += (
-            f"\nThe one that it stands for must be able to act as {target}: gcloud iam service-accounts add-iam-policy-binding "
-            f'{target} --member="{pool}" --role=roles/iam.workloadIdentityUser'
+            f"\nThe identity that it names must be able to act as {target}: gcloud iam service-accounts "
+            f'add-iam-policy-binding {target} --member="{who}" --role=roles/iam.workloadIdentityUser'
         )
     return said
 

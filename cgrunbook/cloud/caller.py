@@ -47,7 +47,7 @@ class Caller:
                 except GoogleAuthError:
                     return UNKNOWN  # whoever needs the token next says why; it is asked again then
                 self._member = said_by(self._credentials) or _told_by_google(self._credentials.token, Request())
-            return self._member or UNKNOWN
+            return self._member
 
 
 def said_by(credentials: Any) -> str:
@@ -115,4 +115,4 @@ def _told_by_google(token: str, request: Any) -> str:
         told = json.loads(answer.data)
     except (GoogleAuthError, ValueError):
         return UNKNOWN
-    return member(str(told.get("email", ""))) if isinstance(told, dict) and "email" in told else UNKNOWN
+    return (member(str(told.get("email", ""))) if isinstance(told, dict) else "") or UNKNOWN

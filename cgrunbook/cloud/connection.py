@@ -253,7 +253,7 @@ def _login() -> Login:
         session.refresh(Request())
     except GoogleAuthError as error:
         raise NotSignedIn(
-            f"There are no application default credentials, and gcloud is of no help: {error}",
+            f"There are no application default credentials, and gcloud is of no help: {error}.",
             f"Sign in: {LOGIN}\nWhere nobody is there to sign in, let GOOGLE_APPLICATION_CREDENTIALS name the "
             "credentials of a service account or of a federation.",
         ) from error

@@ -94,6 +94,8 @@ class GcloudSession(_HeldToken):
         """Ask gcloud."""
         try:
             done = gcloud("auth", "print-access-token")
+        except FileNotFoundError as error:
+            raise _unusable("it is not on the PATH") from error
         except (OSError, subprocess.TimeoutExpired) as error:
             raise _unusable(f"gcloud auth print-access-token did not answer: {error}") from error
         token = done.stdout.strip()

@@ -31,7 +31,8 @@ def is_there() -> bool:
     from google.auth.compute_engine import detect_gce_residency_linux
 
     patient = any(os.environ.get(name) for name in _AT_A_SERVICE)
-    return bool(detect_gce_residency_linux()) or _answers(_PATIENT if patient else _PROBE)
+    built_by_google = detect_gce_residency_linux()  # type: ignore[no-untyped-call]
+    return bool(built_by_google) or _answers(_PATIENT if patient else _PROBE)
 
 
 @cache  # a machine stays where it is

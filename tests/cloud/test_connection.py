@@ -8,65 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 
 from cgrunbook.cloud import Cloud, Connection, connect
 from cgrunbook.errors import NotSignedIn, ParameterError, SandboxUnavailable, Temporary
 from cgrunbook.redaction import redact
 from cgrunbook.sandbox import process
-
-
-@pytest.fixture
-def no_google(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A machine on which nobody ever signed in; returns the only folder on its PATH."""
-    for name in [one for one in os.environ if one.startswith(("GOOGLE_", "CLOUDSDK_", "GCLOUD_"))]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path / "gcloud"))
-    monkeypatch.setenv("NO_GCE_CHECK", "true")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    commands = tmp_path / "bin"
-    commands.mkdir()
-    monkeypatch.setenv("PATH", str(commands))
-    return commands
-
-
-def gcloud(folder: Path, token: str, project: str = "") -> None:
-    """A gcloud that is signed in, or not when the token is empty; each of its starts adds a line to the file `started`."""
-    configurations = Path(os.environ["CLOUDSDK_CONFIG"]) / "configurations"
-    configurations.mkdir(parents=True, exist_ok=True)
-    (configurations.parent / "active_config").write_text("default")
-    (configurations / "config_default").write_text(f"[core]\nproject = {project}\n" if project else "[core]\n")
-    script = folder / "gcloud"
-    script.write_text(
-        "#!/bin/sh\n"
-        f'echo "$CLOUDSDK_CORE_DISABLE_FILE_LOGGING $*" >>{folder}/started\n'
-        'case "$*" in\n'
-        f'*print-access-token*) [ -n "{token}" ] || {{ echo "You do not currently have an active account" >&2; exit 1; }}\n'
-        f'  echo "{token}";;\n'
-        "esac\n"
-    )
-    script.chmod(0o755)
-
-
-def service_account(path: Path) -> Path:
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    ).decode()
-    path.write_text(
-        json.dumps(
-            {
-                "type": "service_account",
-                "project_id": "their-project",
-                "private_key_id": "1",
-                "private_key": pem,
-                "client_email": "ci@their-project.iam.gserviceaccount.com",
-                "token_uri": "http://127.0.0.1:1/token",
-            }
-        )
-    )
-    return path
+from tests.cloud.sign_ins import gcloud, service_account
 
 
 def test_importing_the_cloud_imports_no_client() -> None:
