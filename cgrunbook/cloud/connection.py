@@ -204,6 +204,7 @@ def _google_cloud(project_id: str, location: str, organization: str) -> Connecti
     """The real services, with application default credentials or else gcloud's session."""
     from cgrunbook.cloud.caller import Caller
     from cgrunbook.cloud.configured_project import configured_project
+    from cgrunbook.cloud.gcloud import WITHOUT_LOG_FILE
 
     login = _login()
     project = project_id or configured_project().id
@@ -226,7 +227,7 @@ def _google_cloud(project_id: str, location: str, organization: str) -> Connecti
         artifact_registry_host=RegistryHost(registry, registry, "https"),
         cgr=RegistryHost("cgr.dev", "cgr.dev", "https"),
         chainctl="chainctl",
-        environment={},
+        environment=WITHOUT_LOG_FILE,  # docker's helper of gcloud prints a token too
         docker_config=Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker"),
         who=Caller(login.credentials),
         sign_in=login.sign_in,

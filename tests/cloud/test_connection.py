@@ -5,11 +5,17 @@ import os
 import secrets
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from google.auth.credentials import AnonymousCredentials
 
 from cgrunbook.cloud import Cloud, Connection, connect
+from cgrunbook.cloud.credentials import ApplicationDefault
 from cgrunbook.errors import NotSignedIn, ParameterError, SandboxUnavailable, Temporary
 from cgrunbook.redaction import redact
 from cgrunbook.sandbox import process
@@ -62,6 +68,30 @@ def test_gclouds_session_is_used_where_there_are_no_default_credentials(no_googl
     assert connection.access_token().reveal() == token
     assert redact(f"seen: {token}") == "seen: [redacted]"
     assert token not in repr(connection)
+
+
+def test_no_gcloud_that_is_started_for_a_token_writes_it_into_a_log_file(no_google: Path) -> None:
+    gcloud(no_google, secrets.token_urlsafe(24), "gcloud-project")
+    connection = connect("google-cloud")
+    assert (no_google / "started").read_text() == "1 auth print-access-token --quiet\n"
+    assert connection.environment["CLOUDSDK_CORE_DISABLE_FILE_LOGGING"] == "1"
+
+
+def test_a_token_is_fetched_once_however_many_ask_for_it_at_once() -> None:
+    class Slow(ApplicationDefault):
+        fetched = 0
+
+        def fetch(self, request: Any) -> tuple[str, datetime]:
+            self.fetched += 1
+            time.sleep(0.05)
+            return f"token-{self.fetched}", datetime.now(UTC).replace(tzinfo=None) + timedelta(hours=1)
+
+    credentials = Slow(AnonymousCredentials())
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(credentials.refresh, [None] * 8))
+    assert (credentials.fetched, credentials.token) == (1, "token-1")
+    credentials.refresh(None)  # a service that refused the token has it fetched again
+    assert credentials.token == "token-2"
 
 
 def test_a_given_project_wins_over_the_configured_one(no_google: Path) -> None:
