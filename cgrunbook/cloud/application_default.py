@@ -36,7 +36,7 @@ class Login:
     Args:
         credentials: a `google.auth.credentials.Credentials`.
         sign_in: what whoever owns them does when they are not accepted, an instruction.
-        wider: what they do when they are accepted, and may not do everything that the APIs ask for.
+        wider: what they do when they are accepted, and their scopes are too few.
     """
 
     credentials: Any
@@ -107,7 +107,15 @@ class KeyFile:
                 credentials = with_scopes_if_required(credentials, [_SCOPE])  # type: ignore[no-untyped-call]
         except Exception as error:  # whatever google-auth makes of missing fields and wrong types
             raise self._unusable(_reasons(error)) from error
-        return Login(credentials, *self._remedies(content))
+        login = f"Sign in: {WIDER_LOGIN}" if self.kind == "authorized_user" else ""
+        source = content.get("source_credentials")
+        of_a_login = "refresh_token" in (source if isinstance(source, dict) else content)
+        elsewhere = (
+            f"\nA login is written to gcloud's own file: unset {_VARIABLE}, which names {self.path}."
+            if self.named and of_a_login
+            else ""
+        )
+        return Login(credentials, f"{_remedy(content)}{elsewhere}", f"{login or _remedy(content)}{elsewhere}")
 
     def _unusable(self, why: str) -> NotSignedIn:
         if not self.named:
@@ -120,36 +128,12 @@ class KeyFile:
             f"Correct the file, or {_VARIABLE}, or unset it where other credentials are meant.",
         )
 
-    def _remedies(self, content: Mapping[str, Any]) -> tuple[str, str]:
-        """What helps when these credentials are not accepted, and when they may too little."""
-        target = _IMPERSONATED.search(str(content.get("service_account_impersonation_url", "")))
-        match self.kind:
-            case "service_account":
-                return _key_remedies(content)
-            case "external_account":
-                said = _federation_remedy(content, target.group(1) if target else "")
-                return said, said
-            case "impersonated_service_account" if target is not None:
-                return _impersonation_remedies(content.get("source_credentials"), target.group(1))
-            case "external_account_authorized_user":
-                login = f"{LOGIN} --login-config=LOGIN_CONFIG_FILE"
-                return self._login(login), self._login(login)
-        return self._login(LOGIN), self._login(WIDER_LOGIN)
-
-    def _login(self, command: str) -> str:
-        """The instruction to sign in as a person; the command writes gcloud's own file, whatever the variable names."""
-        elsewhere = self.named and self.path != gcloud.folder() / _GCLOUDS_FILE
-        return f"Sign in: {command}" + (f"\nand unset {_VARIABLE}, which names {self.path}." if elsewhere else "")
-
-
-_GCLOUDS_FILE = "application_default_credentials.json"
-
 
 def key_file() -> KeyFile | None:
     """The file that application default credentials are read from; None where there is none."""
     if named := os.environ.get(_VARIABLE):
         return KeyFile(Path(named), named=True)
-    own = gcloud.folder() / _GCLOUDS_FILE
+    own = gcloud.folder() / "application_default_credentials.json"
     return KeyFile(own, named=False) if own.is_file() else None
 
 
@@ -178,54 +162,47 @@ def _of_the_machine() -> Login:
     )
 
 
-def _key_remedies(content: Mapping[str, Any]) -> tuple[str, str]:
-    account = content.get("client_email")
-    said = (
-        f"The key of {account} was not accepted: it is deleted or disabled, its account is, or this machine's clock is wrong. "
-        f"See its keys: gcloud iam service-accounts keys list --iam-account={account}"
+def _remedy(content: Mapping[str, Any]) -> str:
+    """What helps when the credentials in a file are not accepted: by their kind, and by what stands behind them."""
+    acts_as = _IMPERSONATED.search(str(content.get("service_account_impersonation_url")))
+    target = acts_as.group(1) if acts_as else ""
+    match content:
+        case {"type": "service_account", "client_email": account}:
+            return (
+                f"The key of {account} was not accepted: it is deleted or disabled, its account is, or this machine's clock is "
+                f"wrong. See its keys: gcloud iam service-accounts keys list --iam-account={account}"
+            )
+        case {"type": "external_account", "audience": audience, "credential_source": source}:
+            said = (
+                f"The credentials are exchanged for a token from {_token_source(source)}. Look whether it gives one that is not "
+                f"expired, and whether the provider takes it: {audience}"
+            )
+            return said + (_may_act_as(target, principal(str(audience)), "workloadIdentityUser") if target else "")
+        case {"type": "impersonated_service_account", "source_credentials": {"client_email": account} as source}:
+            return _remedy(source) + _may_act_as(target, f"serviceAccount:{account}", "serviceAccountTokenCreator")
+        case {"type": "impersonated_service_account"}:
+            login = f"Sign in: {LOGIN} --impersonate-service-account={target}"
+            return login + _may_act_as(target, "user:ADDRESS", "serviceAccountTokenCreator")
+        case {"type": "external_account_authorized_user"}:
+            return f"Sign in: {LOGIN} --login-config=LOGIN_CONFIG_FILE"
+    return f"Sign in: {LOGIN}"
+
+
+def _token_source(source: Any) -> str:
+    """Where a federation's subject token comes from."""
+    match source:
+        case {"executable": {"command": command}}:
+            return f"the command {command}, which is run only where GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES=1"
+        case {"file": place} | {"url": place} | {"environment_id": place}:
+            return str(place)
+    return "its credential_source"
+
+
+def _may_act_as(target: str, member: str, role: str) -> str:
+    return (
+        f"\nWho stands behind them must be able to act as {target}: gcloud iam service-accounts add-iam-policy-binding "
+        f'{target} --member="{member}" --role=roles/iam.{role}'
     )
-    return said, said
-
-
-def _federation_remedy(content: Mapping[str, Any], target: str) -> str:
-    """By where a federation's subject token comes from, which decides what can be wrong with it."""
-    source = content.get("credential_source")
-    source = source if isinstance(source, Mapping) else {}
-    executable = source.get("executable")
-    if isinstance(executable, Mapping):
-        token = (
-            f"the command {executable.get('command')}, which google-auth runs only where "
-            "GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES=1"
-        )
-    elif "file" in source:
-        token = f"the file {source['file']}"
-    else:
-        token = str(source.get("url") or source.get("environment_id") or "its credential_source")
-    said = (
-        f"The credentials are exchanged for a token from {token}. Look whether it gives one that is not expired, and whether the "
-        f"provider takes it: {content.get('audience')}"
-    )
-    if target:
-        who = principal(str(content.get("audience")))
-        said += (
-            f"\nThe identity that it names must be able to act as {target}: gcloud iam service-accounts "
-            f'add-iam-policy-binding {target} --member="{who}" --role=roles/iam.workloadIdentityUser'
-        )
-    return said
-
-
-def _impersonation_remedies(source: Any, target: str) -> tuple[str, str]:
-    source = source if isinstance(source, Mapping) else {}
-    if source.get("type") == "service_account":
-        who, member, first = "It", f"serviceAccount:{source.get('client_email')}", _key_remedies(source)[0]
-    else:
-        who, member = "ADDRESS, which signed in there,", "user:ADDRESS"
-        first = f"Sign in: {LOGIN} --impersonate-service-account={target}"
-    said = (
-        f"{first}\n{who} must be able to act as {target}: gcloud iam service-accounts add-iam-policy-binding {target} "
-        f'--member="{member}" --role=roles/iam.serviceAccountTokenCreator'
-    )
-    return said, said
 
 
 def principal(audience: str) -> str:
