@@ -78,7 +78,7 @@ class Cloud:
         def credentials() -> BasicCredentials:
             return BasicCredentials(ACCESS_TOKEN_USER, self.access_token())
 
-        return Registry(self.connection.artifact_registry_host, credentials, self.attempts)
+        return Registry(self.connection.artifact_registry_host, credentials, self.attempts, whose=self.connection)
 
     def cgr(self, credentials: BasicCredentials | None = None) -> Registry:
         """Chainguard's registry; the same one for the same credentials, so that a token is not fetched twice.

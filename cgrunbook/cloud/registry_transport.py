@@ -23,7 +23,7 @@ from urllib3.response import BaseHTTPResponse
 from cgrunbook.cloud import retry
 from cgrunbook.cloud.attempts import Attempts
 from cgrunbook.cloud.connection import RegistryHost
-from cgrunbook.cloud.registry_errors import Refusal, Step, read_error, refused
+from cgrunbook.cloud.registry_errors import Refusal, Step, Whose, read_error, refused
 from cgrunbook.cloud.registry_sign_in import (
     ACCESS_TOKEN_USER,
     BasicCredentials,
@@ -122,10 +122,14 @@ class RegistryTransport:
         host: the registry.
         credentials: who calls; None for nobody, a function where a fresh pair is needed at each exchange.
         timeout: seconds that the registry may stay silent.
+        whose: who knows whose Google credentials these are; None for others.
     """
 
-    def __init__(self, host: RegistryHost, credentials: Credentials, timeout: float) -> None:
+    def __init__(
+        self, host: RegistryHost, credentials: Credentials, timeout: float, whose: Whose | None = None
+    ) -> None:
         self.host = host
+        self._whose = whose
         self._credentials = credentials
         self._timeout = urllib3.Timeout(connect=min(_CONNECT_SECONDS, timeout), read=timeout)
         self._direct: urllib3.PoolManager | None = None
@@ -399,6 +403,7 @@ class RegistryTransport:
                 code=code,
                 message=message,
                 signed_in=self._credentials is not None,
+                whose=self._whose,
             )
         )
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from importlib import metadata
 from itertools import chain
 
+from cgrunbook.cloud.caller import spoken, to_fill_in
 from cgrunbook.cloud.chainctl import LoginState
-from cgrunbook.cloud.connection import GCLOUD_ACCOUNT
 from cgrunbook.cloud.google_errors import narrowest_role
 from cgrunbook.cloud.network import why_unreachable
 from cgrunbook.errors import ApiDisabled, CgrunbookError
@@ -269,8 +269,7 @@ def _gcloud() -> Finding:
 
 def _signed_in(world: World) -> str:
     world.cloud.access_token()
-    caller = world.cloud.connection.caller
-    return "signed in" if caller == GCLOUD_ACCOUNT else f"signed in as {caller.partition(':')[2]}"
+    return f"signed in as {spoken(world.cloud.connection.caller)}"
 
 
 def _permissions(world: World) -> list[Finding]:
@@ -290,7 +289,7 @@ def _allowed(world: World, purpose: str, held: Collection[str]) -> Finding:
         f"gcloud projects add-iam-policy-binding {connection.project_id} --member={connection.caller} --role={role}"
         for role in dict.fromkeys(map(narrowest_role, missing))
     ]
-    remedy = "\n".join(("Ask an administrator of the project:", *commands))
+    remedy = "\n".join(("Ask an administrator of the project:", *commands)) + to_fill_in(connection.caller)
     found = _missing(purpose, f"lacks {', '.join(missing)}", remedy)
     return replace(found, mark=Mark.WARN) if purpose in _OPTIONAL else found
 
