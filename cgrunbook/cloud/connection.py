@@ -92,12 +92,18 @@ class Connection:
         Raises:
             google.auth.exceptions.GoogleAuthError: the credentials cannot be refreshed; `Cloud.access_token` says why.
         """
-        from google.auth.transport.requests import Request
+        from cgrunbook.cloud.sessions import AuthRequest
 
         with self._lock:
             if not self.credentials.valid:
-                self.credentials.refresh(Request())
+                self.credentials.refresh(AuthRequest())
             return Secret(self.credentials.token)
+
+    def forget(self, token: Secret) -> None:
+        """Have a fresh access token the next time, where this one is still in use; for a token that was refused."""
+        with self._lock:
+            if self.credentials.token == token.reveal():
+                self.credentials.token = None
 
     def lost(self, message: str) -> CgrunbookError:
         """The error for a host that does not take or keep a connection.
@@ -126,8 +132,8 @@ def connect(
 ) -> Connection:
     """Find a target's addresses and credentials; starts the sandbox where that is the target.
 
-    Proxies and certificate authorities come from the usual environment variables (HTTPS_PROXY, NO_PROXY,
-    REQUESTS_CA_BUNDLE), which the HTTP libraries read themselves.
+    Proxies come from the usual environment variables (HTTPS_PROXY, NO_PROXY), which the HTTP libraries read themselves;
+    who is trusted, trust.py says.
 
     Args:
         target: "sandbox" or "google-cloud".
@@ -237,11 +243,13 @@ def _google_credentials() -> tuple[Any, str]:
     import google.auth
     from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
 
+    from cgrunbook.cloud.sessions import AuthRequest
+
     try:
         with warnings.catch_warnings():
             # Said of every person's own credentials; where a quota project is really needed, the API says so.
             warnings.filterwarnings("ignore", message=".*end user credentials", category=UserWarning)
-            credentials, project = google.auth.default(scopes=[_SCOPE])
+            credentials, project = google.auth.default(scopes=[_SCOPE], request=AuthRequest())
     except DefaultCredentialsError as error:
         if os.environ.get("GOOGLE_APPLICATION_CREDENTIALS"):
             # A file was named on purpose: using another identity in its place would surprise.

@@ -46,6 +46,8 @@ class Refusal:
         code: the error's code, such as "MANIFEST_UNKNOWN"; "" when the answer had none.
         message: the error's text; "" when the answer had none.
         signed_in: whether credentials were sent.
+        caller: whom they stand for, "" where that is not known.
+        sign_in: what whoever that is does to sign in, an instruction.
     """
 
     host: str
@@ -56,6 +58,8 @@ class Refusal:
     code: str
     message: str
     signed_in: bool
+    caller: str = ""
+    sign_in: str = ""
 
     @property
     def sentence(self) -> str:
@@ -161,8 +165,8 @@ def _artifact_registry(refusal: Refusal) -> CgrunbookError:
         return Temporary(said, hint, debugging=1 if refusal.status == 504 else 0)
     if refusal.status == 401 or "unauthenticated request" in text:
         return NotSignedIn(
-            f"{said} Artifact Registry does not take this caller's Google credentials.",
-            "Sign in again: gcloud auth application-default login",
+            f"{said} Artifact Registry does not take the Google credentials of {refusal.caller or 'this caller'}.",
+            refusal.sign_in or "Sign in again: gcloud auth application-default login",
         )
     if refusal.status == 403:
         return _forbidden(refusal, said, text)
