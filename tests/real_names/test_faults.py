@@ -24,7 +24,11 @@ PASSING: dict[str, dict[str, Any]] = {
     "the answer ends in the middle": {"cut": 10},
     "it is away": {"status": 503},
     "a quota is used up": {"status": 429, "headers": {"Retry-After": "0"}},
-    "a page of what stands before it": {"status": 502, "headers": {"Content-Type": "text/html"}, "body": "<h1>502</h1>"},
+    "a page of what stands before it": {
+        "status": 502,
+        "headers": {"Content-Type": "text/html"},
+        "body": "<h1>502</h1>",
+    },
 }
 
 
