@@ -41,12 +41,15 @@ class Cloud:
 
         Raises:
             NotSignedIn: the credentials cannot be refreshed.
-            Temporary: the place that refreshes them does not answer.
+            Temporary: the place that refreshes them did not answer when the attempts were used up.
         """
         from cgrunbook.cloud.google_errors import explained
 
-        with explained(self.connection, "get an access token"):
-            return self.connection.access_token()
+        def attempt() -> Secret:
+            with explained(self.connection, "get an access token"):
+                return self.connection.access_token()
+
+        return self.attempts.run(attempt, reason="an access token")
 
     @cached_property
     def project(self) -> Project:
