@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from cgrunbook.cloud.application_default import principal
+from cgrunbook.errors import CgrunbookError
 
 # Stands for a member that nobody names.
 UNKNOWN = "MEMBER"
@@ -35,7 +36,8 @@ class Caller:
     def __call__(self) -> str:
         """Such as "user:ada@example.com"; `UNKNOWN` where nobody says, or where there is no token to ask with."""
         from google.auth.exceptions import GoogleAuthError
-        from google.auth.transport.requests import Request
+
+        from cgrunbook.cloud.sessions import AuthRequest
 
         with self._asking:
             if not self._member:
@@ -43,10 +45,10 @@ class Caller:
             if not self._member:
                 try:
                     if not self._credentials.valid:
-                        self._credentials.refresh(Request())
-                except GoogleAuthError:
+                        self._credentials.refresh(AuthRequest())
+                except (GoogleAuthError, CgrunbookError):
                     return UNKNOWN  # whoever needs the token next says why; it is asked again then
-                self._member = said_by(self._credentials) or _told_by_google(self._credentials.token, Request())
+                self._member = said_by(self._credentials) or _told_by_google(self._credentials.token, AuthRequest())
             return self._member
 
 
@@ -113,6 +115,6 @@ def _told_by_google(token: str, request: Any) -> str:
             timeout=_SECONDS,
         )
         told = json.loads(answer.data)
-    except (GoogleAuthError, ValueError):
+    except (GoogleAuthError, CgrunbookError, ValueError):
         return UNKNOWN
     return (member(str(told.get("email", ""))) if isinstance(told, dict) else "") or UNKNOWN

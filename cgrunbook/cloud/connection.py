@@ -93,11 +93,16 @@ class Connection:
         Raises:
             google.auth.exceptions.GoogleAuthError: the credentials cannot be refreshed; `Cloud.access_token` says why.
         """
-        from google.auth.transport.requests import Request
+        from cgrunbook.cloud.sessions import AuthRequest
 
         if not self.credentials.valid:
-            self.credentials.refresh(Request())
+            self.credentials.refresh(AuthRequest())
         return Secret(self.credentials.token)
+
+    def forget(self, token: Secret) -> None:
+        """Have a fresh access token the next time, where this one is still in use; for a token that was refused."""
+        if self.credentials.token == token.reveal():
+            self.credentials.token = None
 
     def lost(self, message: str) -> CgrunbookError:
         """The error for a host that does not take or keep a connection.
@@ -126,8 +131,8 @@ def connect(
 ) -> Connection:
     """Find a target's addresses and credentials; starts the sandbox where that is the target.
 
-    Proxies and certificate authorities come from the usual environment variables (HTTPS_PROXY, NO_PROXY,
-    REQUESTS_CA_BUNDLE), which the HTTP libraries read themselves.
+    Proxies come from the usual environment variables (HTTPS_PROXY, NO_PROXY), which the HTTP libraries read themselves;
+    who is trusted, trust.py says.
 
     Args:
         target: "sandbox" or "google-cloud".
@@ -242,16 +247,16 @@ def _login() -> Login:
         NotSignedIn: there are neither, or those that are there cannot be used.
     """
     from google.auth.exceptions import GoogleAuthError
-    from google.auth.transport.requests import Request
 
     from cgrunbook.cloud import gcloud
     from cgrunbook.cloud.credentials import ApplicationDefault, GcloudSession
+    from cgrunbook.cloud.sessions import AuthRequest
 
     if (found := application_default()) is not None:
         return replace(found, credentials=ApplicationDefault(found.credentials))
     session = GcloudSession()
     try:
-        session.refresh(Request())
+        session.refresh(AuthRequest())
     except GoogleAuthError as error:
         raise NotSignedIn(
             f"There are no application default credentials, and gcloud is of no help: {error}.",

@@ -16,6 +16,7 @@ from google.auth.credentials import Credentials
 from google.auth.exceptions import GoogleAuthError, RefreshError
 
 from cgrunbook.cloud.gcloud import gcloud
+from cgrunbook.errors import CgrunbookError
 from cgrunbook.redaction import Secret, redact
 
 # Neither source says how long its token lives. google-auth refreshes 3 min 45 s ahead, so each is asked for again after
@@ -59,7 +60,7 @@ class _HeldToken(Credentials):
                 token, self.expiry = self.fetch(request)
                 self._held = Secret(token)
                 self.token = token
-            except GoogleAuthError:
+            except (GoogleAuthError, CgrunbookError):
                 raise
             except Exception as error:  # whatever a file, a program or a host makes google-auth stumble over
                 raise _unusable(f"no access token could be had: {type(error).__name__}: {error}") from error

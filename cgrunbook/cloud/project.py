@@ -14,10 +14,10 @@ from google.cloud import resourcemanager_v3 as rm
 from google.cloud import service_usage_v1 as su
 from google.rpc.code_pb2 import Code
 
-from cgrunbook.cloud import apis
+from cgrunbook.cloud import apis, sessions
 from cgrunbook.cloud.apis import ARTIFACT_REGISTRY, SECRET_MANAGER
 from cgrunbook.cloud.google_errors import Answer, explain_answer, of_response
-from cgrunbook.cloud.google_service import CALL, TIMEOUT, GoogleService, client_arguments
+from cgrunbook.cloud.google_service import CALL, TIMEOUT, GoogleService, client
 from cgrunbook.cloud.iam_policy import POLICY_VERSION, read_policy
 from cgrunbook.errors import ApiDisabled, PermissionMissing, ServiceError, Temporary
 
@@ -27,16 +27,16 @@ class Project(GoogleService):
 
     @cached_property
     def _projects(self) -> Any:
-        return rm.ProjectsClient(**client_arguments(self.connection, self.connection.resource_manager))
+        return client(rm.ProjectsClient, self.connection, self.connection.resource_manager)
 
     @cached_property
     def _services(self) -> Any:
-        return su.ServiceUsageClient(**client_arguments(self.connection, self.connection.service_usage))
+        return client(su.ServiceUsageClient, self.connection, self.connection.service_usage)
 
     @cached_property
     def _session(self) -> AuthorizedSession:
         """For what no official client has."""
-        return AuthorizedSession(self.connection.credentials)  # type: ignore[no-untyped-call]
+        return sessions.authorized(self.connection.credentials)
 
     @property
     def id(self) -> str:

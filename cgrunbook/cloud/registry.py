@@ -81,6 +81,14 @@ class Registry:
         self._attempts = attempts if attempts is not None else Attempts()
         self._transport = RegistryTransport(host, credentials, timeout, whose)
 
+    def greet(self) -> None:
+        """Ask for `/v2/` once, as every client begins; whatever comes back is an answer.
+
+        Raises:
+            urllib3.exceptions.HTTPError: nothing came back; or RegistryError, PrerequisiteMissing.
+        """
+        self._transport.greet()
+
     def resolve(self, repository: str, reference: str) -> Descriptor:
         """Find out what a tag stands for now.
 
