@@ -51,7 +51,9 @@ def test_adding_it_again_writes_nothing(config):
 
 @given(
     st.dictionaries(
-        st.text(max_size=8).filter(lambda name: name not in ("credHelpers", "auths", "credsStore")), JSON, max_size=4
+        st.text(max_size=8).filter(lambda name: name.lower() not in ("credhelpers", "auths", "credsstore")),
+        JSON,
+        max_size=4,
     ),
     st.dictionaries(st.text(max_size=8), st.text(max_size=8), max_size=3),
 )
@@ -219,7 +221,7 @@ def test_a_helper_that_answers_junk_is_not_quoted(tmp_path, helper):
         ({}, "none"),
         ({"auths": {HOST: {}}}, "none"),
         ({"auths": {HOST: {}}, "credsStore": "desktop"}, "store"),
-        ({"credsStore": "desktop"}, "none"),
+        ({"credsStore": "desktop"}, "store"),
         ({"auths": {f"https://{HOST}/v1/": {"auth": "YTpi"}}}, "file"),
         ({"auths": {HOST: {"auth": "not base64!"}}}, "none"),
         ({"auths": {HOST: {"username": "a", "password": "b"}}}, "file"),
