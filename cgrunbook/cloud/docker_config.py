@@ -326,7 +326,7 @@ class DockerConfig:
         """
         for name, value in config.items():
             field = next((field for field in _FIELDS if _same(field, name)), "")
-            if field and not _fits(value, _FIELDS[field]):
+            if field and field not in _OF_LOGINS and not _fits(value, _FIELDS[field]):
                 self._unusable(f"{field} has another form than docker takes, which keeps it from reading the logins")
         own = _entry_key(config, host)
         for name, entry in (config.get("auths") or {}).items():
