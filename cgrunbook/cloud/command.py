@@ -75,17 +75,18 @@ def run(
         start_new_session=True,
     ) as process:
         try:
-            output, said = _read(process, given or None, seconds, cancelled)
+            output, said = _read(process, seconds, cancelled, given)
         finally:
             _end(process)
     return Ended(process.returncode, output.decode("utf-8", "replace"), said.decode("utf-8", "replace"))
 
 
 def _read(
-    process: subprocess.Popen[bytes], given: bytes | None, seconds: float, cancelled: threading.Event
+    process: subprocess.Popen[bytes], seconds: float, cancelled: threading.Event, given: bytes = b""
 ) -> tuple[bytes, bytes]:
     """Read both pipes to their ends, looking up now and then; what came before a look is kept by `communicate`."""
     deadline = time.monotonic() + seconds
+    handed_over = {"input": given} if given else {}
     while not cancelled.is_set():
         left = deadline - time.monotonic()
         if left <= 0:
@@ -93,9 +94,9 @@ def _read(
         # Asked before reading: what it prints and ends with between the two is found by the read.
         ended = process.poll() is not None
         try:
-            return process.communicate(given, timeout=min(_LOOK, left))
+            return process.communicate(timeout=min(_LOOK, left), **handed_over)
         except subprocess.TimeoutExpired as so_far:
-            given = None  # it is handed over once
+            handed_over.clear()  # it goes on with what is left of it
             output, said = so_far.output or b"", so_far.stderr or b""
         if ended:
             # All that it printed is read; something that it started still holds the pipes.
