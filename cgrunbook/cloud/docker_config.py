@@ -434,12 +434,15 @@ class DockerConfig:
         if code:
             return Answer(None, "" if said == _NOT_FOUND else said or f"it ended with {code}")
         try:
-            found, _ = json.JSONDecoder().raw_decode(answer.reveal().lstrip())
-            username, password = _field(found, "Username") or "", _field(found, "Secret") or ""
+            found, _ = json.JSONDecoder(object_pairs_hook=_Object).raw_decode(answer.reveal().lstrip())
+            fields = ("ServerURL", "Username", "Secret")
+            if not _fits(found, dict.fromkeys(fields, "")):
+                raise ValueError("another form")
+            _, username, password = (_field(found, name) or "" for name in fields)
             if username == _IDENTITY_TOKEN:
                 return Answer(None, "it has an identity token, which Artifact Registry does not take")
             return Answer(_sendable(username, password))
-        except (ValueError, AttributeError, TypeError):
+        except (ValueError, RecursionError):
             # The answer holds a secret, so neither it nor a traceback that quotes it is shown.
             raise StepFailed(
                 f"docker-credential-{helper} answered for {host} with something that is no credentials.",
@@ -475,8 +478,10 @@ class DockerConfig:
             raise Interrupted(f"{program} was ended, because the run was stopped.") from None
         except OSError as error:
             raise StepFailed(f"{program} could not be started: {error}.", f"Repair or reinstall {program}.") from error
-        # By the protocol an error is printed where the answer would be; gcloud prints most of its own elsewhere.
-        return done.code, Secret(done.output), one_line(done.output.strip() or done.said) if done.code else ""
+        if done.code:
+            # By the protocol an error stands where the answer would be; gcloud prints most of its own elsewhere.
+            return done.code, Secret(""), one_line(done.output.strip() or done.said)
+        return 0, Secret(done.output), ""
 
     def _environment(self) -> dict[str, str]:
         # gcloud's log would keep the token that its helper prints.

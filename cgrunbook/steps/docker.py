@@ -139,7 +139,7 @@ class SignDockerIn(Step):
         if tried.login.kind == "file" or connection.target == "sandbox":
             remedy = connection.sign_in
         elif tried.login.helper == GCLOUD and self.how == "credential-helper":
-            remedy += "\nOr let docker have a token of an hour: docker_login = access-token"
+            remedy += "\nOr let docker have a token of an hour: set docker_login to access-token"
         elif tried.login.kind == "store" and tried.login.helper == GCLOUD:
             remedy += f"\nOr take credsStore out of {docker.config.path}: that helper forgets what it is given."
         host = connection.artifact_registry_host.name
