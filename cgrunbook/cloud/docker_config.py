@@ -304,13 +304,14 @@ class DockerConfig:
 
     def _environment_logins(self) -> dict[str, tuple[str, str]]:
         """The pairs of DOCKER_AUTH_CONFIG by host; none where docker would not take it."""
-        found: dict[str, tuple[str, str]] = {}
+        found: dict[str, Any] = {}
         try:
             document = json.loads(self._environment().get(ENVIRONMENT) or "{}", object_pairs_hook=_Object)
-            entries = (_field(document, "auths") or {}).items()
-            if not all(_same("auths", name) for name in document):
-                return {}
-            for host, entry in entries:
+            for name, section in document.pairs:
+                if not _same("auths", name):
+                    return {}
+                found = {} if section is None else {**found, **section}
+            for host, entry in found.items():
                 if not all(_same("auth", name) for name in entry):
                     return {}
                 found[host] = _decoded(_field(entry, "auth") or "")
@@ -550,7 +551,9 @@ def _decoded(auth: str) -> tuple[str, str]:
 
 
 def _pair(entry: Any) -> BasicCredentials | None:
-    """What docker sends of an entry of auths; None where it sends nothing."""
+    """What docker sends of an entry of auths; None where it sends nothing, or a token that is no password."""
+    if _field(entry, "identitytoken") or _field(entry, "registrytoken"):
+        return None
     try:
         if auth := _field(entry, "auth"):
             return _sendable(*_decoded(auth))
