@@ -125,6 +125,10 @@ class Docker:
         login = Login(registry.address, "helper", helper) if helper else self.config.login(registry.address)
         try:
             answer = self.config.ask(login)
+            if (
+                answer.said and not helper
+            ):  # it may have met what passes by itself, and what the file names is not given up for that
+                answer = self.config.ask(login)
         except StepFailed as error:
             return SignIn(login, problem=error.message.rstrip("."), unusable=error)
         if answer.credentials is None:
@@ -152,7 +156,7 @@ class Docker:
                 return "An access token lasts an hour: run this again, and the step that signs docker in stores a fresh one."
             case "file":
                 return f"Sign in anew: docker login {host}"
-        return f"Sign docker in with a user and a password that {host} takes: docker login {host}"
+        return f"Nobody signed docker in: set docker_login to auto, or: docker login {host}"
 
     def pull(
         self,

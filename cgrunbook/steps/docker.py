@@ -136,8 +136,10 @@ class SignDockerIn(Step):
         """The error for a login that the registry does not take."""
         connection, docker = world.cloud.connection, world.cloud.docker
         remedy = docker.sign_in_again(tried.login)
-        if tried.login.kind == "file" or connection.target == "sandbox":
-            remedy = connection.sign_in
+        if tried.login.kind == "environment":
+            pass  # whatever is stored, docker would not see it
+        elif tried.username == ACCESS_TOKEN_USER or connection.target == "sandbox":
+            remedy = connection.sign_in  # it is the runbook's own token that is not taken
         elif tried.login.helper == GCLOUD and self.how == "credential-helper":
             remedy += "\nOr let docker have a token of an hour: set docker_login to access-token"
         elif tried.login.kind == "store" and tried.login.helper == GCLOUD:

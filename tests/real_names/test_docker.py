@@ -40,7 +40,7 @@ class Shell:
         self.config = folder / "docker" / "config.json"
         self.config.parent.mkdir()
         own = {"DOCKER_CONFIG": str(self.config.parent), "CLOUDSDK_CONFIG": str(folder / "gcloud")}
-        self.variables = {**variables, **own, "GOOGLE_APPLICATION_CREDENTIALS": str(machine.user())}
+        self.variables: dict[str, Any] = {**variables, **own, "GOOGLE_APPLICATION_CREDENTIALS": str(machine.user())}
 
     def gcloud(self, account: str = "") -> None:
         """Have gcloud from now on, signed in as somebody or as nobody."""
@@ -54,14 +54,13 @@ class Shell:
         assert not check or done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
 
-    def cgrunbook(self, verb: str, expected: int = 0, **parameters: str) -> str:
+    def cgrunbook(self, verb: str, expected: int = 0, *more: str, **parameters: str) -> str:
         """Perform or plan 02; what it says."""
         given = [word for name, value in parameters.items() for word in ("-p", name, value)]
-        words = [verb, "02", "--target", "google-cloud", "-p", "project_id", PROJECT, *given]
+        words = [verb, "02", "--target", "google-cloud", "-p", "project_id", PROJECT, *given, *more]
         done = self.machine.run("cgrunbook", *words, **self.variables)
-        said = done.stdout + done.stderr
-        assert done.returncode == expected, said
-        return said
+        assert done.returncode == expected, done.stdout + done.stderr
+        return done.stdout if more else done.stdout + done.stderr
 
     def pulls(self) -> bool:
         """Whether docker by hand pulls the image now."""
@@ -126,6 +125,8 @@ def test_without_gcloud_a_token_is_stored_once_and_docker_logout_ends_it(shell: 
     assert shell.pulls()
     shell("docker", "logout", HOST)
     assert not shell.pulls()
+    denied = shell.cgrunbook("run", 3, docker_login="none", docker_pull="true")
+    assert f"What to do: Nobody signed docker in: set docker_login to auto, or: docker login {HOST}" in denied
     assert "(none) -> an access token that lasts an hour" in shell.cgrunbook("plan", 4)
 
 
@@ -185,6 +186,19 @@ def test_a_token_that_is_asked_for_is_not_given_to_a_helper_that_forgets_it(shel
     shell.variables["CLOUDSDK_CONFIG"] += "-of-somebody-who-is-signed-out"
     assert shell.pulls()
     assert "nothing would be changed" in shell.cgrunbook("plan", docker_login="access-token")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("signed_in", [True, False])
+def test_the_commands_shown_do_the_same(shell: Shell, signed_in: bool) -> None:
+    shell.gcloud(OWNER if signed_in else "")
+    if not signed_in:
+        shell.write({"credHelpers": {HOST: "gcloud"}})
+    planned = json.loads(shell.cgrunbook("plan", 4, "--json"))
+    (step,) = [step for step in planned["notebooks"][0]["steps"] if step["title"] == "Sign docker in"]
+    shell("bash", "-euo", "pipefail", "-c", "\n".join(step["commands"]))
+    assert shell.pulls()
+    assert "Sign docker in" in shell.cgrunbook("plan")
 
 
 @pytest.mark.long

@@ -136,9 +136,21 @@ def test_auto_takes_the_other_way_where_gclouds_helper_is_of_no_use(desk: Desk, 
     after = "an access token that lasts an hour"
     assert fields(result) == [*([("credHelpers", None)] if named else []), ("auths", after)]
     assert (SIGNED_OUT if not token else "does not take the login of _dcgcloud_token") in f"{result.plan.notes}\n"
-    assert desk.asked("gcloud") == ["get"]
+    assert desk.asked("gcloud") == ["get", "get"] if named and not token else ["get"]
     assert desk.lets_docker_in()
     assert desk.sign_in().outcome is Outcome.UNCHANGED
+
+
+def test_a_helper_that_fails_once_is_not_given_up(desk: Desk):
+    desk.helper("really", keeps=False, has=desk.token)
+    desk.write({"credHelpers": {desk.host: "gcloud"}})
+    once, program = desk.folder / "once", desk.bin / "docker-credential-gcloud"
+    program.write_text(
+        f"#!/bin/sh\ntest -e {once} || {{ : >{once}; exit 1; }}\nexec {desk.bin}/docker-credential-really get\n"
+    )
+    program.chmod(0o755)
+    assert desk.sign_in().outcome is Outcome.UNCHANGED
+    assert once.exists()
 
 
 def test_a_helper_that_is_asked_for_and_of_no_use_is_refused_with_the_command(desk: Desk, monkeypatch):

@@ -6,6 +6,7 @@ import json
 import secrets
 import stat
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cgrunbook.cloud.docker_config import DockerConfig
-from cgrunbook.errors import StepFailed
+from cgrunbook.errors import Interrupted, StepFailed
 from cgrunbook.redaction import Secret
 
 HOST = "us-central1-docker.pkg.dev"
@@ -197,6 +198,18 @@ def test_a_store_that_refuses_leaves_the_file_alone(tmp_path, helper):
 def test_a_helper_that_is_not_there_is_named(config, name):
     write(config, {"credHelpers": {HOST: name}})
     with pytest.raises(StepFailed, match="credential helper"):
+        config.credentials(HOST)
+
+
+def test_a_helper_is_ended_when_the_run_is_stopped(tmp_path, helper):
+    environment = helper("slow")
+    program = tmp_path / "bin" / "docker-credential-slow"
+    program.write_text("#!/bin/sh\nexec sleep 60\n")
+    stopped = threading.Event()
+    config = DockerConfig(tmp_path / "docker", {"PATH": f"{environment['PATH']}:/bin:/usr/bin"}, stopped)
+    write(config, {"credsStore": "slow"})
+    threading.Timer(0.3, stopped.set).start()
+    with pytest.raises(Interrupted):
         config.credentials(HOST)
 
 
