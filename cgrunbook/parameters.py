@@ -228,7 +228,9 @@ class Parameters(BaseModel):
         Group.SET_UP, "", "inherited follows the project (scans cost money), disabled never scans, empty leaves it"
     )
     docker_login: Literal["auto", "credential-helper", "access-token", "none"] = _of(
-        Group.PROOF, "auto", "auto writes gcloud's credential helper, or a token of one hour where gcloud is absent"
+        Group.PROOF,
+        "auto",
+        "auto names gcloud's credential helper where that has a login, else it stores a token of one hour",
     )
     docker_pull: bool = _of(Group.PROOF, False, "pull with the docker engine too, where one answers")
     secret_id: Annotated[str, _SECRET] = _of(

@@ -15,7 +15,7 @@ from cgrunbook.redaction import Secret
 if TYPE_CHECKING:
     from cgrunbook.cloud.artifact_registry import ArtifactRegistry
     from cgrunbook.cloud.chainctl import Chainctl
-    from cgrunbook.cloud.docker import Docker
+    from cgrunbook.cloud.docker import Docker, SignIn
     from cgrunbook.cloud.project import Project
     from cgrunbook.cloud.registry import BasicCredentials, Registry
     from cgrunbook.cloud.secret_manager import SecretManager
@@ -115,3 +115,15 @@ class Cloud:
         from cgrunbook.cloud.docker import Docker
 
         return Docker(self.connection.docker_config, self.attempts, self.connection.environment)
+
+    def docker_sign_in(self, helper: str = "") -> SignIn:
+        """What docker would send to the location's docker.pkg.dev, and whether it is taken there.
+
+        Args:
+            helper: what it would be if docker's configuration named this credential helper; "" for as it is.
+
+        Raises:
+            StepFailed: docker's configuration cannot be used.
+            Temporary: the registry did not answer when the attempts were used up.
+        """
+        return self.docker.sign_in(self.connection.artifact_registry_host, helper)

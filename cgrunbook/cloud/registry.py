@@ -134,6 +134,15 @@ class Registry:
         )
         return TokenProbe(*said)
 
+    def sign_in(self) -> TokenProbe:
+        """Show the credentials and ask for nothing more, as `docker login` does; answers and raises as `probe_token`."""
+        errand = Errand("", f"Signing in at {self.host.name}", self._attempts)
+        said = self._attempts.run(
+            lambda: self._transport.probe(errand, with_credentials=True),
+            reason=f"{self.host.name}'s token endpoint to answer",
+        )
+        return TokenProbe(*said)
+
     def pull(
         self,
         repository: str,

@@ -189,7 +189,7 @@ class RegistryTransport:
         """Ask the token endpoint for a token, and look at how it answers; one that is given is used from then on.
 
         Args:
-            errand: which repository the token would be for.
+            errand: which repository the token would be for; "" for none, as `docker login` asks.
             with_credentials: False to ask as nobody.
 
         Returns:
@@ -217,9 +217,10 @@ class RegistryTransport:
                 return answer.status, code, message
 
     def _exchange(self, challenge: Challenge, errand: Errand, *, with_credentials: bool = True) -> Answer:
-        """Ask the token endpoint for a token to pull one repository."""
-        scope = challenge.scope or f"repository:{errand.repository}:pull"
-        query = urlencode([*([("service", challenge.service)] if challenge.service else []), ("scope", scope)])
+        """Ask the token endpoint for a token to pull one repository, or for just any where the errand names none."""
+        scope = challenge.scope or (f"repository:{errand.repository}:pull" if errand.repository else "")
+        asked = [(name, value) for name, value in (("service", challenge.service), ("scope", scope)) if value]
+        query = urlencode(asked or [("client_id", "cgrunbook")])
         realm = self._realm(challenge)
         url = f"{realm}{'&' if '?' in realm else '?'}{query}"
         credentials = self._current() if with_credentials else None
@@ -237,6 +238,9 @@ class RegistryTransport:
 
     def _challenge(self) -> Challenge:
         """How the registry wants to be signed in to, asked once; cgr.dev's documented endpoint where it does not say."""
+        if self._takes_access_tokens:
+            # Documented and the same everywhere at Artifact Registry, so that nobody has to ask.
+            return Challenge("bearer", f"{self.base}/v2/token", "", "")
         if self._challenged is None:
             answer = self._send("GET", f"{self.base}/v2/", {})
             answer.close()

@@ -287,7 +287,9 @@ def _docker(world: World) -> Finding:
 
 def _gcloud() -> Finding:
     if shutil.which("gcloud"):
-        return Finding(Mark.OK, "gcloud", "there; docker can sign in through its credential helper")
+        return Finding(
+            Mark.OK, "gcloud", "there; where it is signed in, docker can sign in through its credential helper"
+        )
     remedy = "Optional: without it docker is signed in with a token that lasts an hour."
     return Finding(Mark.WARN, "gcloud", "not there", remedy)
 
