@@ -7,13 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cgrunbook.cloud.attempts import Attempts
-from cgrunbook.cloud.google_errors import ROLES, Answer, explain, explain_answer, narrowest_role
+from cgrunbook.cloud.google_errors import Answer, explain, explain_answer
+from cgrunbook.cloud.roles import ROLES, narrowest_role
 from cgrunbook.errors import (
     AlreadyExists,
     ApiDisabled,
     CgrunbookError,
     Conflict,
     InvalidRequest,
+    MemberUnknown,
     NotFound,
     NotSignedIn,
     PermissionMissing,
@@ -178,7 +180,7 @@ def test_every_role_named_is_a_predefined_one():
         ((INVALID, "Request contains an invalid argument.", ""), InvalidRequest, "gcloud artifacts locations list"),
         (
             (INVALID, "Service account service-1@x.iam.gserviceaccount.com does not exist.", ""),
-            Temporary,
+            MemberUnknown,
             "gcloud beta services identity create",
         ),
         (
