@@ -19,7 +19,7 @@ _PULL = _of("artifactregistry", "locations.list") | _of("artifactregistry.reposi
 _ACCESS = _of("secretmanager.versions", "access") | _PROJECT
 _SECRETS = _of("secretmanager.secrets", "get getIamPolicy list") | _of("secretmanager.versions", "get list") | _PROJECT
 _VERSIONS = _of("secretmanager.versions", "add destroy disable enable get list") | _PROJECT
-_USAGE = _of("serviceusage.services", "get list")
+_USAGE = _of("serviceusage", "operations.get services.get services.list")
 _USE = _of("serviceusage.services", "use")
 
 # Of each role what the runbook may need, the narrow roles first. Artifact Registry offers nothing between reader and admin for
