@@ -78,7 +78,10 @@ class CheckGoogleCloud(Proof):
         )
         to_enable = any(one.mark is not Mark.OK for one in apis)
         rights = _seen("permissions", held, partial(_permissions, world, to_enable))
-        return Evidence(findings=(token, *_number(project, number), *apis, *_location(world, locations), *rights))
+        location = _location(world, locations)
+        if isinstance(locations.exception(), PermissionMissing) and not held.exception():
+            location = replace(location, remedy="")  # what is missing is asked for once, with the other rights
+        return Evidence(findings=(token, _number(project, number), *apis, location, *rights))
 
 
 class CheckChainguard(Proof):
@@ -272,9 +275,9 @@ def _no_project(project: Project, unknown: ProjectUnknown | None) -> Finding:
     return _missing("project", seen, f"{project.alike()} {remedy}".strip())
 
 
-def _number(project: Project, number: Future[str]) -> list[Finding]:
+def _number(project: Project, number: Future[str]) -> Finding:
     [found] = _seen("project", number, lambda digits: [Finding(Mark.OK, "project", f"{project.id}, number {digits}")])
-    return [found if found.mark is Mark.OK else replace(found, remedy=f"No notebook needs its number. {found.remedy}")]
+    return found if found.mark is Mark.OK else replace(found, remedy=f"No notebook needs its number. {found.remedy}")
 
 
 def _registry_is_on(project: Project, locations: Future[tuple[str, ...]]) -> bool:
@@ -302,12 +305,12 @@ def _api(api: str, is_on: Callable[[], bool]) -> Finding:
     return Finding(Mark.WARN, api, "not enabled yet", f"Nothing now: notebook {_ENABLED_BY[api]} enables it.")
 
 
-def _location(world: World, locations: Future[tuple[str, ...]]) -> list[Finding]:
+def _location(world: World, locations: Future[tuple[str, ...]]) -> Finding:
     check, location = "location", world.cloud.connection.location
     error = locations.exception()
     if isinstance(error, ApiDisabled) and world.cloud.project.has_off(error):
         seen = f"{location}; Artifact Registry's API is off"
-        return [Finding(Mark.NOT_CHECKED, check, seen, "Look again after 02.")]
+        return Finding(Mark.NOT_CHECKED, check, seen, "Look again after 02.")
 
     def say(offered: Collection[str]) -> list[Finding]:
         if location in offered:
@@ -315,7 +318,8 @@ def _location(world: World, locations: Future[tuple[str, ...]]) -> list[Finding]
         seen = f"Artifact Registry does not offer {location} to this project"
         return [_missing(check, seen, f"Choose another: {', '.join(offered)}.")]
 
-    return _seen(check, locations, say)
+    [found] = _seen(check, locations, say)
+    return found
 
 
 def _permissions(world: World, to_enable: bool, held: Collection[str]) -> list[Finding]:

@@ -14,6 +14,7 @@ APIS = "enable APIs"
 PERMISSIONS: Mapping[str, tuple[str, ...]] = {
     APIS: ("serviceusage.operations.get", "serviceusage.services.enable"),
     "create and change repositories": (
+        "artifactregistry.locations.list",
         "artifactregistry.repositories.create",
         "artifactregistry.repositories.get",
         "artifactregistry.repositories.list",
