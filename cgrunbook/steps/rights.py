@@ -74,7 +74,7 @@ LEAST: Mapping[str, Needed] = {
         "each on the repositories and the secret alone",
         "`roles/browser`, to see a grant on the whole project; `roles/artifactregistry.admin` with `try_fresh_repository`",
     ),
-    "06_teardown": Needed((_REGISTRY, _SECRETS), "each on the repositories and the secret alone"),
+    "06_teardown": Needed((_REGISTRY, _SECRETS)),
 }
 
 
