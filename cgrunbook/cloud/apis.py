@@ -7,14 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from cgrunbook.errors import ApiDisabled
+from cgrunbook.errors import ApiDisabled, PermissionMissing
 
 ARTIFACT_REGISTRY = "artifactregistry.googleapis.com"
 SECRET_MANAGER = "secretmanager.googleapis.com"  # noqa: S105 - a service's name
 
+# What whoever charges requests to a project needs there.
+USE = "serviceusage.services.use"
+
 TITLES: Mapping[str, str] = {ARTIFACT_REGISTRY: "Artifact Registry API", SECRET_MANAGER: "Secret Manager API"}
 
 _ENABLED_BY: Mapping[str, str] = {ARTIFACT_REGISTRY: "02_developer_images", SECRET_MANAGER: "03_production_images"}
+
+
+def answered(api: str, refusal: PermissionMissing) -> bool:
+    """Whether a refusal for lack of a right is an API's own, which says that it is on: one that is off says so before."""
+    return refusal.permission.startswith(f"{api.partition('.')[0]}.")
 
 
 def service_agent(number: str) -> str:

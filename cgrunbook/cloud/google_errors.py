@@ -248,14 +248,13 @@ def _charged(consumer: str, service: str, connection: Connection) -> str:
 
 def _may_not_use(charged: str, connection: Connection, message: str) -> PermissionMissing:
     """The caller may not charge requests to the project that the credentials name."""
-    permission = "serviceusage.services.use"
-    role = narrowest_role(permission)
+    role = narrowest_role(apis.USE)
     command = grant_command(f"projects add-iam-policy-binding {charged}", connection.caller, role)
     return PermissionMissing(
         message,
-        f"Requests are charged to the project {charged}; {connection.caller} needs {permission} there, and the narrowest "
+        f"Requests are charged to the project {charged}; {connection.caller} needs {apis.USE} there, and the narrowest "
         f"role with it is {role}: {command}\nOr {apis.charge_another(connection.project_id)}",
-        permission=permission,
+        permission=apis.USE,
     )
 
 

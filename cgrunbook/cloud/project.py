@@ -107,8 +107,9 @@ class Project(GoogleService):
         doing = f"see whether {service} answers in {self.id}"
         try:
             self._repeat(doing, lambda: self._request("GET", addresses[service], doing))
-        except PermissionMissing:
-            return True  # one that is off says so before it looks at permissions
+        except PermissionMissing as refusal:
+            if not apis.answered(service, refusal):
+                raise
         except ApiDisabled as off:
             if self.has_off(off):
                 return False

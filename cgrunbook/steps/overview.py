@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
+from cgrunbook.cloud import apis
 from cgrunbook.errors import ApiDisabled, CgrunbookError, Interrupted, PermissionMissing, WrongState
+from cgrunbook.steps.apis import ARTIFACT_REGISTRY, SECRET_MANAGER
 from cgrunbook.steps.credential import pair_in_use
 from cgrunbook.steps.secret import agent_may_read
 from cgrunbook.steps.step import Evidence, Finding, Mark, Proof, Section, World
@@ -39,9 +40,16 @@ class ShowMap(Proof):
         )
         return Evidence(
             findings=(
-                _seen(world, _FIRST, "Artifact Registry API", lambda: _enabled(world.repository, self.repository)),
+                _seen(
+                    world,
+                    _FIRST,
+                    "Artifact Registry API",
+                    lambda: _enabled(ARTIFACT_REGISTRY, world.repository, self.repository),
+                ),
                 self._repository(world, _FIRST, self.repository),
-                _seen(world, _SECOND, "Secret Manager API", lambda: _enabled(world.secret, self.secret_id)),
+                _seen(
+                    world, _SECOND, "Secret Manager API", lambda: _enabled(SECRET_MANAGER, world.secret, self.secret_id)
+                ),
                 _seen(
                     world, _SECOND, f"secret {self.secret_id}", lambda: "there" if world.secret(self.secret_id) else ""
                 ),
@@ -71,10 +79,13 @@ class ShowMap(Proof):
         return f"version {pair.version}, {until}"
 
 
-def _enabled(read: Callable[[str], object], name: str) -> str:
-    """A service that is off says so itself, whatever it is asked, and before it looks at permissions."""
-    with suppress(PermissionMissing):
+def _enabled(api: str, read: Callable[[str], object], name: str) -> str:
+    """A service that is off says so itself, whatever it is asked."""
+    try:
         read(name)
+    except PermissionMissing as refusal:
+        if not apis.answered(api, refusal):
+            raise
     return "enabled"
 
 

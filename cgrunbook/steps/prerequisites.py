@@ -14,6 +14,7 @@ from importlib import metadata
 from itertools import chain
 from typing import TYPE_CHECKING, TypeVar
 
+from cgrunbook.cloud.apis import USE, answered
 from cgrunbook.cloud.chainctl import LoginState
 from cgrunbook.cloud.connection import GCLOUD_ACCOUNT
 from cgrunbook.cloud.iam_policy import grant_command
@@ -70,7 +71,7 @@ class CheckGoogleCloud(Proof):
             held = side_by_side.submit(project.held_permissions, chain.from_iterable(PERMISSIONS.values()))
         said = [one.exception() for one in (number, locations, held)]
         unknown = next((error for error in said if isinstance(error, ProjectUnknown)), None)
-        if unknown or all(isinstance(error, PermissionMissing) for error in said):
+        if unknown or all(isinstance(error, PermissionMissing) and error.permission != USE for error in said):
             return Evidence(findings=(token, _no_project(project, unknown)))
         apis = (
             _api(ARTIFACT_REGISTRY, partial(_registry_is_on, project, locations)),
@@ -284,8 +285,9 @@ def _registry_is_on(project: Project, locations: Future[tuple[str, ...]]) -> boo
     """One that is off says so whatever it is asked, and before it looks at permissions."""
     try:
         locations.result()
-    except PermissionMissing:
-        return True
+    except PermissionMissing as refusal:
+        if not answered(ARTIFACT_REGISTRY, refusal):
+            raise
     except ApiDisabled as off:
         if project.has_off(off):
             return False
