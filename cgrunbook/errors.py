@@ -4,8 +4,9 @@
     ├── ParameterError          a parameter breaks its rule; nothing was called            exit 2
     ├── UsageError              the command line asks for something that does not exist    exit 2
     ├── PrerequisiteMissing     what the step builds on is not there yet                   exit 3
-    │   ├── ApiDisabled         a Google API is off in the project
+    │   ├── ApiDisabled         a Google API is off in the project, or in the one that is charged
     │   ├── PermissionMissing   the caller may not do this
+    │   ├── ProjectUnknown      no such project, or none that the caller may see
     │   ├── NotSignedIn         no usable Google credentials
     │   ├── ChainctlMissing     chainctl is not on the PATH
     │   └── ChainctlSignedOut   chainctl has no valid session
@@ -19,6 +20,7 @@
     │       │   └── UpstreamNotValidated   Artifact Registry could not use the upstream, for no known reason
     │       ├── WrongState      the resource is in a state that forbids this
     │       ├── Temporary       worth another attempt (429, 503, resets); raised when the attempts are used up
+    │       │   └── MemberUnknown          IAM does not know a service agent: it was never made, or only just now
     │       ├── ChainctlFailed  chainctl ended with an error
     │       │   └── MalformedToken         what should be a pull token has another form
     │       └── RegistryError   a registry refused
@@ -119,11 +121,13 @@ class ApiDisabled(PrerequisiteMissing):
 
     Args:
         api: its service's name, "" where the answer did not say.
+        charged: id or number of the project that it is off in, where requests are charged to another than is worked in.
     """
 
-    def __init__(self, message: str, remedy: str = "", *, api: str = "") -> None:
+    def __init__(self, message: str, remedy: str = "", *, api: str = "", charged: str = "") -> None:
         super().__init__(message, remedy)
         self.api = api
+        self.charged = charged
 
 
 class PermissionMissing(PrerequisiteMissing):
@@ -136,6 +140,10 @@ class PermissionMissing(PrerequisiteMissing):
     def __init__(self, message: str, remedy: str = "", *, permission: str = "", debugging: int = 0) -> None:
         super().__init__(message, remedy, debugging=debugging)
         self.permission = permission
+
+
+class ProjectUnknown(PrerequisiteMissing):
+    """There is no such project, or the caller may not see it; Google does not say which."""
 
 
 class NotSignedIn(PrerequisiteMissing):
@@ -188,6 +196,10 @@ class WrongState(ServiceError):
 
 class Temporary(ServiceError):
     """Known to pass: 429, 503, a reset connection. Retried; raised when the attempts are used up."""
+
+
+class MemberUnknown(Temporary):
+    """IAM does not know a service agent: it was never made, or only just now."""
 
 
 class ChainctlFailed(ServiceError):

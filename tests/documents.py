@@ -11,6 +11,7 @@ from cgrunbook.errors import ExitCode
 from cgrunbook.parameters import Parameters
 from cgrunbook.run.record import record_schema
 from cgrunbook.sandbox import conformance
+from cgrunbook.steps import rights
 
 ROOT = Path(__file__).parents[1]
 
@@ -33,6 +34,7 @@ GENERATED: dict[tuple[str, str], Callable[[], str]] = {
     ("README.md", "parameters"): parameters_table,
     ("README.md", "exit codes"): exit_codes_table,
     ("docs/sandbox.md", "methods"): conformance.markdown,
+    ("docs/services.md", "least roles"): rights.markdown,
 }
 
 

@@ -73,9 +73,10 @@ def change_policy(cloud: Cloud, edit: Callable[[list[dict[str, Any]]], list[dict
     """Edit the project's IAM policy as Resource Manager's client would."""
     base = f"{cloud.connection.resource_manager}/v3/projects/{cloud.connection.project_id}"
     headers = {"Authorization": f"Bearer {token or cloud.connection.access_token().reveal()}"}
-    read = requests.post(f"{base}:getIamPolicy", json={}, headers=headers, timeout=10)
+    with_conditions = {"options": {"requestedPolicyVersion": 3}}
+    read = requests.post(f"{base}:getIamPolicy", json=with_conditions, headers=headers, timeout=10)
     read.raise_for_status()
-    policy = read.json()
+    policy = read.json() | {"version": 3}
     policy["bindings"] = edit(policy.get("bindings", []))
     requests.post(f"{base}:setIamPolicy", json={"policy": policy}, headers=headers, timeout=10).raise_for_status()
 

@@ -1,7 +1,7 @@
 """What Google's services answer when they refuse, turned into the errors of `cgrunbook.errors`.
 
-It knows status names, ErrorInfo reasons, the services' sentences and who holds which permission. What is temporary is in
-retry.py.
+It knows status names, ErrorInfo's reasons and metadata, and the services' sentences. What is temporary is in retry.py, who
+holds which permission in roles.py.
 Sources: answers of the services as public issues and recorded logs show them; google.rpc.ErrorInfo of googleapis for the reasons.
 """
 
@@ -11,24 +11,29 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import requests
 from google.api_core.exceptions import GoogleAPICallError
 from google.auth.exceptions import GoogleAuthError, TransportError
+from google.rpc.code_pb2 import Code
 
 from cgrunbook.cloud import apis, network, retry
 from cgrunbook.cloud.caller import to_fill_in
+from cgrunbook.cloud.iam_policy import grant_command
+from cgrunbook.cloud.roles import narrowest_role
 from cgrunbook.errors import (
     AlreadyExists,
     CgrunbookError,
     Conflict,
     InvalidRequest,
+    MemberUnknown,
     NotFound,
     NotSignedIn,
     PermissionMissing,
     PrerequisiteMissing,
+    ProjectUnknown,
     ServiceError,
     Temporary,
     UpstreamCredentialsRefused,
@@ -39,27 +44,6 @@ from cgrunbook.redaction import one_line
 
 if TYPE_CHECKING:
     from cgrunbook.cloud.connection import Connection
-
-# What each predefined role is the narrowest to hold. Artifact Registry offers nothing between reader and admin for making
-# repositories; Secret Manager's setIamPolicy and create are in admin only.
-_HELD_BY = (
-    ("roles/artifactregistry.reader", "artifactregistry.locations", ("list",)),
-    ("roles/artifactregistry.reader", "artifactregistry.repositories", ("downloadArtifacts", "get", "list")),
-    ("roles/artifactregistry.admin", "artifactregistry.repositories", ("create", "delete", "update")),
-    ("roles/browser", "resourcemanager.projects", ("get",)),
-    ("roles/secretmanager.admin", "secretmanager.secrets", ("create", "delete", "setIamPolicy", "update")),
-    ("roles/secretmanager.viewer", "secretmanager.secrets", ("get", "getIamPolicy", "list")),
-    ("roles/secretmanager.viewer", "secretmanager.versions", ("get", "list")),
-    ("roles/secretmanager.secretAccessor", "secretmanager.versions", ("access",)),
-    ("roles/secretmanager.secretVersionAdder", "secretmanager.versions", ("add",)),
-    ("roles/secretmanager.secretVersionManager", "secretmanager.versions", ("destroy", "disable", "enable")),
-    ("roles/serviceusage.serviceUsageAdmin", "serviceusage.services", ("enable",)),
-    ("roles/serviceusage.serviceUsageViewer", "serviceusage.services", ("get", "list")),
-    ("roles/serviceusage.serviceUsageConsumer", "serviceusage.services", ("use",)),
-)
-
-# The narrowest predefined role that holds a permission, for each that the runbook needs.
-ROLES: Mapping[str, str] = {f"{kind}.{verb}": role for role, kind, verbs in _HELD_BY for verb in verbs}
 
 # google.rpc.Code by the HTTP status that stands for it, for answers that carry no status name (a load balancer's page).
 _STATUS_OF_HTTP = {
@@ -88,12 +72,23 @@ _PLAIN: Mapping[str, tuple[type[ServiceError], str]] = {
 # What Artifact Registry's service agent needs on the secret that holds an upstream's password.
 READ_SECRET = "secretmanager.versions.access"  # noqa: S105 - a permission
 
+# Whoever's project a request to them is about: they are charged to that of the credentials, all others to the one asked about.
+_CHARGED_TO_CREDENTIALS = frozenset({"cloudresourcemanager.googleapis.com", "serviceusage.googleapis.com"})
+
 _ERROR_INFO = "type.googleapis.com/google.rpc.ErrorInfo"
 _PERMISSION = re.compile(r"\b((?:[a-z]+\.){1,2}[A-Za-z]+\.[A-Za-z]+)['\"]? denied|[Pp]ermission ['\"]([\w.]+)['\"]")
 _SERVICE = re.compile(r"\b([a-z][a-z0-9-]*\.googleapis\.com)\b")
-_SECRET = re.compile(r"projects/[^/\s'\"]+/secrets/([A-Za-z0-9_-]+)(?:/versions/([A-Za-z0-9_-]+))?")
+_CONSUMER = re.compile(r"(?:used in|to use) project ([a-z0-9][a-z0-9.:-]*[a-z0-9])")
+_SECRET = re.compile(
+    r"projects/(?P<project>[^/\s'\"]+)/secrets/(?P<id>[A-Za-z0-9_-]+)(?:/versions/(?P<version>[A-Za-z0-9_-]+))?"
+)
 _SECRET_STATE = re.compile(r"Secret Version \[(\S+)\] is in (\w+) state")
-_REPOSITORY = re.compile(r"projects/[^/\s'\"]+/locations/([a-z0-9-]+)/repositories/([a-z0-9.-]+)")
+_REPOSITORY = re.compile(
+    r"projects/(?P<project>[^/\s'\"]+)/locations/(?P<location>[a-z0-9-]+)/repositories/(?P<id>[a-z0-9.-]+)"
+)
+_KEY = re.compile(
+    r"projects/(?P<project>[^/\s'\"]+)/locations/(?P<location>[a-z0-9-]+)/keyRings/(?P<ring>[\w-]+)/cryptoKeys/(?P<id>[\w-]+)"
+)
 _CONSTRAINT = re.compile(r"constraints/[\w.]+|customConstraints/[\w.]+", re.IGNORECASE)
 # A page of HTML or a stack of details says nothing more after this many characters.
 _LONGEST_MESSAGE = 600
@@ -120,11 +115,6 @@ class Answer:
     def __str__(self) -> str:
         number = f"{self.code} " if self.code else ""
         return f"{number}{self.status}: {self.message}"
-
-
-def narrowest_role(permission: str) -> str:
-    """The narrowest predefined role that holds a permission, "" when it is not among those the runbook needs."""
-    return ROLES.get(permission, "")
 
 
 @contextmanager
@@ -187,7 +177,7 @@ def explain_answer(answer: Answer, connection: Connection, doing: str) -> Cgrunb
     if "validate remote upstream" in text:
         return _upstream(answer, connection, message)
     if (agent := retry.AGENT_NOT_THERE_YET.search(text)) is not None:
-        return Temporary(
+        return MemberUnknown(
             message,
             f"{agent.group(1)} was made only just now, or not at all. Make it, then run again: gcloud beta services "
             f"identity create --service=artifactregistry.googleapis.com --project={connection.project_id}",
@@ -202,11 +192,7 @@ def explain_answer(answer: Answer, connection: Connection, doing: str) -> Cgrunb
     if answer.status in retry.GOOGLE_STATUSES:
         if answer.status != "RESOURCE_EXHAUSTED":
             return Temporary(message, "Wait a minute, then run again.")
-        return Temporary(
-            message,
-            "A quota is used up. Wait a minute, then run again; the limits are listed by: gcloud alpha services quota list "
-            f"--service={answer.metadata.get('service') or 'SERVICE'} --consumer=projects/{connection.project_id}",
-        )
+        return Temporary(message, _quota(answer.metadata, connection))
     if answer.status in _PLAIN:
         kind, remedy = _PLAIN[answer.status]
         return kind(message, remedy.format(project=connection.project_id, location=connection.location))
@@ -218,9 +204,17 @@ def _denied(answer: Answer, connection: Connection, message: str) -> CgrunbookEr
     """403: an API that is off, a perimeter, a scope, a quota project, billing, or a missing permission."""
     project = connection.project_id
     reason, text = answer.reason, answer.message
+    consumer = answer.metadata.get("consumer", "").removeprefix("projects/") or _first(_CONSUMER, text)
     if reason == "SERVICE_DISABLED" or "has not been used in project" in text or "it is disabled" in text:
         service = answer.metadata.get("service") or _first(_SERVICE, text)
-        return apis.disabled(service, project, message)
+        return apis.disabled(service, project, message, charged=_charged(consumer, service, connection))
+    if reason == "USER_PROJECT_DENIED" or "permission to use project" in text:
+        return _may_not_use(consumer or _quota_project(connection) or project, connection, message)
+    if reason == "CONSUMER_INVALID" or text.startswith("Permission denied on resource project"):
+        return ProjectUnknown(
+            f"There is no project {consumer or project}, or {connection.caller} may not see it.\n{message}",
+            "Check the id, project_id; those that you see are listed by: gcloud projects list",
+        )
     if reason == "SECURITY_POLICY_VIOLATED" or "Request is prohibited by organization's policy" in text:
         return PrerequisiteMissing(
             message,
@@ -236,11 +230,48 @@ def _denied(answer: Answer, connection: Connection, message: str) -> CgrunbookEr
     if "requires a quota project" in text:
         return NotSignedIn(message, f"Name one: gcloud auth application-default set-quota-project {project}")
     permission = answer.metadata.get("permission") or _first(_PERMISSION, text)
-    if reason == "USER_PROJECT_DENIED":
-        permission = permission or "serviceusage.services.use"
+    resource = f"{answer.metadata.get('resource', '')} {text}"
     if "cloudkms." in permission:
-        return _agent_lacks_key(connection, message)
-    return _missing(permission, f"{answer.metadata.get('resource', '')} {text}", connection, message)
+        return _agent_lacks_key(resource, connection, message)
+    return _missing(permission, resource, connection, message)
+
+
+def _quota_project(connection: Connection) -> str:
+    """The project that the credentials name to be charged, "" for none."""
+    return str(getattr(connection.credentials, "quota_project_id", None) or "")
+
+
+def _charged(consumer: str, service: str, connection: Connection) -> str:
+    """The project that a request was charged to, by id or number; "" where it is the one worked in."""
+    if not consumer.isdigit():
+        return "" if consumer == connection.project_id else consumer
+    # A number: whose it is follows from whom a service charges, for an error makes no call of its own.
+    elsewhere = _quota_project(connection) not in {"", connection.project_id}
+    return consumer if elsewhere or service in _CHARGED_TO_CREDENTIALS else ""
+
+
+def _may_not_use(charged: str, connection: Connection, message: str) -> PermissionMissing:
+    """The caller may not charge requests to the project that the credentials name."""
+    role = narrowest_role(apis.USE)
+    command = grant_command(f"projects add-iam-policy-binding {charged}", connection.caller, role)
+    return PermissionMissing(
+        message,
+        f"Requests are charged to the project {charged}; {connection.caller} needs {apis.USE} there, and the narrowest "
+        f"role with it is {role}: {command}\nOr {apis.charge_another(connection.project_id)}",
+        permission=apis.USE,
+    )
+
+
+def _quota(metadata: Mapping[str, str], connection: Connection) -> str:
+    """What to do about a quota that is used up."""
+    service = metadata.get("service", "")
+    consumer = metadata.get("consumer") or f"projects/{connection.project_id}"
+    limit = " of ".join(filter(None, (metadata.get("quota_limit"), metadata.get("quota_metric"))))
+    remedy = f"A quota{f', {limit},' if limit else ''} is used up for {consumer}. Wait a minute, then run again"
+    if not service:
+        return f"{remedy}."
+    listing = f"gcloud alpha services quota list --service={service} --consumer={consumer}"
+    return f"{remedy}; the limits are listed by: {listing}"
 
 
 def _missing(permission: str, resource: str, connection: Connection, message: str) -> PermissionMissing:
@@ -254,37 +285,39 @@ def _missing(permission: str, resource: str, connection: Connection, message: st
             f"gcloud projects get-iam-policy {project}",
         )
     needs = f"{caller} needs {permission}"
+    if permission == "resourcemanager.projects.get":
+        needs = f"Check the id, project_id; where it is right, {needs}"
     if not role:
         remedy = f"{needs} in project {project}; ask an owner for a role that holds it."
         return PermissionMissing(message, remedy, permission=permission)
     secret = _SECRET.search(resource)
     repository = _REPOSITORY.search(resource)
     if secret is not None and permission.startswith("secretmanager."):
-        command = f"gcloud secrets add-iam-policy-binding {secret.group(1)} --project={project}"
+        on = f"secrets add-iam-policy-binding {secret['id']} --project={_project_of(secret, connection)}"
     elif repository is not None and permission.startswith("artifactregistry.repositories."):
-        command = (
-            f"gcloud artifacts repositories add-iam-policy-binding {repository.group(2)} "
-            f"--location={repository.group(1)} --project={project}"
+        on = (
+            f"artifacts repositories add-iam-policy-binding {repository['id']} "
+            f"--location={repository['location']} --project={_project_of(repository, connection)}"
         )
     else:
-        command = f"gcloud projects add-iam-policy-binding {project}"
-    remedy = f'{needs}; the narrowest role with it is {role}: {command} --member="{caller}" --role={role}'
+        on = f"projects add-iam-policy-binding {project}"
+    remedy = f"{needs}; the narrowest role with it is {role}: {grant_command(on, caller, role)}"
     return PermissionMissing(message, remedy + to_fill_in(caller), permission=permission)
 
 
 def _upstream(answer: Answer, connection: Connection, message: str) -> CgrunbookError:
     """Artifact Registry tried the upstream with the credentials given, and it did not work."""
     text = answer.message.lower()
-    project = connection.project_id
     # The exact text for a secret that the service agent cannot read is not known; it names the secret or the access.
     if "secretmanager" in text or "secret manager" in text or "/secrets/" in text or "secret version" in text:
+        secret = _SECRET.search(answer.message)
         if "not found" in text and "permission" not in text:
+            where = _project_of(secret, connection)
             return NotFound(
-                message, f"The secret or its version is not there; list them: gcloud secrets list --project={project}"
+                message, f"The secret or its version is not there; list them: gcloud secrets list --project={where}"
             )
         if "disabled" in text or "destroyed" in text:
             return WrongState(message, _versions_command(answer.message, connection))
-        secret = _first(_SECRET, answer.message) or "SECRET"
         return PermissionMissing(
             message,
             "Artifact Registry's service agent needs secretmanager.versions.access on the secret; the narrowest role with "
@@ -311,19 +344,21 @@ def _upstream(answer: Answer, connection: Connection, message: str) -> Cgrunbook
     return UpstreamNotValidated(
         message,
         "Artifact Registry could not use the upstream. It must be exactly https://cgr.dev/; with credentials, the "
-        f"service agent must be able to read the secret ({_grant_command('SECRET', connection)}).",
+        f"service agent must be able to read the secret ({_grant_command(None, connection)}).",
         debugging=2,
     )
 
 
-def _agent_lacks_key(connection: Connection, message: str) -> PermissionMissing:
+def _agent_lacks_key(resource: str, connection: Connection, message: str) -> PermissionMissing:
     """The service agent may not use the encryption key."""
-    return PermissionMissing(
-        message,
-        "Artifact Registry's service agent must be able to use the key: gcloud kms keys add-iam-policy-binding KEY "
-        f"--keyring=KEYRING --location={connection.location} --project=KEY_PROJECT "
-        f'--member="serviceAccount:{_agent(connection)}" --role=roles/cloudkms.cryptoKeyEncrypterDecrypter',
+    found = _KEY.search(resource)
+    key = found or {"id": "KEY", "ring": "KEYRING", "location": connection.location, "project": "KEY_PROJECT"}
+    on = (
+        f"kms keys add-iam-policy-binding {key['id']} --keyring={key['ring']} --location={key['location']} "
+        f"--project={key['project']}"
     )
+    command = grant_command(on, _agent(connection), "roles/cloudkms.cryptoKeyEncrypterDecrypter")
+    return PermissionMissing(message, f"Artifact Registry's service agent must be able to use the key: {command}")
 
 
 def _precondition(text: str, connection: Connection, message: str) -> CgrunbookError:
@@ -338,19 +373,20 @@ def _precondition(text: str, connection: Connection, message: str) -> CgrunbookE
 def _versions_command(text: str, connection: Connection) -> str:
     """What to do about a version that is disabled or destroyed."""
     found = _SECRET.search(text)
-    secret, version = (found.group(1), found.group(2) or "VERSION") if found else ("SECRET", "VERSION")
+    secret, version = (found["id"], found["version"] or "VERSION") if found else ("SECRET", "VERSION")
+    project = _project_of(found, connection)
     if "destroyed" in text.lower():
         return (
             "A destroyed version cannot come back: store the value again as a new version. What is there is listed by: "
-            f"gcloud secrets versions list {secret} --project={connection.project_id}"
+            f"gcloud secrets versions list {secret} --project={project}"
         )
-    return f"Enable it: gcloud secrets versions enable {version} --secret={secret} --project={connection.project_id}"
+    return f"Enable it: gcloud secrets versions enable {version} --secret={secret} --project={project}"
 
 
 def _invalid(text: str, connection: Connection, message: str) -> CgrunbookError:
     """INVALID_ARGUMENT and what resembles it."""
     if "cloudkms" in text.lower() or "CryptoKey" in text:
-        return _agent_lacks_key(connection, message)
+        return _agent_lacks_key(text, connection, message)
     if text.startswith("Request contains an invalid argument"):
         # Artifact Registry's bare answer to a location it does not have (Terraform's provider, issue 10184).
         return InvalidRequest(
@@ -362,16 +398,19 @@ def _invalid(text: str, connection: Connection, message: str) -> CgrunbookError:
 
 
 def _agent(connection: Connection) -> str:
-    """The service agent's address, its number left to gcloud: an error never makes a call of its own."""
+    """The service agent as a member, its number left to gcloud: an error never makes a call of its own."""
     number = f"$(gcloud projects describe {connection.project_id} --format='value(projectNumber)')"
-    return f"service-{number}@gcp-sa-artifactregistry.iam.gserviceaccount.com"
+    return f"serviceAccount:{apis.service_agent(number)}"
 
 
-def _grant_command(secret: str, connection: Connection) -> str:
-    return (
-        f"gcloud secrets add-iam-policy-binding {secret} --project={connection.project_id} "
-        f'--member="serviceAccount:{_agent(connection)}" --role=roles/secretmanager.secretAccessor'
-    )
+def _project_of(found: re.Match[str] | None, connection: Connection) -> str:
+    """The project of a resource that an answer names; a number is taken for that of the project worked in."""
+    return connection.project_id if found is None or found["project"].isdigit() else str(found["project"])
+
+
+def _grant_command(secret: re.Match[str] | None, connection: Connection) -> str:
+    on = f"secrets add-iam-policy-binding {secret['id'] if secret else 'SECRET'} --project={_project_of(secret, connection)}"
+    return grant_command(on, _agent(connection), narrowest_role(READ_SECRET))
 
 
 def _answer(error: GoogleAPICallError) -> Answer:
@@ -408,12 +447,21 @@ def of_response(response: requests.Response) -> Answer:
     error = payload.get("error") if isinstance(payload, dict) else None
     if not isinstance(error, dict):
         return Answer(code, fallback, _cut(re.sub(r"<[^>]*>|\s+", " ", response.text)) or "no message")
+    return _of_status(error, code, str(error.get("status") or fallback))
+
+
+def of_operation(error: Mapping[str, Any]) -> Answer:
+    """Read what a failed operation carries: a google.rpc.Status as JSON, its code a number."""
+    code = error.get("code")
+    return _of_status(error, 0, str(Code.Name(code)) if code in Code.values() else "UNKNOWN")
+
+
+def _of_status(error: Mapping[str, Any], code: int, status: str) -> Answer:
     reason, metadata = "", {}
     for detail in error.get("details") or ():
         if isinstance(detail, dict) and detail.get("@type") == _ERROR_INFO:
             reason = str(detail.get("reason", ""))
             metadata = {str(key): str(value) for key, value in (detail.get("metadata") or {}).items()}
-    status = str(error.get("status") or fallback)
     return Answer(code, status, _cut(str(error.get("message") or "no message")), reason, metadata)
 
 

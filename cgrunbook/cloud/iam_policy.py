@@ -10,6 +10,21 @@ from typing import Any
 POLICY_VERSION = 3
 
 
+def grant_command(on: str, member: str, role: str) -> str:
+    """Gcloud's command that gives a role.
+
+    Args:
+        on: the command's words before its flags, with the resource: "secrets add-iam-policy-binding S --project=P".
+        member: as IAM writes it.
+        role: such as "roles/browser".
+
+    Returns:
+        The command in one line; without `--condition` gcloud asks on a policy that has conditions, and refuses where
+        nobody can answer.
+    """
+    return f'gcloud {on} --member="{member}" --role={role} --condition=None'
+
+
 @dataclass(frozen=True)
 class Binding:
     """Who has a role.

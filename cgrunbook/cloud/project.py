@@ -1,10 +1,12 @@
 """The Google Cloud project: its number, its APIs, its service agent, and what the caller may do in it.
 
-It knows Service Usage and Resource Manager. It does not know what the APIs are wanted for.
+It knows Service Usage and Resource Manager, and that neither is asked for what another service's answer tells: whoever works in
+a project need not be allowed to ask them. It does not know what the APIs are wanted for.
 """
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
@@ -12,14 +14,13 @@ from typing import Any
 from google.auth.transport.requests import AuthorizedSession
 from google.cloud import resourcemanager_v3 as rm
 from google.cloud import service_usage_v1 as su
-from google.rpc.code_pb2 import Code
 
 from cgrunbook.cloud import apis, sessions
 from cgrunbook.cloud.apis import ARTIFACT_REGISTRY, SECRET_MANAGER
-from cgrunbook.cloud.google_errors import Answer, explain_answer, of_response
+from cgrunbook.cloud.google_errors import explain_answer, of_operation, of_response
 from cgrunbook.cloud.google_service import CALL, TIMEOUT, GoogleService, client
 from cgrunbook.cloud.iam_policy import POLICY_VERSION, read_policy
-from cgrunbook.errors import ApiDisabled, PermissionMissing, ServiceError, Temporary
+from cgrunbook.errors import ApiDisabled, CgrunbookError, PermissionMissing, ProjectUnknown, ServiceError
 
 
 class Project(GoogleService):
@@ -49,14 +50,38 @@ class Project(GoogleService):
         page = self._repeat("list the projects", lambda: next(self._projects.search_projects(request, **CALL).pages))
         return tuple(sorted(project.project_id for project in page.projects))
 
+    def alike(self) -> str:
+        """A question for whoever mistyped the project's id: the visible one that is nearest, "" where there is none."""
+        try:
+            near = difflib.get_close_matches(self.id, self.visible(), n=1)
+        except CgrunbookError:
+            return ""
+        return f"Did you mean {near[0]}?" if near and near[0] != self.id else ""
+
     def number(self) -> str:
-        """The project's number, digits; it never changes, and is read once.
+        """The project's number, digits, from Resource Manager; it never changes, and is read once.
 
         Raises:
+            ApiDisabled: Resource Manager is off where requests are charged.
             PermissionMissing: the caller lacks resourcemanager.projects.get, or there is no such project: Resource
                 Manager does not tell the two apart.
         """
         return self._number
+
+    @property
+    def number_is_known(self) -> bool:
+        """Whether nobody needs to be asked for the number any more."""
+        return "_number" in self.__dict__
+
+    def learn_number(self, name: str) -> None:
+        """Take the number from the name of something in the project, as a service has written it.
+
+        Args:
+            name: such as "projects/123456789012/secrets/S", as Secret Manager gives it.
+        """
+        project = name.split("/")[1]
+        if project.isdigit():
+            self._number = project
 
     @cached_property
     def _number(self) -> str:
@@ -64,27 +89,44 @@ class Project(GoogleService):
         raw = self._repeat(f"read the project {self.id}", lambda: self._projects.get_project(request, **CALL))
         return str(raw.name).rpartition("/")[2]
 
-    def with_id(self, name: str) -> str:
-        """A resource's name with the project's id where the service wrote its number.
-
-        Args:
-            name: such as "projects/123456789012/secrets/S/versions/1", as Secret Manager gives it.
-
-        Returns:
-            "projects/my-project/secrets/S/versions/1"; a name in another project is returned as it is.
-        """
-        own = f"projects/{self.number()}/"
-        return f"projects/{self.id}/{name.removeprefix(own)}" if name.startswith(own) else name
+    def named(self, project: str) -> bool:
+        """Whether an id or a number is this project's; the number is asked for only where a number is given."""
+        return project == self.id or (project.isdigit() and project == self.number())
 
     def api_enabled(self, service: str) -> bool:
-        """Whether a Google API is on in the project."""
-        request = su.GetServiceRequest(name=f"projects/{self.id}/services/{service}")
-        doing = f"see whether {service} is enabled in {self.id}"
-        state = self._repeat(doing, lambda: self._services.get_service(request, **CALL)).state
-        return bool(state == su.State.ENABLED)
+        """Whether a Google API is on in the project, by one cheap read of its own: no right is needed to be told.
+
+        Raises:
+            ApiDisabled: it is off in another project, which requests are charged to.
+            ProjectUnknown: there is no such project to be seen.
+        """
+        addresses = {
+            ARTIFACT_REGISTRY: f"{self.connection.artifact_registry}/v1/projects/{self.id}/locations?pageSize=1",
+            SECRET_MANAGER: f"{self.connection.secret_manager}/v1/projects/{self.id}/secrets?pageSize=1",
+        }
+        doing = f"see whether {service} answers in {self.id}"
+        try:
+            self._repeat(doing, lambda: self._request("GET", addresses[service], doing))
+        except PermissionMissing as refusal:
+            if not apis.answered(service, refusal):
+                raise
+        except ApiDisabled as off:
+            if self.has_off(off):
+                return False
+            raise
+        except ProjectUnknown as unknown:
+            raise ProjectUnknown(unknown.message, f"{self.alike()} {unknown.remedy}".strip()) from unknown
+        return True
+
+    def has_off(self, disabled: ApiDisabled) -> bool:
+        """Whether an API is off here, and not in another project that requests are charged to."""
+        try:
+            return not disabled.charged or self.named(disabled.charged)
+        except CgrunbookError:
+            return False  # whose number it is cannot be seen
 
     def enable_api(self, service: str) -> bool:
-        """Turn a Google API on and wait until it answers.
+        """Turn a Google API on and wait until it answers; Service Usage is asked only where the API says that it is off.
 
         Returns:
             True when it was off before. An API that is on answers SERVICE_DISABLED for a while; that is waited for.
@@ -98,14 +140,13 @@ class Project(GoogleService):
         def answers() -> None:
             if not self.api_enabled(service):
                 raise apis.disabled(service, self.id, f"Tried to {doing}. The service said yes, but it is still off.")
-            self._ask(service)
 
-        self.attempts.run(answers, reason=f"{service} to answer", temporary=(ApiDisabled, Temporary))
+        self.attempts.run(answers, reason=f"{service} to answer", temporary=(ApiDisabled,))
         return True
 
     def service_agent_email(self) -> str:
-        """Artifact Registry's service agent: the account that reads the upstream's password."""
-        return f"service-{self.number()}@gcp-sa-artifactregistry.iam.gserviceaccount.com"
+        """Artifact Registry's service agent: the account that reads the upstream's password; raises as `number`."""
+        return apis.service_agent(self.number())
 
     def ensure_service_agent(self, service: str = ARTIFACT_REGISTRY) -> str:
         """Make a service's agent exist; it does not before the project's first repository otherwise.
@@ -130,8 +171,7 @@ class Project(GoogleService):
 
         self._until_done(doing, done)
         if isinstance(error := operation.get("error"), dict):
-            answer = Answer(0, _code_name(error.get("code")), str(error.get("message", "no message")))
-            raise explain_answer(answer, self.connection, doing)
+            raise explain_answer(of_operation(error), self.connection, doing)
         email = str((operation.get("response") or {}).get("email") or "")
         if not email:
             raise ServiceError(f"Tried to {doing}. The service said yes, but named no account.", "Run again.")
@@ -159,21 +199,6 @@ class Project(GoogleService):
             member, role
         )
 
-    def _ask(self, service: str) -> None:
-        """One cheap read of an API, where one is known; being refused for lack of permission is an answer too."""
-        addresses = {
-            ARTIFACT_REGISTRY: f"{self.connection.artifact_registry}/v1/projects/{self.id}/locations?pageSize=1",
-            SECRET_MANAGER: f"{self.connection.secret_manager}/v1/projects/{self.id}/secrets?pageSize=1",
-        }
-        if service not in addresses:
-            return
-        doing = f"see whether {service} answers"
-        try:
-            self._once(doing, lambda: self._request("GET", addresses[service], doing))
-        except PermissionMissing:
-            # It is on: one that is off says so before it looks at permissions.
-            return
-
     def _request(self, method: str, address: str, doing: str) -> dict[str, Any]:
         """One plain request; the answer is a JSON object."""
         response = self._session.request(method, address, timeout=TIMEOUT)  # type: ignore[no-untyped-call]
@@ -183,8 +208,3 @@ class Project(GoogleService):
         if not isinstance(body, dict):
             raise ServiceError(f"Tried to {doing}. The service answered with something that is no JSON object.")
         return body
-
-
-def _code_name(code: Any) -> str:
-    """The name of a google.rpc.Code's number."""
-    return str(Code.Name(code)) if code in Code.values() else "UNKNOWN"

@@ -22,6 +22,7 @@ from cgrunbook.errors import (
     AlreadyExists,
     Conflict,
     InvalidRequest,
+    MemberUnknown,
     PermissionMissing,
     ServiceError,
     Temporary,
@@ -294,10 +295,13 @@ class SecretManager(GoogleService):
         """Who has which role on a secret; what is inherited from the project is not part of it."""
         return read_policy(self._read_policy(secret_id))
 
-    def grant(self, secret_id: str, member: str, role: str) -> Policy:
+    def grant(self, secret_id: str, member: str, role: str, *, introduce: Callable[[], object] | None = None) -> Policy:
         """Give a member a role on a secret; other bindings and all conditions stay as they are.
 
         A member that IAM does not know yet (a service agent made a moment ago) is waited for, visibly.
+
+        Args:
+            introduce: makes the member, where IAM says that it does not know it; called once at most.
 
         Returns:
             The policy as it is read after; the grant itself takes a moment more to take effect.
@@ -311,7 +315,9 @@ class SecretManager(GoogleService):
             raw.bindings.add(role=role, members=[member])
 
         doing = f"give {member} the role {role} on the secret {secret_id}"
-        return self._change_policy(secret_id, doing, edit, lambda policy: policy.grants(member, role))
+        return self._change_policy(
+            secret_id, doing, edit, lambda policy: policy.grants(member, role), introduce=introduce
+        )
 
     def revoke_grant(self, secret_id: str, member: str, role: str) -> Policy:
         """Take a role on a secret from a member; other bindings and all conditional ones stay as they are."""
@@ -364,9 +370,16 @@ class SecretManager(GoogleService):
         return self._repeat(doing, lambda: self._client.get_iam_policy(request, **CALL))
 
     def _change_policy(
-        self, secret_id: str, doing: str, edit: Callable[[Any], None], done: Callable[[Policy], bool]
+        self,
+        secret_id: str,
+        doing: str,
+        edit: Callable[[Any], None],
+        done: Callable[[Policy], bool],
+        *,
+        introduce: Callable[[], object] | None = None,
     ) -> Policy:
         """Read, edit, write under the etag, and read again; on a conflict from the start."""
+        introductions = [introduce] if introduce else []
 
         def attempt() -> None:
             raw = self._read_policy(secret_id)
@@ -376,7 +389,12 @@ class SecretManager(GoogleService):
             # Written with a lower version, a policy with conditions is refused.
             raw.version = POLICY_VERSION
             request = {"resource": self.name(secret_id), "policy": raw}
-            self._once(doing, lambda: self._client.set_iam_policy(request, **CALL))
+            try:
+                self._once(doing, lambda: self._client.set_iam_policy(request, **CALL))
+            except MemberUnknown:
+                if introductions:
+                    introductions.pop()()
+                raise
 
         self.attempts.run(attempt, reason=f"another attempt to {doing}", temporary=(Temporary, Conflict))
         policy = self.get_policy(secret_id)

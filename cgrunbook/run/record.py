@@ -41,9 +41,9 @@ class ChangeRecord(BaseModel):
 
 
 class FindingRecord(BaseModel):
-    """One check: ok, warn or fail, what was seen, what to do."""
+    """One check: how it came out, what was seen or why it was not looked at, what to do."""
 
-    mark: Literal["ok", "warn", "fail"]
+    mark: Literal["ok", "warn", "fail", "not checked"]
     check: str
     seen: str
     remedy: str = ""

@@ -13,6 +13,7 @@ from typing import Any
 ERROR_INFO = "type.googleapis.com/google.rpc.ErrorInfo"
 BAD_REQUEST = "type.googleapis.com/google.rpc.BadRequest"
 HELP = "type.googleapis.com/google.rpc.Help"
+LOCALIZED_MESSAGE = "type.googleapis.com/google.rpc.LocalizedMessage"
 
 #: The statuses of google.rpc.Code that are answered here: number (google/rpc/code.proto) and HTTP status.
 _CODES: Mapping[str, tuple[int, int]] = {

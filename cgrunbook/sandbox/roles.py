@@ -1,6 +1,7 @@
 """IAM's predefined roles and the permissions in them, as far as the sandbox's services ask for them.
 
-Knows which role holds what. Knows nobody who has one.
+Knows which role holds what, as Google publishes it (https://cloud.google.com/iam/docs/roles-permissions). Knows nobody
+who has one.
 """
 
 from __future__ import annotations
@@ -23,19 +24,19 @@ _ARTIFACT_READ = _of(
 )
 _ARTIFACT_WRITE = _of(
     "artifactregistry",
-    "aptartifacts.create attachments.create files.update files.upload kfpartifacts.create "
-    "repositories.uploadArtifacts tags.create tags.update versions.update yumartifacts.create",
+    "aptartifacts.create attachments.create attachments.delete files.update files.upload kfpartifacts.create "
+    "packages.update repositories.uploadArtifacts tags.create tags.update yumartifacts.create",
 )
 _ARTIFACT_REPO_ADMIN = _of(
     "artifactregistry",
-    "attachments.delete files.delete packages.delete packages.update repositories.deleteArtifacts tags.delete "
-    "versions.delete",
+    "files.delete packages.delete repositories.deleteArtifacts rules.create rules.delete rules.update tags.delete "
+    "versions.delete versions.update",
 )
 _ARTIFACT_ADMIN = _of(
     "artifactregistry",
-    "projectsettings.update repositories.create repositories.createOnPush repositories.createTagBinding "
-    "repositories.delete repositories.deleteTagBinding repositories.getIamPolicy repositories.setIamPolicy "
-    "repositories.update rules.create rules.delete rules.update vpcscconfigs.get vpcscconfigs.update",
+    "projectsettings.update repositories.create repositories.createTagBinding repositories.delete "
+    "repositories.deleteTagBinding repositories.getIamPolicy repositories.setIamPolicy repositories.update "
+    "vpcscconfigs.get vpcscconfigs.update",
 )
 _SECRET_READ = _of(
     "secretmanager",
@@ -48,42 +49,41 @@ _SECRET_VERSION_MANAGE = _of(
 )
 _SECRET_WRITE = _of(
     "secretmanager",
-    "secrets.create secrets.createTagBinding secrets.delete secrets.deleteTagBinding secrets.update versions.add "
-    "versions.destroy versions.disable versions.enable",
+    "secrets.create secrets.delete secrets.update versions.add versions.destroy versions.disable versions.enable",
 )
 _SECRET_POLICY = _of("secretmanager", "secrets.setIamPolicy")
-_PROJECT_GET = _of("resourcemanager", "projects.get projects.list")
+_PROJECT_ONE = _of("resourcemanager", "projects.get")
+_PROJECT_GET = _PROJECT_ONE | _of("resourcemanager", "projects.list")
 _PROJECT_READ_POLICY = _of("resourcemanager", "projects.getIamPolicy")
 _PROJECT_POLICY = _of("resourcemanager", "projects.getIamPolicy projects.setIamPolicy")
 _USAGE_READ = _of("serviceusage", "services.get services.list operations.get quotas.get")
-_USAGE_WRITE = _of(
-    "serviceusage",
-    "services.enable services.disable operations.cancel operations.delete operations.list quotas.update",
-)
+_USAGE_WRITE = _of("serviceusage", "services.enable services.disable quotas.update")
 _USE = _of("serviceusage", "services.use")
-_KEY_POLICY = _of("cloudkms", "cryptoKeys.getIamPolicy cryptoKeys.setIamPolicy")
+_KEY_READ_POLICY = _of("cloudkms", "cryptoKeys.getIamPolicy")
+_KEY_POLICY = _KEY_READ_POLICY | _of("cloudkms", "cryptoKeys.setIamPolicy")
 _ACCESS_POLICY = _of("accesscontextmanager", "policies.get policies.list")
-_VIEWER = _ARTIFACT_READ | _SECRET_READ | _PROJECT_GET | _PROJECT_READ_POLICY | _USAGE_READ
+_POLICIES = _of("artifactregistry", "repositories.getIamPolicy") | _KEY_READ_POLICY
+_VIEWER = _ARTIFACT_READ | _SECRET_READ | _PROJECT_GET | _PROJECT_READ_POLICY | _USAGE_READ | _POLICIES
 _EDITOR = (
-    _VIEWER
-    | (_ARTIFACT_WRITE | _ARTIFACT_REPO_ADMIN | _SECRET_WRITE | _USAGE_WRITE | _USE)
+    (_VIEWER | _ARTIFACT_WRITE | _ARTIFACT_REPO_ADMIN | _SECRET_WRITE | _USAGE_WRITE | _USE)
     | _of(
         "artifactregistry",
-        "repositories.create repositories.createOnPush repositories.delete repositories.update "
-        "projectsettings.update repositories.getIamPolicy",
+        "repositories.create repositories.createOnPush repositories.delete repositories.update projectsettings.update",
     )
+    | _of("resourcemanager", "projects.update")
 )
+_SECRET_TAGS = _of("secretmanager", "secrets.createTagBinding secrets.deleteTagBinding")
 _OWNER = (
-    _EDITOR
-    | (_ARTIFACT_ADMIN | _SECRET_ACCESS | _SECRET_POLICY | _PROJECT_POLICY | _KEY_POLICY)
-    | _of("resourcemanager", "projects.update projects.delete")
-)
+    _EDITOR | _ARTIFACT_ADMIN | _SECRET_TAGS | _SECRET_ACCESS | _SECRET_POLICY | _PROJECT_POLICY | _KEY_POLICY
+) | _of("resourcemanager", "projects.delete")
 _SECURITY_REVIEWER = (
-    (_PROJECT_GET | _PROJECT_READ_POLICY)
-    | _of("artifactregistry", "repositories.getIamPolicy repositories.list")
-    | _of("secretmanager", "secrets.getIamPolicy secrets.list")
+    _of("resourcemanager", "projects.list")
+    | _PROJECT_READ_POLICY
+    | frozenset(name for name in _ARTIFACT_READ | _SECRET_READ | _USAGE_READ if name.endswith(".list"))
+    | _of("secretmanager", "secrets.getIamPolicy")
+    | _POLICIES
 )
-_SECURITY_ADMIN = (_SECURITY_REVIEWER | _PROJECT_POLICY | _SECRET_POLICY) | _of(
+_SECURITY_ADMIN = (_SECURITY_REVIEWER | _PROJECT_POLICY | _SECRET_POLICY | _KEY_POLICY) | _of(
     "artifactregistry", "repositories.setIamPolicy"
 )
 #: Documented, and nothing of Secret Manager among it: that is the trap the guide falls into.
@@ -97,15 +97,17 @@ ROLES: Mapping[str, frozenset[str]] = {
     "roles/editor": _EDITOR,
     "roles/viewer": _VIEWER,
     "roles/browser": _PROJECT_GET | _PROJECT_READ_POLICY,
-    "roles/resourcemanager.projectIamAdmin": _PROJECT_GET | _PROJECT_POLICY,
+    "roles/resourcemanager.projectIamAdmin": _PROJECT_ONE | _PROJECT_POLICY,
     "roles/iam.securityAdmin": _SECURITY_ADMIN,
     "roles/iam.securityReviewer": _SECURITY_REVIEWER,
-    "roles/artifactregistry.admin": _ARTIFACT_READ | _ARTIFACT_WRITE | _ARTIFACT_REPO_ADMIN | _ARTIFACT_ADMIN,
-    "roles/artifactregistry.repoAdmin": _ARTIFACT_READ | _ARTIFACT_WRITE | _ARTIFACT_REPO_ADMIN,
-    "roles/artifactregistry.writer": _ARTIFACT_READ | _ARTIFACT_WRITE,
-    "roles/artifactregistry.reader": _ARTIFACT_READ,
+    "roles/artifactregistry.admin": _PROJECT_ONE
+    | (_ARTIFACT_READ | _ARTIFACT_WRITE | _ARTIFACT_REPO_ADMIN | _ARTIFACT_ADMIN),
+    "roles/artifactregistry.repoAdmin": _PROJECT_ONE | _ARTIFACT_READ | _ARTIFACT_WRITE | _ARTIFACT_REPO_ADMIN,
+    "roles/artifactregistry.writer": _PROJECT_ONE | _ARTIFACT_READ | _ARTIFACT_WRITE,
+    "roles/artifactregistry.reader": _PROJECT_ONE | _ARTIFACT_READ,
     "roles/artifactregistry.serviceAgent": _SERVICE_AGENT,
-    "roles/secretmanager.admin": _SECRET_READ | _SECRET_WRITE | _SECRET_ACCESS | _SECRET_POLICY | _PROJECT_GET,
+    "roles/secretmanager.admin": _PROJECT_GET
+    | (_SECRET_READ | _SECRET_WRITE | _SECRET_TAGS | _SECRET_ACCESS | _SECRET_POLICY),
     "roles/secretmanager.secretAccessor": _SECRET_ACCESS | _PROJECT_GET,
     "roles/secretmanager.secretVersionAdder": _of("secretmanager", "versions.add") | _PROJECT_GET,
     "roles/secretmanager.secretVersionManager": _SECRET_VERSION_MANAGE | _PROJECT_GET,
@@ -113,10 +115,12 @@ ROLES: Mapping[str, frozenset[str]] = {
     "roles/serviceusage.serviceUsageAdmin": _USAGE_READ | _USAGE_WRITE | _USE,
     "roles/serviceusage.serviceUsageConsumer": _USAGE_READ | _USE,
     "roles/serviceusage.serviceUsageViewer": _USAGE_READ,
-    "roles/cloudkms.admin": _PROJECT_GET | _KEY_POLICY,
-    "roles/cloudkms.cryptoKeyEncrypterDecrypter": _PROJECT_GET
+    "roles/cloudkms.admin": _PROJECT_ONE | _KEY_POLICY,
+    "roles/cloudkms.cryptoKeyEncrypterDecrypter": _PROJECT_ONE
     | _of("cloudkms", "cryptoKeyVersions.useToDecrypt cryptoKeyVersions.useToEncrypt"),
-    "roles/accesscontextmanager.policyEditor": _ACCESS_POLICY | _of("accesscontextmanager", "policies.update"),
-    "roles/iam.serviceAccountUser": _of("iam", "serviceAccounts.actAs serviceAccounts.get"),
-    "roles/iam.serviceAccountTokenCreator": _of("iam", "serviceAccounts.getAccessToken"),
+    "roles/accesscontextmanager.policyEditor": _PROJECT_GET
+    | (_ACCESS_POLICY | _of("accesscontextmanager", "policies.update")),
+    "roles/iam.serviceAccountUser": _PROJECT_GET | _of("iam", "serviceAccounts.actAs serviceAccounts.get"),
+    "roles/iam.serviceAccountTokenCreator": _PROJECT_GET
+    | _of("iam", "serviceAccounts.get serviceAccounts.getAccessToken"),
 }

@@ -10,6 +10,9 @@ from pathlib import Path
 
 PROJECT_ID = "cgrunbook-sandbox"
 PROJECT_NUMBER = "123456789012"
+#: A second project, by id and number, that requests can be charged to and that holds nothing: in it only those APIs are on
+#: that every project begins with.
+QUOTA_PROJECT_ID, QUOTA_PROJECT_NUMBER = "cgrunbook-quota", "210987654321"
 ORGANIZATION = "example.com"
 OPERATOR = "user:trainee@example.com"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 
 from cgrunbook.cloud.pull_token import PullToken
 from cgrunbook.cloud.secret_manager import SecretVersion
@@ -50,6 +51,9 @@ def pair_in_use(world: World, secret_id: str, repository: str) -> Pair | None:
     Raises:
         WrongState: the version in use is disabled: somebody meant to stop it, and nothing is made in its place.
     """
+    world.at_once(
+        partial(world.secret, secret_id), partial(world.versions, secret_id), partial(world.repository, repository)
+    )
     secret = world.secret(secret_id)
     if secret is None:
         return None

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
-from cgrunbook.errors import CgrunbookError, WrongState
+from cgrunbook.cloud import apis
+from cgrunbook.errors import ApiDisabled, CgrunbookError, Interrupted, PermissionMissing, WrongState
 from cgrunbook.steps.apis import ARTIFACT_REGISTRY, SECRET_MANAGER
 from cgrunbook.steps.credential import pair_in_use
 from cgrunbook.steps.secret import agent_may_read
 from cgrunbook.steps.step import Evidence, Finding, Mark, Proof, Section, World
 
 _FIRST, _SECOND = "02_developer_images", "03_production_images"
-_TOKEN = "pull token"  # noqa: S105 - what it is called
 
 
 class ShowMap(Proof):
@@ -32,39 +34,75 @@ class ShowMap(Proof):
         self.secret_id = secret_id
 
     def verify(self, world: World) -> Evidence:
-        registry_on = world.api_enabled(ARTIFACT_REGISTRY)
-        secrets_on = world.api_enabled(SECRET_MANAGER)
-        secret = world.secret(self.secret_id) if secrets_on and registry_on else None
-        granted = secret is not None and agent_may_read(world, self.secret_id)
+        repositories = (self.repository, self.private_repository)
+        world.at_once(
+            partial(world.secret, self.secret_id), *(partial(world.repository, name) for name in repositories)
+        )
         return Evidence(
             findings=(
-                _part(_FIRST, "Artifact Registry API", "enabled" if registry_on else ""),
-                self._repository(world, _FIRST, self.repository, readable=registry_on),
-                _part(_SECOND, "Secret Manager API", "enabled" if secrets_on else ""),
-                _part(_SECOND, f"secret {self.secret_id}", "there" if secret else ""),
-                _part(_SECOND, "service agent may read it", "granted" if granted else ""),
-                self._token(world) if secret else _part(_SECOND, _TOKEN, ""),
-                self._repository(world, _SECOND, self.private_repository, readable=registry_on),
+                _seen(
+                    world,
+                    _FIRST,
+                    "Artifact Registry API",
+                    lambda: _enabled(ARTIFACT_REGISTRY, world.repository, self.repository),
+                ),
+                self._repository(world, _FIRST, self.repository),
+                _seen(
+                    world, _SECOND, "Secret Manager API", lambda: _enabled(SECRET_MANAGER, world.secret, self.secret_id)
+                ),
+                _seen(
+                    world, _SECOND, f"secret {self.secret_id}", lambda: "there" if world.secret(self.secret_id) else ""
+                ),
+                _seen(world, _SECOND, "service agent may read it", lambda: self._granted(world)),
+                _seen(world, _SECOND, "pull token", lambda: self._token(world)),
+                self._repository(world, _SECOND, self.private_repository),
             )
         )
 
-    def _repository(self, world: World, notebook: str, name: str, *, readable: bool) -> Finding:
-        there = world.repository(name) if readable else None
-        if there is None:
-            return _part(notebook, f"repository {name}", "")
-        signed = "signs in at" if there.username else "open to all images that are public at"
-        return _part(notebook, f"repository {name}", f"{signed} {there.upstream}")
+    def _repository(self, world: World, notebook: str, name: str) -> Finding:
+        def look() -> str:
+            there = world.repository(name)
+            if there is None:
+                return ""
+            return f"{'signs in at' if there.username else 'open to all images that are public at'} {there.upstream}"
 
-    def _token(self, world: World) -> Finding:
-        try:
-            pair = pair_in_use(world, self.secret_id, self.private_repository)
-        except CgrunbookError as error:
-            seen = error.message if isinstance(error, WrongState) else f"cannot be seen: {error.message}"
-            return replace(_part(_SECOND, _TOKEN, ""), seen=seen, remedy=error.remedy)
+        return _seen(world, notebook, f"repository {name}", look)
+
+    def _granted(self, world: World) -> str:
+        return "granted" if world.secret(self.secret_id) and agent_may_read(world, self.secret_id) else ""
+
+    def _token(self, world: World) -> str:
+        pair = pair_in_use(world, self.secret_id, self.private_repository)
         if pair is None:
-            return _part(_SECOND, _TOKEN, "")
+            return ""
         until = f"good until {pair.expires:%Y-%m-%d %H:%M} UTC" if pair.expires else "stored by somebody else"
-        return _part(_SECOND, _TOKEN, f"version {pair.version}, {until}")
+        return f"version {pair.version}, {until}"
+
+
+def _enabled(api: str, read: Callable[[str], object], name: str) -> str:
+    """A service that is off says so itself, whatever it is asked."""
+    try:
+        read(name)
+    except PermissionMissing as refusal:
+        if not apis.answered(api, refusal):
+            raise
+    return "enabled"
+
+
+def _seen(world: World, notebook: str, what: str, look: Callable[[], str]) -> Finding:
+    """Something that a notebook makes, as it was seen; where its API is off, it is not there."""
+    try:
+        return _part(notebook, what, look())
+    except Interrupted:
+        raise
+    except ApiDisabled as off:
+        if not world.cloud.project.has_off(off):
+            raise
+        return _part(notebook, what, "")
+    except WrongState as error:
+        return replace(_part(notebook, what, ""), seen=error.message, remedy=error.remedy)
+    except CgrunbookError as error:
+        return Finding(Mark.NOT_CHECKED, _part(notebook, what, "").check, error.message, error.remedy)
 
 
 def _part(notebook: str, what: str, seen: str) -> Finding:

@@ -1,51 +1,45 @@
 """The guide's prerequisites as checks: this machine, Google Cloud, Chainguard, and the network between them.
 
-It looks and changes nothing. It knows which permission each step needs, and what can be done where one is missing.
+It looks and changes nothing. What could not be looked at reads as neither well nor wrong.
 """
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Collection
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import metadata
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
+from cgrunbook.cloud.apis import USE, answered
 from cgrunbook.cloud.caller import spoken, to_fill_in
 from cgrunbook.cloud.chainctl import LoginState
-from cgrunbook.cloud.google_errors import narrowest_role
+from cgrunbook.cloud.iam_policy import grant_command
 from cgrunbook.cloud.network import why_unreachable
+from cgrunbook.cloud.roles import HELD, fewest_roles
 from cgrunbook.cloud.token_hosts import IAM_CREDENTIALS, OAUTH2, asks_for_regions, token_urls
-from cgrunbook.errors import ApiDisabled, CgrunbookError
+from cgrunbook.errors import (
+    ApiDisabled,
+    CgrunbookError,
+    Interrupted,
+    NotSignedIn,
+    PermissionMissing,
+    ProjectUnknown,
+)
 from cgrunbook.steps.apis import ARTIFACT_REGISTRY, SECRET_MANAGER
+from cgrunbook.steps.rights import APIS, OPTIONAL, PERMISSIONS
 from cgrunbook.steps.step import Evidence, Finding, Mark, Proof, Section, World
 
-# Which permissions on the project each part of the runbook needs (docs/services.md).
-PERMISSIONS = {
-    "enable APIs and make the service agent": ("serviceusage.services.enable", "serviceusage.services.get"),
-    "create and change repositories": (
-        "artifactregistry.repositories.create",
-        "artifactregistry.repositories.get",
-        "artifactregistry.repositories.list",
-        "artifactregistry.repositories.update",
-    ),
-    "pull through them": ("artifactregistry.repositories.downloadArtifacts",),
-    "keep the pull token": (
-        "secretmanager.secrets.create",
-        "secretmanager.secrets.get",
-        "secretmanager.secrets.update",
-        "secretmanager.versions.add",
-        "secretmanager.versions.get",
-        "secretmanager.versions.list",
-    ),
-    "let the service agent read it": ("secretmanager.secrets.getIamPolicy", "secretmanager.secrets.setIamPolicy"),
-    "compare with cgr.dev": ("secretmanager.versions.access",),
-    "tear down": ("artifactregistry.repositories.delete", "secretmanager.secrets.delete"),
-}
-_OPTIONAL = {"compare with cgr.dev", "tear down"}
+if TYPE_CHECKING:
+    from cgrunbook.cloud.project import Project
+
+T = TypeVar("T")
+
+_ENABLED_BY = {ARTIFACT_REGISTRY: "02", SECRET_MANAGER: "03"}
 
 
 class CheckThisMachine(Proof):
@@ -67,39 +61,30 @@ class CheckGoogleCloud(Proof):
     title = "Check Google Cloud"
 
     def verify(self, world: World) -> Evidence:
-        connection = world.cloud.connection
+        """Ask everybody at the same time; each check stands alone, whatever the others are refused."""
         token = _finding("credentials", lambda: _signed_in(world))
         if token.mark is Mark.FAIL:
             return Evidence(findings=(token,))
-        number = _finding("project", lambda: f"{connection.project_id}, number {world.cloud.project.number()}")
-        if number.mark is Mark.FAIL:
-            return Evidence(findings=(token, number))
-        location = self._location(world)
-        # An API that has answered is on.
-        enabled = Finding(Mark.OK, ARTIFACT_REGISTRY, "enabled")
-        registry = enabled if location.mark is Mark.OK else self._api(world, ARTIFACT_REGISTRY, "02")
-        secrets = self._api(world, SECRET_MANAGER, "03")
-        return Evidence(findings=(token, number, registry, secrets, location, *_permissions(world)))
-
-    def _api(self, world: World, api: str, notebook: str) -> Finding:
-        asked = _finding(api, lambda: "enabled" if world.api_enabled(api) else "")
-        if asked.seen:
-            return asked
-        return Finding(Mark.WARN, api, "not enabled yet", f"Nothing now: notebook {notebook} enables it.")
-
-    def _location(self, world: World) -> Finding:
-        check, location = "location", world.cloud.connection.location
-        try:
-            offered = world.cloud.repositories.locations()
-        except ApiDisabled:
-            seen = f"{location}; not asked, Artifact Registry's API is off"
-            return Finding(Mark.WARN, check, seen, "Look again after 02.")
-        except CgrunbookError as error:
-            return _failed(check, error)
-        if location in offered:
-            return Finding(Mark.OK, check, f"{location}, one of {len(offered)} that Artifact Registry offers")
-        seen = f"Artifact Registry does not offer {location} to this project"
-        return _missing(check, seen, f"Choose another: {', '.join(offered)}.")
+        project = world.cloud.project
+        with ThreadPoolExecutor() as side_by_side:
+            number = side_by_side.submit(project.number)
+            locations = side_by_side.submit(world.cloud.repositories.locations)
+            secrets = side_by_side.submit(project.api_enabled, SECRET_MANAGER)
+            held = side_by_side.submit(project.held_permissions, chain.from_iterable(PERMISSIONS.values()))
+        said = [one.exception() for one in (number, locations, held)]
+        unknown = next((error for error in said if isinstance(error, ProjectUnknown)), None)
+        if unknown or all(isinstance(error, PermissionMissing) and error.permission != USE for error in said):
+            return Evidence(findings=(token, _no_project(project, unknown)))
+        apis = (
+            _api(ARTIFACT_REGISTRY, partial(_registry_is_on, project, locations)),
+            _api(SECRET_MANAGER, secrets.result),
+        )
+        to_enable = any(one.mark is not Mark.OK for one in apis)
+        rights = _seen("permissions", held, partial(_permissions, world, to_enable))
+        location = _location(world, locations)
+        if isinstance(locations.exception(), PermissionMissing) and not held.exception():
+            location = replace(location, remedy="")  # what is missing is asked for once, with the other rights
+        return Evidence(findings=(token, _number(project, number), *apis, location, *rights))
 
 
 class CheckChainguard(Proof):
@@ -299,26 +284,105 @@ def _signed_in(world: World) -> str:
     return f"signed in as {spoken(world.cloud.connection.caller)}"
 
 
-def _permissions(world: World) -> list[Finding]:
+def _seen(check: str, asked: Future[T], say: Callable[[T], list[Finding]]) -> list[Finding]:
+    """What is to be said of an answer; where there is none, that it was not checked, and why."""
     try:
-        held = world.cloud.project.held_permissions(chain.from_iterable(PERMISSIONS.values()))
+        return say(asked.result())
+    except (Interrupted, NotSignedIn):
+        raise
     except CgrunbookError as error:
-        return [_failed("permissions", error)]
-    return [_allowed(world, purpose, held) for purpose in PERMISSIONS]
+        return [Finding(Mark.NOT_CHECKED, check, error.message, error.remedy)]
 
 
-def _allowed(world: World, purpose: str, held: Collection[str]) -> Finding:
-    missing = [permission for permission in PERMISSIONS[purpose] if permission not in held]
-    if not missing:
-        return Finding(Mark.OK, purpose, "allowed")
+def _no_project(project: Project, unknown: ProjectUnknown | None) -> Finding:
+    """Where nobody answers for the project."""
+    seen = unknown.message if unknown else f"there is no project {project.id}, or you may not see it"
+    remedy = "Check the id, project_id; those that you see are listed by: gcloud projects list"
+    return _missing("project", seen, f"{project.alike()} {remedy}".strip())
+
+
+def _number(project: Project, number: Future[str]) -> Finding:
+    [found] = _seen("project", number, lambda digits: [Finding(Mark.OK, "project", f"{project.id}, number {digits}")])
+    return found if found.mark is Mark.OK else replace(found, remedy=f"No notebook needs its number. {found.remedy}")
+
+
+def _registry_is_on(project: Project, locations: Future[tuple[str, ...]]) -> bool:
+    """One that is off says so whatever it is asked, and before it looks at permissions."""
+    try:
+        locations.result()
+    except PermissionMissing as refusal:
+        if not answered(ARTIFACT_REGISTRY, refusal):
+            raise
+    except ApiDisabled as off:
+        if project.has_off(off):
+            return False
+        raise
+    return True
+
+
+def _api(api: str, is_on: Callable[[], bool]) -> Finding:
+    try:
+        on = is_on()
+    except Interrupted:
+        raise
+    except CgrunbookError as error:
+        return _failed(api, error)
+    if on:
+        return Finding(Mark.OK, api, "enabled")
+    return Finding(Mark.WARN, api, "not enabled yet", f"Nothing now: notebook {_ENABLED_BY[api]} enables it.")
+
+
+def _location(world: World, locations: Future[tuple[str, ...]]) -> Finding:
+    check, location = "location", world.cloud.connection.location
+    error = locations.exception()
+    if isinstance(error, ApiDisabled) and world.cloud.project.has_off(error):
+        seen = f"{location}; Artifact Registry's API is off"
+        return Finding(Mark.NOT_CHECKED, check, seen, "Look again after 02.")
+
+    def say(offered: Collection[str]) -> list[Finding]:
+        if location in offered:
+            return [Finding(Mark.OK, check, f"{location}, one of {len(offered)} that Artifact Registry offers")]
+        seen = f"Artifact Registry does not offer {location} to this project"
+        return [_missing(check, seen, f"Choose another: {', '.join(offered)}.")]
+
+    [found] = _seen(check, locations, say)
+    return found
+
+
+def _permissions(world: World, to_enable: bool, held: Collection[str]) -> list[Finding]:
+    """What each purpose lacks, and once, with the first of them, the fewest roles that an administrator could give.
+
+    Args:
+        to_enable: whether an API is off, or may be.
+    """
+    lacking = {
+        purpose: [permission for permission in needed if permission not in held]
+        for purpose, needed in PERMISSIONS.items()
+        if purpose != APIS or to_enable
+    }
+    roles = fewest_roles(chain.from_iterable(lacks for purpose, lacks in lacking.items() if purpose not in OPTIONAL))
+    given = frozenset().union(*(HELD[role] for role in roles))
+    more = fewest_roles(permission for lacks in lacking.values() for permission in lacks if permission not in given)
+    to_say = {Mark.FAIL: roles, Mark.WARN: more}
+    findings = []
+    for purpose in PERMISSIONS:
+        if not (lacks := lacking.get(purpose, ())):
+            allowed = "allowed" if purpose in lacking else "not needed: both APIs are on"
+            findings.append(Finding(Mark.OK, purpose, allowed))
+            continue
+        mark = Mark.WARN if purpose in OPTIONAL else Mark.FAIL
+        remedy = _ask_for(world, to_say.pop(mark, ()))
+        findings.append(Finding(mark, purpose, f"lacks {', '.join(lacks)}", remedy, prerequisite=mark is Mark.FAIL))
+    return findings
+
+
+def _ask_for(world: World, roles: Collection[str]) -> str:
+    if not roles:
+        return ""
     connection = world.cloud.connection
-    commands = [
-        f"gcloud projects add-iam-policy-binding {connection.project_id} --member={connection.caller} --role={role}"
-        for role in dict.fromkeys(map(narrowest_role, missing))
-    ]
-    remedy = "\n".join(("Ask an administrator of the project:", *commands)) + to_fill_in(connection.caller)
-    found = _missing(purpose, f"lacks {', '.join(missing)}", remedy)
-    return replace(found, mark=Mark.WARN) if purpose in _OPTIONAL else found
+    on = f"projects add-iam-policy-binding {connection.project_id}"
+    commands = (grant_command(on, connection.caller, role) for role in roles)
+    return "\n".join(("Ask an administrator of the project:", *commands)) + to_fill_in(connection.caller)
 
 
 def _finding(check: str, look: Callable[[], str]) -> Finding:

@@ -14,6 +14,7 @@ from cgrunbook.cloud.manifests import Descriptor
 from cgrunbook.cloud.pull import PulledImage, PullProgress
 from cgrunbook.cloud.registry import BasicCredentials, Registry
 from cgrunbook.errors import (
+    ApiDisabled,
     CgrunbookError,
     DigestMismatch,
     ImageNotAvailable,
@@ -61,7 +62,14 @@ def upstream_login(world: World, repository: str) -> BasicCredentials | None:
         return None
     project, secret_id, version = split_version(there.password_secret_version)
     connection = world.cloud.connection
-    if project != connection.project_id and project != world.cloud.project.number():
+    try:
+        ours = world.cloud.project.named(project)
+    except (ApiDisabled, PermissionMissing) as error:
+        raise PermissionMissing(
+            f"Whether the password's project, {project}, is {connection.project_id} cannot be seen: {error.message}",
+            error.remedy,
+        ) from error
+    if not ours:
         raise PermissionMissing(
             f"The password is in another project, {project}.", f"Compare by hand with the secret {secret_id} there."
         )

@@ -188,7 +188,7 @@ class RemoteRepositoryStep(Step):
 
     def _look(self, world: World) -> tuple[RemoteRepository | None, UpstreamCredentials | None]:
         """What is there, and with what it is to sign in."""
-        there, credentials = world.repository(self.repository), self.credentials(world)
+        credentials, there = self.credentials(world), world.repository(self.repository)
         if there and credentials:
             # The answer has the project's number where the request had its id, and the other way round.
             version = credentials.secret_version

@@ -7,16 +7,27 @@ leaves out.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Self
 
 from cgrunbook import durations
+from cgrunbook.cloud import apis
 from cgrunbook.cloud.secret_manager import Rotation, SecretResource
-from cgrunbook.errors import InvalidRequest, PrerequisiteMissing, StepFailed
+from cgrunbook.errors import (
+    ApiDisabled,
+    CgrunbookError,
+    InvalidRequest,
+    PermissionMissing,
+    PrerequisiteMissing,
+    StepFailed,
+)
 from cgrunbook.parameters import Parameters
 from cgrunbook.steps.apis import ARTIFACT_REGISTRY
 from cgrunbook.steps.step import (
+    KNOWN_AFTER_APPLY,
     Change,
     Evidence,
     Outcome,
@@ -98,18 +109,30 @@ def require_secret(world: World, secret_id: str) -> SecretResource | None:
     return there
 
 
-def service_agent(world: World) -> str:
-    """Artifact Registry's service agent, as an IAM member."""
+def service_agent(world: World, secret_id: str) -> str:
+    """Artifact Registry's service agent, as an IAM member.
+
+    Args:
+        secret_id: a secret of the project: its name tells the project's number to whoever may not ask Resource Manager.
+
+    Raises:
+        ApiDisabled, PermissionMissing: neither can be asked.
+    """
+    if not world.cloud.project.number_is_known:
+        with suppress(CgrunbookError):
+            world.secret(secret_id)
     return f"serviceAccount:{world.cloud.project.service_agent_email()}"
 
 
 def agent_may_read(world: World, secret_id: str) -> bool | None:
     """Whether the service agent has the role on the secret itself; None and raises as `require_secret`."""
+    if not world.cloud.project.number_is_known:
+        world.at_once(partial(world.policy, secret_id), partial(world.secret, secret_id))
     policy = world.policy(secret_id)
     if policy is None:
         _must_come(world, secret_id)
         return None
-    return policy.grants(service_agent(world), ACCESSOR)
+    return policy.grants(service_agent(world, secret_id), ACCESSOR)
 
 
 def _must_come(world: World, secret_id: str) -> None:
@@ -175,7 +198,7 @@ class CreateSecret(Step):
         if there is None:
             return Evidence("will be there by then")
         facts: dict[str, Any] = {
-            "secret": world.cloud.project.with_id(there.name),
+            "secret": world.cloud.secrets.name(self.secret_id),
             "replication": _places(there),
             "labels": dict(there.labels),
             "expires": there.expire_time or "never",
@@ -257,27 +280,34 @@ class GrantSecretAccess(Step):
     def plan(self, world: World) -> Plan:
         if agent_may_read(world, self.secret_id):
             return Plan()
-        member = service_agent(world)
         project = world.cloud.connection.project_id
-        flags = (f"--member={member}", f"--role={ACCESSOR}")
+        try:
+            member = shown = service_agent(world, self.secret_id)
+        except (ApiDisabled, PermissionMissing):  # there is no secret yet to tell the number either
+            number = f"$(gcloud projects describe {project} --format='value(projectNumber)')"
+            member, shown = f"serviceAccount:{apis.service_agent(number)}", KNOWN_AFTER_APPLY
+        # Without the last one gcloud asks on a policy that has conditions, and refuses where nobody can answer.
+        flags = (f'--member="{member}"', f"--role={ACCESSOR}", "--condition=None")
         grant = gcloud(f"secrets add-iam-policy-binding {self.secret_id}", world, flags)
         return Plan(
             Outcome.CREATED,
-            (Change(f"secret {self.secret_id}", f"IAM: {ACCESSOR}", None, member),),
+            (Change(f"secret {self.secret_id}", f"IAM: {ACCESSOR}", None, shown),),
             (f"gcloud beta services identity create --service={ARTIFACT_REGISTRY} --project={project}", grant),
+            notes=(
+                "The service agent is made only where IAM does not know it: before the project's first repository.",
+            ),
         )
 
     def apply(self, world: World, plan: Plan) -> None:
-        world.progress(Progress("making sure that Artifact Registry's service agent exists"))
-        world.cloud.project.ensure_service_agent(ARTIFACT_REGISTRY)
-        world.progress(Progress("granting it the role"))
-        world.cloud.secrets.grant(self.secret_id, service_agent(world), ACCESSOR)
+        world.progress(Progress("granting Artifact Registry's service agent the role"))
+        member = service_agent(world, self.secret_id)
+        world.cloud.secrets.grant(self.secret_id, member, ACCESSOR, introduce=partial(self._make_agent, world))
 
     def verify(self, world: World) -> Evidence:
         granted = agent_may_read(world, self.secret_id)
         if granted is None:
             return Evidence("will be granted by then")
-        member = service_agent(world)
+        member = service_agent(world, self.secret_id)
         if not granted:
             raise StepFailed(
                 f"The grant of {ACCESSOR} to {member} on the secret {self.secret_id} is gone again.",
@@ -285,6 +315,17 @@ class GrantSecretAccess(Step):
             )
         facts = {"member": member, "role": ACCESSOR, "on": f"the secret {self.secret_id} alone"}
         return Evidence("on this secret alone", facts)
+
+    def _make_agent(self, world: World) -> None:
+        world.progress(Progress("making Artifact Registry's service agent"))
+        try:
+            world.cloud.project.ensure_service_agent(ARTIFACT_REGISTRY)
+        except PermissionMissing as error:
+            raise PermissionMissing(
+                f"Artifact Registry's service agent does not exist yet.\n{error.message}",
+                f"Run 02_developer_images first: the project's first repository brings the agent with it. Or {error.remedy}",
+                permission=error.permission,
+            ) from error
 
 
 def _fields(secret: SecretResource) -> dict[str, Any]:

@@ -8,12 +8,14 @@ from __future__ import annotations
 import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from cgrunbook.cloud import Cloud
-from cgrunbook.errors import ApiDisabled, NotFound, ParameterError
+from cgrunbook.errors import ApiDisabled, CgrunbookError, NotFound, ParameterError
 
 if TYPE_CHECKING:
     from cgrunbook.cloud.artifact_registry import RemoteRepository
@@ -109,6 +111,7 @@ class Mark(StrEnum):
     OK = "ok"
     WARN = "warn"
     FAIL = "fail"
+    NOT_CHECKED = "not checked"
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,7 @@ class Finding:
     """One check: what was looked at, what was seen, and what to do about it.
 
     Args:
-        mark: ok, warn or fail.
+        mark: ok, warn, fail, or that it could not be looked at.
         check: what was looked at.
         seen: what was there.
         remedy: what to do; empty when all is well.
@@ -264,6 +267,16 @@ class World:
         """Whether an earlier step of this plan would have made it."""
         return name in self.expected
 
+    def at_once(self, *asks: Callable[[], object]) -> None:
+        """Ask for things that do not depend on each other at the same time; what cannot be had is left to who asks next."""
+
+        def attempt(ask: Callable[[], object]) -> None:
+            with suppress(CgrunbookError):
+                ask()
+
+        with ThreadPoolExecutor() as side_by_side:
+            list(side_by_side.map(attempt, asks))
+
     def api_enabled(self, api: str) -> bool:
         """Whether an API is on; for those who ask for just that, since a service whose API is off says so itself."""
         return self._once(self.cloud.project.api_enabled, api)
@@ -278,7 +291,10 @@ class World:
 
     def secret(self, secret_id: str) -> SecretResource | None:
         """A secret without its values, None where there is none; raises as `repository`."""
-        return self._unless_off(self.cloud.secrets.get, secret_id)
+        there = self._unless_off(self.cloud.secrets.get, secret_id)
+        if there is not None:
+            self.cloud.project.learn_number(there.name)
+        return there
 
     def versions(self, secret_id: str) -> tuple[SecretVersion, ...]:
         """The versions of a secret that is there, the newest first."""

@@ -94,6 +94,9 @@ class TearDown(Step):
         cloud, project = world.cloud, f"--project={world.cloud.connection.project_id}"
         deletions: list[_Deletion] = []
         notes: list[str] = []
+        world.at_once(
+            partial(world.secret, self.secret_id), *(partial(world.repository, one) for one in self.repositories)
+        )
 
         def goes(resource: str, what: str, command: str, act: Callable[..., object], *about: Any) -> None:
             deletions.append(_Deletion(Change(resource, "", what, None), command, partial(act, *about)))

@@ -32,7 +32,12 @@ _LOOKS = {
     Outcome.DECLINED: ("-", "#bf8700"),
     Outcome.FAILED: ("✗", "#d1242f"),
 }
-_MARKS = {Mark.OK: ("✓", "#2da44e"), Mark.WARN: ("!", "#bf8700"), Mark.FAIL: ("✗", "#d1242f")}
+_MARKS = {
+    Mark.OK: ("✓", "#2da44e"),
+    Mark.WARN: ("!", "#bf8700"),
+    Mark.FAIL: ("✗", "#d1242f"),
+    Mark.NOT_CHECKED: ("?", "#6e7781"),
+}
 
 _CELL = "text-align:left;vertical-align:top;padding:2px 14px 2px 0;"
 _TABLE = "margin:4px 0;border-collapse:collapse"

@@ -59,6 +59,11 @@ def member(cloud: Cloud) -> str:
     return f"serviceAccount:{cloud.project.service_agent_email()}"
 
 
+def with_id(cloud: Cloud, name: str) -> str:
+    """A resource's name with the project's id where the service wrote its number."""
+    return name.replace(f"projects/{cloud.project.number()}/", f"projects/{cloud.project.id}/")
+
+
 def test_the_project_says_what_it_is_and_what_is_off(cloud):
     assert cloud.project.number().isdigit()
     assert cloud.project.api_enabled(AR) is False
@@ -137,7 +142,7 @@ def test_a_secret_lives_its_life(ready):
     there = ready.secrets.create(asked)
     assert replace(there, name="", etag="") == replace(asked, name="")
     assert there.name == f"projects/{ready.project.number()}/secrets/token"
-    assert ready.project.with_id(there.name) == asked.name
+    assert with_id(ready, there.name) == asked.name
     with pytest.raises(AlreadyExists):
         ready.secrets.create(asked)
     changed = ready.secrets.update(there, replace(there, labels={"team": "a"}))
@@ -213,4 +218,4 @@ def test_a_production_repository_is_made_with_a_pull_token(ready, waits):
     # A repository without credentials gets both at once.
     ready.repositories.create(wanted(ready, "plain"))
     after = ready.repositories.set_upstream_credentials("plain", token.username, pair["password_secret_version"])
-    assert ready.project.with_id(after.password_secret_version) == pair["password_secret_version"]
+    assert with_id(ready, after.password_secret_version) == pair["password_secret_version"]

@@ -59,15 +59,20 @@ def is_enabled(sandbox: Sandbox, service: str) -> bool:
     return sandbox.state.row("SELECT 1 FROM enabled_service WHERE name = ?", service) is not None
 
 
-def require_enabled(sandbox: Sandbox, service: str) -> None:
+def require_enabled(sandbox: Sandbox, service: str, consumer: str = "") -> None:
     """Refuse a call to an API that the project has not enabled.
+
+    Args:
+        sandbox: whose project it is.
+        service: the API.
+        consumer: the number of another project that the call is charged to; "" for the sandbox's own.
 
     Raises:
         errors.PermissionDenied: SERVICE_DISABLED, with where to enable it.
     """
-    if is_enabled(sandbox, service):
+    if service in _FROM_THE_START if consumer else is_enabled(sandbox, service):
         return
-    number = sandbox.settings.project_number
+    number = consumer or sandbox.settings.project_number
     title = TITLES.get(service, service)
     url = f"https://console.developers.google.com/apis/api/{service}/overview?project={number}"
     message = (
@@ -89,7 +94,7 @@ def require_enabled(sandbox: Sandbox, service: str) -> None:
                     "activationUrl": url,
                 },
             },
-            {"@type": "type.googleapis.com/google.rpc.LocalizedMessage", "locale": "en-US", "message": message},
+            {"@type": errors.LOCALIZED_MESSAGE, "locale": "en-US", "message": message},
             {
                 "@type": errors.HELP,
                 "links": [{"description": "Google developers console API activation", "url": url}],

@@ -26,6 +26,7 @@ from cgrunbook.sandbox.google.filters import Test, compile_filter
 from cgrunbook.sandbox.google.messages import ListOf, String, Violations, snake
 from cgrunbook.sandbox.google.routes import Routes
 from cgrunbook.sandbox.google.schema import Method
+from cgrunbook.sandbox.settings import QUOTA_PROJECT_ID, QUOTA_PROJECT_NUMBER
 
 MAX_BODY_BYTES = 10 * 1024 * 1024
 _MAX_PATH_BYTES = 8192
@@ -158,7 +159,8 @@ class Service:
     Args:
         host: the service's real host name.
         played: what answers, by version and method.
-        enabled: called with the sandbox and the host before each method; raises SERVICE_DISABLED.
+        enabled: called with the sandbox and the host before each method, and with the number of another project that the
+            request is charged to; raises SERVICE_DISABLED.
         foreign: makes the refusal of a project that is not the sandbox's.
     """
 
@@ -167,7 +169,7 @@ class Service:
         sandbox: Sandbox,
         host: str,
         played: Handlers,
-        enabled: Callable[[Sandbox, str], None],
+        enabled: Callable[..., None],
         foreign: Callable[[str, str], errors.GoogleError] | None = None,
     ) -> None:
         self._sandbox = sandbox
@@ -193,6 +195,7 @@ class Service:
             raise errors.unauthenticated("CREDENTIALS_MISSING", self._host)
         scope["state"]["principal"] = principal
         settings = self._sandbox.settings
+        self._charge(headers.get(b"x-goog-user-project", b"").decode("latin-1"), principal)
         if (project := names.get("project")) not in {None, settings.project_id, settings.project_number}:
             raise self._foreign(self._host, str(project))
         handler = self._handlers.get(method)
@@ -206,6 +209,22 @@ class Service:
             answer = await answer
         rendered = method.answer.render(answer, int_enums=int_enums)
         await respond(send, 200, json.dumps(rendered, indent=2, ensure_ascii=False).encode() + b"\n")
+
+    def _charge(self, quota_project: str, principal: str) -> None:
+        """Refuse to charge a request to a project that the caller may not use, or in which the API is off.
+
+        It is asked first, whatever the request is about.
+        """
+        settings = self._sandbox.settings
+        if not quota_project:
+            return
+        ours = quota_project in {settings.project_id, settings.project_number}
+        known = ours or quota_project in {QUOTA_PROJECT_ID, QUOTA_PROJECT_NUMBER}
+        own = f"projects/{settings.project_id}"
+        if not known or not self._sandbox.iam.allowed(principal, "serviceusage.services.use", own):
+            raise _not_yours_to_use(self._host, quota_project)
+        if not ours:
+            self._enabled(self._sandbox, self._host, QUOTA_PROJECT_NUMBER)
 
     @staticmethod
     def _verb(scope: Scope, headers: Mapping[bytes, bytes]) -> str:
@@ -222,19 +241,33 @@ class Service:
 
 
 def _foreign(host: str, project: str) -> errors.PermissionDenied:
+    console = {"description": "Google developers console", "url": "https://console.developers.google.com"}
+    message = f"Permission denied on resource project {project}."
+    return _refused_consumer(message, "CONSUMER_INVALID", host, project, console)
+
+
+def _not_yours_to_use(host: str, project: str) -> errors.PermissionDenied:
+    url = f"https://console.developers.google.com/iam-admin/iam/project?project={project}"
+    message = (
+        f"Caller does not have required permission to use project {project}. Grant the caller the "
+        "roles/serviceusage.serviceUsageConsumer role, or a custom role with the serviceusage.services.use permission, by "
+        f"visiting {url} and then retry. Propagation of the new permission may take a few minutes."
+    )
+    console = {"description": "Google developer console IAM admin", "url": url}
+    return _refused_consumer(message, "USER_PROJECT_DENIED", host, project, console)
+
+
+def _refused_consumer(
+    message: str, reason: str, host: str, project: str, console: dict[str, str]
+) -> errors.PermissionDenied:
+    """A refusal that is about a project, in the shape that public threads show."""
+    metadata = {"service": host, "consumer": f"projects/{project}", "containerInfo": project}
     return errors.PermissionDenied(
-        f"Permission denied on resource project {project}.",
+        message,
         [
-            {
-                "@type": errors.HELP,
-                "links": [{"description": "Google developers console", "url": "https://console.developers.google.com"}],
-            },
-            {
-                "@type": errors.ERROR_INFO,
-                "reason": "CONSUMER_INVALID",
-                "domain": "googleapis.com",
-                "metadata": {"service": host, "consumer": f"projects/{project}", "containerInfo": project},
-            },
+            {"@type": errors.ERROR_INFO, "reason": reason, "domain": "googleapis.com", "metadata": metadata},
+            {"@type": errors.LOCALIZED_MESSAGE, "locale": "en-US", "message": message},
+            {"@type": errors.HELP, "links": [console]},
         ],
     )
 

@@ -3,27 +3,32 @@ from __future__ import annotations
 import pytest
 from google.auth.exceptions import TransportError
 from google.auth.transport.requests import Request
+from google.oauth2.credentials import Credentials
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cgrunbook.cloud.attempts import Attempts
-from cgrunbook.cloud.google_errors import ROLES, Answer, explain, explain_answer, narrowest_role
+from cgrunbook.cloud.google_errors import Answer, explain, explain_answer
+from cgrunbook.cloud.roles import HELD, ROLES, fewest_roles, narrowest_role
 from cgrunbook.errors import (
     AlreadyExists,
     ApiDisabled,
     CgrunbookError,
     Conflict,
     InvalidRequest,
+    MemberUnknown,
     NotFound,
     NotSignedIn,
     PermissionMissing,
     PrerequisiteMissing,
+    ProjectUnknown,
     ServiceError,
     Temporary,
     UpstreamCredentialsRefused,
     UpstreamNotValidated,
     WrongState,
 )
+from cgrunbook.steps import rights
 
 REPOSITORY = "/v1/projects/my-project/locations/us-central1/repositories/chainguard"
 SECRET = "projects/123456789012/secrets/token"
@@ -93,6 +98,188 @@ def test_a_missing_permission_names_itself_the_role_and_the_command(cloud, doubl
     ) in caught.value.remedy
 
 
+RESOURCES, USAGE, STORE = (
+    f"{name}.googleapis.com" for name in ("cloudresourcemanager", "serviceusage", "secretmanager")
+)
+ELSEWHERE = "projects/another-project/secrets/theirs"
+
+
+def credentials_of(connection, quota_project):
+    connection.__dict__["credentials"] = Credentials("token", quota_project_id=quota_project)
+    return connection
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        # An API that is off, in the project worked in: by no metadata, by id, by the number that a resource's own project has.
+        ("", "it is disabled.", "SERVICE_DISABLED", {"service": STORE}, ApiDisabled, ["--project=my-project"]),
+        (
+            "my-project",
+            "it is disabled.",
+            "SERVICE_DISABLED",
+            {"service": STORE, "consumer": "projects/123", "containerInfo": "123"},
+            ApiDisabled,
+            ["in project my-project.", "03_production_images", f"enable {STORE} --project=my-project"],
+        ),
+        # In another: the credentials' quota project, or, of two services, the project that the credentials belong to.
+        (
+            "billing",
+            "it is disabled.",
+            "SERVICE_DISABLED",
+            {"service": STORE, "consumer": "projects/999"},
+            ApiDisabled,
+            ["not enabled in project 999, which", f"enable {STORE} --project=999", "set-quota-project my-project"],
+        ),
+        (
+            "",
+            "it is disabled.",
+            "SERVICE_DISABLED",
+            {"service": RESOURCES, "consumer": "projects/999"},
+            ApiDisabled,
+            ["not enabled in project 999, which", f"enable {RESOURCES} --project=999"],
+        ),
+        (
+            "",
+            "it is disabled.",
+            "SERVICE_DISABLED",
+            {"service": USAGE, "consumer": "projects/billing"},
+            ApiDisabled,
+            [f"enable {USAGE} --project=billing"],
+        ),
+        (
+            "",
+            f"Cloud Resource Manager API has not been used in project 999 before or it is disabled. Visit {RESOURCES}.",
+            "",
+            {},
+            ApiDisabled,
+            [f"enable {RESOURCES} --project=999"],
+        ),
+        # A quota project that the caller may not use.
+        (
+            "billing",
+            "Caller does not have required permission to use project billing.",
+            "USER_PROJECT_DENIED",
+            {"service": STORE, "consumer": "projects/billing", "containerInfo": "billing"},
+            PermissionMissing,
+            [
+                "projects add-iam-policy-binding billing ",
+                "roles/serviceusage.serviceUsageConsumer",
+                "GOOGLE_CLOUD_QUOTA",
+            ],
+        ),
+        (
+            "",
+            "Caller does not have required permission to use project billing. Grant the caller the role",
+            "",
+            {},
+            PermissionMissing,
+            ["projects add-iam-policy-binding billing ", "serviceusage.services.use"],
+        ),
+        # No such project.
+        (
+            "",
+            "Permission denied on resource project my-projekt.",
+            "CONSUMER_INVALID",
+            {"service": STORE, "consumer": "projects/my-projekt"},
+            ProjectUnknown,
+            ["There is no project my-projekt, or user:ada@example.com may not see it.", "gcloud projects list"],
+        ),
+        ("", "Permission denied on resource project my-projekt.", "", {}, ProjectUnknown, ["gcloud projects list"]),
+        # Resources elsewhere than where is worked.
+        (
+            "",
+            "Permission denied.",
+            "IAM_PERMISSION_DENIED",
+            {"permission": "secretmanager.versions.access", "resource": f"{ELSEWHERE}/versions/1"},
+            PermissionMissing,
+            ["gcloud secrets add-iam-policy-binding theirs --project=another-project "],
+        ),
+        (
+            "",
+            "Permission denied.",
+            "IAM_PERMISSION_DENIED",
+            {
+                "permission": "artifactregistry.repositories.get",
+                "resource": "//artifactregistry.googleapis.com/projects/another-project/locations/europe/repositories/r",
+            },
+            PermissionMissing,
+            ["repositories add-iam-policy-binding r --location=europe --project=another-project "],
+        ),
+        (
+            "",
+            "Permission denied.",
+            "IAM_PERMISSION_DENIED",
+            {
+                "permission": "cloudkms.cryptoKeyVersions.useToEncrypt",
+                "resource": "projects/keys/locations/europe/keyRings/ring/cryptoKeys/key",
+            },
+            PermissionMissing,
+            ["gcloud kms keys add-iam-policy-binding key --keyring=ring --location=europe --project=keys "],
+        ),
+        (
+            "",
+            "Permission 'resourcemanager.projects.get' denied (or it may not exist).",
+            "IAM_PERMISSION_DENIED",
+            {"permission": "resourcemanager.projects.get", "resource": "projects/my-project"},
+            PermissionMissing,
+            ["Check the id, project_id", "--role=roles/browser"],
+        ),
+    ],
+)
+def test_what_a_refusal_says_of_itself_decides_whose_project_the_remedy_names(connection, row):
+    quota_project, message, reason, metadata, kind, said = row
+    error = explained(credentials_of(connection, quota_project), DENIED, message, reason, **metadata)
+    assert type(error) is kind
+    for piece in said:
+        assert piece in str(error)
+    granting = [line for line in str(error).splitlines() if "add-iam-policy-binding" in line]
+    assert all("--condition=None" in line for line in granting)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "remedy"),
+    [
+        ({}, "A quota is used up for projects/my-project. Wait a minute, then run again."),
+        (
+            {
+                "service": STORE,
+                "consumer": "projects/999",
+                "quota_limit": "RequestsPerMinutePerProject",
+                "quota_metric": f"{STORE}/requests",
+            },
+            f"A quota, RequestsPerMinutePerProject of {STORE}/requests, is used up for projects/999. Wait a minute, then run "
+            f"again; the limits are listed by: gcloud alpha services quota list --service={STORE} --consumer=projects/999",
+        ),
+    ],
+)
+def test_a_quota_that_is_used_up_is_named_with_its_limit_and_whose_it_is(connection, metadata, remedy):
+    error = explained(connection, "RESOURCE_EXHAUSTED", "Quota exceeded", "RATE_LIMIT_EXCEEDED", **metadata)
+    assert error.remedy == remedy
+
+
+@pytest.mark.parametrize(
+    ("message", "command"),
+    [
+        (
+            f"{UPSTREAM} Permission 'secretmanager.versions.access' denied on {ELSEWHERE}",
+            "binding theirs --project=another",
+        ),
+        (f"{UPSTREAM} {ELSEWHERE}/versions/1 not found", "gcloud secrets list --project=another-project"),
+        (
+            f"{UPSTREAM} Secret Version [{ELSEWHERE}/versions/1] is in DISABLED state.",
+            "versions enable 1 --secret=theirs --project=another-project",
+        ),
+        (
+            f"{UPSTREAM} Secret Version [{ELSEWHERE}/versions/1] is in DESTROYED state.",
+            "versions list theirs --project=another-project",
+        ),
+    ],
+)
+def test_a_secret_of_another_project_is_looked_for_there(connection, message, command):
+    assert command in explained(connection, INVALID, message).remedy
+
+
 @pytest.mark.parametrize(
     ("message", "role", "command"),
     [
@@ -124,6 +311,39 @@ def test_a_permission_that_nobody_named_still_gives_a_way_on(connection):
     error = explained(connection, "PERMISSION_DENIED", "The caller does not have permission")
     assert isinstance(error, PermissionMissing)
     assert "gcloud projects get-iam-policy my-project" in error.remedy
+
+
+@pytest.mark.parametrize(
+    ("permissions", "roles"),
+    [
+        ([], ()),
+        (["secretmanager.secrets.create"], ("roles/secretmanager.admin",)),
+        (
+            ["secretmanager.secrets.create", "secretmanager.secrets.get", "secretmanager.versions.add"],
+            ("roles/secretmanager.admin",),
+        ),
+        (["secretmanager.versions.add"], ("roles/secretmanager.secretVersionAdder",)),
+        (["secretmanager.versions.add", "secretmanager.versions.list"], ("roles/secretmanager.secretVersionManager",)),
+        (
+            ["artifactregistry.repositories.downloadArtifacts", "artifactregistry.repositories.create"],
+            ("roles/artifactregistry.admin",),
+        ),
+        (
+            ["artifactregistry.repositories.get", "secretmanager.versions.access"],
+            ("roles/artifactregistry.reader", "roles/secretmanager.secretAccessor"),
+        ),
+        (["nothing.like.this"], ()),
+    ],
+)
+def test_the_fewest_roles_that_hold_all_are_named_and_of_those_the_narrowest(permissions, roles):
+    assert fewest_roles(permissions) == roles
+
+
+def test_each_permission_that_the_notebooks_need_is_held_by_a_role_and_each_notebooks_roles_hold_them():
+    needed = {permission for permissions in rights.PERMISSIONS.values() for permission in permissions}
+    assert needed <= ROLES.keys()
+    of_guide = frozenset().union(*(HELD[role] for role in rights.LEAST["03_production_images"].roles))
+    assert needed - of_guide == set(rights.PERMISSIONS[rights.APIS])
 
 
 def test_every_role_named_is_a_predefined_one():
@@ -178,7 +398,7 @@ def test_every_role_named_is_a_predefined_one():
         ((INVALID, "Request contains an invalid argument.", ""), InvalidRequest, "gcloud artifacts locations list"),
         (
             (INVALID, "Service account service-1@x.iam.gserviceaccount.com does not exist.", ""),
-            Temporary,
+            MemberUnknown,
             "gcloud beta services identity create",
         ),
         (

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import pytest
+from google.oauth2.credentials import Credentials
 
-from cgrunbook.errors import ApiDisabled, NotFound, PermissionMissing, ServiceError
+from cgrunbook.errors import ApiDisabled, NotFound, PermissionMissing, ProjectUnknown, ServiceError
 
 AR = "artifactregistry.googleapis.com"
 SERVICE = f"/v1/projects/my-project/services/{AR}"
@@ -18,8 +19,17 @@ PROJECT = {
 }
 
 
-def state(word: int) -> dict[str, object]:
-    return {"name": f"projects/123456789012/services/{AR}", "state": word, "parent": "projects/123456789012"}
+LOCATIONS = "/v1/projects/my-project/locations"
+ENABLED = {
+    "name": "operations/noop.DONE_OPERATION",
+    "done": True,
+    "response": {"@type": "type.googleapis.com/google.api.serviceusage.v1.EnableServiceResponse"},
+}
+
+
+@pytest.fixture
+def off(refusal):
+    return refusal(403, "PERMISSION_DENIED", "it is disabled.", "SERVICE_DISABLED", service=AR)
 
 
 def test_the_number_is_read_once_and_names_the_service_agent(cloud, double):
@@ -29,11 +39,16 @@ def test_the_number_is_read_once_and_names_the_service_agent(cloud, double):
     assert len(double.requests) == 1
 
 
-def test_names_with_the_number_are_told_in_the_form_with_the_id(cloud, double):
-    double.on("GET", "/v3/projects/my-project", (200, PROJECT))
-    assert cloud.project.with_id("projects/123456789012/secrets/s") == "projects/my-project/secrets/s"
-    assert cloud.project.with_id("projects/999/secrets/s") == "projects/999/secrets/s"
-    assert cloud.project.with_id("projects/my-project/secrets/s") == "projects/my-project/secrets/s"
+def test_the_number_is_learned_from_the_name_of_a_secret_and_nobody_is_asked(cloud, double):
+    cloud.project.learn_number("projects/my-project/secrets/s")
+    assert not cloud.project.number_is_known
+    cloud.project.learn_number("projects/123456789012/secrets/s")
+    assert cloud.project.service_agent_email() == AGENT
+    assert cloud.project.named("my-project")
+    assert cloud.project.named("123456789012")
+    assert not cloud.project.named("999")
+    assert not cloud.project.named("another-project")
+    assert double.requests == []
 
 
 def test_a_project_that_cannot_be_read_names_permission_and_role(cloud, double, refusal):
@@ -50,69 +65,96 @@ def test_a_project_that_cannot_be_read_names_permission_and_role(cloud, double, 
     )
 
 
-def test_whether_an_api_is_on_is_read(cloud, double):
-    double.on("GET", SERVICE, (200, state(1)), (200, state(2)))
+def test_whether_an_api_is_on_is_read_from_its_own_answer_and_service_usage_is_not_asked(cloud, double, off):
+    double.on("GET", LOCATIONS, off, (200, {}))
     assert cloud.project.api_enabled(AR) is False
     assert cloud.project.api_enabled(AR) is True
+    assert {request.path for request in double.requests} == {LOCATIONS}
 
 
 def test_an_api_that_is_on_is_left_alone(cloud, double):
-    double.on("GET", SERVICE, (200, state(2)))
+    double.on("GET", LOCATIONS, (200, {}))
     assert cloud.project.enable_api(AR) is False
     assert double.sent("POST") == []
 
 
-def test_enabling_waits_until_the_api_answers(cloud, double, refusal, clock):
-    double.on("GET", SERVICE, (200, state(1)), (200, state(2)))
+def test_enabling_waits_until_the_api_answers(cloud, double, off, clock):
     double.on("POST", f"{SERVICE}:enable", (200, {"name": "operations/acat.p2-1"}))
-    done = {
-        "name": "operations/acat.p2-1",
-        "done": True,
-        "response": {"@type": "type.googleapis.com/google.api.serviceusage.v1.EnableServiceResponse"},
-    }
+    done = ENABLED | {"name": "operations/acat.p2-1"}
     double.on("GET", "/v1/operations/acat.p2-1", (200, {"name": "operations/acat.p2-1"}), (200, done))
-    disabled = refusal(403, "PERMISSION_DENIED", "it is disabled.", "SERVICE_DISABLED", service=AR)
-    double.on("GET", "/v1/projects/my-project/locations", disabled, disabled, (200, {"locations": []}))
+    double.on("GET", LOCATIONS, off, off, off, (200, {"locations": []}))
     assert cloud.project.enable_api(AR) is True
     assert [wait.reason for wait in clock.waits].count(f"{AR} to answer") == 2
 
 
-def test_an_api_that_answers_with_a_missing_permission_is_on(cloud, double, refusal):
-    double.on("GET", SERVICE, (200, state(1)), (200, state(2)))
-    double.on(
-        "POST",
-        f"{SERVICE}:enable",
-        (
-            200,
-            {
-                "name": "operations/noop.DONE_OPERATION",
-                "done": True,
-                "response": {"@type": "type.googleapis.com/google.api.serviceusage.v1.EnableServiceResponse"},
-            },
-        ),
-    )
+def test_an_api_that_answers_with_a_missing_permission_is_on(cloud, double, refusal, off):
+    double.on("POST", f"{SERVICE}:enable", (200, ENABLED))
     denied = "Permission 'artifactregistry.locations.list' denied on resource (or it may not exist)."
-    double.on("GET", "/v1/projects/my-project/locations", refusal(403, "PERMISSION_DENIED", denied))
+    double.on("GET", LOCATIONS, off, refusal(403, "PERMISSION_DENIED", denied))
     assert cloud.project.enable_api(AR) is True
 
 
-def test_an_api_that_stays_off_is_an_error_that_says_how_long_it_was_tried(cloud, double):
-    double.on("GET", SERVICE, (200, state(1)))
-    double.on(
-        "POST",
-        f"{SERVICE}:enable",
-        (
-            200,
-            {
-                "name": "operations/noop.DONE_OPERATION",
-                "done": True,
-                "response": {"@type": "type.googleapis.com/google.api.serviceusage.v1.EnableServiceResponse"},
-            },
-        ),
-    )
+def test_an_api_that_stays_off_is_an_error_that_says_how_long_it_was_tried(cloud, double, off):
+    double.on("GET", LOCATIONS, off)
+    double.on("POST", f"{SERVICE}:enable", (200, ENABLED))
     with pytest.raises(ApiDisabled, match=r"Tried \d+ times in 120 s") as caught:
         cloud.project.enable_api(AR)
     assert f"gcloud services enable {AR} --project=my-project" in caught.value.remedy
+
+
+def charged_to(refusal, consumer):
+    return refusal(403, "PERMISSION_DENIED", "it is disabled.", "SERVICE_DISABLED", service=AR, consumer=consumer)
+
+
+def test_an_api_that_is_off_where_requests_are_charged_is_not_taken_for_one_that_is_off_here(cloud, double, refusal):
+    cloud.connection.__dict__["credentials"] = Credentials("token", quota_project_id="billing-project")
+    double.on("GET", LOCATIONS, charged_to(refusal, "projects/999"))
+    double.on("GET", "/v3/projects/my-project", (200, PROJECT))
+    with pytest.raises(ApiDisabled, match="not enabled in project 999, which requests are charged to") as caught:
+        cloud.project.enable_api(AR)
+    assert f"gcloud services enable {AR} --project=999\n" in caught.value.remedy
+    assert "set-quota-project my-project" in caught.value.remedy
+    assert double.sent("POST") == []
+
+
+def test_with_a_quota_project_an_api_may_be_off_here_all_the_same(cloud, double, refusal):
+    cloud.connection.__dict__["credentials"] = Credentials("token", quota_project_id="billing-project")
+    double.on("GET", LOCATIONS, charged_to(refusal, "projects/123456789012"))
+    double.on("GET", "/v3/projects/my-project", (200, PROJECT))
+    assert cloud.project.api_enabled(AR) is False
+
+
+def visible(*ids):
+    return 200, {"projects": [PROJECT | {"projectId": one} for one in ids]}
+
+
+@pytest.mark.parametrize(
+    ("seen", "question"),
+    [
+        (visible("other", "my-projekt"), "Did you mean my-projekt? "),
+        (visible("other"), ""),
+        (visible("my-project"), ""),
+        ((403, {"error": {"code": 403, "status": "PERMISSION_DENIED", "message": "no"}}), ""),
+    ],
+)
+def test_a_project_that_nobody_knows_is_asked_after_with_the_nearest_of_those_seen(
+    cloud, double, refusal, seen, question
+):
+    message = "Permission denied on resource project my-project."
+    double.on(
+        "GET",
+        LOCATIONS,
+        refusal(403, "PERMISSION_DENIED", message, "CONSUMER_INVALID", service=AR, consumer="projects/my-project"),
+    )
+    double.on("GET", "/v3/projects:search", seen)
+    with pytest.raises(
+        ProjectUnknown, match=r"There is no project my-project, or user:ada@example\.com may not see it"
+    ) as e:
+        cloud.project.api_enabled(AR)
+    assert (
+        e.value.remedy == f"{question}Check the id, project_id; those that you see are listed by: gcloud projects list"
+    )
+    assert e.value.exit_code == 3
 
 
 @pytest.mark.parametrize("inline", [True, False])
@@ -137,6 +179,21 @@ def test_an_operation_that_fails_is_explained(cloud, double):
     double.on("POST", IDENTITY, (200, failed))
     with pytest.raises(NotFound, match="Service not found"):
         cloud.project.ensure_service_agent()
+
+
+def test_a_permission_that_an_operation_misses_is_named_with_its_role(cloud, double):
+    details = {
+        "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+        "reason": "AUTH_PERMISSION_DENIED",
+        "domain": "serviceusage.googleapis.com",
+        "metadata": {"permission": "serviceusage.services.enable", "resource": "projects/my-project"},
+    }
+    error = {"code": 7, "message": "Permission denied.", "details": [details]}
+    double.on("POST", IDENTITY, (200, {"name": "operations/op9", "done": True, "error": error}))
+    with pytest.raises(PermissionMissing) as caught:
+        cloud.project.ensure_service_agent()
+    assert caught.value.permission == "serviceusage.services.enable"
+    assert "roles/serviceusage.serviceUsageAdmin" in caught.value.remedy
 
 
 def test_an_agent_without_a_name_is_no_success(cloud, double):

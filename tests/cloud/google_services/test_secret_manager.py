@@ -369,6 +369,18 @@ def test_a_service_agent_that_iam_does_not_know_yet_is_waited_for(cloud, double,
     assert "gcloud beta services identity create --service=artifactregistry.googleapis.com" in caught.value.remedy
 
 
+def test_a_service_agent_is_made_only_where_iam_does_not_know_it_and_once(cloud, double, policy, refusal):
+    server, made = policy(), []
+    double.on("POST", f"{RESOURCE}:setIamPolicy", server.set)
+    cloud.secrets.grant("token", AGENT, ACCESSOR, introduce=lambda: made.append("made"))
+    assert made == []
+    server.bindings.clear()
+    unknown = refusal(400, "INVALID_ARGUMENT", f"Service account {AGENT.partition(':')[2]} does not exist.")
+    double.on("POST", f"{RESOURCE}:setIamPolicy", unknown, unknown, server.set)
+    cloud.secrets.grant("token", AGENT, ACCESSOR, introduce=lambda: made.append("made"))
+    assert made == ["made"]
+
+
 def test_revoking_takes_one_member_and_leaves_the_rest(cloud, policy):
     server = policy({"role": ACCESSOR, "members": [AGENT, "user:ada@example.com"]}, CONDITIONAL)
     cloud.secrets.revoke_grant("token", AGENT, ACCESSOR)

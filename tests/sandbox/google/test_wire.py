@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cgrunbook.sandbox import hosts
-from tests.sandbox.conftest import Api
+from cgrunbook.sandbox.settings import PROJECT_ID, QUOTA_PROJECT_ID, QUOTA_PROJECT_NUMBER
+from tests.sandbox.conftest import Answer, Api
 
 HOSTS = (hosts.ARTIFACT_REGISTRY, hosts.SECRET_MANAGER, hosts.SERVICE_USAGE, hosts.RESOURCE_MANAGER)
 
@@ -59,6 +61,47 @@ def test_a_disabled_api_says_so_as_google_does(fresh: Api) -> None:
 def test_another_project_is_refused_without_saying_whether_it_exists(api: Api) -> None:
     answer = api.call("GET", hosts.SECRET_MANAGER, "/v1/projects/somebody-elses/secrets")
     assert (answer.status, answer.error["status"]) == (403, "PERMISSION_DENIED")
+
+
+def info(answer: Answer) -> dict[str, Any]:
+    """The ErrorInfo of a refusal."""
+    return next(dict(one) for one in answer.error["details"] if one["@type"].endswith("ErrorInfo"))
+
+
+def charged_to(project: str) -> dict[str, str]:
+    return {"x-goog-user-project": project}
+
+
+@pytest.mark.parametrize("project", [PROJECT_ID, "not-a-project", QUOTA_PROJECT_ID])
+def test_who_may_not_use_the_project_that_is_charged_is_told_so_before_anything_else(fresh: Api, project: str) -> None:
+    token = fresh.person("ada", "roles/artifactregistry.admin", "roles/secretmanager.admin")
+    answer = fresh.secrets("GET", "/secrets", token=token, headers=charged_to(project))
+    assert answer.status == 403
+    assert info(answer)["reason"] == "USER_PROJECT_DENIED"
+    assert info(answer)["metadata"] == {
+        "service": "secretmanager.googleapis.com",
+        "consumer": f"projects/{project}",
+        "containerInfo": project,
+    }
+    assert "roles/serviceusage.serviceUsageConsumer" in answer.error["message"]
+
+
+def test_an_api_that_is_off_where_a_request_is_charged_names_that_project(api: Api) -> None:
+    answer = api.secrets("GET", "/secrets", headers=charged_to(QUOTA_PROJECT_ID))
+    assert answer.reason == "SERVICE_DISABLED"
+    assert info(answer)["metadata"]["consumer"] == f"projects/{QUOTA_PROJECT_NUMBER}"
+    assert api.projects("GET", "", headers=charged_to(QUOTA_PROJECT_NUMBER)).status == 200
+    assert api.secrets("GET", "/secrets", headers=charged_to(PROJECT_ID)).status == 200
+
+
+def test_an_api_that_is_off_says_so_to_those_who_may_do_nothing_in_it(fresh: Api) -> None:
+    nobody = fresh.person("nobody")
+    assert fresh.secrets("GET", "/secrets", token=nobody).reason == "SERVICE_DISABLED"
+    assert fresh.artifacts("POST", "/locations/us-central1/repositories", {}, token=nobody).reason == "SERVICE_DISABLED"
+    fresh.enable(hosts.SECRET_MANAGER)
+    refused = info(fresh.secrets("GET", "/secrets", token=nobody))
+    assert refused["reason"] == "IAM_PERMISSION_DENIED"
+    assert refused["metadata"]["permission"] == "secretmanager.secrets.list"
 
 
 def test_the_projects_number_names_it_as_well_as_its_id(api: Api) -> None:
