@@ -103,8 +103,12 @@ def expected_repository(name: str) -> str:
 
 
 def made_by_cgrunbook(repository: RemoteRepository) -> bool:
-    """Whether cgrunbook made it; only then is it ever deleted, and only then do its own labels have to be there."""
-    return repository.upstream_description == MADE_BY or is_marked(repository.labels)
+    """Whether cgrunbook made it; only then is it ever deleted, and only then do its own labels have to be there.
+
+    It makes remote ones only: a label can be on anything, such as a repository into which somebody pushes.
+    """
+    marked = repository.upstream_description == MADE_BY or is_marked(repository.labels)
+    return marked and repository.mode == "REMOTE_REPOSITORY"
 
 
 class RemoteRepositoryStep(Step):

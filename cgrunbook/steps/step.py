@@ -16,7 +16,7 @@ from cgrunbook.cloud import Cloud
 from cgrunbook.errors import ApiDisabled, NotFound, ParameterError
 
 if TYPE_CHECKING:
-    from cgrunbook.cloud.artifact_registry import RemoteRepository
+    from cgrunbook.cloud.artifact_registry import Everywhere, RemoteRepository
     from cgrunbook.cloud.chainctl import ListedToken
     from cgrunbook.cloud.iam_policy import Policy
     from cgrunbook.cloud.secret_manager import SecretResource, SecretVersion
@@ -275,6 +275,10 @@ class World:
         """
         return self._unless_off(self.cloud.repositories.get, name)
 
+    def everywhere(self) -> Everywhere:
+        """The repositories of all locations of the project, as far as they can be read."""
+        return self._once(self.cloud.repositories.list_everywhere)
+
     def secret(self, secret_id: str) -> SecretResource | None:
         """A secret without its values, None where there is none; raises as `repository`."""
         return self._unless_off(self.cloud.secrets.get, secret_id)
@@ -289,6 +293,10 @@ class World:
             return self._unless_off(self.cloud.secrets.get_policy, secret_id)
         except NotFound:
             return None
+
+    def repository_policy(self, name: str) -> Policy:
+        """Who has which role on a repository that is there."""
+        return self._once(self.cloud.repositories.get_policy, name)
 
     def pull_tokens(self, organization: str) -> tuple[ListedToken, ...]:
         """An organisation's pull tokens."""
