@@ -1,0 +1,49 @@
+"""What passes by itself, once at each host in the middle of the guide: every run ends as if nothing had been."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.real_names.faults import Fault, Weather
+from tests.real_names.world import Machine
+
+#: Those that a run of 02 to 04 calls when everything is there.
+HOSTS = (
+    "oauth2.googleapis.com",
+    "artifactregistry.googleapis.com",
+    "secretmanager.googleapis.com",
+    "cloudresourcemanager.googleapis.com",
+    "us-central1-docker.pkg.dev",
+    "cgr.dev",
+)
+PASSING: dict[str, dict[str, Any]] = {
+    "the connection is reset": {"reset": True},
+    "the answer is lost": {"lose": True},
+    "the answer ends in the middle": {"cut": 10},
+    "it is away": {"status": 503},
+    "a quota is used up": {"status": 429, "headers": {"Retry-After": "0"}},
+    "a page of what stands before it": {
+        "status": 502,
+        "headers": {"Content-Type": "text/html"},
+        "body": "<h1>502</h1>",
+    },
+}
+
+
+@pytest.mark.parametrize("kind", PASSING)
+def test_what_passes_by_itself_at_any_host_is_tried_again(real_names: Machine, kind: str) -> None:
+    warm(real_names)
+    hosts = [host.replace(".", r"\.") for host in HOSTS]
+    real_names.set(Weather(faults=[Fault(host=host, skip=1, **PASSING[kind]) for host in hosts]))
+    done = real_names.cgrunbook("run", "02", "03", "04")
+    assert (done.returncode, real_names.left()) == (0, []), done.stderr
+    assert "nothing was changed" in done.stdout + done.stderr
+
+
+def warm(real_names: Machine) -> None:
+    """Make everything, the first time."""
+    if not real_names.log():
+        assert real_names.cgrunbook("run").returncode == 0
+        real_names.set()
