@@ -138,12 +138,14 @@ class Evidence:
         facts: names and plain values, in the order in which a person wants them.
         findings: the checks, when the step is one that checks.
         commands: how the same can be looked at by hand.
+        skipped: nothing was looked at, since nobody asked for it.
     """
 
     brief: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
     commands: tuple[str, ...] = ()
+    skipped: bool = False
 
     @property
     def in_brief(self) -> str:
