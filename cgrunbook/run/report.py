@@ -124,7 +124,11 @@ def verdict(record: Record) -> str:
 
 
 def _ended_well(record: Record, changed: str) -> str:
-    """The sentence for a run that nothing ended early: proved is said of what was proved, and of nothing else."""
+    """The sentence for a run that nothing ended early: proved is said of what was proved, and of nothing else.
+
+    Args:
+        changed: what was changed, in words.
+    """
     last = record.last_steps
     undone = [f"{outcome_of(step)}: {step.title}" for step in last if step.outcome in ("failed", "declined", None)]
     if undone:
@@ -135,11 +139,9 @@ def _ended_well(record: Record, changed: str) -> str:
         if any(change.after is not None for change in planned):
             things = _count(len(planned), "change") + " would be made"
         why = " ".join(dict.fromkeys(step.held_back for step in held_back))
-        return f"Held back: {changed}; {things}. {why}".rstrip()
+        return f"Held back: {changed}; {things}. {why}" if record.changes != planned else f"Held back: {things}. {why}"
     asked_for = " that was asked for" if any(step.skipped for step in last) else ""
-    warnings = sum(finding.mark == "warn" for step in last for finding in step.findings)
-    warned = f"; {_count(warnings, 'check')} warned" if warnings else ""
-    return f"Done: {changed}, and every step{asked_for} was proved{warned}."
+    return f"Done: {changed}, and every step{asked_for} was proved."
 
 
 def _count(number: int, what: str) -> str:

@@ -169,15 +169,13 @@ def test_proved_is_said_only_of_what_was_proved():
     made = [ChangeRecord(resource="repository x", after="there")]
     held = step(outcome="planned", changes=gone, held_back="Set confirm to go on.")
     proof = step(title="Pull", outcome="unchanged")
-    warning = FindingRecord(mark="warn", check="docker", seen="no engine")
     for steps, said in (
-        ([held], "Held back: nothing was changed; 2 things would be deleted. Set confirm to go on."),
+        ([held], "Held back: 2 things would be deleted. Set confirm to go on."),
         ([step(title="a", changes=made), held], "Held back: 1 change was made; 2 things would be deleted. Set confirm"),
-        ([held.model_copy(update={"changes": made})], "Held back: nothing was changed; 1 change would be made. Set"),
+        ([held.model_copy(update={"changes": made})], "Held back: 1 change would be made. Set"),
         ([held, step(outcome="deleted", changes=gone)], "Done: 2 changes were made, and every step was proved."),
         ([proof], "Done: nothing was changed, and every step was proved."),
         ([proof, step(title="docker", skipped=True)], "and every step that was asked for was proved."),
-        ([step(findings=[warning])], "and every step was proved; 1 check warned."),
         ([step(outcome="declined"), proof], "nothing was changed, and not every step was done (declined: Create the"),
         ([step(outcome="failed"), step(outcome="created")], "Done: nothing was changed, and every step was proved."),
         ([step(outcome="failed"), proof], "not every step was done (failed: Create the repository)."),
