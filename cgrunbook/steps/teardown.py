@@ -131,7 +131,7 @@ class TearDown(Step):
         facts: dict[str, Any] = {"left": things or "nothing of it"}
         if stays := _docker_login(world):
             facts["not touched"] = stays
-        return Evidence(f"left: {', '.join(left) or 'nothing'}", facts)
+        return Evidence(f"left: {'; '.join(things) or 'nothing'}", facts)
 
     @property
     def _secret(self) -> str:

@@ -142,9 +142,9 @@ def test_a_second_teardown_says_again_what_stays_and_why_and_changes_nothing(mad
     torn_down(made.names)
     result = torn_down(made.names)
     assert result.outcome is Outcome.UNCHANGED
-    assert result.brief == f"left: secret {made.names.secret} with its pull tokens"
-    assert f"The repository {made.names.private} in {THERE} signs in" not in result.brief
-    assert any(f"the repository {made.names.private} in {THERE} signs in with it" in note for note in result.plan.notes)
+    why = f"the repository {made.names.private} in {THERE} signs in with it"
+    assert result.brief == f"left: secret {made.names.secret} with its pull tokens: {why}"
+    assert result.plan.notes == (f"The secret {made.names.secret} stays: {why}.",)
 
 
 def test_a_repository_that_names_the_secret_by_the_projects_number_uses_it(made: Made):
