@@ -16,6 +16,7 @@ from cgrunbook import durations
 from cgrunbook.cloud.artifact_registry import CleanupPolicy, RemoteRepository, Scanning, enum_name, without_project
 from cgrunbook.errors import InvalidRequest, StepFailed
 from cgrunbook.parameters import Parameters
+from cgrunbook.steps.credential import own_project
 from cgrunbook.steps.step import (
     KNOWN_AFTER_APPLY,
     Evidence,
@@ -195,8 +196,8 @@ class RemoteRepositoryStep(Step):
         there, credentials = world.repository(self.repository), self.credentials(world)
         if there and credentials:
             # The answer has the project's number where the request had its id, and the other way round.
-            version = credentials.secret_version
-            if without_project(there.password_secret_version) == without_project(version):
+            is_now, version = there.password_secret_version, credentials.secret_version
+            if without_project(is_now) == without_project(version) and own_project(world, is_now.split("/")[1]):
                 there = replace(there, password_secret_version=version)
         return there, credentials
 

@@ -82,7 +82,7 @@ class TearDown(Step):
         of_secret, why_it_stays = self._of_secret(world)
         deletions = [*self._of_repositories(world), *of_secret]
         notes = [f"The secret {self.secret_id} stays: {reason}." for reason in why_it_stays]
-        for name, there in self._there(world).items():
+        for name, there in self._found(world).items():
             if made_by_cgrunbook(there):
                 notes += _lost_with(world, there)
             else:
@@ -118,7 +118,7 @@ class TearDown(Step):
     def verify(self, world: World) -> Evidence:
         left = {
             f"repository {name}": "" if made_by_cgrunbook(there) else _NOT_OURS
-            for name, there in self._there(world).items()
+            for name, there in self._found(world).items()
         }
         if _there(world.secret, self.secret_id) is not None:
             left[f"{self._secret} with its pull tokens"] = "; ".join(self._of_secret(world)[1])
@@ -137,7 +137,7 @@ class TearDown(Step):
     def _secret(self) -> str:
         return f"secret {self.secret_id}"
 
-    def _there(self, world: World) -> dict[str, RemoteRepository]:
+    def _found(self, world: World) -> dict[str, RemoteRepository]:
         """The repositories that are there, by name."""
         found = {name: _there(world.repository, name) for name in self.repositories}
         return {name: there for name, there in found.items() if there is not None}
@@ -153,7 +153,7 @@ class TearDown(Step):
                 f"gcloud artifacts repositories delete {name} {where}",
                 partial(cloud.repositories.delete, name),
             )
-            for name, there in self._there(world).items()
+            for name, there in self._found(world).items()
             if made_by_cgrunbook(there)
         ]
 
@@ -197,7 +197,7 @@ class TearDown(Step):
     def _users(self, world: World, tokens: Sequence[str]) -> list[str]:
         """The repositories of all locations that sign in with the secret or with one of its tokens, but for those that go."""
         here = world.cloud.connection.location
-        going = {(here, name) for name, there in self._there(world).items() if made_by_cgrunbook(there)}
+        going = {(here, name) for name, there in self._found(world).items() if made_by_cgrunbook(there)}
         return [
             f"the repository {there.id} in {there.location}"
             for there in world.everywhere().repositories

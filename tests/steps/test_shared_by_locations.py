@@ -352,6 +352,18 @@ def test_the_token_of_a_dead_run_is_revoked_only_where_it_is_seen_that_nobody_si
     assert (token.username in listed) is unread
 
 
+def test_a_repository_that_signs_in_with_a_secret_of_that_name_in_another_project_is_not_as_it_should_be(made: Made):
+    ours = made.private.password_secret_version
+    theirs = ours.replace("projects/cgrunbook-sandbox/", "projects/another-project/")
+    made.cloud.repositories.set_upstream_credentials(
+        made.names.private, made.private.username, theirs, disable_upstream_validation=True
+    )
+    book, seen = book_in(HERE)
+    perform(book, *steps_of_03(made.names))
+    assert seen.outcomes[-1] is Outcome.UPDATED
+    assert made.private.password_secret_version == ours
+
+
 LOGINS: dict[str, tuple[Callable[[DockerConfig, str], object], str]] = {
     "helper": (lambda config, host: config.add_credential_helper(host, "gcloud"), "out of credHelpers in docker's"),
     "file": (lambda config, host: config.login_with_token(host, "u", Secret("p")), "docker logout {} ends that"),
