@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from cgrunbook.cloud.held_values import mask_what_is_held
 from cgrunbook.errors import CgrunbookError, NotSignedIn, ParameterError, SandboxUnavailable, Temporary
 from cgrunbook.redaction import Secret
 
@@ -85,6 +86,9 @@ class Connection:
     sign_in: str = f"Sign in: {_SIGN_IN}"
     caller: str = GCLOUD_ACCOUNT
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        mask_what_is_held(self.credentials)
 
     def access_token(self) -> Secret:
         """An OAuth access token that is valid now, refreshed when it is not; safe to call from several threads.

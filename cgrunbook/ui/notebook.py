@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cgrunbook.cloud.attempts import Wait
 from cgrunbook.errors import CgrunbookError, Interrupted, ParameterError
+from cgrunbook.run.kernel_output import mask_all_output
 from cgrunbook.run.result import Result
 from cgrunbook.run.runbook import Runbook, open_runbook
 from cgrunbook.run.session import Session, open_session
@@ -180,6 +181,7 @@ async def open_notebook(notebook: str, namespace: MutableMapping[str, Any]) -> R
     """
     from IPython import get_ipython
 
+    mask_all_output(get_ipython())
     if somebody_can_click(get_ipython()):
         return await Opening(notebook, namespace).run()
     return open_runbook(notebook, namespace, QuietFace(values.said_in_notebook(namespace)))
