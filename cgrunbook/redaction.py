@@ -33,8 +33,8 @@ _EVERY = PIECE - _GRAM + 1
 _REMEMBERED = 32
 
 # What tokens and all their encodings are written with. Elsewhere in a text, no piece of one is looked for.
-TOKEN_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=_.~%-"  # noqa: S105 - an alphabet
-_RUN = re.compile(rf"[{re.escape(TOKEN_CHARACTERS)}]{{{PIECE},}}")
+_TOKEN_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=_.~%-"  # noqa: S105 - an alphabet
+_RUN = re.compile(rf"[{re.escape(_TOKEN_CHARACTERS)}]{{{PIECE},}}")
 # Base64 has two alphabets and hexadecimal two cases; a text is compared as if it had one.
 _ALIKE = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ-_", "abcdefghijklmnopqrstuvwxyz+/")
 # What a value goes on after: a line that was broken, as it is or quoted.
@@ -181,16 +181,17 @@ class _Known:
         done = 0
         for run in _RUN.finditer(text):
             alike = alike or text.translate(_ALIKE)
-            at = max(run.start(), done)
-            while at <= run.end() - _GRAM:
-                entries = grams.get(alike[at : at + _GRAM])
-                at += 1
-                if entries:
-                    found = [_extended(alike, at - 1, form, place, done) for form, place in entries]
-                    begin, end, _ = max(found, key=lambda span: span[2])
-                    if max(span[2] for span in found) >= PIECE:
+            for at in [at for at in range(run.start(), run.end() - _GRAM + 1) if alike[at : at + _GRAM] in grams]:
+                if at >= done:
+                    entries = grams.get(alike[at : at + _GRAM], ())
+                    begin, end, length = max(
+                        (_extended(alike, at, form, place, done) for form, place in entries),
+                        key=lambda span: span[2],
+                        default=(0, 0, 0),
+                    )
+                    if length >= PIECE:
                         yield begin, end
-                        at = done = end
+                        done = end
 
 
 def _extended(text: str, at: int, form: str, place: int, least: int) -> tuple[int, int, int]:
@@ -237,7 +238,7 @@ def _base64_forms(encoded: bytes) -> Iterator[str]:
 
 def _whole_forms(value: str) -> tuple[str, ...]:
     """The forms of a value that are found as a whole, the longest first; none where pieces find all that there is."""
-    if len(set(value)) >= PIECE and not set(value) - set(TOKEN_CHARACTERS):
+    if len(set(value)) >= PIECE and not set(value) - set(_TOKEN_CHARACTERS):
         return ()
     encoded = value.encode("utf-8", "surrogatepass")
     found = {value, html.escape(value), json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
@@ -267,6 +268,8 @@ def _keyed(names: str, value: str) -> str:
     return rf"""(?i:(?<![a-z0-9])(?:{names})(?:\\?["']\s*:\s*b?\\?["']|=["']?|%3D))({value})"""
 
 
+# Before the first letter of a word, after an escape and a colour too.
+_BEGINS = r"(?:(?<![\w-])|(?<=%[0-9A-Fa-f]{2})|(?<=\\[nrt])|(?<=\[[0-9]m)|(?<=[0-9][0-9]m))"
 _NEW_LINE = r"(?:(?:\\[rn]|[\r\n])+[ \t]*)"
 
 # Shapes of credentials that no reader of a log needs. Each is looked for only where one of the words before it is in the
@@ -276,12 +279,12 @@ _SHAPES: tuple[tuple[tuple[str, ...], re.Pattern[str]], ...] = (
     (
         ("eyj",),
         re.compile(
-            rf"eyJ[\w-]{{8,}}(?:{_NEW_LINE}[\w-]+)*\.{_NEW_LINE}?[\w-]+(?:{_NEW_LINE}[\w-]+)*\.{_NEW_LINE}?[\w-]+"
+            rf"{_BEGINS}eyJ[\w-]{{8,}}(?:{_NEW_LINE}[\w-]+)*\.{_NEW_LINE}?[\w-]+(?:{_NEW_LINE}[\w-]+)*\.{_NEW_LINE}?[\w-]+"
             rf"(?:{_NEW_LINE}[\w-]{{40,}})*"
         ),
     ),
     # The same, cut: its header begins with alg, typ or kid.
-    (("eyj",), re.compile(r"eyJ(?:hbGciOi|0eXAiOi|raWQiOi)[\w-]{4,}(?:\.[\w-]*)*")),
+    (("eyj",), re.compile(rf"{_BEGINS}eyJ(?:hbGciOi|0eXAiOi|raWQiOi)[\w-]{{4,}}(?:\.[\w-]*)*")),
     # Google's access tokens, refresh tokens, client secrets and API keys.
     (("ya29.",), re.compile(r"ya29\.[\w.-]{8,}")),
     (("1//0", "1%2f%2f0"), re.compile(r"(?<![\w/.])1(?://|%2[fF]%2[fF])0[\w-]{16,}")),
@@ -345,6 +348,26 @@ def mask(text: str) -> str:
         if any(word in alike for word in words):
             text = shape.sub(_masked, text)
     return text
+
+
+# A stream's last word may be the beginning of a secret that goes on with what is written next: so much of it is kept back.
+LONGEST_WORD = 8192
+_LAST_SCHEME = re.compile(r"\b(?:bearer|basic)\s+\Z", re.IGNORECASE)
+_LAST_PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?!.*-----END).*\Z", re.DOTALL)
+
+
+def complete(text: str) -> tuple[str, str]:
+    """Cut what is written to a stream before what may be the beginning of a secret.
+
+    Returns:
+        What can go on, and what waits for the rest.
+    """
+    end = text[-LONGEST_WORD:]
+    key = _LAST_PRIVATE_KEY.search(end)
+    rest = end[key.start() :] if key else end[len(end.rstrip(_TOKEN_CHARACTERS + "\\")) :]
+    scheme = _LAST_SCHEME.search(end[-len(rest) - 12 : len(end) - len(rest)])
+    at = len(text) - len(rest) - (len(scheme[0]) if scheme else 0)
+    return text[:at], text[at:]
 
 
 # C0 but for line breaks and tabs, C1, what turns the reading direction, and what is there and not seen.

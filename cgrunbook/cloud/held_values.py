@@ -16,8 +16,6 @@ from cgrunbook.redaction import Secret, watch
 
 # google-auth's names: an access token is replaced at each refresh, whoever asked for it.
 _VALUES = ("token", "_id_token", "_refresh_token", "_client_secret", "_rapt_token")
-# Credentials that credentials are made of: impersonation, federation that ends in impersonation.
-_INNER = ("_source_credentials", "_impersonated_credentials")
 
 
 def mask_what_is_held(credentials: Any) -> None:
@@ -49,17 +47,19 @@ def _values(credentials: Any) -> Iterator[str]:
 
 
 def _with_inner(credentials: Any) -> Iterator[Any]:
+    """Credentials, and those that they are made of: impersonation has a source."""
+    from google.auth.credentials import Credentials
+
     yield credentials
-    for name in _INNER:
-        inner = getattr(credentials, name, None)
-        if inner is not None:
+    for inner in list(vars(credentials).values()):
+        if isinstance(inner, Credentials):
             yield from _with_inner(inner)
 
 
 def _private_keys(credentials: Any) -> Iterator[Secret]:
     """A service account's key, spelt as its file has it; google-auth keeps it in another form."""
     for each in _with_inner(credentials):
-        key = getattr(getattr(each, "_signer", None), "_key", None)
+        key: Any = getattr(getattr(each, "_signer", None), "_key", None)
         if hasattr(key, "private_bytes"):
             from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
@@ -68,17 +68,20 @@ def _private_keys(credentials: Any) -> Iterator[Secret]:
 
 def _keep_subject_tokens(credentials: Any, kept: list[Secret]) -> None:
     """Federation reads a token of somebody else's at each refresh, and forgets it."""
-    retrieve = getattr(credentials, "retrieve_subject_token", None)
-    if retrieve is None:
-        return
+    for each in _with_inner(credentials):
+        retrieve = getattr(each, "retrieve_subject_token", None)
+        if retrieve is not None:
+            each.retrieve_subject_token = _keeping(retrieve, kept)
 
-    def kept_too(*arguments: Any, **more: Any) -> Any:
+
+def _keeping(retrieve: Any, kept: list[Secret]) -> Any:
+    def retrieve_and_keep(*arguments: Any, **more: Any) -> Any:
         token = retrieve(*arguments, **more)
         if isinstance(token, str):
             kept.append(Secret(token))
         return token
 
-    credentials.retrieve_subject_token = kept_too
+    return retrieve_and_keep
 
 
 def _proxy_passwords() -> Iterator[Secret]:

@@ -10,26 +10,19 @@ import codecs
 import contextlib
 import json
 import os
-import re
 import select
 import sys
 import threading
 from collections.abc import Callable
 from typing import Any
 
-from cgrunbook.redaction import TOKEN_CHARACTERS, mask, mask_all
+from cgrunbook.redaction import complete, mask, mask_all
 
-# A stream's last word may be the beginning of a secret that goes on with what is written next. So much of it is kept
-# back, for so many seconds at most.
-LONGEST_WORD = 8192
+# What may be the beginning of a secret waits so many seconds for its rest.
 SECONDS = 1.0
 
 # Buffers beyond this are pictures and tables of numbers, and searching them takes long.
 _LARGEST_BUFFER = 1024 * 1024
-
-_PART_OF_WORD = TOKEN_CHARACTERS + "\\"
-_SCHEME = re.compile(r"\b(?:bearer|basic)\s+\Z", re.IGNORECASE)
-_PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?!.*-----END).*\Z", re.DOTALL)
 
 
 def mask_all_output(shell: Any) -> None:
@@ -48,20 +41,6 @@ def mask_all_output(shell: Any) -> None:
             _mask_terminal(copy)
 
 
-def complete(text: str) -> tuple[str, str]:
-    """Cut what is written to a stream before what may be the beginning of a secret.
-
-    Returns:
-        What can go on, and what waits for the rest.
-    """
-    end = text[-LONGEST_WORD:]
-    key = _PRIVATE_KEY.search(end)
-    rest = end[key.start() :] if key else end[len(end.rstrip(_PART_OF_WORD)) :]
-    scheme = _SCHEME.search(end[-len(rest) - 12 : len(end) - len(rest)])
-    at = len(text) - len(rest) - (len(scheme[0]) if scheme else 0)
-    return text[:at], text[at:]
-
-
 class _Sender:
     """The session's `send`, by which all messages leave, with their contents masked."""
 
@@ -75,7 +54,7 @@ class _Sender:
         self._waiting: dict[tuple[str, str], tuple[dict[str, Any], Callable[[dict[str, Any]], Any]]] = {}
         self._lock = threading.Lock()
 
-    def send(
+    def send(  # noqa: PLR0917 - the session's
         self,
         stream: Any,
         msg_or_type: Any,
