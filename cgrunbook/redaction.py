@@ -33,12 +33,15 @@ _EVERY = PIECE - _GRAM + 1
 _REMEMBERED = 32
 
 # What tokens and all their encodings are written with. Elsewhere in a text, no piece of one is looked for.
-_TOKEN_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=_.~%-"  # noqa: S105 - an alphabet
+_UNRESERVED = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.~-"
+_TOKEN_CHARACTERS = f"{_UNRESERVED}+/=%"
 _RUN = re.compile(rf"[{re.escape(_TOKEN_CHARACTERS)}]{{{PIECE},}}")
 # Base64 has two alphabets and hexadecimal two cases; a text is compared as if it had one.
 _ALIKE = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ-_", "abcdefghijklmnopqrstuvwxyz+/")
 # What a value goes on after: a line that was broken, as it is or quoted.
 _BREAK = re.compile(r"(?:\s|\\[nrt]|[\"'`\\])+")
+_BREAK_BEFORE = re.compile(rf"{_BREAK.pattern}\Z")
+_LONGEST_BREAK = 100
 # Other spellings of one character of a value, as `_ALIKE` leaves them.
 _SPELT = {"%2b": "+", "%2f": "/", "%3d": "=", "\\/": "/", "\\u002b": "+", "\\u002f": "/", "\\u003d": "="}
 
@@ -117,7 +120,7 @@ class _Known:
             for form in _forms(value):
                 for place in range(0, len(form) - _GRAM + 1, _EVERY):
                     gram = form[place : place + _GRAM]
-                    if len(set(gram)) > 2:  # a row of the same is no sign of anything
+                    if gram != gram[0] * _GRAM:  # a row of the same is no sign of anything
                         self._grams[gram] = [*self._grams.get(gram, ()), (form, place)]
 
     def drop(self, value: str) -> None:
@@ -163,16 +166,13 @@ class _Known:
                         self._seen.add(value)
                         self.learn(value)
 
-    def hide(self, text: str) -> str:
-        """A text without the known values, and without their pieces."""
+    def places(self, text: str) -> Iterator[tuple[int, int]]:
+        """Where known values are in a text, and pieces of them."""
         for forms in tuple(self._whole.values()):
             for form in forms:
                 if form in text:
-                    text = text.replace(form, MASK)
-        spans = list(self._pieces(text))
-        for begin, end in reversed(spans):
-            text = text[:begin] + MASK + text[end:]
-        return text
+                    yield from (found.span() for found in re.finditer(re.escape(form), text))
+        yield from self._pieces(text)
 
     def _pieces(self, text: str) -> Iterator[tuple[int, int]]:
         """Where pieces of known values are, in order."""
@@ -201,8 +201,14 @@ def _extended(text: str, at: int, form: str, place: int, least: int) -> tuple[in
         Where that begins and ends in the text, and how many characters of the form it is.
     """
     begin, first = at, place
-    while begin > least and first and text[begin - 1] == form[first - 1]:
-        begin, first = begin - 1, first - 1
+    while begin > least and first:
+        if text[begin - 1] == form[first - 1]:
+            begin, first = begin - 1, first - 1
+            continue
+        broken = _BREAK_BEFORE.search(text, max(least, begin - _LONGEST_BREAK), begin)
+        if not broken or not text.endswith(form[max(0, first - 4) : first], least, broken.start()):
+            break
+        begin = broken.start()
     while place < len(form) and at < len(text):
         if text[at] == form[place]:
             at, place = at + 1, place + 1
@@ -224,7 +230,7 @@ def _forms(value: str) -> set[str]:
         return set()
     encoded = value.encode("utf-8", "surrogatepass")
     found = {encoded.hex(), *_base64_forms(encoded)}
-    if not set(value) & set('"{}'):  # a document has words that are no secret
+    if not value.lstrip().startswith(("{", "[")):  # a document has words that are no secret
         found |= {word for word in value.split() if len(word) >= PIECE}
     return {form.translate(_ALIKE) for form in found}
 
@@ -238,10 +244,11 @@ def _base64_forms(encoded: bytes) -> Iterator[str]:
 
 def _whole_forms(value: str) -> tuple[str, ...]:
     """The forms of a value that are found as a whole, the longest first; none where pieces find all that there is."""
-    if len(set(value)) >= PIECE and not set(value) - set(_TOKEN_CHARACTERS):
+    if len(set(value)) >= PIECE and not set(value) - set(_UNRESERVED):
         return ()
     encoded = value.encode("utf-8", "surrogatepass")
     found = {value, html.escape(value), json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
+    found.add(json.dumps(json.dumps(value)[1:-1])[1:-1])
     found |= {repr(value)[1:-1], repr(encoded)[2:-1], encoded.hex(), encoded.hex().upper()}
     for quoting in (quote, quote_plus):
         quoted = quoting(encoded, safe="")
@@ -271,15 +278,25 @@ def _keyed(names: str, value: str) -> str:
 # Before the first letter of a word, after an escape and a colour too.
 _BEGINS = r"(?:(?<![\w-])|(?<=%[0-9A-Fa-f]{2})|(?<=\\[nrt])|(?<=\[[0-9]m)|(?<=[0-9][0-9]m))"
 _NEW_LINE = r"(?:(?:\\[rn]|[\r\n])+[ \t]*)"
+_DOT = rf"{_NEW_LINE}?\.{_NEW_LINE}?"
 
 # Shapes of credentials that no reader of a log needs. Each is looked for only where one of the words before it is in the
 # text in lower case; of each, the group is masked, or all of it where it has none.
 _SHAPES: tuple[tuple[tuple[str, ...], re.Pattern[str]], ...] = (
+    # A private key, cut or not, its lines broken or escaped.
+    (
+        ("private key",),
+        re.compile(
+            r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?:.{0,20000}?-----END [A-Z ]*PRIVATE KEY-----|"
+            r"""(?:(?:\s|\\[nr]|["',+])*[A-Za-z0-9+/=]{16,})*)""",
+            re.DOTALL,
+        ),
+    ),
     # A JWT: pull tokens, OIDC tokens; its lines may be broken.
     (
         ("eyj",),
         re.compile(
-            rf"{_BEGINS}eyJ[\w-]{{8,}}(?:{_NEW_LINE}[\w-]+)*\.{_NEW_LINE}?[\w-]+(?:{_NEW_LINE}[\w-]+)*\.{_NEW_LINE}?[\w-]+"
+            rf"{_BEGINS}eyJ[\w-]{{8,}}(?:{_NEW_LINE}[\w-]+)*{_DOT}[\w-]+(?:{_NEW_LINE}[\w-]+)*{_DOT}[\w-]+"
             rf"(?:{_NEW_LINE}[\w-]{{40,}})*"
         ),
     ),
@@ -320,34 +337,25 @@ _SHAPES: tuple[tuple[tuple[str, ...], re.Pattern[str]], ...] = (
         ),
     ),
     (("://",), re.compile(r"(?<=://)[^/\s:@]*:[^/\s@]+(?=@)")),
-    # A private key, cut or not, its lines broken or escaped.
-    (
-        ("private key",),
-        re.compile(
-            r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?:.{0,20000}?-----END [A-Z ]*PRIVATE KEY-----|"
-            r"""(?:(?:\s|\\[nr]|["',+])*[A-Za-z0-9+/=]{16,})*)""",
-            re.DOTALL,
-        ),
-    ),
 )
-
-
-def _masked(found: re.Match[str]) -> str:
-    if not found.re.groups:
-        return MASK
-    begin, end = found.start(1) - found.start(), found.end(1) - found.start()
-    return found[0][:begin] + MASK + found[0][end:]
 
 
 def mask(text: str) -> str:
     """Hide every known value, and every piece that has the shape of a credential; all else stays as it is."""
     _known.look()
-    text = _known.hide(text)
+    # All are looked for in the text as it came: what one finds is what another goes by.
+    places = list(_known.places(text))
     alike = text.translate(_ALIKE)
     for words, shape in _SHAPES:
         if any(word in alike for word in words):
-            text = shape.sub(_masked, text)
-    return text
+            places += [found.span(shape.groups) for found in shape.finditer(text)]
+    shown: list[str] = []
+    done = 0
+    for begin, end in sorted(places):
+        if begin > done or not shown:
+            shown += [text[done:begin], MASK]
+        done = max(done, end)
+    return "".join(shown) + text[done:] if shown else text
 
 
 # A stream's last word may be the beginning of a secret that goes on with what is written next: so much of it is kept back.
