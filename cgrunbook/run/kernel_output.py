@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from cgrunbook.redaction import complete, mask, mask_all
+from cgrunbook.redaction import LONGEST_WORD, complete, mask, mask_all
 
 # What may be the beginning of a secret waits so many seconds for its rest.
 SECONDS = 1.0
@@ -93,6 +93,8 @@ class _Sender:
             with self._lock:
                 before = self._waiting.pop((cell, name), None)
                 text, rest = complete((before[0]["content"]["text"] if before else "") + text)
+                if rest and not before and len(text) < LONGEST_WORD:
+                    text, rest = "", text + rest  # whole, for it comes as one output where nothing follows
                 if rest:
                     content = {"name": name, "text": rest}
                     later = self._session.msg("stream", content, parent=message["parent_header"])
