@@ -166,32 +166,31 @@ class _Known:
                         self._seen.add(value)
                         self.learn(value)
 
-    def places(self, text: str) -> Iterator[tuple[int, int]]:
-        """Where known values are in a text, and pieces of them."""
+    def places(self, text: str, alike: str) -> list[tuple[int, int]]:
+        """Where known values are in a text, and pieces of them.
+
+        Args:
+            text: as it came.
+            alike: as `_ALIKE` leaves it.
+        """
+        found = []
         for forms in tuple(self._whole.values()):
             for form in forms:
                 if form in text:
-                    yield from (found.span() for found in re.finditer(re.escape(form), text))
-        yield from self._pieces(text)
-
-    def _pieces(self, text: str) -> Iterator[tuple[int, int]]:
-        """Where pieces of known values are, in order."""
-        grams = self._grams
-        alike = ""
-        done = 0
-        for run in _RUN.finditer(text):
-            alike = alike or text.translate(_ALIKE)
+                    found += [each.span() for each in re.finditer(re.escape(form), text)]
+        grams, done = self._grams, 0
+        for run in _RUN.finditer(text) if grams else ():
             for at in [at for at in range(run.start(), run.end() - _GRAM + 1) if alike[at : at + _GRAM] in grams]:
-                if at >= done:
-                    entries = grams.get(alike[at : at + _GRAM], ())
-                    begin, end, length = max(
-                        (_extended(alike, at, form, place, done) for form, place in entries),
-                        key=lambda span: span[2],
-                        default=(0, 0, 0),
-                    )
-                    if length >= PIECE:
-                        yield begin, end
-                        done = end
+                if at < done:
+                    continue
+                spans = [
+                    _extended(alike, at, form, place, done) for form, place in grams.get(alike[at : at + _GRAM], ())
+                ]
+                begin, end, length = max(spans, key=lambda span: span[2], default=(0, 0, 0))
+                if length >= PIECE:
+                    found.append((begin, end))
+                    done = end
+        return found
 
 
 def _extended(text: str, at: int, form: str, place: int, least: int) -> tuple[int, int, int]:
@@ -340,22 +339,30 @@ _SHAPES: tuple[tuple[tuple[str, ...], re.Pattern[str]], ...] = (
 )
 
 
+_ANY_SHAPE = re.compile("|".join({re.escape(word) for words, _ in _SHAPES for word in words}))
+
+
 def mask(text: str) -> str:
     """Hide every known value, and every piece that has the shape of a credential; all else stays as it is."""
+    if len(text) < _SHORTEST:
+        return text
     _known.look()
-    # All are looked for in the text as it came: what one finds is what another goes by.
-    places = list(_known.places(text))
     alike = text.translate(_ALIKE)
-    for words, shape in _SHAPES:
-        if any(word in alike for word in words):
-            places += [found.span(shape.groups) for found in shape.finditer(text)]
+    # All are looked for in the text as it came: what one finds is what another goes by.
+    places = _known.places(text, alike)
+    if _ANY_SHAPE.search(alike):
+        for words, shape in _SHAPES:
+            if any(word in alike for word in words):
+                places += [found.span(shape.groups) for found in shape.finditer(text)]
+    if not places:
+        return text
     shown: list[str] = []
     done = 0
     for begin, end in sorted(places):
         if begin > done or not shown:
             shown += [text[done:begin], MASK]
         done = max(done, end)
-    return "".join(shown) + text[done:] if shown else text
+    return "".join(shown) + text[done:]
 
 
 # A stream's last word may be the beginning of a secret that goes on with what is written next: so much of it is kept back.

@@ -46,7 +46,7 @@ class Kernel:
     def run(self, code: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         """What a cell says on the public channel, and its reply."""
         sent = self.client.execute(code, allow_stdin=False)
-        said = []
+        said: list[dict[str, Any]] = []
         while True:
             message = self.client.get_iopub_msg(timeout=30)
             if message["parent_header"].get("msg_id") != sent:
