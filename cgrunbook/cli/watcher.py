@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-from cgrunbook.redaction import redact, visible
+from cgrunbook.redaction import redact
 
 if TYPE_CHECKING:
     from cgrunbook.run.journal import Line
@@ -38,7 +38,7 @@ class Watcher:
 
     def say(self, text: str) -> None:
         """A line of its own."""
-        self._console.print(visible(redact(text)))
+        self._console.print(redact(text))
 
     def see(self, line: Line) -> None:
         """Take one line of the journal."""

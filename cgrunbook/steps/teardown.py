@@ -223,7 +223,7 @@ class TearDown(Step):
                     f"destroy {version.number} --secret={self.secret_id} --project={project}"
                 )
         for role, member in _grants(world.policy(self.secret_id)):
-            if _AGENT.fullmatch(member) and member.lower() != service_agent(world).lower():
+            if _AGENT.fullmatch(member) and member.lower() != service_agent(world, self.secret_id).lower():
                 yield (
                     f"the Artifact Registry of another project may read it. If that is over: gcloud secrets "
                     f"remove-iam-policy-binding {self.secret_id} --member={member} --role={role} --project={project}"
@@ -235,7 +235,7 @@ class TearDown(Step):
         secret = _there(world.secret, self.secret_id)
         if secret and (problem := self._tokens(world, secret)[1]):
             notes.append(f"Whether the pull tokens still live cannot be seen ({problem}); they are revoked unseen.")
-        own = service_agent(world).lower()
+        own = service_agent(world, self.secret_id).lower()
         if lost := [
             f"{member} has {role}" for role, member in _grants(world.policy(self.secret_id)) if member.lower() != own
         ]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from cgrunbook.cloud.attempts import Wait
 from cgrunbook.errors import CgrunbookError, Interrupted, ParameterError
+from cgrunbook.run.kernel_output import mask_all_output
 from cgrunbook.run.result import Result
 from cgrunbook.run.runbook import Runbook, open_runbook
 from cgrunbook.run.session import Session, leave_out_what_is_not_declared, open_session
@@ -181,6 +182,7 @@ async def open_notebook(notebook: str, namespace: MutableMapping[str, Any]) -> R
     """
     from IPython import get_ipython
 
+    mask_all_output(get_ipython())
     if not_used := leave_out_what_is_not_declared(notebook, namespace):
         sys.stderr.write(f"{not_used}\n")
     if somebody_can_click(get_ipython()):
