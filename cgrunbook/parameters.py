@@ -183,7 +183,7 @@ class Parameters(BaseModel):
     target: Literal["sandbox", "google-cloud"] = _of(Group.WHERE, "sandbox", "where to work")
     mode: Literal["apply", "plan"] = _of(Group.WHERE, "apply", "apply makes the changes, plan only lists them")
     project_id: Annotated[str, _PROJECT] = _of(
-        Group.WHERE, "", "the Google Cloud project; empty takes gcloud's, or the sandbox's own", "my-project"
+        Group.WHERE, "", "the Google Cloud project; empty takes this machine's, or the sandbox's own", "my-project"
     )
     location: Annotated[str, _LOCATION] = _of(Group.WHERE, "us-central1", "where the repositories are")
     repository: Annotated[str, _REPOSITORY] = _of(
@@ -228,7 +228,9 @@ class Parameters(BaseModel):
         Group.SET_UP, "", "inherited follows the project (scans cost money), disabled never scans, empty leaves it"
     )
     docker_login: Literal["auto", "credential-helper", "access-token", "none"] = _of(
-        Group.PROOF, "auto", "auto writes gcloud's credential helper, or a token of one hour where gcloud is absent"
+        Group.PROOF,
+        "auto",
+        "auto names gcloud's credential helper where that has a login, else it stores a token of one hour",
     )
     docker_pull: bool = _of(Group.PROOF, False, "pull with the docker engine too, where one answers")
     secret_id: Annotated[str, _SECRET] = _of(

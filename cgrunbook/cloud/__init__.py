@@ -15,7 +15,7 @@ from cgrunbook.redaction import Secret
 if TYPE_CHECKING:
     from cgrunbook.cloud.artifact_registry import ArtifactRegistry
     from cgrunbook.cloud.chainctl import Chainctl
-    from cgrunbook.cloud.docker import Docker
+    from cgrunbook.cloud.docker import Docker, SignIn
     from cgrunbook.cloud.project import Project
     from cgrunbook.cloud.registry import BasicCredentials, Registry
     from cgrunbook.cloud.secret_manager import SecretManager
@@ -41,12 +41,15 @@ class Cloud:
 
         Raises:
             NotSignedIn: the credentials cannot be refreshed.
-            Temporary: the place that refreshes them does not answer.
+            Temporary: the place that refreshes them did not answer when the attempts were used up.
         """
         from cgrunbook.cloud.google_errors import explained
 
-        with explained(self.connection, "get an access token"):
-            return self.connection.access_token()
+        def attempt() -> Secret:
+            with explained(self.connection, "get an access token"):
+                return self.connection.access_token()
+
+        return self.attempts.run(attempt, reason="an access token")
 
     @cached_property
     def project(self) -> Project:
@@ -73,12 +76,16 @@ class Cloud:
     def artifact_registry_host(self) -> Registry:
         """The location's docker.pkg.dev, signed in with the caller's access token, fresh at each exchange."""
         from cgrunbook.cloud.registry import BasicCredentials, Registry
-        from cgrunbook.cloud.registry_sign_in import ACCESS_TOKEN_USER
+        from cgrunbook.cloud.registry_sign_in import ACCESS_TOKEN_USER, Renewable
 
         def credentials() -> BasicCredentials:
             return BasicCredentials(ACCESS_TOKEN_USER, self.access_token())
 
-        return Registry(self.connection.artifact_registry_host, credentials, self.attempts)
+        def forget(pair: BasicCredentials) -> None:
+            self.connection.forget(pair.password)
+
+        caller = Renewable(credentials, forget)
+        return Registry(self.connection.artifact_registry_host, caller, self.attempts, whose=self.connection)
 
     def cgr(self, credentials: BasicCredentials | None = None) -> Registry:
         """Chainguard's registry; the same one for the same credentials, so that a token is not fetched twice.
@@ -108,3 +115,15 @@ class Cloud:
         from cgrunbook.cloud.docker import Docker
 
         return Docker(self.connection.docker_config, self.attempts, self.connection.environment)
+
+    def docker_sign_in(self, helper: str = "") -> SignIn:
+        """What docker would send to the location's docker.pkg.dev, and whether it is taken there.
+
+        Args:
+            helper: what it would be if docker's configuration named this credential helper; "" for as it is.
+
+        Raises:
+            StepFailed: docker's configuration cannot be used.
+            Temporary: the registry did not answer when the attempts were used up.
+        """
+        return self.docker.sign_in(self.connection.artifact_registry_host, helper)

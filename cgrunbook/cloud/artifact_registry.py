@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 from google.cloud import artifactregistry_v1 as ar
 
 from cgrunbook.cloud.google_errors import READ_SECRET
-from cgrunbook.cloud.google_service import CALL, GoogleService, client_arguments
+from cgrunbook.cloud.google_service import CALL, GoogleService, client
 from cgrunbook.errors import (
     AlreadyExists,
     NotFound,
@@ -91,7 +91,7 @@ class ArtifactRegistry(GoogleService):
 
     @cached_property
     def _client(self) -> Any:
-        return ar.ArtifactRegistryClient(**client_arguments(self.connection, self.connection.artifact_registry))
+        return client(ar.ArtifactRegistryClient, self.connection, self.connection.artifact_registry)
 
     @property
     def parent(self) -> str:

@@ -1,4 +1,4 @@
-"""One run of a command: no terminal, no input, bounded in time and in what it prints, ended when somebody cancels.
+"""One run of a command: no terminal, bounded in time and in what it prints, ended when somebody cancels.
 
 It knows processes and pipes. It does not know any command, and shows nothing of what one printed.
 """
@@ -43,7 +43,12 @@ class Cancelled(Exception):
 
 
 def run(
-    arguments: Sequence[str], environment: Mapping[str, str], *, seconds: float, cancelled: threading.Event
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    seconds: float,
+    cancelled: threading.Event,
+    given: bytes = b"",
 ) -> Ended:
     """Run a command to its end, or end it with what it started.
 
@@ -52,6 +57,7 @@ def run(
         environment: the whole of it.
         seconds: how long it may take.
         cancelled: ends it when set.
+        given: what it reads from its standard input.
 
     Raises:
         OSError: it could not be started.
@@ -60,7 +66,7 @@ def run(
     """
     with subprocess.Popen(
         arguments,
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE if given else subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=environment,
@@ -69,15 +75,18 @@ def run(
         start_new_session=True,
     ) as process:
         try:
-            output, said = _read(process, seconds, cancelled)
+            output, said = _read(process, seconds, cancelled, given)
         finally:
             _end(process)
     return Ended(process.returncode, output.decode("utf-8", "replace"), said.decode("utf-8", "replace"))
 
 
-def _read(process: subprocess.Popen[bytes], seconds: float, cancelled: threading.Event) -> tuple[bytes, bytes]:
+def _read(
+    process: subprocess.Popen[bytes], seconds: float, cancelled: threading.Event, given: bytes = b""
+) -> tuple[bytes, bytes]:
     """Read both pipes to their ends, looking up now and then; what came before a look is kept by `communicate`."""
     deadline = time.monotonic() + seconds
+    handed_over = {"input": given} if given else {}
     while not cancelled.is_set():
         left = deadline - time.monotonic()
         if left <= 0:
@@ -85,8 +94,9 @@ def _read(process: subprocess.Popen[bytes], seconds: float, cancelled: threading
         # Asked before reading: what it prints and ends with between the two is found by the read.
         ended = process.poll() is not None
         try:
-            return process.communicate(timeout=min(_LOOK, left))
+            return process.communicate(timeout=min(_LOOK, left), **handed_over)
         except subprocess.TimeoutExpired as so_far:
+            handed_over.clear()  # it goes on with what is left of it
             output, said = so_far.output or b"", so_far.stderr or b""
         if ended:
             # All that it printed is read; something that it started still holds the pipes.

@@ -9,17 +9,21 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from cgrunbook.cloud import retry
 from cgrunbook.cloud.attempts import Attempts
-from cgrunbook.cloud.docker_config import DockerConfig
+from cgrunbook.cloud.connection import Connection, RegistryHost
+from cgrunbook.cloud.docker_config import ENVIRONMENT, Answer, DockerConfig, Login
 from cgrunbook.cloud.pull import LayerProgress, PullProgress
+from cgrunbook.cloud.registry_sign_in import ACCESS_TOKEN_USER
 from cgrunbook.errors import (
     CgrunbookError,
     DigestMismatch,
@@ -33,6 +37,9 @@ from cgrunbook.errors import (
 )
 from cgrunbook.image_reference import is_digest
 from cgrunbook.redaction import one_line
+
+#: The name of gcloud's credential helper.
+GCLOUD = "gcloud"
 
 _ENGINE_SECONDS = 10
 
@@ -52,6 +59,28 @@ class Engine:
     problem: str = ""
 
 
+@dataclass(frozen=True)
+class SignIn:
+    """How docker would sign in to a registry, and what comes of it.
+
+    Args:
+        login: where docker finds its login.
+        username: who would sign in, "" where docker would send nothing.
+        problem: why docker would be denied, a sentence without its end; "" where it is let in.
+        unusable: the error of a helper that is not there or does not answer; None for all others.
+    """
+
+    login: Login
+    username: str = ""
+    problem: str = ""
+    unusable: StepFailed | None = None
+
+    @property
+    def taken(self) -> bool:
+        """Whether the registry lets docker in."""
+        return not self.problem
+
+
 class Docker:
     """Docker's configuration and engine.
 
@@ -64,8 +93,8 @@ class Docker:
     def __init__(
         self, config_folder: Path, attempts: Attempts | None = None, environment: Mapping[str, str] | None = None
     ) -> None:
-        self.config = DockerConfig(config_folder, environment)
         self._attempts = attempts if attempts is not None else Attempts()
+        self.config = DockerConfig(config_folder, environment, self._attempts.cancelled)
         self._environment = {**os.environ, **(environment or {})}
 
     def engine(self) -> Engine:
@@ -79,6 +108,55 @@ class Docker:
                 return Engine(True, str(client.version().get("Version", "")))
         except StepFailed as error:
             return Engine(False, problem=error.message)
+
+    def sign_in(self, registry: RegistryHost, helper: str = "") -> SignIn:
+        """Ask for docker's login where docker does, and show it to the registry as `docker login` does.
+
+        Args:
+            registry: the registry.
+            helper: what it would be if the configuration named this credential helper; "" for as it is.
+
+        Raises:
+            StepFailed: the configuration cannot be used.
+            Temporary: the registry did not answer when the attempts were used up.
+        """
+        from cgrunbook.cloud.registry import Registry
+
+        login = Login(registry.address, "helper", helper) if helper else self.config.login(registry.address)
+        try:
+            answer = self.config.ask(login)
+            if (
+                answer.said and not helper
+            ):  # it may have met what passes by itself, and what the file names is not given up for that
+                answer = self.config.ask(login)
+        except StepFailed as error:
+            return SignIn(login, problem=error.message.rstrip("."), unusable=error)
+        if answer.credentials is None:
+            return SignIn(login, problem=_nothing(login, answer))
+        username = answer.credentials.username
+        said = Registry(registry, answer.credentials, self._attempts).sign_in()
+        if said.status == 401:  # now and then the endpoint says so of a token that it takes a moment later
+            said = Registry(registry, answer.credentials, self._attempts).sign_in()
+        if said.granted:
+            return SignIn(login, username)
+        text = f": {said.message.rstrip('.')}" if said.message else ""
+        return SignIn(login, username, f"{registry.name} does not take the login of {username} ({said.status}{text})")
+
+    def sign_in_again(self, login: Login) -> str:
+        """What to do about a login that a registry does not take, as an instruction."""
+        host = login.host
+        match login.kind:
+            case "environment":
+                return f"Correct the login for {host} in {ENVIRONMENT}, or: unset {ENVIRONMENT}"
+            case "helper" | "store" if login.helper == GCLOUD:
+                return f"Sign in with gcloud, whose helper docker asks: {gcloud_login(self._environment)}"
+            case "helper" | "store":
+                return f"Sign in by the means of docker-credential-{login.helper}, or: docker login {host}"
+            case "file" if login.username == ACCESS_TOKEN_USER:
+                return "An access token lasts an hour: run this again, and the step that signs docker in stores a fresh one."
+            case "file":
+                return f"Sign in anew: docker login {host}"
+        return f"Nobody signed docker in: set docker_login to auto, or: docker login {host}"
 
     def pull(
         self,
@@ -102,11 +180,13 @@ class Docker:
             StepFailed: no engine answers, or it fails for another reason.
             Interrupted: `attempts.cancelled` was set.
         """
-        credentials = self.config.credentials(reference.partition("/")[0])
+        login = self.config.login(reference.partition("/")[0])
+        credentials = self.config.ask(login).credentials
         auth = {"username": credentials.username, "password": credentials.password.reveal()} if credentials else {}
-        with self._client(self._address()) as client, _explained(reference):
+        refused = partial(self._refused, reference, login)
+        with self._client(self._address()) as client, _explained(reference, refused):
             events = client.pull(reference, stream=True, decode=True, auth_config=auth)
-            announced = self._follow(events, reference, progress)
+            announced = self._follow(events, reference, refused, progress)
             kept = [str(entry).partition("@")[2] for entry in client.inspect_image(reference).get("RepoDigests") or []]
         if announced and kept and announced not in kept:
             raise DigestMismatch(
@@ -122,7 +202,11 @@ class Docker:
         return digest
 
     def _follow(
-        self, events: Iterator[dict[str, Any]], reference: str, progress: Callable[[PullProgress], None] | None
+        self,
+        events: Iterator[dict[str, Any]],
+        reference: str,
+        refused: Callable[[str], CgrunbookError],
+        progress: Callable[[PullProgress], None] | None,
     ) -> str:
         """Read the engine's events to their end; the digest that they announce, "" for none."""
         layers: dict[str, LayerProgress] = {}
@@ -133,7 +217,7 @@ class Docker:
                     f"docker pull {reference} was stopped.", "Run it again: the engine keeps whole layers."
                 )
             if "error" in event:
-                raise _refused(reference, str(event["error"]))
+                raise refused(str(event["error"]))
             status = str(event.get("status", ""))
             if status.startswith("Digest: "):
                 digest = status.removeprefix("Digest: ").strip()
@@ -146,6 +230,26 @@ class Docker:
                 if progress is not None:
                     progress(PullProgress(tuple(layers.values())))
         return digest
+
+    def _refused(self, reference: str, login: Login, text: str) -> CgrunbookError:
+        """The error for what the engine says; it passes the registry's words on, without a status."""
+        said = f"docker pull {reference}: the engine answered: {one_line(text)}"
+        low = text.lower()
+        if "unauthorized" in low or "unauthenticated" in low or "no basic auth credentials" in low:
+            return NotSignedIn(f"{said} ({login})", self.sign_in_again(login), debugging=3)
+        if "manifest unknown" in low or "not found" in low or "no matching manifest" in low:
+            return ImageNotAvailable(
+                said, "Check image, tag and platform; try it at cgr.dev directly (notebook 04).", debugging=3
+            )
+        if "denied" in low or "forbidden" in low:
+            return PermissionMissing(
+                f"{said} ({login})",
+                "Whoever docker signs in as needs roles/artifactregistry.reader on the repository (notebook 04).",
+                debugging=3,
+            )
+        return RegistryError(
+            said, "Try the verified pull, which needs no engine; if that works, look at the engine's log."
+        )
 
     @contextmanager
     def _client(self, address: str) -> Iterator[Any]:
@@ -197,14 +301,14 @@ class Docker:
 
 
 @contextmanager
-def _explained(reference: str) -> Iterator[None]:
+def _explained(reference: str, refused: Callable[[str], CgrunbookError]) -> Iterator[None]:
     from docker.errors import APIError, DockerException
     from requests.exceptions import RequestException
 
     try:
         yield
     except APIError as error:
-        raise _refused(reference, str(error.explanation or error)) from error
+        raise refused(str(error.explanation or error)) from error
     except (DockerException, RequestException, OSError) as error:
         raise Temporary(
             f"docker pull {reference}: the engine stopped answering: {_cause(error)}.",
@@ -212,21 +316,33 @@ def _explained(reference: str) -> Iterator[None]:
         ) from error
 
 
-def _refused(reference: str, text: str) -> CgrunbookError:
-    """The error for what the engine says; it passes the registry's words on, without a status."""
-    said = f"docker pull {reference}: the engine answered: {one_line(text)}"
-    low = text.lower()
-    if "unauthorized" in low or "unauthenticated" in low or "no basic auth credentials" in low:
-        return NotSignedIn(said, "Sign docker in to the registry (notebook 02), then pull again.", debugging=3)
-    if "manifest unknown" in low or "not found" in low or "no matching manifest" in low:
-        return ImageNotAvailable(
-            said, "Check image, tag and platform; try it at cgr.dev directly (notebook 04).", debugging=3
-        )
-    if "denied" in low or "forbidden" in low:
-        return PermissionMissing(
-            said, "The caller needs roles/artifactregistry.reader on the repository (notebook 04).", debugging=3
-        )
-    return RegistryError(said, "Try the verified pull, which needs no engine; if that works, look at the engine's log.")
+def _nothing(login: Login, answer: Answer) -> str:
+    """Why docker would send nothing."""
+    if not login.helper:
+        return f"docker would send nothing to {login.host}"
+    said = f", which says: {answer.said.rstrip('.')}" if answer.said else ""
+    return f"docker-credential-{login.helper} has no login for {login.host}{said}"
+
+
+def print_access_token(connection: Connection) -> str:
+    """gcloud's command that prints an access token of those credentials with which the runbook itself calls."""
+    from cgrunbook.cloud.credentials import GcloudSession
+
+    of_gcloud = connection.target == "sandbox" or isinstance(connection.credentials, GcloudSession)
+    return "gcloud auth print-access-token" if of_gcloud else "gcloud auth application-default print-access-token"
+
+
+def gcloud_login(environment: Mapping[str, str]) -> str:
+    """The command that signs gcloud in as those are signed in whom this environment's own credentials name."""
+    path = environment.get("GOOGLE_APPLICATION_CREDENTIALS", "")
+    kind = ""
+    with suppress(OSError, ValueError, AttributeError, RecursionError):
+        kind = str(json.loads(Path(path).read_text()).get("type", "")) if path else ""
+    if kind == "service_account":
+        return f"gcloud auth activate-service-account --key-file={shlex.quote(path)}"
+    if kind == "external_account":
+        return f"gcloud auth login --cred-file={shlex.quote(path)}"
+    return "gcloud auth login"
 
 
 def _knock(address: str) -> None:

@@ -12,13 +12,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import requests
 from google.api_core.exceptions import GoogleAPICallError
 from google.auth.exceptions import GoogleAuthError, TransportError
 from google.rpc.code_pb2 import Code
 
-from cgrunbook.cloud import apis, retry
+from cgrunbook.cloud import apis, network, retry
+from cgrunbook.cloud.caller import to_fill_in
 from cgrunbook.cloud.iam_policy import grant_command
 from cgrunbook.cloud.roles import narrowest_role
 from cgrunbook.errors import (
@@ -57,16 +59,6 @@ _STATUS_OF_HTTP = {
     502: "UNAVAILABLE",
     503: "UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
-}
-
-# What keeps an answer away for good.
-_LASTING: Mapping[retry.NoAnswer, tuple[str, str]] = {
-    retry.NoAnswer.CERTIFICATE: (
-        "the server's certificate was not accepted",
-        "If a proxy opens TLS on the way, set REQUESTS_CA_BUNDLE to its certificate authority's file.",
-    ),
-    retry.NoAnswer.NAME: ("the server's name, or a proxy's, is not known here", "Look at DNS, and at HTTPS_PROXY."),
-    retry.NoAnswer.ADDRESS: ("an address, or a proxy's, cannot be used", "Look at HTTPS_PROXY and its spelling."),
 }
 
 # Statuses that need no second look at the message.
@@ -147,19 +139,31 @@ def explain(error: Exception, connection: Connection, doing: str) -> CgrunbookEr
     if isinstance(error, GoogleAPICallError):
         return explain_answer(_answer(error), connection, doing)
     tried = f"Tried to {doing}"
-    if isinstance(error, GoogleAuthError) and not isinstance(error, TransportError):
+    if isinstance(error, GoogleAuthError) and not _unanswered(error):
         if error.retryable:
             return Temporary(f"{tried}: no access token could be had just now ({_short(error)}).", "Run again.")
         return NotSignedIn(f"{tried}: the Google credentials were not accepted ({_short(error)}).", connection.sign_in)
-    why = retry.why_no_answer(error)
-    if not why.temporary:
-        what, remedy = _LASTING[why]
-        return ServiceError(f"{tried}: {what} ({_short(error)}).", remedy)
-    if isinstance(error, TransportError):
+    if (lasting := network.lasting(error, _asked(error))) is not None:
+        return ServiceError(f"{tried}: {lasting.what}.", lasting.remedy)
+    if isinstance(error, GoogleAuthError):
         return connection.lost(f"{tried}: no answer while getting an access token ({_short(error)}).")
     if isinstance(error, requests.Timeout):
         return Temporary(f"{tried}: no answer in time ({_short(error)}).", "Run again; it goes on from what is there.")
     return connection.lost(f"{tried}: the connection failed ({_short(error)}).")
+
+
+def _unanswered(error: GoogleAuthError) -> bool:
+    """Whether a token's host did not answer, in whatever google-auth wraps that; a refusal carries its response."""
+    return any(
+        isinstance(cause, requests.RequestException) or (isinstance(cause, TransportError) and len(cause.args) == 1)
+        for cause in retry.causes(error)
+    )
+
+
+def _asked(error: Exception) -> str:
+    """Which host did not answer."""
+    sent = (cause.request for cause in retry.causes(error) if isinstance(cause, requests.RequestException))
+    return next((urlsplit(request.url or "").netloc for request in sent if request is not None), "") or "the service"
 
 
 def explain_answer(answer: Answer, connection: Connection, doing: str) -> CgrunbookError:
@@ -218,7 +222,7 @@ def _denied(answer: Answer, connection: Connection, message: str) -> CgrunbookEr
             "ingress rule; the answer's identifier finds the denial in the audit log.",
         )
     if reason == "ACCESS_TOKEN_SCOPE_INSUFFICIENT" or "insufficient authentication scopes" in text:
-        return NotSignedIn(message, f"{connection.sign_in} --scopes=https://www.googleapis.com/auth/cloud-platform")
+        return NotSignedIn(message, connection.wider)
     if reason == "BILLING_DISABLED" or "requires billing" in text:
         return PrerequisiteMissing(
             message, f"Link a billing account: gcloud billing projects link {project} --billing-account=ACCOUNT_ID"
@@ -253,7 +257,7 @@ def _may_not_use(charged: str, connection: Connection, message: str) -> Permissi
     return PermissionMissing(
         message,
         f"Requests are charged to the project {charged}; {connection.caller} needs {apis.USE} there, and the narrowest "
-        f"role with it is {role}: {command}\nOr {apis.charge_another(connection.project_id)}",
+        f"role with it is {role}: {command}{to_fill_in(connection.caller)}\nOr {apis.charge_another(connection.project_id)}",
         permission=apis.USE,
     )
 
@@ -298,7 +302,7 @@ def _missing(permission: str, resource: str, connection: Connection, message: st
     else:
         on = f"projects add-iam-policy-binding {project}"
     remedy = f"{needs}; the narrowest role with it is {role}: {grant_command(on, caller, role)}"
-    return PermissionMissing(message, remedy, permission=permission)
+    return PermissionMissing(message, remedy + to_fill_in(caller), permission=permission)
 
 
 def _upstream(answer: Answer, connection: Connection, message: str) -> CgrunbookError:

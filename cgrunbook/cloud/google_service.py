@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from google.api_core.retry import Retry
 
+from cgrunbook.cloud import sessions
 from cgrunbook.cloud.attempts import Attempts
 from cgrunbook.cloud.google_errors import explained
 from cgrunbook.errors import NotFound, ServiceError, Temporary
@@ -167,14 +168,15 @@ class GoogleService:
         )
 
 
-def client_arguments(connection: Connection, endpoint: str) -> dict[str, Any]:
-    """What each official client is made with; REST is the one transport, here and in the sandbox.
+def client(kind: Callable[..., Any], connection: Connection, endpoint: str) -> Any:
+    """One of the official clients, over the connections that are kept; REST is the one transport, here and in the sandbox.
 
     Args:
+        kind: the client's class.
         endpoint: the service's base URL; its scheme is honoured.
     """
-    return {
-        "credentials": connection.credentials,
-        "transport": "rest",
-        "client_options": {"api_endpoint": endpoint},
-    }
+    made = kind(credentials=connection.credentials, transport="rest", client_options={"api_endpoint": endpoint})
+    sessions.share(made.transport._session)  # noqa: SLF001 - a transport takes no session: it makes one
+    if (operations := getattr(made.transport, "operations_client", None)) is not None:
+        sessions.share(operations.transport._session)  # noqa: SLF001
+    return made

@@ -1,36 +1,122 @@
-"""Whether a host can be reached from this machine. It knows sockets, TLS and proxies, and not what a host is for."""
+"""Why no answer came from a host, and what can be done about it where trying again cannot help.
+
+It knows the words for people; what passes by itself, retry.py knows. It does not know what a host is for.
+"""
 
 from __future__ import annotations
 
-from cgrunbook.cloud import retry
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from cgrunbook.cloud import retry, trust
+from cgrunbook.errors import ServiceError
+from cgrunbook.redaction import one_line
+
+_SHORT = 160
 
 
-def why_unreachable(address: str, scheme: str, *, timeout: float = 10.0) -> str:
-    """Ask a host for `/`, through the proxy that the environment names; whatever it says in HTTP is an answer.
+@dataclass(frozen=True)
+class Lasting:
+    """What keeps a host's answer away for good.
 
     Args:
-        address: host or host:port.
-        scheme: http or https; certificates are checked.
-        timeout: seconds to wait for the connection, and again for the answer.
+        what: a sentence without its full stop: "the certificate of cgr.dev is not trusted here (...)".
+        remedy: what to do about it.
+    """
+
+    what: str
+    remedy: str
+
+
+# By cause: what is so, and what to do; "{host}" is who was asked.
+_WORDS: Mapping[retry.NoAnswer, tuple[str, str]] = {
+    retry.NoAnswer.UNTRUSTED: ("the certificate of {host} is not trusted here", ""),
+    retry.NoAnswer.OUT_OF_DATE: (
+        "the certificate of {host} has expired, or is not valid yet",
+        "Compare this machine's clock with the time: date -u. If it is right, whoever runs {host}, or opens TLS on the way to "
+        "it, has to renew the certificate.",
+    ),
+    retry.NoAnswer.OTHER_NAME: (
+        "the certificate that {host} shows is for another name",
+        "Something else answers in its place. Look at what DNS and /etc/hosts say of {host} on this machine, and whether this "
+        "network wants a login in a browser first.",
+    ),
+    retry.NoAnswer.TLS: (
+        "no TLS connection with {host} could be agreed on",
+        "TLS 1.2 or newer is needed. What answers there speaks an older one, or none: look at what is between here and {host}.",
+    ),
+    retry.NoAnswer.NAME: (
+        "the name {host}, or that of a proxy on the way, is not known here",
+        "Look at DNS on this machine, and at HTTPS_PROXY where there is a proxy.",
+    ),
+    retry.NoAnswer.ADDRESS: (
+        "the address of {host}, or of the proxy on the way to it, cannot be used",
+        "Look at HTTPS_PROXY and its spelling.",
+    ),
+    retry.NoAnswer.PROXY: (
+        "the proxy does not let {host} through",
+        "Let whoever runs the proxy allow {host} on port 443, put the login that it wants into HTTPS_PROXY, or name the host in "
+        "NO_PROXY where it can be reached without.",
+    ),
+}
+
+
+def lasting(error: BaseException, host: str) -> Lasting | None:
+    """What an HTTP library's exception says of a cause that stays; None for one that may pass.
+
+    Args:
+        error: the outermost.
+        host: who was asked.
+    """
+    why = retry.why_no_answer(error)
+    if why.temporary:
+        return None
+    what, remedy = _WORDS[why]
+    detail = _short(error)
+    return Lasting(f"{what.format(host=host)} ({detail})", remedy.format(host=host) or _whom_to_trust())
+
+
+def why_unreachable(ask: Callable[[], object], host: str) -> tuple[str, str]:
+    """Ask a host with the client that is used for it; whatever it says in HTTP is an answer.
+
+    Args:
+        ask: sends the request.
+        host: who is asked.
 
     Returns:
-        Why it does not answer, a phrase; "" when it does.
+        Why it does not answer, and what to do about it, "" where nothing is known; twice "" where it answers.
+
+    Raises:
+        PrerequisiteMissing: nobody can be asked: a variable says who is trusted, and names what cannot be read.
     """
-    import requests
+    from urllib3.exceptions import HTTPError
 
     try:
-        requests.get(f"{scheme}://{address}/", timeout=timeout, allow_redirects=False, stream=True).close()
-    except requests.exceptions.SSLError as error:
-        return f"its certificate is not trusted here ({_short(error)})"
-    except requests.exceptions.ProxyError as error:
-        return f"the proxy does not let it through ({_short(error)})"
-    except requests.exceptions.Timeout:
-        return f"no answer within {timeout:.0f} seconds"
-    except requests.exceptions.RequestException as error:
-        return f"cannot be reached ({_short(error)})"
-    return ""
+        ask()
+    except ServiceError as error:
+        return error.message.removesuffix("."), error.remedy
+    except (HTTPError, OSError) as error:
+        stays = lasting(error, host)
+        return (stays.what, stays.remedy) if stays is not None else (f"cannot be reached ({_short(error)})", "")
+    return "", ""
+
+
+def _whom_to_trust() -> str:
+    """What to do about an authority that is not trusted, by what decides who is."""
+    if not (variables := trust.named()):
+        return (
+            "Where something on the way opens TLS, trust its authority: add it to this system's store, or name the file in "
+            "SSL_CERT_FILE or REQUESTS_CA_BUNDLE. Where nothing should, somebody else answers."
+        )
+    said = " and ".join(f"{name}={value}" for name, value in variables.items())
+    folders = [value for value in variables.values() if os.path.isdir(value)]  # noqa: PTH112 - text from the environment
+    hashed = (
+        f" The files in a folder need the names that this gives them: openssl rehash {folders[0]}" if folders else ""
+    )
+    return f"{said} says who is trusted: add the authority that signed it there, or unset it to use the system's store.{hashed}"
 
 
 def _short(error: BaseException) -> str:
     inner = retry.innermost(error)
-    return str(inner)[:160] or type(inner).__name__
+    return one_line(getattr(inner, "verify_message", "") or str(inner) or type(inner).__name__, _SHORT)

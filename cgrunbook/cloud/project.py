@@ -15,10 +15,10 @@ from google.auth.transport.requests import AuthorizedSession
 from google.cloud import resourcemanager_v3 as rm
 from google.cloud import service_usage_v1 as su
 
-from cgrunbook.cloud import apis
+from cgrunbook.cloud import apis, sessions
 from cgrunbook.cloud.apis import ARTIFACT_REGISTRY, SECRET_MANAGER
 from cgrunbook.cloud.google_errors import explain_answer, of_operation, of_response
-from cgrunbook.cloud.google_service import CALL, TIMEOUT, GoogleService, client_arguments
+from cgrunbook.cloud.google_service import CALL, TIMEOUT, GoogleService, client
 from cgrunbook.cloud.iam_policy import POLICY_VERSION, read_policy
 from cgrunbook.errors import ApiDisabled, CgrunbookError, PermissionMissing, ProjectUnknown, ServiceError
 
@@ -28,16 +28,16 @@ class Project(GoogleService):
 
     @cached_property
     def _projects(self) -> Any:
-        return rm.ProjectsClient(**client_arguments(self.connection, self.connection.resource_manager))
+        return client(rm.ProjectsClient, self.connection, self.connection.resource_manager)
 
     @cached_property
     def _services(self) -> Any:
-        return su.ServiceUsageClient(**client_arguments(self.connection, self.connection.service_usage))
+        return client(su.ServiceUsageClient, self.connection, self.connection.service_usage)
 
     @cached_property
     def _session(self) -> AuthorizedSession:
         """For what no official client has."""
-        return AuthorizedSession(self.connection.credentials)  # type: ignore[no-untyped-call]
+        return sessions.authorized(self.connection.credentials)
 
     @property
     def id(self) -> str:

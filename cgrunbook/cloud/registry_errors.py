@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from cgrunbook.cloud import apis, retry
+from cgrunbook.cloud.caller import UNKNOWN, to_fill_in
 from cgrunbook.errors import (
     CgrunbookError,
     ImageNotAvailable,
@@ -33,6 +34,18 @@ Step = Literal["token", "/v2/"]
 _UPSTREAM_STATUS = re.compile(r"status code\D{0,20}(\d{3})")
 
 
+class Whose(Protocol):
+    """Whose Google credentials a registry is called with."""
+
+    @property
+    def caller(self) -> str:
+        """As an IAM member."""
+
+    @property
+    def sign_in(self) -> str:
+        """What is done when they are not accepted."""
+
+
 @dataclass(frozen=True)
 class Refusal:
     """One answer that was not what was asked for.
@@ -46,6 +59,7 @@ class Refusal:
         code: the error's code, such as "MANIFEST_UNKNOWN"; "" when the answer had none.
         message: the error's text; "" when the answer had none.
         signed_in: whether credentials were sent.
+        whose: who knows whose they are; None where they are not Google's.
     """
 
     host: str
@@ -56,6 +70,7 @@ class Refusal:
     code: str
     message: str
     signed_in: bool
+    whose: Whose | None = None
 
     @property
     def sentence(self) -> str:
@@ -162,7 +177,7 @@ def _artifact_registry(refusal: Refusal) -> CgrunbookError:
     if refusal.status == 401 or "unauthenticated request" in text:
         return NotSignedIn(
             f"{said} Artifact Registry does not take this caller's Google credentials.",
-            "Sign in again: gcloud auth application-default login",
+            refusal.whose.sign_in if refusal.whose else "Sign in to Google again.",
         )
     if refusal.status == 403:
         return _forbidden(refusal, said, text)
@@ -229,11 +244,12 @@ def _forbidden(refusal: Refusal, said: str, text: str) -> PermissionMissing:
             f"gcloud artifacts vpcsc-config allow --project={place.project} --location={place.location}",
             debugging=1,
         )
+    member = refusal.whose.caller if refusal.whose else UNKNOWN
     return PermissionMissing(
         f"{said} Pulling needs the permission artifactregistry.repositories.downloadArtifacts, which the role "
         "roles/artifactregistry.reader holds.",
         f"gcloud artifacts repositories add-iam-policy-binding {place.repository} --project={place.project} "
-        f"--location={place.location} --member=user:YOUR_ACCOUNT --role=roles/artifactregistry.reader",
+        f'--location={place.location} --member="{member}" --role=roles/artifactregistry.reader{to_fill_in(member)}',
     )
 
 

@@ -7,45 +7,45 @@ request again by itself but for a token that was renewed.
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
-import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urljoin, urlsplit
 
 import urllib3
 from urllib3.exceptions import HTTPError
 from urllib3.response import BaseHTTPResponse
 
-from cgrunbook.cloud import retry
+from cgrunbook.cloud import network, retry, sessions
 from cgrunbook.cloud.attempts import Attempts
 from cgrunbook.cloud.connection import RegistryHost
-from cgrunbook.cloud.registry_errors import Refusal, Step, read_error, refused
+from cgrunbook.cloud.registry_errors import Refusal, Step, Whose, read_error, refused
 from cgrunbook.cloud.registry_sign_in import (
     ACCESS_TOKEN_USER,
     BasicCredentials,
     Challenge,
     Credentials,
+    Renewable,
     parse_challenge,
     read_token,
 )
-from cgrunbook.errors import CgrunbookError, RegistryError, ServiceError, Temporary
+from cgrunbook.errors import CgrunbookError, RegistryError, Temporary
 from cgrunbook.image_reference import is_digest
 from cgrunbook.redaction import Secret
-
-if TYPE_CHECKING:
-    from requests.adapters import HTTPAdapter
 
 # A blob is one redirect away at cgr.dev; more than this many is a loop.
 _MOST_REDIRECTS = 5
 _LARGEST_ERROR = 64 * 1024
 _LARGEST_TOKEN = 1024 * 1024
 _CONNECT_SECONDS = 10.0
-# Kept open for one host; more than are pulled from at once.
-_CONNECTIONS = 8
+
+
+class _Unanswered(OSError):
+    """What kept the answer of one host away; a redirect may have led to another than the registry's."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(host)
+        self.host = host
 
 
 @dataclass(frozen=True)
@@ -122,13 +122,16 @@ class RegistryTransport:
         host: the registry.
         credentials: who calls; None for nobody, a function where a fresh pair is needed at each exchange.
         timeout: seconds that the registry may stay silent.
+        whose: who knows whose Google credentials these are; None for others.
     """
 
-    def __init__(self, host: RegistryHost, credentials: Credentials, timeout: float) -> None:
+    def __init__(
+        self, host: RegistryHost, credentials: Credentials, timeout: float, whose: Whose | None = None
+    ) -> None:
         self.host = host
+        self._whose = whose
         self._credentials = credentials
         self._timeout = urllib3.Timeout(connect=min(_CONNECT_SECONDS, timeout), read=timeout)
-        self._direct: urllib3.PoolManager | None = None
         self._lock = threading.Lock()
         self._sign_ins: dict[str, threading.Lock] = {}
         self._authorizations: dict[str, Secret] = {}
@@ -140,11 +143,13 @@ class RegistryTransport:
         """The registry's root, without a trailing slash."""
         return f"{self.host.scheme}://{self.host.address}"
 
-    @cached_property
-    def _proxied(self) -> HTTPAdapter:
-        from requests.adapters import HTTPAdapter
+    def greet(self) -> None:
+        """Ask for `/v2/` as nobody, as every client begins; whatever comes back is an answer.
 
-        return HTTPAdapter(pool_maxsize=_CONNECTIONS)
+        Raises:
+            urllib3.exceptions.HTTPError: nothing came back; or RegistryError, PrerequisiteMissing.
+        """
+        self._challenge()
 
     @contextlib.contextmanager
     def open(
@@ -184,7 +189,7 @@ class RegistryTransport:
         """Ask the token endpoint for a token, and look at how it answers; one that is given is used from then on.
 
         Args:
-            errand: which repository the token would be for.
+            errand: which repository the token would be for; "" for none, as `docker login` asks.
             with_credentials: False to ask as nobody.
 
         Returns:
@@ -212,20 +217,30 @@ class RegistryTransport:
                 return answer.status, code, message
 
     def _exchange(self, challenge: Challenge, errand: Errand, *, with_credentials: bool = True) -> Answer:
-        """Ask the token endpoint for a token to pull one repository."""
-        scope = challenge.scope or f"repository:{errand.repository}:pull"
-        query = urlencode([*([("service", challenge.service)] if challenge.service else []), ("scope", scope)])
+        """Ask the token endpoint for a token to pull one repository, or for just any where the errand names none."""
+        scope = challenge.scope or (f"repository:{errand.repository}:pull" if errand.repository else "")
+        asked = [(name, value) for name, value in (("service", challenge.service), ("scope", scope)) if value]
+        query = urlencode(asked or [("client_id", "cgrunbook")])
         realm = self._realm(challenge)
-        headers = {}
+        url = f"{realm}{'&' if '?' in realm else '?'}{query}"
         credentials = self._current() if with_credentials else None
-        if credentials is not None:
-            if _origin(realm) != _origin(self.base):
-                raise self._rewritten(f"wants the credentials sent to {_shown(realm)}; they were not sent")
-            headers["Authorization"] = credentials.header()
-        return self._send("GET", f"{realm}{'&' if '?' in realm else '?'}{query}", headers)
+        if credentials is None:
+            return self._send("GET", url, {})
+        if _origin(realm) != _origin(self.base):
+            raise self._rewritten(f"wants the credentials sent to {_shown(realm)}; they were not sent")
+        answer = self._send("GET", url, {"Authorization": credentials.header()})
+        if answer.status == 401 and isinstance(self._credentials, Renewable):
+            # It may have been taken back before its time; a fresh one that is refused too is the caller's own matter.
+            answer.close()
+            self._credentials.forget(credentials)
+            answer = self._send("GET", url, {"Authorization": self._credentials().header()})
+        return answer
 
     def _challenge(self) -> Challenge:
         """How the registry wants to be signed in to, asked once; cgr.dev's documented endpoint where it does not say."""
+        if self._takes_access_tokens:
+            # Documented and the same everywhere at Artifact Registry, so that nobody has to ask.
+            return Challenge("bearer", f"{self.base}/v2/token", "", "")
         if self._challenged is None:
             answer = self._send("GET", f"{self.base}/v2/", {})
             answer.close()
@@ -242,22 +257,15 @@ class RegistryTransport:
         try:
             yield
         except (HTTPError, OSError) as error:
-            kind: type[ServiceError] = RegistryError
-            match retry.why_no_answer(error):
-                case retry.NoAnswer.CERTIFICATE:
-                    what = f"no trusted TLS connection to {self.host.name}: {error}"
-                    remedy = "If a proxy inspects TLS here, name its authority's file in REQUESTS_CA_BUNDLE, or exempt the host."
-                case retry.NoAnswer.NAME:
-                    what = f"the name of {self.host.name}, or of the host that it redirects to, is not known here"
-                    remedy = "Check DNS and the network requirements (notebook 04)."
-                case retry.NoAnswer.ADDRESS:
-                    what = f"the address of {self.host.name}, or of the proxy on the way to it, is none: {error}"
-                    remedy = "Check HTTPS_PROXY and its spelling (notebook 04)."
-                case _:
-                    kind = Temporary
-                    what = f"the connection to {self.host.name} failed: {type(error).__name__}: {error}"
-                    remedy = "Check the network and proxy settings (notebook 04), then try again."
-            raise kind(f"{subject}: {what}.", remedy, debugging=1) from error
+            host = next((cause.host for cause in retry.causes(error) if isinstance(cause, _Unanswered)), self.host.name)
+            if (lasting := network.lasting(error, host)) is not None:
+                raise RegistryError(f"{subject}: {lasting.what}.", lasting.remedy, debugging=1) from error
+            inner = retry.innermost(error)
+            raise Temporary(
+                f"{subject}: the connection to {host} failed: {type(inner).__name__}: {inner}.",
+                "Check the network and proxy settings (notebook 04), then try again.",
+                debugging=1,
+            ) from error
 
     def _send_signed(self, method: str, path: str, errand: Errand, headers: Mapping[str, str]) -> Answer:
         """Send with an access token or the repository's token; on a 401 get a new one and send once more."""
@@ -329,11 +337,21 @@ class RegistryTransport:
             own = _origin(url) == home
             sent = {"Accept-Encoding": "identity", "User-Agent": "cgrunbook"}
             sent |= {name: value for name, value in headers.items() if own or name != "Authorization"}
-            response = self._pool(url).request(
-                method, url, headers=sent, redirect=False, retries=False, preload_content=False, timeout=self._timeout
-            )
             netloc = urlsplit(url).netloc
-            answer = Answer(response, self.host.name if netloc == self.host.address else netloc, not own)
+            host = self.host.name if netloc == self.host.address else netloc
+            try:
+                response = sessions.pools(url).request(
+                    method,
+                    url,
+                    headers=sent,
+                    redirect=False,
+                    retries=False,
+                    preload_content=False,
+                    timeout=self._timeout,
+                )
+            except (HTTPError, OSError) as error:
+                raise _Unanswered(host) from error
+            answer = Answer(response, host, not own)
             target = answer.header("Location")
             if answer.status not in (301, 302, 303, 307, 308) or not target:
                 return answer
@@ -359,23 +377,6 @@ class RegistryTransport:
             debugging=1,
         )
 
-    def _pool(self, url: str) -> urllib3.PoolManager:
-        """The connections for a URL: through the environment's proxy, with its authorities, as requests reads them."""
-        proxy = _proxy(url)
-        bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
-        trusted: dict[str, Any] = {}
-        if bundle:
-            trusted["ca_cert_dir" if os.path.isdir(bundle) else "ca_certs"] = bundle  # noqa: PTH112 - text from the environment
-        with self._lock:
-            if proxy:
-                through: urllib3.PoolManager = self._proxied.proxy_manager_for(
-                    proxy if "://" in proxy else f"http://{proxy}", **trusted
-                )
-                return through
-            if self._direct is None:
-                self._direct = urllib3.PoolManager(maxsize=_CONNECTIONS, **trusted)
-            return self._direct
-
     def _refused(self, answer: Answer, step: Step, errand: Errand) -> CgrunbookError:
         """The error for an answer, after the pause that the answer asks for."""
         code, message = read_error(answer.read(_LARGEST_ERROR) or b"")
@@ -399,6 +400,7 @@ class RegistryTransport:
                 code=code,
                 message=message,
                 signed_in=self._credentials is not None,
+                whose=self._whose,
             )
         )
 
@@ -414,17 +416,6 @@ class RegistryTransport:
         answer.close()
         errand.attempts.pause(seconds, f"{self.host.name}, which asks for a pause")
         return error
-
-
-def _proxy(url: str) -> str | None:
-    """The environment's proxy for a URL, "" or None for none; requests is imported only where there is one."""
-    # No proxy can reach this machine's loopback, where the sandbox is.
-    if urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1") or not urllib.request.getproxies():
-        return None
-    from requests.utils import get_environ_proxies, select_proxy
-
-    found: str | None = select_proxy(url, get_environ_proxies(url))
-    return found
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:

@@ -9,6 +9,7 @@ purpose for something to appear (they name it where they wait).
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import ssl
@@ -52,13 +53,37 @@ WORDS: Mapping[str, str] = {
 AGENT_NOT_THERE_YET = re.compile(r"Service account (\S+) does not exist")
 
 
+# OpenSSL's words for bytes that were damaged on the way, or for a server that stumbled; all others are about what the two sides
+# can or want, which stays.
+TLS_REASONS: Mapping[str, str] = {
+    "DECRYPTION_FAILED_OR_BAD_RECORD_MAC": "a record was damaged on the way",
+    "SSLV3_ALERT_BAD_RECORD_MAC": "the other side says so",
+    "TLSV1_ALERT_DECODE_ERROR": "a message was damaged on the way",
+    "TLSV1_ALERT_INTERNAL_ERROR": "the server stumbled",
+    "APPLICATION_DATA_AFTER_CLOSE_NOTIFY": "the connection ended while something was on the way",
+}
+
+# X509_V_ERR_* of OpenSSL's x509_vfy.h: not yet valid, expired; another host name, another address.
+_OUT_OF_DATE, _OTHER_NAME = (9, 10), (62, 64)
+
+# http.client says only in words what a proxy answered to CONNECT.
+_TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
+
+# What getaddrinfo says of a name that is not there, or has no address; a resolver that is away says EAI_AGAIN.
+_NO_NAME = {getattr(socket, name) for name in ("EAI_NONAME", "EAI_NODATA") if hasattr(socket, name)}
+
+
 class NoAnswer(Enum):
     """Why a request got no answer at all; the value says whether another attempt may get one."""
 
     CONNECTION = "refused, reset, ended early, or silent for too long", True
-    CERTIFICATE = "not trusted here: it stays so until somebody configures it", False
+    UNTRUSTED = "a certificate of nobody who is trusted here: it stays so until somebody configures it", False
+    OUT_OF_DATE = "a certificate that has ended, or a clock that is wrong", False
+    OTHER_NAME = "a certificate for another name", False
+    TLS = "no version or cipher that both sides have, or no TLS at all", False
     NAME = "not known to DNS; a resolver that is away says so in another way", False
     ADDRESS = "a proxy's or a redirect's, that is none", False
+    PROXY = "a proxy that may not let this through, or wants a login", False
 
     @property
     def temporary(self) -> bool:
@@ -73,16 +98,27 @@ def why_no_answer(error: BaseException) -> NoAnswer:
         error: what was raised; those that it wraps decide.
     """
     for cause in causes(error):
-        if isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError | ssl.SSLSyscallError):
-            return NoAnswer.CONNECTION  # TLS's words for a connection that ended
         if isinstance(cause, ssl.SSLError):
-            return NoAnswer.CERTIFICATE
-        if isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_NONAME:
+            return _of_tls(cause)
+        if isinstance(cause, socket.gaierror) and cause.errno in _NO_NAME:
             return NoAnswer.NAME
-        # requests' InvalidURL and InvalidProxyURL, urllib3's LocationValueError.
-        if isinstance(cause, ValueError):
+        if isinstance(cause, OSError) and (said := _TUNNEL.match(str(cause))):
+            return NoAnswer.CONNECTION if int(said[1]) in HTTP_STATUSES else NoAnswer.PROXY
+        # requests' InvalidURL and InvalidProxyURL, urllib3's LocationValueError; a body that is no JSON is an answer.
+        if isinstance(cause, ValueError) and not isinstance(cause, json.JSONDecodeError):
             return NoAnswer.ADDRESS
     return NoAnswer.CONNECTION
+
+
+def _of_tls(error: ssl.SSLError) -> NoAnswer:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        code = getattr(error, "verify_code", None)
+        if code in _OUT_OF_DATE:
+            return NoAnswer.OUT_OF_DATE
+        return NoAnswer.OTHER_NAME if code in _OTHER_NAME else NoAnswer.UNTRUSTED
+    if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError | ssl.SSLSyscallError):
+        return NoAnswer.CONNECTION  # TLS's words for a connection that ended
+    return NoAnswer.CONNECTION if error.reason in TLS_REASONS else NoAnswer.TLS
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:

@@ -16,7 +16,7 @@ from typing import Any
 import google_crc32c
 from google.cloud import secretmanager_v1 as sm
 
-from cgrunbook.cloud.google_service import CALL, GoogleService, client_arguments
+from cgrunbook.cloud.google_service import CALL, GoogleService, client
 from cgrunbook.cloud.iam_policy import POLICY_VERSION, Policy, read_policy
 from cgrunbook.errors import (
     AlreadyExists,
@@ -106,7 +106,7 @@ class SecretManager(GoogleService):
 
     @cached_property
     def _client(self) -> Any:
-        return sm.SecretManagerServiceClient(**client_arguments(self.connection, self.connection.secret_manager))
+        return client(sm.SecretManagerServiceClient, self.connection, self.connection.secret_manager)
 
     def name(self, secret_id: str) -> str:
         """A secret's full name, with the project's id."""

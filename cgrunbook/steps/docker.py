@@ -5,77 +5,154 @@ It knows which login lasts and which does not. Docker's files and engine are the
 
 from __future__ import annotations
 
-import os
-import shutil
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Literal
 
+from cgrunbook.cloud.docker import GCLOUD, SignIn, print_access_token
 from cgrunbook.cloud.pull import PullProgress
 from cgrunbook.cloud.registry_sign_in import ACCESS_TOKEN_USER
-from cgrunbook.errors import DigestMismatch, StepFailed
+from cgrunbook.errors import CgrunbookError, DigestMismatch, NotSignedIn, StepFailed
 from cgrunbook.steps.pulling import image_of, path_through
 from cgrunbook.steps.step import Change, Evidence, Outcome, Plan, Progress, Proof, Section, Step, World
 
-HELPER = "gcloud"
+How = Literal["auto", "credential-helper", "access-token", "none"]
+
+_FILE = "docker's configuration"
+
+
+def how_docker_signs_out(world: World) -> str:
+    """What ends docker's login at the location's docker.pkg.dev, as an instruction; "" where there is nothing to end."""
+    try:
+        return world.cloud.docker.config.ending(world.cloud.connection.artifact_registry_host.address)
+    except CgrunbookError:  # whoever cannot read the file cannot say what is in it
+        return ""
 
 
 class SignDockerIn(Step):
     """Let docker sign in at the location's docker.pkg.dev, leaving the rest of its configuration as it is.
 
+    Docker is signed in when the registry takes what docker would send. A login that is taken stays, whosesoever it is.
+
     Args:
-        how: `credential-helper`, `access-token`, `none`, or `auto` for the first where gcloud is there, else the second.
+        how: `credential-helper`, `access-token`, `none`, or `auto` for the first where gcloud's helper has a login that is
+            taken, else the second.
     """
 
     section = Section.TESTING_DEVELOPER
     why = "A repository is private until somebody opens it, so docker has to say who is pulling."
 
-    def __init__(self, how: Literal["auto", "credential-helper", "access-token", "none"] = "auto") -> None:
+    def __init__(self, how: How = "auto") -> None:
         self.how = how
 
     title = "Sign docker in"
 
     def plan(self, world: World) -> Plan:
         host = world.cloud.connection.artifact_registry_host.address
-        login = world.cloud.docker.config.login(host)
-        how = self._how(world)
         expected = f"docker login at {host}"
-        if how == "none" or world.expects(expected) or (how == "credential-helper" and login.helper == HELPER):
+        if self.how == "none" or world.expects(expected):
             return Plan()
-        before = str(login) if login.kind != "none" else None
+        now = world.docker_sign_in()
+        if now.taken and self._wanted(now):
+            return Plan()
+        if now.login.kind == "environment":
+            raise self._denied(world, now)
         notes: tuple[str, ...] = ()
-        if how == "credential-helper":
-            change = Change("docker's configuration", f"credHelpers.{host}", before, HELPER)
-            command = f"gcloud auth configure-docker {host} --quiet"
-        else:
-            lasting = "an access token that lasts an hour"
-            change = Change("docker's configuration", f"auths.{host}", before, lasting)
-            login_by_hand = f"docker login https://{host} --username={ACCESS_TOKEN_USER} --password-stdin"
-            command = f"gcloud auth print-access-token |\n  {login_by_hand}"
-            notes = ("The token is good for an hour. With gcloud installed, its credential helper lasts.",)
-        return Plan(Outcome.UPDATED, (change,), (command,), makes=(expected,), notes=notes)
+        if self.how != "access-token":
+            helper = self._helper(world, now)
+            if helper.taken:
+                change = Change(_FILE, f"credHelpers.{host}", _before(now), GCLOUD)
+                command = f"gcloud auth configure-docker {host} --quiet"
+                return Plan(Outcome.UPDATED, (change,), (command,), makes=(expected,))
+            if self.how == "credential-helper":
+                raise self._denied(world, helper)
+            notes = (f"gcloud's credential helper would last, and is of no use now: {helper.problem}.",)
+        changes, commands = self._token_instead(world, now)
+        return Plan(Outcome.UPDATED, changes, commands, makes=(expected,), notes=notes)
 
-    def apply(self, world: World, plan: Plan) -> None:
+    def apply(self, world: World, plan: Plan) -> Mapping[str, Any]:
         host = world.cloud.connection.artifact_registry_host.address
+        config = world.cloud.docker.config
         world.progress(Progress("writing docker's configuration"))
-        if self._how(world) == "credential-helper":
-            world.cloud.docker.config.add_credential_helper(host, HELPER)
-        else:
-            world.cloud.docker.config.login_with_token(host, ACCESS_TOKEN_USER, world.cloud.access_token())
+        if plan.changes[0].after == GCLOUD:
+            config.add_credential_helper(host, GCLOUD)
+            return {"sign-in": world.docker_sign_in(GCLOUD)}  # what the plan has seen of it
+        forgets = world.docker_sign_in().login.helper == GCLOUD
+        config.login_with_token(host, ACCESS_TOKEN_USER, world.cloud.access_token(), instead_of_helper=forgets)
+        return {}
 
     def verify(self, world: World) -> Evidence:
-        host = world.cloud.connection.artifact_registry_host
-        login = world.cloud.docker.config.login(host.address)
-        if self.how != "none" and login.kind == "none" and not world.expects(f"docker login at {host.address}"):
-            raise StepFailed(
-                f"Docker still has no login for {host.address}.", "Look at its configuration, then run again."
-            )
-        return Evidence(login.how, {"registry": host.name, "docker signs in with": str(login)})
+        registry = world.cloud.connection.artifact_registry_host
+        login = world.cloud.docker.config.login(registry.address)
+        facts = {"registry": registry.name, "docker signs in with": str(login)}
+        if self.how == "none" or world.expects(f"docker login at {registry.address}"):
+            return Evidence(login.how, facts)
+        tried: SignIn | None = world.seen.get("sign-in")
+        if tried is None or tried.login != login:
+            tried = world.docker_sign_in()
+        if not tried.taken:
+            raise self._denied(world, tried)
+        return Evidence(login.how, {**facts, "tried there": f"the registry lets {tried.username} in"})
 
-    def _how(self, world: World) -> str:
-        if self.how != "auto":
-            return self.how
-        path = world.cloud.connection.environment.get("PATH") or os.environ.get("PATH")
-        found = shutil.which(f"docker-credential-{HELPER}", path=path)
-        return "credential-helper" if found else "access-token"
+    def _wanted(self, now: SignIn) -> bool:
+        """Whether a login that is taken is of the kind that was asked for."""
+        return self.how == "auto" or (self.how == "credential-helper") == (now.login.helper == GCLOUD)
+
+    def _helper(self, world: World, now: SignIn) -> SignIn:
+        """What docker would get of gcloud's helper, whether its configuration names it or not."""
+        if now.login.helper == GCLOUD:
+            return now
+        if world.cloud.docker.config.program(GCLOUD) is None:
+            login = replace(now.login, kind="helper", helper=GCLOUD)
+            return SignIn(login, problem=f"there is no docker-credential-{GCLOUD} on the PATH")
+        return world.docker_sign_in(GCLOUD)
+
+    def _token_instead(self, world: World, now: SignIn) -> tuple[tuple[Change, ...], tuple[str, ...]]:
+        """Changes and commands of a token for an hour, kept where docker will find it."""
+        docker, host = world.cloud.docker, now.login.host
+        before, after = _before(now), "an access token that lasts an hour"
+        changes: list[Change] = []
+        commands: list[str] = []
+        if now.login.helper == GCLOUD:
+            # This helper takes a login and forgets it.
+            if now.login.kind == "store":
+                raise self._denied(world, now)
+            changes.append(Change(_FILE, f"credHelpers.{host}", before, None))
+            commands.append(docker.config.without_helper(host))
+            before = None
+        elif now.unusable is not None:
+            raise now.unusable
+        elif now.login.helper:
+            after += f", in the credential {now.login.kind} {now.login.helper}"
+        changes.append(Change(_FILE, f"auths.{host}", before, after))
+        if docker.config.program(GCLOUD) is not None:
+            commands.append(
+                f"{print_access_token(world.cloud.connection)} |\n"
+                f"  docker login https://{host} --username={ACCESS_TOKEN_USER} --password-stdin"
+            )
+        return tuple(changes), tuple(commands)
+
+    def _denied(self, world: World, tried: SignIn) -> NotSignedIn:
+        """The error for a login that the registry does not take."""
+        connection, docker = world.cloud.connection, world.cloud.docker
+        remedy = docker.sign_in_again(tried.login)
+        if tried.login.kind == "environment":
+            pass  # whatever is stored, docker would not see it
+        elif tried.username == ACCESS_TOKEN_USER or connection.target == "sandbox":
+            remedy = connection.sign_in  # it is the runbook's own token that is not taken
+        elif tried.login.helper == GCLOUD and self.how == "credential-helper":
+            remedy += "\nOr let docker have a token of an hour: set docker_login to access-token"
+        elif tried.login.kind == "store" and tried.login.helper == GCLOUD:
+            remedy += f"\nOr take credsStore out of {docker.config.path}: that helper forgets what it is given."
+        host = connection.artifact_registry_host.name
+        return NotSignedIn(f"Docker is not signed in at {host}: {tried.problem}.", remedy)
+
+
+def _before(now: SignIn) -> str | None:
+    """Docker's login as it was, with what is wrong with it."""
+    if now.login.kind == "none":
+        return None
+    return now.login.how if now.taken else f"{now.login.how}; {now.problem}"
 
 
 class PullWithDocker(Proof):

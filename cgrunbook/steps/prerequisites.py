@@ -12,14 +12,16 @@ from dataclasses import dataclass, replace
 from functools import partial
 from importlib import metadata
 from itertools import chain
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
 from cgrunbook.cloud.apis import USE, answered
+from cgrunbook.cloud.caller import spoken, to_fill_in
 from cgrunbook.cloud.chainctl import LoginState
-from cgrunbook.cloud.connection import GCLOUD_ACCOUNT
 from cgrunbook.cloud.iam_policy import grant_command
 from cgrunbook.cloud.network import why_unreachable
 from cgrunbook.cloud.roles import HELD, fewest_roles
+from cgrunbook.cloud.token_hosts import IAM_CREDENTIALS, OAUTH2, asks_for_regions, token_urls
 from cgrunbook.errors import (
     ApiDisabled,
     CgrunbookError,
@@ -157,17 +159,18 @@ class CheckNetwork(Proof):
         self.production = production
 
     def verify(self, world: World) -> Evidence:
-        return Evidence(findings=tuple(self._reach(host) for host in hosts(world, production=self.production)))
+        needed = hosts(world, production=self.production)
+        with ThreadPoolExecutor(len(needed)) as all_at_once:
+            return Evidence(findings=tuple(all_at_once.map(self._reach, needed)))
 
     def _reach(self, host: NeededHost) -> Finding:
-        if not host.url:
+        if host.ask is None:
             return Finding(Mark.OK, host.name, f"needed by Google's servers, not from here: {host.purpose}")
-        scheme, _, address = host.url.partition("://")
-        why = why_unreachable(address, scheme)
+        why, remedy = why_unreachable(host.ask, host.name)
         if not why:
             return Finding(Mark.OK, host.name, f"answers; {host.purpose}")
         mark = Mark.FAIL if host.required else Mark.WARN
-        remedy = f"Let this machine reach {host.name} on port 443, through the proxy if there is one."
+        remedy = remedy or f"Let this machine reach {host.name} on port 443, through the proxy if there is one."
         return Finding(mark, host.name, f"{why}; {host.purpose}", remedy, prerequisite=True)
 
 
@@ -178,38 +181,59 @@ class NeededHost:
     Args:
         name: by which the world knows it.
         purpose: what for.
-        url: where this machine calls it; empty when only Google's servers do.
+        ask: sends it one request from here, with the client that is used for it; None when only Google's servers call it.
         required: whether the runbook's own steps need it.
+        always: whether every run of the guide calls it from here; what is called by chainctl, or now and then, is not.
     """
 
     name: str
     purpose: str
-    url: str = ""
+    ask: Callable[[], object] | None = None
     required: bool = True
+    always: bool = True
 
 
 def hosts(world: World, *, production: bool) -> list[NeededHost]:
     """Which hosts are needed, by whom, and what for."""
-    connection = world.cloud.connection
-    registry, cgr = connection.artifact_registry_host, connection.cgr
-    needed = [
-        NeededHost(registry.name, "pulls", f"{registry.scheme}://{registry.address}"),
-        NeededHost("artifactregistry.googleapis.com", "repositories", connection.artifact_registry),
-        NeededHost("secretmanager.googleapis.com", "the secret", connection.secret_manager),
-        NeededHost("serviceusage.googleapis.com", "APIs, the service agent", connection.service_usage),
-        NeededHost("cloudresourcemanager.googleapis.com", "project number, permissions", connection.resource_manager),
-        NeededHost(cgr.name, "comparing digests", f"{cgr.scheme}://{cgr.address}", required=False),
+    from cgrunbook.cloud.sessions import greeting
+
+    connection, cloud = world.cloud.connection, world.cloud
+    real = connection.target == "google-cloud"
+    needed = _of_tokens(connection.credentials) if real else []
+    needed += [
+        NeededHost(connection.artifact_registry_host.name, "pulls", cloud.artifact_registry_host.greet),
+        NeededHost("artifactregistry.googleapis.com", "repositories", greeting(connection.artifact_registry)),
+        NeededHost("secretmanager.googleapis.com", "the secret", greeting(connection.secret_manager)),
+        NeededHost("serviceusage.googleapis.com", "APIs, the service agent", greeting(connection.service_usage)),
+        NeededHost(
+            "cloudresourcemanager.googleapis.com",
+            "project number, permissions",
+            greeting(connection.resource_manager),
+        ),
+        NeededHost(connection.cgr.name, "comparing digests", cloud.cgr().greet, required=False),
     ]
-    if production and connection.target == "google-cloud":
+    if production and real:
         needed += [
-            NeededHost("console-api.enforce.dev", "chainctl: pull tokens", "https://console-api.enforce.dev"),
-            NeededHost("issuer.enforce.dev", "chainctl: signing in", "https://issuer.enforce.dev"),
+            NeededHost(name, f"chainctl: {purpose}", greeting(f"https://{name}"), always=False)
+            for name, purpose in (("console-api.enforce.dev", "pull tokens"), ("issuer.enforce.dev", "signing in"))
         ]
     needed += [
         NeededHost("cgr.dev", "manifests, and tokens at /token"),
         NeededHost("9236a389bd48b984df91adc1bc924620.r2.cloudflarestorage.com", "layers"),
     ]
     return needed
+
+
+def _of_tokens(credentials: Any) -> list[NeededHost]:
+    """Where the credentials get their tokens; gcloud, where they are gcloud's own."""
+    from cgrunbook.cloud.sessions import greeting
+
+    urls = token_urls(credentials) or {f"https://{OAUTH2}": "access tokens"}
+    found = {urlsplit(url).netloc: NeededHost(urlsplit(url).netloc, why, greeting(url)) for url, why in urls.items()}
+    if asks_for_regions(credentials) and IAM_CREDENTIALS not in found:
+        purpose, ask = "regions, asked by google-auth in the background", greeting(f"https://{IAM_CREDENTIALS}")
+        found[IAM_CREDENTIALS] = NeededHost(IAM_CREDENTIALS, purpose, ask, required=False, always=False)
+    return [*found.values()]
 
 
 def _packages() -> Finding:
@@ -250,15 +274,16 @@ def _docker(world: World) -> Finding:
 
 def _gcloud() -> Finding:
     if shutil.which("gcloud"):
-        return Finding(Mark.OK, "gcloud", "there; docker can sign in through its credential helper")
+        return Finding(
+            Mark.OK, "gcloud", "there; where it is signed in, docker can sign in through its credential helper"
+        )
     remedy = "Optional: without it docker is signed in with a token that lasts an hour."
     return Finding(Mark.WARN, "gcloud", "not there", remedy)
 
 
 def _signed_in(world: World) -> str:
     world.cloud.access_token()
-    caller = world.cloud.connection.caller
-    return "signed in" if caller == GCLOUD_ACCOUNT else f"signed in as {caller.partition(':')[2]}"
+    return f"signed in as {spoken(world.cloud.connection.caller)}"
 
 
 def _seen(check: str, asked: Future[T], say: Callable[[T], list[Finding]]) -> list[Finding]:
@@ -359,7 +384,7 @@ def _ask_for(world: World, roles: Collection[str]) -> str:
     connection = world.cloud.connection
     on = f"projects add-iam-policy-binding {connection.project_id}"
     commands = (grant_command(on, connection.caller, role) for role in roles)
-    return "\n".join(("Ask an administrator of the project:", *commands))
+    return "\n".join(("Ask an administrator of the project:", *commands)) + to_fill_in(connection.caller)
 
 
 def _finding(check: str, look: Callable[[], str]) -> Finding:

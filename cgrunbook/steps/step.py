@@ -20,6 +20,7 @@ from cgrunbook.errors import ApiDisabled, CgrunbookError, NotFound, ParameterErr
 if TYPE_CHECKING:
     from cgrunbook.cloud.artifact_registry import RemoteRepository
     from cgrunbook.cloud.chainctl import ListedToken
+    from cgrunbook.cloud.docker import SignIn
     from cgrunbook.cloud.iam_policy import Policy
     from cgrunbook.cloud.secret_manager import SecretResource, SecretVersion
 
@@ -309,6 +310,10 @@ class World:
     def pull_tokens(self, organization: str) -> tuple[ListedToken, ...]:
         """An organisation's pull tokens."""
         return self._once(self.cloud.chainctl.list_pull_tokens, organization)
+
+    def docker_sign_in(self, helper: str = "") -> SignIn:
+        """What docker would send to the location's docker.pkg.dev, and whether it is taken there; see `Cloud`."""
+        return self._once(self.cloud.docker_sign_in, helper)
 
     def organizations(self) -> tuple[str, ...]:
         """The names of the organisations that chainctl's user sees."""

@@ -12,14 +12,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.clients.programs import absent, client
+from tests.real_names.world import Machine
 from tests.waiting import wait_for
 
 
 @contextlib.contextmanager
-def docker_engine() -> Iterator[str]:
+def docker_engine(machine: Machine | None = None) -> Iterator[str]:
     """Start an engine without networks, which pulls and keeps images; its DOCKER_HOST.
 
     It needs root. The folder's name is short because a socket's path has at most 108 characters.
+
+    Args:
+        machine: where the engine runs, and finds the registries; None for here.
     """
     dockerd = client("dockerd")
     client("docker")
@@ -29,16 +33,23 @@ def docker_engine() -> Iterator[str]:
     address = f"unix://{folder}/s"
     command = [dockerd, "--data-root", folder / "data", "--exec-root", folder / "exec", "--pidfile", folder / "pid"]
     command += ["--host", address, "--iptables=false", "--ip6tables=false", "--bridge=none", "--storage-driver=vfs"]
+    words = [*map(str, command)]
+    if machine is not None:
+        search = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "SSL_CERT_FILE": str(machine.authority)}
+        words = machine.entered(*command, **search)
     log = folder / "log"
     try:
-        with log.open("w") as out, subprocess.Popen([*map(str, command)], stdout=out, stderr=out) as engine:
+        with log.open("w") as out, subprocess.Popen(words, stdout=out, stderr=out) as engine:
             try:
                 wait_for(lambda: engine.poll() is not None or _answers(address))
                 if engine.poll() is not None:
                     absent(f"dockerd does not run here: {log.read_text().splitlines()[-1]}")
                 yield address
             finally:
-                engine.terminate()
+                if machine is not None:  # what was started here only entered the machine
+                    machine.run("/bin/kill", (folder / "pid").read_text())
+                else:
+                    engine.terminate()
                 try:
                     engine.wait(30)
                 except subprocess.TimeoutExpired:

@@ -88,9 +88,9 @@ def test_a_server_that_stays_silent_passes(call, silent):
     assert why_no_answer(raised(call, f"http://{silent}/")) is NoAnswer.CONNECTION
 
 
-def test_a_broken_trust_does_not_pass(call, plain):
+def test_a_server_that_speaks_no_tls_does_not_pass(call, plain):
     error = raised(call, f"https://{plain}/")
-    assert why_no_answer(error) is NoAnswer.CERTIFICATE
+    assert why_no_answer(error) is NoAnswer.TLS
     assert not why_no_answer(error).temporary
 
 

@@ -22,6 +22,7 @@ METADATA, METADATA_ADDRESS = "metadata.google.internal", "169.254.169.254"
 
 PROJECT = "cgrunbook-sandbox"
 #: The service account of the machine whose metadata server answers.
+FEDERATED = "projects/1/locations/global/workloadIdentityPools/p/subject/s"
 MACHINE = f"machine@{PROJECT}.iam.gserviceaccount.com"
 #: A refresh token that was revoked, and the client of a login that was made with the scope cloud-platform alone.
 REVOKED, NARROW = "revoked", "narrow"
@@ -103,6 +104,8 @@ class TokenHosts:
         return 200, given
 
     def _exchanged(self, asked: Mapping[str, str]) -> Made:
+        if "subject_token" not in asked:  # gcloud asks who has the token
+            return 200, {"active": True, "username": f"principal://iam.googleapis.com/{FEDERATED}"}
         return 200, {
             "access_token": self.token(asked["subject_token"]),
             "issued_token_type": "urn:ietf:params:oauth:token-type:access_token",

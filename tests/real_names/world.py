@@ -105,7 +105,7 @@ class Machine:
         given = ["-p", "project_id", PROJECT, "-p", "organization", "example.com"]
         return self.run("cgrunbook", *words, "--target", "google-cloud", *given, timeout=timeout, **variables)
 
-    def credentials(self, name: str, content: Mapping[str, Any]) -> Path:
+    def credentials(self, name: str, content: Any) -> Path:
         """Write a file of application default credentials."""
         path = self.folder / f"{name}.json"
         path.write_text(json.dumps(content))

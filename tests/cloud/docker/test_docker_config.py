@@ -6,6 +6,7 @@ import json
 import secrets
 import stat
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cgrunbook.cloud.docker_config import DockerConfig
-from cgrunbook.errors import StepFailed
+from cgrunbook.errors import Interrupted, StepFailed
 from cgrunbook.redaction import Secret
 
 HOST = "us-central1-docker.pkg.dev"
@@ -51,7 +52,9 @@ def test_adding_it_again_writes_nothing(config):
 
 @given(
     st.dictionaries(
-        st.text(max_size=8).filter(lambda name: name not in ("credHelpers", "auths", "credsStore")), JSON, max_size=4
+        st.text(max_size=8).filter(lambda name: name.lower() not in ("credhelpers", "auths", "credsstore")),
+        JSON,
+        max_size=4,
     ),
     st.dictionaries(st.text(max_size=8), st.text(max_size=8), max_size=3),
 )
@@ -198,6 +201,18 @@ def test_a_helper_that_is_not_there_is_named(config, name):
         config.credentials(HOST)
 
 
+def test_a_helper_is_ended_when_the_run_is_stopped(tmp_path, helper):
+    environment = helper("slow")
+    program = tmp_path / "bin" / "docker-credential-slow"
+    program.write_text("#!/bin/sh\nexec sleep 60\n")
+    stopped = threading.Event()
+    config = DockerConfig(tmp_path / "docker", {"PATH": f"{environment['PATH']}:/bin:/usr/bin"}, stopped)
+    write(config, {"credsStore": "slow"})
+    threading.Timer(0.3, stopped.set).start()
+    with pytest.raises(Interrupted):
+        config.credentials(HOST)
+
+
 def test_a_helper_without_credentials_for_the_host_has_none(tmp_path, helper):
     config = DockerConfig(tmp_path / "docker", helper("gcloud"))
     write(config, {"credHelpers": {HOST: "gcloud"}})
@@ -219,7 +234,7 @@ def test_a_helper_that_answers_junk_is_not_quoted(tmp_path, helper):
         ({}, "none"),
         ({"auths": {HOST: {}}}, "none"),
         ({"auths": {HOST: {}}, "credsStore": "desktop"}, "store"),
-        ({"credsStore": "desktop"}, "none"),
+        ({"credsStore": "desktop"}, "store"),
         ({"auths": {f"https://{HOST}/v1/": {"auth": "YTpi"}}}, "file"),
         ({"auths": {HOST: {"auth": "not base64!"}}}, "none"),
         ({"auths": {HOST: {"username": "a", "password": "b"}}}, "file"),

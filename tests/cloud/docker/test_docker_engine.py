@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from cgrunbook.cloud.attempts import Attempts
-from cgrunbook.cloud.docker import Docker
+from cgrunbook.cloud.docker import Docker, gcloud_login
 from cgrunbook.cloud.pull import PullProgress
 from cgrunbook.errors import (
     DigestMismatch,
@@ -123,6 +123,46 @@ def test_a_pull_that_fails_passes_the_engines_words_on(docker, engine, text, kin
         docker.pull(f"{NAME}:latest")
     assert text in caught.value.message
     assert type(caught.value) is kind
+
+
+@pytest.mark.parametrize(
+    ("config", "remedy"),
+    [
+        ({"credHelpers": {"127.0.0.1:5000": "gcloud"}}, "gcloud auth login"),
+        ({"credsStore": "lab"}, "docker-credential-lab"),
+        ({"auths": {"127.0.0.1:5000": {"auth": base64.b64encode(b"oauth2accesstoken:t").decode()}}}, "run this again"),
+        ({"auths": {"127.0.0.1:5000": {"auth": base64.b64encode(b"ada:t").decode()}}}, "docker login 127.0.0.1:5000"),
+        ({"psFormat": "x"}, "set docker_login to auto"),
+    ],
+)
+def test_a_refused_login_is_mended_where_it_stands(engine, helper, tmp_path, config, remedy):
+    entry = {"ServerURL": "x", "Username": "ada", "Secret": "s"}
+    (found,) = {helper(name, **{"127.0.0.1:5000": entry})["PATH"] for name in ("gcloud", "lab")}
+    docker = Docker(tmp_path / "docker", environment={"DOCKER_HOST": engine.address, "PATH": found})
+    docker.config.path.parent.mkdir()
+    docker.config.path.write_text(json.dumps(config))
+    engine.refusal = (500, "unauthorized: authentication failed")
+    with pytest.raises(NotSignedIn) as caught:
+        docker.pull(f"{NAME}:latest")
+    assert remedy in caught.value.remedy
+    assert "notebook 02" not in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("content", "command"),
+    [
+        ('{"type": "service_account"}', "gcloud auth activate-service-account --key-file='{}'"),
+        ('{"type": "external_account"}', "gcloud auth login --cred-file='{}'"),
+        ('{"type": "authorized_user"}', "gcloud auth login"),
+        ("[", "gcloud auth login"),
+        ("[]", "gcloud auth login"),
+    ],
+)
+def test_gcloud_is_signed_in_as_the_credentials_are(tmp_path, content, command):
+    path = tmp_path / "the key.json"
+    path.write_text(content)
+    assert gcloud_login({"GOOGLE_APPLICATION_CREDENTIALS": str(path)}) == command.format(path)
+    assert gcloud_login({}) == "gcloud auth login"
 
 
 def test_another_digest_than_announced_is_a_mismatch(docker, engine):

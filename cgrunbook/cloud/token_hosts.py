@@ -1,0 +1,52 @@
+"""Which hosts give out the access tokens of Google credentials, read off the credentials; it asks none of them.
+
+What they are for is in google-auth's documentation; where they are, only its objects say.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+OAUTH2 = "oauth2.googleapis.com"
+IAM_CREDENTIALS = "iamcredentials.googleapis.com"
+
+
+def token_urls(credentials: Any) -> dict[str, str]:
+    """Where google-auth asks for tokens.
+
+    Args:
+        credentials: a `google.auth.credentials.Credentials`.
+
+    Returns:
+        What for, by URL, in the order in which they are asked; empty where none of them says.
+    """
+    return {url: purpose for url, purpose in _asked(credentials) if url.startswith("http")}
+
+
+def asks_for_regions(credentials: Any) -> bool:
+    """Whether google-auth asks IAM in the background which regions the credentials may be used in."""
+    required = getattr(credentials, "_is_regional_access_boundary_lookup_required", None)
+    return bool(required is not None and required())
+
+
+def _asked(credentials: Any) -> Iterator[tuple[str, str]]:
+    from google.auth import compute_engine, impersonated_credentials
+
+    if isinstance(credentials, compute_engine.Credentials):
+        # google-auth's own variable, for a metadata server elsewhere.
+        host = os.environ.get("GCE_METADATA_HOST") or "metadata.google.internal"
+        yield f"http://{host}", "this machine's access tokens"
+    if isinstance(credentials, impersonated_credentials.Credentials):
+        yield from _asked(credentials._source_credentials)  # noqa: SLF001
+        yield f"https://iamcredentials.{credentials.universe_domain}", "acting as a service account"
+    source = getattr(credentials, "_credential_source", None)
+    if isinstance(source, dict):
+        yield str(source.get("url", "")), "the token that is exchanged"
+    for attribute, purpose in (
+        ("_token_uri", "access tokens"),
+        ("_token_url", "exchanging tokens"),
+        ("_service_account_impersonation_url", "acting as a service account"),
+    ):
+        yield str(getattr(credentials, attribute, None) or ""), purpose
