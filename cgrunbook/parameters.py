@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -290,6 +290,12 @@ def unknown(name: str, among: Collection[str] = NAMES) -> ParameterError:
     near = difflib.get_close_matches(name, among, n=1, cutoff=0.5)
     hint = f"Did you mean {near[0]!r}?" if near else f"The parameters are: {', '.join(among)}."
     return ParameterError(f"There is no parameter {redact(name)!r} here. {hint}")
+
+
+def not_used(names: Sequence[str], notebooks: Sequence[str]) -> str:
+    """What is said of parameters that are given to notebooks which do not take them, though others of the guide do."""
+    what = f"{names[0]} is no parameter" if len(names) == 1 else f"{', '.join(names)} are no parameters"
+    return f"Not used: {what} of {', '.join(notebooks)}, only of other notebooks of the guide."
 
 
 def from_text(name: str, text: str) -> Any:

@@ -1,38 +1,49 @@
-"""Secrets that cannot be shown, and the filter that all output passes.
+"""Secrets that cannot be shown, and the mask that all output passes.
 
-`Secret` is the first net: no way of printing, formatting or pickling it gives its value away. `redact` is the second:
-it masks every value that a living `Secret` holds and whatever has the shape of a credential. It knows no service.
+`Secret` is the first net: no way of printing, formatting, copying or pickling it gives its value away. `mask` is the
+second: it hides every known value and its pieces, in whichever encoding they come, and what has the shape of a
+credential. It knows no service.
 """
 
 from __future__ import annotations
 
 import base64
+import html
+import json
 import re
+import threading
 import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NoReturn
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 MASK = "[redacted]"
-
-# Shapes of credentials that no reader of a log needs: a JWT (pull tokens, OIDC tokens), Google's OAuth access tokens,
-# an Authorization header, docker's base64 pair, the password in a URL, a private key.
-_SHAPES = (
-    re.compile(r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+"),
-    re.compile(r"ya29\.[A-Za-z0-9_.-]{8,}"),
-    re.compile(r"(?i)(?<=bearer )[A-Za-z0-9._~+/=-]{16,}"),
-    re.compile(r"(?i)(?<=basic )[A-Za-z0-9+/=]{16,}"),
-    re.compile(r'(?<="auth": ")[A-Za-z0-9+/=]{8,}|(?<="auth":")[A-Za-z0-9+/=]{8,}'),
-    re.compile(r"(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"),
-    re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----", re.DOTALL),
-)
-
-_STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 # Shorter values would mask ordinary words.
 _SHORTEST = 6
 
-# Every secret that is still in use, and the forms in which it leaves a program, the longest first.
-_living: weakref.WeakKeyDictionary[Secret, tuple[str, ...]] = weakref.WeakKeyDictionary()
+# So many characters of a value in one piece are taken for a piece of it, and hidden.
+PIECE = 12
+# Pieces are found by strings of this length, of which each form of a value is indexed at every so many characters: a
+# piece holds one of them wherever it was cut.
+_GRAM = 6
+_EVERY = PIECE - _GRAM + 1
+# How many values are known after the last Secret of theirs is gone: what holds a copy may speak later.
+_REMEMBERED = 32
+
+# What tokens and all their encodings are written with. Elsewhere in a text, no piece of one is looked for.
+_UNRESERVED = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.~-"
+_TOKEN_CHARACTERS = f"{_UNRESERVED}+/=%"
+_RUN = re.compile(rf"[{re.escape(_TOKEN_CHARACTERS)}]{{{PIECE},}}")
+# Base64 has two alphabets and hexadecimal two cases; a text is compared as if it had one.
+_ALIKE = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ-_", "abcdefghijklmnopqrstuvwxyz+/")
+# What a value goes on after: a line that was broken, as it is or quoted.
+_BREAK = re.compile(r"(?:\s|\\[nrt]|[\"'`\\])+")
+_BREAK_BEFORE = re.compile(rf"{_BREAK.pattern}\Z")
+_LONGEST_BREAK = 100
+# Other spellings of one character of a value, as `_ALIKE` leaves them.
+_SPELT = {"%2b": "+", "%2f": "/", "%3d": "=", "\\/": "/", "\\u002b": "+", "\\u002f": "/", "\\u003d": "="}
 
 
 class Secret:
@@ -46,7 +57,8 @@ class Secret:
 
     def __init__(self, value: str) -> None:
         self._value = value
-        _living[self] = _spellings(value)
+        _known.learn(value)
+        weakref.finalize(self, _known.drop, value).atexit = False
 
     def reveal(self) -> str:
         """The value, for the one call that hands it to its service."""
@@ -70,28 +82,326 @@ class Secret:
     def __hash__(self) -> int:
         return id(self)
 
-    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+    def __getstate__(self) -> NoReturn:
         raise TypeError("a Secret cannot be pickled, copied or written to disk")
 
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        self.__getstate__()
 
-def _spellings(value: str) -> tuple[str, ...]:
-    """The forms in which a value leaves a program: as it is, quoted for a URL or JSON, and in base64."""
-    encoded = value.encode()
-    found = {value, quote(value, safe=""), value.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')}
-    found |= {line for line in value.splitlines() if len(line) >= _SHORTEST}
-    found |= {base64.b64encode(encoded).decode(), base64.urlsafe_b64encode(encoded).decode().rstrip("=")}
+
+class _Known:
+    """All values that must not be shown, and how they are found in a text.
+
+    Values of at least `PIECE` characters are found by any piece of theirs; the others as a whole.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._holders: dict[str, int] = {}
+        self._gone: deque[str] = deque()
+        # By a string of `_GRAM` characters, the forms that have it, and where. A list is never changed, so that reading
+        # needs no lock.
+        self._grams: dict[str, list[tuple[str, int]]] = {}
+        self._whole: dict[str, tuple[str, ...]] = {}
+        self._sources: list[Callable[[], Iterable[str] | None]] = []
+        self._seen: set[str] = set()
+
+    def learn(self, value: str) -> None:
+        """Know a value until it is dropped as often as it was learnt."""
+        with self._lock:
+            holders = self._holders.get(value, 0)
+            self._holders[value] = holders + 1
+            if holders or len(value) < _SHORTEST:
+                return
+            if value in self._gone:
+                self._gone.remove(value)
+                return
+            self._whole[value] = _whole_forms(value)
+            for form in _forms(value):
+                for place in range(0, len(form) - _GRAM + 1, _EVERY):
+                    gram = form[place : place + _GRAM]
+                    if gram != gram[0] * _GRAM:  # a row of the same is no sign of anything
+                        self._grams[gram] = [*self._grams.get(gram, ()), (form, place)]
+
+    def drop(self, value: str) -> None:
+        """One holder less; the last values of any length are remembered for a while."""
+        with self._lock:
+            self._holders[value] -= 1
+            if self._holders[value]:
+                return
+            del self._holders[value]
+            # A short or plain one could be an ordinary word of what is said later.
+            if len(value) >= PIECE and len(set(value)) >= PIECE:
+                self._gone.append(value)
+                value = self._gone.popleft() if len(self._gone) > _REMEMBERED else ""
+            if value in self._whole:
+                self._forget(value)
+
+    def _forget(self, value: str) -> None:
+        del self._whole[value]
+        for form in _forms(value):
+            for place in range(0, len(form) - _GRAM + 1, _EVERY):
+                gram = form[place : place + _GRAM]
+                left = [entry for entry in self._grams.pop(gram, ()) if entry != (form, place)]
+                if left:
+                    self._grams[gram] = left
+
+    def watch(self, source: Callable[[], Iterable[str] | None]) -> None:
+        """Ask somebody for the values that he holds, whenever something is masked; None ends it."""
+        with self._lock:
+            self._sources.append(source)
+
+    def look(self) -> None:
+        """Learn what those who are watched hold now."""
+        for source in tuple(self._sources):
+            values = source()
+            if values is None:
+                with self._lock:
+                    if source in self._sources:
+                        self._sources.remove(source)
+                continue
+            for value in values:
+                if value not in self._seen:
+                    with self._lock:
+                        self._seen.add(value)
+                        self.learn(value)
+
+    def places(self, text: str, alike: str) -> list[tuple[int, int]]:
+        """Where known values are in a text, and pieces of them.
+
+        Args:
+            text: as it came.
+            alike: as `_ALIKE` leaves it.
+        """
+        found = []
+        for forms in tuple(self._whole.values()):
+            for form in forms:
+                if form in text:
+                    found += [each.span() for each in re.finditer(re.escape(form), text)]
+        grams, done = self._grams, 0
+        for run in _RUN.finditer(text) if grams else ():
+            for at in [at for at in range(run.start(), run.end() - _GRAM + 1) if alike[at : at + _GRAM] in grams]:
+                if at < done:
+                    continue
+                spans = [
+                    _extended(alike, at, form, place, done) for form, place in grams.get(alike[at : at + _GRAM], ())
+                ]
+                begin, end, length = max(spans, key=lambda span: span[2], default=(0, 0, 0))
+                if length >= PIECE:
+                    found.append((begin, end))
+                    done = end
+        return found
+
+
+def _extended(text: str, at: int, form: str, place: int, least: int) -> tuple[int, int, int]:
+    """How far a text follows a form to both sides of a place where both are alike.
+
+    Returns:
+        Where that begins and ends in the text, and how many characters of the form it is.
+    """
+    begin, first = at, place
+    while begin > least and first:
+        if text[begin - 1] == form[first - 1]:
+            begin, first = begin - 1, first - 1
+            continue
+        broken = _BREAK_BEFORE.search(text, max(least, begin - _LONGEST_BREAK), begin)
+        if not broken or not text.endswith(form[max(0, first - 4) : first], least, broken.start()):
+            break
+        begin = broken.start()
+    while place < len(form) and at < len(text):
+        if text[at] == form[place]:
+            at, place = at + 1, place + 1
+            continue
+        spelt = next((spelt for spelt, one in _SPELT.items() if one == form[place] and text.startswith(spelt, at)), "")
+        broken = _BREAK.match(text, at)
+        if spelt:
+            at, place = at + len(spelt), place + 1
+        elif broken and text.startswith(form[place : place + 4], broken.end()):
+            at = broken.end()
+        else:
+            break
+    return begin, at, place - first
+
+
+def _forms(value: str) -> set[str]:
+    """The forms of a value in which a piece tells it, as `_ALIKE` leaves them."""
+    if len(value) < PIECE:
+        return set()
+    encoded = value.encode("utf-8", "surrogatepass")
+    found = {encoded.hex(), *_base64_forms(encoded)}
+    if not value.lstrip().startswith(("{", "[")):  # a document has words that are no secret
+        found |= {word for word in value.split() if len(word) >= PIECE}
+    return {form.translate(_ALIKE) for form in found}
+
+
+def _base64_forms(encoded: bytes) -> Iterator[str]:
+    """What of a value's base64 is the same whatever stands before and after it, such as a user's name and a colon."""
+    for before, affected in enumerate((0, 2, 3)):
+        form = base64.b64encode(b"\0" * before + encoded).decode()
+        yield form[affected : (before + len(encoded)) * 8 // 6]
+
+
+def _whole_forms(value: str) -> tuple[str, ...]:
+    """The forms of a value that are found as a whole, the longest first; none where pieces find all that there is."""
+    if len(set(value)) >= PIECE and not set(value) - set(_UNRESERVED):
+        return ()
+    encoded = value.encode("utf-8", "surrogatepass")
+    found = {value, html.escape(value), json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
+    found.add(json.dumps(json.dumps(value)[1:-1])[1:-1])
+    found |= {repr(value)[1:-1], repr(encoded)[2:-1], encoded.hex(), encoded.hex().upper()}
+    for quoting in (quote, quote_plus):
+        quoted = quoting(encoded, safe="")
+        found |= {quoted, re.sub("%..", lambda one: one[0].lower(), quoted), quoting(encoded, safe="/")}
+    for form in _base64_forms(encoded):
+        found |= {form, form.translate(str.maketrans("+/", "-_"))}
     return tuple(sorted((form for form in found if len(form) >= _SHORTEST), key=len, reverse=True))
 
 
+_known = _Known()
+
+
+def watch(source: Callable[[], Iterable[str] | None]) -> None:
+    """Mask from now on what somebody else holds, as it changes.
+
+    Args:
+        source: called for each text that is masked, so it must be quick; answers the values, or None when that is over.
+    """
+    _known.watch(source)
+
+
+def _keyed(names: str, value: str) -> str:
+    """What follows one of these names: in JSON, in Python's or a form's spelling of the same, escaped or not."""
+    return rf"""(?i:(?<![a-z0-9])(?:{names})(?:\\?["']\s*:\s*b?\\?["']|=["']?|%3D))({value})"""
+
+
+# Before the first letter of a word, after an escape and a colour too.
+_BEGINS = r"(?:(?<![\w-])|(?<=%[0-9A-Fa-f]{2})|(?<=\\[nrt])|(?<=\[[0-9]m)|(?<=[0-9][0-9]m))"
+_NEW_LINE = r"(?:(?:\\[rn]|[\r\n])+[ \t]*)"
+_DOT = rf"{_NEW_LINE}?\.{_NEW_LINE}?"
+
+# Shapes of credentials that no reader of a log needs. Each is looked for only where one of the words before it is in the
+# text in lower case; of each, the group is masked, or all of it where it has none.
+_SHAPES: tuple[tuple[tuple[str, ...], re.Pattern[str]], ...] = (
+    # A private key, cut or not, its lines broken or escaped.
+    (
+        ("private key",),
+        re.compile(
+            r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?:.{0,20000}?-----END [A-Z ]*PRIVATE KEY-----|"
+            r"""(?:(?:\s|\\[nr]|["',+])*[A-Za-z0-9+/=]{16,})*)""",
+            re.DOTALL,
+        ),
+    ),
+    # A JWT: pull tokens, OIDC tokens; its lines may be broken.
+    (
+        ("eyj",),
+        re.compile(
+            rf"{_BEGINS}eyJ[\w-]{{8,}}(?:{_NEW_LINE}[\w-]+)*{_DOT}[\w-]+(?:{_NEW_LINE}[\w-]+)*{_DOT}[\w-]+"
+            rf"(?:{_NEW_LINE}[\w-]{{40,}})*"
+        ),
+    ),
+    # The same, cut: its header begins with alg, typ or kid.
+    (("eyj",), re.compile(rf"{_BEGINS}eyJ(?:hbGciOi|0eXAiOi|raWQiOi)[\w-]{{4,}}(?:\.[\w-]*)*")),
+    # Google's access tokens, refresh tokens, client secrets and API keys.
+    (("ya29.",), re.compile(r"ya29\.[\w.-]{8,}")),
+    (("1//0", "1%2f%2f0"), re.compile(r"(?<![\w/.])1(?://|%2[fF]%2[fF])0[\w-]{16,}")),
+    (("gocspx",), re.compile(r"GOCSPX-[\w-]{12,}")),
+    (("aiza",), re.compile(r"(?<![\w-])AIza[\w-]{30,}")),
+    # An Authorization header, and what registries and clouds have in its place.
+    (("bearer", "basic"), re.compile(r"\b(?i:bearer|basic)(?:\s+|%20)(?=\S*[0-9A-Z=])([\w.~+/=-]{16,})")),
+    (
+        ("authorization", "x+registry+auth", "cookie", "x+amz+security+token"),
+        re.compile(
+            r"""(?i:(?:authorization(?:\\?["'])?\s*[:=]\s*b?\\?["']?(?:token|negotiate|digest|aws4-hmac-sha256)\s+|"""
+            r"""(?:x-registry-auth|cookie|x-amz-security-token)(?:\\?["'])?\s*[:=]\s*b?\\?["']?))([^\s"'\\]{8,}[^\r\n"'\\]*)"""
+        ),
+    ),
+    # What has a telling name.
+    (
+        ("token", "secret", "password", "assertion", "private", "auth"),
+        re.compile(
+            _keyed(
+                "access_?token|refresh_?token|id_?token|identity_?token|registry_?token|subject_?token|actor_?token|"
+                "security_?token|client_?secret|secret_?access_?key|assertion|private_?key|password|passwd",
+                r"(?=[\w.~+/%-]*[0-9A-Z])[\w.~+/=%-]{8,}",
+            )
+        ),
+    ),
+    (("auth",), re.compile(_keyed("auth", r"(?=[\w+/-]*[0-9A-Z])[\w+/=-]{8,}"))),
+    # The signature of a link, which is all that is needed to follow it.
+    (
+        ("signature", "sig", "credential", "security"),
+        re.compile(
+            r"(?i:(?<![a-z0-9])(?:x-(?:amz|goog)-(?:signature|credential|security-token)|signature|sig)(?:=|%3D))"
+            r"([\w.~+/=%-]{8,})"
+        ),
+    ),
+    (("://",), re.compile(r"(?<=://)[^/\s:@]*:[^/\s@]+(?=@)")),
+)
+
+
+_ANY_SHAPE = re.compile("|".join({re.escape(word) for words, _ in _SHAPES for word in words}))
+
+
+def mask(text: str) -> str:
+    """Hide every known value, and every piece that has the shape of a credential; all else stays as it is."""
+    if len(text) < _SHORTEST:
+        return text
+    _known.look()
+    alike = text.translate(_ALIKE)
+    # All are looked for in the text as it came: what one finds is what another goes by.
+    places = _known.places(text, alike)
+    if _ANY_SHAPE.search(alike):
+        for words, shape in _SHAPES:
+            if any(word in alike for word in words):
+                places += [found.span(shape.groups) for found in shape.finditer(text)]
+    if not places:
+        return text
+    shown: list[str] = []
+    done = 0
+    for begin, end in sorted(places):
+        if begin > done or not shown:
+            shown += [text[done:begin], MASK]
+        done = max(done, end)
+    return "".join(shown) + text[done:]
+
+
+# A stream's last word may be the beginning of a secret that goes on with what is written next: so much of it is kept back.
+LONGEST_WORD = 8192
+_LAST_SCHEME = re.compile(r"\b(?:bearer|basic)\s+\Z", re.IGNORECASE)
+_LAST_PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?!.*-----END).*\Z", re.DOTALL)
+
+
+def complete(text: str) -> tuple[str, str]:
+    """Cut what is written to a stream before what may be the beginning of a secret.
+
+    Returns:
+        What can go on, and what waits for the rest.
+    """
+    end = text[-LONGEST_WORD:]
+    key = _LAST_PRIVATE_KEY.search(end)
+    rest = end[key.start() :] if key else end[len(end.rstrip(_TOKEN_CHARACTERS + "\\")) :]
+    scheme = _LAST_SCHEME.search(end[-len(rest) - 12 : len(end) - len(rest)])
+    at = len(text) - len(rest) - (len(scheme[0]) if scheme else 0)
+    return text[:at], text[at:]
+
+
+# C0 but for line breaks and tabs, C1, what turns the reading direction, and what is there and not seen.
+_STEERING = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f]"
+)
+
+
+def visible(text: str) -> str:
+    """Write characters that steer a terminal, turn the reading direction or are not seen as their numbers: a label may hold any.
+
+    Line breaks and tabs stay.
+    """
+    return _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
 def redact(text: str) -> str:
-    """Mask every living secret, and every piece that has the shape of a credential, in what is about to leave the program."""
-    for forms in list(_living.values()):
-        for form in forms:
-            if form in text:
-                text = text.replace(form, MASK)
-    for shape in _SHAPES:
-        text = shape.sub(MASK, text)
-    return text
+    """What all that we say passes, in files, on a terminal and on a page: masked, and nothing in it steers a terminal."""
+    return visible(mask(text))
 
 
 def one_line(text: str, most: int = 400) -> str:
@@ -100,26 +410,27 @@ def one_line(text: str, most: int = 400) -> str:
     Args:
         most: how many characters are kept.
     """
-    line = redact("".join(character for character in " ".join(text.split()) if character.isprintable()))
+    line = mask("".join(character for character in " ".join(text.split()) if character.isprintable()))
     return line if len(line) <= most else f"{line[:most]}..."
-
-
-def visible(text: str) -> str:
-    """Write characters that steer a terminal or turn the reading direction as their numbers: a label may hold any.
-
-    Line breaks and tabs stay.
-    """
-    return _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def redact_all(value: Any) -> Any:
     """A copy of JSON-like data in which every text, keys included, went through `redact`."""
+    return _each(value, redact)
+
+
+def mask_all(value: Any) -> Any:
+    """The same with `mask`, for what others say: a traceback has colours."""
+    return _each(value, mask)
+
+
+def _each(value: Any, change: Callable[[str], str]) -> Any:
     if isinstance(value, str):
-        return redact(value)
+        return change(value)
     if isinstance(value, Secret):
         return MASK
     if isinstance(value, dict):
-        return {redact(str(key)): redact_all(item) for key, item in value.items()}
+        return {change(str(key)): _each(item, change) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [redact_all(item) for item in value]
+        return [_each(item, change) for item in value]
     return value

@@ -29,8 +29,12 @@ from tests.steps.performing import SECRET, open_book, perform, proof_of_03, step
 # Every logger of every Python process says all it can, on its standard error. Google's are left to their own variable:
 # with it they add the payload of each request and answer, but only where nobody configured them.
 # What jsonschema would build a grammar with, for a second, is not found.
+# In kernels http.client prints each request that it sends, header by header; elsewhere it would print it amid a command's answer.
 _LOUD = """\
 import logging, sys
+if any("ipykernel" in word for word in sys.orig_argv):
+    import http.client
+    http.client.HTTPConnection.debuglevel = 1
 sys.modules["rfc3987_syntax"] = None
 logging.basicConfig(level=logging.DEBUG, stream=sys.stderr, force=True)
 for name in ("urllib3", "requests", "httpx", "asyncio", "papermill", "traitlets"):
@@ -40,10 +44,24 @@ for name in ("urllib3", "requests", "httpx", "asyncio", "papermill", "traitlets"
 
 
 def spellings(password: str) -> list[bytes]:
-    """The forms in which it could be anywhere, its signature alone among them."""
+    """The forms in which it could be anywhere; its parts alone and its pieces among them."""
     found: set[str] = set()
-    for value in (password, password.rpartition(".")[2]):
-        found |= {value, quote(value, safe=""), json.dumps(value)[1:-1], value.encode().hex()}
+    beginning, _, signature = password.rpartition(".")
+    for value in (
+        password,
+        signature,
+        beginning.partition(".")[2],
+        *(signature[at : at + 60] for at in range(0, len(signature), 60)),
+    ):
+        if len(value) < 24:
+            continue
+        found |= {
+            value,
+            quote(value, safe=""),
+            json.dumps(value)[1:-1],
+            value.encode().hex(),
+            value.encode().hex().upper(),
+        }
         for encode in (base64.b64encode, base64.urlsafe_b64encode):
             for before in range(3):  # what stands before it decides how it comes out
                 encoded = encode(b"x" * before + value.encode()).decode()
@@ -165,6 +183,9 @@ def test_after_a_run_that_succeeds_the_password_is_nowhere(search: Search):
     search.knows(open_book()[0].cloud)
     executed = b"".join(path.read_bytes() for path in search.root.glob("*.ipynb"))
     assert b"httpRequest" in executed + search.said  # Google's clients told the payloads of their requests
+    # http.client told its own: a pull with the pair, and the request that stores the password.
+    assert b"Authorization: Basic" in executed
+    assert b":addVersion" in executed
     assert search.found() == []
 
 

@@ -4,18 +4,35 @@ from __future__ import annotations
 
 import base64
 import copy
+import dataclasses
+import html
 import json
 import logging
 import pickle
+import re
 import secrets
-from urllib.parse import quote
+from itertools import pairwise
+from urllib.parse import quote, quote_plus, urlencode
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cgrunbook.errors import StepFailed
-from cgrunbook.redaction import MASK, Secret, redact, redact_all, visible
+from cgrunbook.redaction import (
+    LONGEST_WORD,
+    MASK,
+    PIECE,
+    Secret,
+    complete,
+    mask,
+    mask_all,
+    one_line,
+    redact,
+    redact_all,
+    visible,
+    watch,
+)
 
 SECRET_TEXT = st.text(min_size=6, max_size=80).filter(
     lambda text: text.strip() and MASK not in text and text not in MASK
@@ -24,6 +41,16 @@ SECRET_TEXT = st.text(min_size=6, max_size=80).filter(
 
 def fresh() -> str:
     return secrets.token_urlsafe(24)
+
+
+@dataclasses.dataclass
+class Holder:
+    secret: Secret
+
+
+def pieces_in(value: str, text: str, size: int = PIECE) -> list[str]:
+    """Pieces of a value that are in a text."""
+    return [value[at : at + size] for at in range(len(value) - size + 1) if value[at : at + size] in text]
 
 
 @pytest.mark.parametrize(
@@ -41,10 +68,110 @@ def test_a_secret_shows_a_mask_however_it_is_shown(show):
     assert value not in show(Secret(value))
 
 
-@pytest.mark.parametrize("write", [pickle.dumps, copy.copy, copy.deepcopy])
-def test_a_secret_cannot_be_pickled_nor_copied(write):
+@pytest.mark.parametrize(
+    "write",
+    [
+        pickle.dumps,
+        copy.copy,
+        copy.deepcopy,
+        lambda secret: secret.__getstate__(),
+        lambda secret: secret.__reduce__(),
+        vars,
+        lambda secret: dataclasses.asdict(Holder(secret)),
+    ],
+)
+def test_a_secret_cannot_be_pickled_copied_nor_taken_apart(write):
     with pytest.raises(TypeError):
         write(Secret(fresh()))
+
+
+#: A password with all that an encoding may change, and one with nothing of it.
+VALUES = [lambda: secrets.token_urlsafe(48), lambda: f'{secrets.token_hex(8)}+/="\\ü?>~ {secrets.token_hex(8)}&<%']
+
+ENCODINGS = {
+    "plain": str,
+    "base64": lambda value: base64.b64encode(value.encode()).decode(),
+    "base64 without padding": lambda value: base64.b64encode(value.encode()).decode().rstrip("="),
+    "base64url": lambda value: base64.urlsafe_b64encode(value.encode()).decode(),
+    "docker's pair": lambda value: base64.b64encode(f"name:{value}".encode()).decode(),
+    "one more letter": lambda value: base64.b64encode(f"name1:{value}".encode()).decode(),
+    "and one more": lambda value: base64.urlsafe_b64encode(f"name12:{value}tail".encode()).decode(),
+    "base64 in lines": lambda value: base64.encodebytes(f"a/b:{value * 3}".encode()).decode(),
+    "base64 in escaped lines": lambda value: repr(base64.encodebytes(f"a/b:{value * 3}".encode())),
+    "hexadecimal": lambda value: value.encode().hex(),
+    "upper case hexadecimal": lambda value: value.encode().hex().upper(),
+    "in a URL": lambda value: quote(value, safe=""),
+    "in a path": quote,
+    "in a form": lambda value: urlencode({"password": value}),
+    "in a form, in lower case": lambda value: re.sub("%..", lambda one: one[0].lower(), quote_plus(value)),
+    "a base64 in a URL": lambda value: quote(base64.b64encode(value.encode()).decode(), safe=""),
+    "JSON": json.dumps,
+    "JSON in JSON": lambda value: json.dumps(json.dumps(value)),
+    "JSON that is not ASCII": lambda value: json.dumps(value, ensure_ascii=False),
+    "bytes": lambda value: repr(value.encode()),
+    "text": repr,
+    "HTML": html.escape,
+}
+
+
+@pytest.mark.parametrize("make", VALUES)
+@pytest.mark.parametrize("encode", ENCODINGS.values(), ids=ENCODINGS)
+def test_a_known_value_is_found_in_every_encoding(encode, make):
+    value = make()
+    secret = Secret(value)
+    encoded = encode(value)
+    shown = mask(f"before {encoded} after")
+    assert shown.startswith("before ")
+    assert shown.endswith(" after")
+    left = shown.removeprefix("before ").removesuffix(" after").replace(MASK, "")
+    assert not pieces_in(encoded, left)
+    assert not pieces_in(value, left, 8)
+    assert secret
+
+
+@pytest.mark.parametrize("encode", [ENCODINGS["plain"], ENCODINGS["docker's pair"], ENCODINGS["hexadecimal"]])
+def test_so_are_its_pieces_however_it_was_cut(encode):
+    value = secrets.token_urlsafe(60)
+    secret = Secret(value)
+    encoded = encode(value)
+    for begin, end in [(0, 30), (12, 40), (31, None), (-30, None)]:
+        assert not pieces_in(encoded[begin:end], mask(f"'{encoded[begin:end]}...'")[len("dGVzd") :], PIECE + 8)
+    assert secret
+
+
+def test_a_jwt_is_found_by_any_part_and_over_a_broken_line():
+    jwt = ".".join(base64.urlsafe_b64encode(secrets.token_bytes(size)).decode().rstrip("=") for size in (45, 90, 128))
+    secret = Secret(jwt)
+    for part in [
+        *jwt.split("."),
+        jwt[:100],
+        jwt.replace(".", "\n."),
+        f"{jwt[:130]}\n{jwt[130:]}",
+        f"{jwt[:-3]}\n    {jwt[-3:]}",
+    ]:
+        assert mask(f"({part})") == f"({MASK})"
+    assert secret
+
+
+def test_what_a_secret_of_the_past_was_is_still_known():
+    value = fresh()
+    Secret(value)
+    assert value not in mask(f"an echo of {value}")
+
+
+def test_a_short_one_is_forgotten_with_its_secret():
+    secret = Secret("latest")
+    assert mask("chainguard/go:latest") == f"chainguard/go:{MASK}"
+    del secret
+    assert mask("chainguard/go:latest") == "chainguard/go:latest"
+
+
+def test_what_somebody_else_holds_is_known_as_it_changes():
+    held = [fresh()]
+    watch(lambda: held)
+    assert mask(held[0]) == MASK
+    held[0] = fresh()
+    assert mask(held[0]) == MASK
 
 
 def test_a_secret_cannot_become_json():
@@ -102,6 +229,79 @@ def test_what_has_the_shape_of_a_credential_is_masked_though_nobody_called_it_a_
     assert longest not in redact(f"before {text} after")
 
 
+#: Random values that no Secret knows, by the form that tells them.
+TELLING = [
+    lambda it: f'{{"access_token": "{it}", "expires_in": 3599}}',
+    lambda it: f"{{'access_token': '{it}', 'token_type': 'Bearer'}}",
+    lambda it: json.dumps(json.dumps({"refresh_token": it})),
+    lambda it: f"grant_type=refresh_token&client_secret={it}&x=y",
+    lambda it: f"subject_token={it}",
+    lambda it: f"1//0{it}",
+    lambda it: f"GOCSPX-{it}",
+    lambda it: f"AIza{it}",
+    lambda it: f"ya29.{it}",
+    lambda it: (
+        f"send: b'GET /v2/ HTTP/1.1\\r\\nAuthorization: Basic {base64.b64encode(it.encode()).decode()}\\r\\n\\r\\n'"
+    ),
+    lambda it: f"authorization: AWS4-HMAC-SHA256 Credential=A/b, Signature={it}",
+    lambda it: f"https://storage.example.com/blob?X-Goog-Algorithm=GOOG4&X-Goog-Signature={it}",
+    lambda it: f"https://r2.example.com/blob?X-Amz-Expires=1200&amp;X-Amz-Signature={it}&amp;x=y",
+    lambda it: f"https://blob.example.com/b?sv=2024&sig={it}",
+    lambda it: f"proxy http://:{it}@proxy.example.com:3128",
+    lambda it: f"-----BEGIN PRIVATE KEY-----\n{it}\n{it}\n-----END PRIVATE KEY-----\n",
+    lambda it: f'"private_key": "-----BEGIN RSA PRIVATE KEY-----\\n{it}\\n{it}',
+    lambda it: f"eyJhbGciOiJSUzI1NiIs{it}.eyJ{it}.{it}",
+    lambda it: f"eyJhbGciOiJSUzI1NiIs{it}\n.eyJ{it}\n.{it}",
+    lambda it: f"\x1b[32meyJhbGciOiJSUzI1NiIs{it}\x1b[0m",
+    lambda it: f"eyJhbGciOiJSUzI1NiIs{it}.eyJ{it[:9]}",
+    lambda it: f"Bearer%20{it}",
+]
+
+
+@pytest.mark.parametrize("shape", TELLING)
+def test_a_value_that_nobody_knows_is_told_by_what_is_around_it(shape):
+    value = secrets.token_hex(20)
+    shown = mask(f"before {shape(value)} after")
+    assert not pieces_in(value, shown)
+    assert not pieces_in(base64.b64encode(value.encode()).decode(), shown)
+    assert shown.startswith("before ")
+
+
+HARMLESS = st.one_of(
+    st.binary(min_size=32, max_size=32).map(lambda data: f"sha256:{data.hex()}"),
+    st.binary(min_size=32, max_size=32).map(lambda data: f"cgr.dev/chainguard/go:latest@sha256:{data.hex()}"),
+    st.uuids().map(str),
+    st.binary(min_size=20, max_size=20).map(lambda data: f"{data.hex()}/{data[:8].hex()}"),
+    # Of data, not of text: `{"` and a key make a JWT's beginning.
+    st.binary(min_size=1, max_size=400).map(lambda data: base64.b64encode(b"\x89PNG" + data).decode()),
+    st.binary(min_size=1, max_size=400).map(lambda data: base64.urlsafe_b64encode(b"\x89PNG" + data).decode()),
+    st.sampled_from(
+        [
+            "secretmanager.versions.access",
+            "artifactregistry.repositories.downloadArtifacts",
+            "roles/secretmanager.secretAccessor",
+            "projects/p/secrets/chainguard-pull-token/versions/3",
+            "docker_login=access-token password=$(gcloud auth print-access-token)",
+            "--remote-password-secret-version=projects/p/secrets/s/versions/1",
+            "gcloud auth application-default login",
+            "docker-credential-gcloud answered, and basic authentication is used",
+            "service-123456789012@gcp-sa-artifactregistry.iam.gserviceaccount.com",
+            "http://127.0.0.1:8080/v2/example.com/go@sha256:0000",
+            "eyJ is how a JWT begins",
+            '{"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json"}',
+        ]
+    ),
+)
+
+
+@given(harmless=st.lists(HARMLESS, min_size=1, max_size=5))
+def test_what_is_no_secret_stays_beside_many_that_are(harmless):
+    held = [Secret(f"eyJhbGciOiJSUzI1NiJ9.{secrets.token_urlsafe(300)}.{secrets.token_urlsafe(300)}") for _ in range(3)]
+    text = "\n".join(harmless)
+    assert mask(text) == redact(text) == text
+    assert held
+
+
 @pytest.mark.parametrize(
     "harmless",
     [
@@ -130,6 +330,49 @@ def test_an_error_never_carries_a_living_secret():
     error = StepFailed(f"upstream said {value}", f"try {value} again")
     assert value not in f"{error} {error!r} {error.args} {error.remedy} {error._render_traceback_()}"
     assert secret
+
+
+def test_half_a_secret_is_not_left_where_a_text_is_cut():
+    value = secrets.token_urlsafe(40)
+    secret = Secret(value)
+    assert not pieces_in(value, one_line(f"{'x ' * 190}{value}", 400))
+    assert secret
+
+
+@given(cuts=st.lists(st.integers(0, 60), max_size=6), encode=st.sampled_from([str, ENCODINGS["docker's pair"]]))
+def test_a_stream_keeps_back_what_a_secret_may_go_on_from(cuts, encode):
+    value = secrets.token_urlsafe(45)
+    secret = Secret(value)
+    encoded = encode(value)
+    text = f"debug: {encoded} end\n"
+    said, waiting = "", ""
+    places = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
+    for begin, end in pairwise(places):
+        ready, waiting = complete(waiting + text[begin:end])
+        said += mask(ready)
+    said += mask(waiting)
+    assert said.startswith("debug: ")
+    assert said.endswith(" end\n")
+    assert not pieces_in(encoded[8:], said, 6)
+    assert secret
+
+
+def test_a_stream_keeps_nothing_back_of_whole_lines_and_never_much():
+    assert complete("a line\n") == ("a line\n", "")
+    assert complete("a line and Bearer ") == ("a line and ", "Bearer ")
+    assert complete("-----BEGIN PRIVATE KEY-----\nabc\n") == ("", "-----BEGIN PRIVATE KEY-----\nabc\n")
+    ready, waiting = complete("x" * 100_000)
+    assert (len(ready), len(waiting)) == (100_000 - LONGEST_WORD, LONGEST_WORD)
+
+
+def test_what_others_say_keeps_its_colours_and_what_we_say_steers_nothing():
+    assert mask_all({"text": ["\x1b[31mred\x1b[0m"]}) == {"text": ["\x1b[31mred\x1b[0m"]}
+    assert redact_all({"\x07key": "\x1b[31mred\u202e \u200bgo"}) == {"\\u0007key": "\\u001b[31mred\\u202e \\u200bgo"}
+
+
+def test_an_error_of_ours_steers_no_terminal():
+    error = StepFailed("label \x1b[2K\u202egnp.exe", "look at \x07it")
+    assert str(error) == "label \\u001b[2K\\u202egnp.exe\nWhat to do: look at \\u0007it"
 
 
 def test_what_steers_a_terminal_is_written_as_what_it_is():

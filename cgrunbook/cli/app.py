@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 from cgrunbook import __version__
 from cgrunbook.errors import CgrunbookError, ExitCode
 from cgrunbook.home import home
-from cgrunbook.redaction import redact, visible
+from cgrunbook.redaction import redact
 
 EXIT_CODES = "Exit codes: " + "; ".join(f"{code} {code.means}" for code in ExitCode) + "."
 
@@ -47,9 +47,9 @@ class _Verbs(TyperGroup):
 
 def complain(message: str, remedy: str = "") -> None:
     """Say on stderr what went wrong and what to do."""
-    typer.echo(visible(redact(f"Error: {message}")), err=True)
+    typer.echo(redact(f"Error: {message}"), err=True)
     if remedy:
-        typer.echo(visible(redact(f"What to do: {remedy}")), err=True)
+        typer.echo(redact(f"What to do: {remedy}"), err=True)
 
 
 def _keep_traceback(error: Exception) -> str:

@@ -74,7 +74,7 @@ def run(
     if verb.info_name == "plan" and values.setdefault("mode", "plan") != "plan":
         raise UsageError(f"A plan changes nothing, so mode cannot be {values['mode']!r}.", "Use: cgrunbook run")
     with Watcher() as watcher:
-        result = headless.run(notebooks or [], values, output=output, on_event=watcher.see)
+        result = headless.run(notebooks or [], values, output=output, on_event=watcher.see, on_not_used=watcher.say)
     if as_json:
         typer.echo(result.record.model_dump_json(indent=2))
     else:

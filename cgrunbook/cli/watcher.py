@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-from cgrunbook.redaction import redact, visible
+from cgrunbook.redaction import redact
 
 if TYPE_CHECKING:
     from cgrunbook.run.journal import Line
@@ -36,8 +36,9 @@ class Watcher:
             self._status.update(Text(doing))
             self._status.start()
 
-    def _say(self, text: str) -> None:
-        self._console.print(visible(redact(text)))
+    def say(self, text: str) -> None:
+        """A line of its own."""
+        self._console.print(redact(text))
 
     def see(self, line: Line) -> None:
         """Take one line of the journal."""
@@ -45,7 +46,7 @@ class Watcher:
         if line.event == "run-started":
             self._show("starting")
         elif line.event == "notebook-started":
-            self._say(line.notebook)
+            self.say(line.notebook)
         elif line.event == "step-started":
             self._doing = f"{line.step}. {data.get('title', '')}"
             self._show(self._doing)
@@ -54,9 +55,9 @@ class Watcher:
             self._show(f"{self._doing}: waiting for {reason}")
             if not self._status and (line.notebook, line.step, reason) not in self._waits:
                 self._waits.add((line.notebook, line.step, reason))
-                self._say(f"  {self._doing}: waiting for {reason}")
+                self.say(f"  {self._doing}: waiting for {reason}")
         elif line.event == "outcome":
             seconds = f" ({data['seconds']:.1f} s)" if isinstance(data.get("seconds"), int | float) else ""
-            self._say(f"  {data.get('outcome', ''):<9}  {self._doing}{seconds}")
+            self.say(f"  {data.get('outcome', ''):<9}  {self._doing}{seconds}")
         elif line.event == "notebook-ended":
             self._show("going on")

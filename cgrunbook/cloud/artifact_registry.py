@@ -1,4 +1,4 @@
-"""Artifact Registry's repositories of one location: read, create, change, delete.
+"""Artifact Registry's repositories of one location: read, create, change, delete; and what there is in all locations.
 
 It knows the API's shapes and what may change in place. It does not know what the repositories are
 for, and no images: those are served by `cgrunbook.cloud.registry`.
@@ -7,6 +7,7 @@ for, and no images: those are served by `cgrunbook.cloud.registry`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, TypeVar
@@ -15,8 +16,11 @@ from google.cloud import artifactregistry_v1 as ar
 
 from cgrunbook.cloud.google_errors import READ_SECRET
 from cgrunbook.cloud.google_service import CALL, GoogleService, client
+from cgrunbook.cloud.iam_policy import POLICY_VERSION, Policy, read_policy
 from cgrunbook.errors import (
     AlreadyExists,
+    CgrunbookError,
+    Interrupted,
     NotFound,
     PermissionMissing,
     ServiceError,
@@ -26,6 +30,12 @@ from cgrunbook.errors import (
 T = TypeVar("T")
 
 DOCKER_HUB = "docker-hub"
+
+# Locations asked at once: as many as requests keeps connections to one host.
+_AT_ONCE = 10
+
+# Seconds for all attempts at one of many locations: not to know is an answer too, and the others have been asked by then.
+_LIMIT_OF_EACH = 20.0
 
 _CREDENTIALS = "remote_repository_config.upstream_credentials.username_password_credentials"
 
@@ -61,6 +71,7 @@ class RemoteRepository:
         cleanup_policy_dry_run: the policies only report what they would delete.
         vulnerability_scanning: whether scanning follows the project's setting; "" when the API says nothing.
         mode: "REMOTE_REPOSITORY", "STANDARD_REPOSITORY", "VIRTUAL_REPOSITORY".
+        virtual_upstreams: the names of the repositories that a virtual one serves from; read only.
         format: "DOCKER" and the rest.
         scanning_state: such as "SCANNING_DISABLED", "" when unknown; read only.
     """
@@ -79,11 +90,30 @@ class RemoteRepository:
     mode: str = "REMOTE_REPOSITORY"
     format: str = "DOCKER"
     scanning_state: str = ""
+    virtual_upstreams: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
         """The last part of the name."""
         return self.name.rpartition("/")[2]
+
+    @property
+    def location(self) -> str:
+        """The location in the name."""
+        return self.name.split("/")[3]
+
+
+@dataclass(frozen=True)
+class Everywhere:
+    """The repositories of all locations of a project, as far as they could be read.
+
+    Args:
+        repositories: in the order of their names.
+        unread: the error of each location that could not be read; under "" where not even the locations could.
+    """
+
+    repositories: tuple[RemoteRepository, ...]
+    unread: Mapping[str, CgrunbookError]
 
 
 class ArtifactRegistry(GoogleService):
@@ -109,10 +139,36 @@ class ArtifactRegistry(GoogleService):
 
     def list(self) -> tuple[RemoteRepository, ...]:
         """Read all repositories of the location, in the order of their names."""
-        request = ar.ListRepositoriesRequest(parent=self.parent, page_size=1000)
-        doing = f"list the repositories in {self.connection.location}"
-        found = self._repeat(doing, lambda: [*self._client.list_repositories(request, **CALL)])
-        return tuple(sorted((_repository(raw) for raw in found), key=lambda repository: repository.name))
+        return self._list(self.connection.location, self.attempts.limit)
+
+    def list_everywhere(self) -> Everywhere:
+        """Read the repositories of all locations, several at once, as gcloud does: a list over all of them is not documented."""
+
+        def ask(location: str) -> tuple[RemoteRepository, ...] | CgrunbookError:
+            try:
+                return self._list(location, min(_LIMIT_OF_EACH, self.attempts.limit))
+            except Interrupted:
+                raise
+            except CgrunbookError as error:
+                return error
+
+        try:
+            locations = self.locations()
+        except Interrupted:
+            raise
+        except CgrunbookError as error:
+            return Everywhere((), {"": error})
+        with ThreadPoolExecutor(_AT_ONCE, "asks a location") as pool:
+            answers = dict(zip(locations, pool.map(ask, locations), strict=True))
+        found = [one for answer in answers.values() if isinstance(answer, tuple) for one in answer]
+        unread = {place: answer for place, answer in answers.items() if isinstance(answer, CgrunbookError)}
+        return Everywhere(tuple(sorted(found, key=lambda repository: repository.name)), unread)
+
+    def get_policy(self, repository_id: str) -> Policy:
+        """Who has which role on a repository; what is inherited from the project is not part of it."""
+        request = {"resource": self.name(repository_id), "options": {"requested_policy_version": POLICY_VERSION}}
+        doing = f"read the IAM policy of the repository {repository_id}"
+        return read_policy(self._repeat(doing, lambda: self._client.get_iam_policy(request, **CALL)))
 
     def locations(self) -> tuple[str, ...]:
         """The locations that Artifact Registry offers to the project, sorted."""
@@ -239,6 +295,17 @@ class ArtifactRegistry(GoogleService):
 
         return self._remove(doing, lambda: self._read(repository_id), delete)
 
+    def _list(self, location: str, limit: float) -> tuple[RemoteRepository, ...]:
+        parent = f"projects/{self.connection.project_id}/locations/{location}"
+        request = ar.ListRepositoriesRequest(parent=parent, page_size=1000)
+        doing = f"list the repositories in {location}"
+        found = self.attempts.run(
+            lambda: self._once(doing, lambda: [*self._client.list_repositories(request, **CALL)]),
+            reason=f"another attempt to {doing}",
+            limit=limit,
+        )
+        return tuple(sorted((_repository(raw) for raw in found), key=lambda repository: repository.name))
+
     def _read(self, repository_id: str) -> Any:
         """The client's own message, None when there is no such repository."""
         request = ar.GetRepositoryRequest(name=self.name(repository_id))
@@ -326,6 +393,7 @@ def _repository(raw: Any) -> RemoteRepository:
         mode=enum_name(raw.mode),
         format=enum_name(raw.format_),
         scanning_state=enum_name(scanning.enablement_state) if scanning.enablement_state else "",
+        virtual_upstreams=tuple(policy.repository for policy in raw.virtual_repository_config.upstream_policies),
     )
 
 

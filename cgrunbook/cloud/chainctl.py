@@ -19,6 +19,7 @@ from typing import Any
 
 from cgrunbook.cloud import command, retry
 from cgrunbook.cloud.attempts import Attempts
+from cgrunbook.cloud.connection import TOKEN_VARIABLES
 from cgrunbook.cloud.pull_token import PullToken, read_pull_token
 from cgrunbook.errors import (
     CgrunbookError,
@@ -132,7 +133,8 @@ class Chainctl:
         timeout: float = _SECONDS,
     ) -> None:
         self._command = command
-        self._environment = {**os.environ, **(environment or {}), **_QUIET}
+        kept = {name: value for name, value in os.environ.items() if name not in TOKEN_VARIABLES}
+        self._environment = {**kept, **(environment or {}), **_QUIET}
         self._attempts = attempts if attempts is not None else Attempts()
         self._timeout = timeout
 
@@ -182,7 +184,7 @@ class Chainctl:
         identity = fields.get("identity") or fields.get("subject") or ""
         told = fields.get("capabilities")
         roles = {str(name): str(role) for name, role in told.items()} if isinstance(told, dict) else {}
-        return LoginState(str(identity), str(fields.get("email") or ""), roles)
+        return LoginState(one_line(str(identity)), one_line(str(fields.get("email") or "")), roles)
 
     def organizations(self) -> tuple[str, ...]:
         """The names of the organisations that the caller sees, as chainctl orders them; a name begins its images' paths.
@@ -193,7 +195,7 @@ class Chainctl:
             ChainctlFailed: chainctl fails otherwise.
         """
         items = self._items(["iam", "organizations", "list", "-o", "json"], "list the organisations")
-        return tuple(str(item.get("name", "")) for item in items)
+        return tuple(one_line(str(item.get("name", ""))) for item in items)
 
     def create_pull_token(self, parent: str, name: str, ttl: str, description: str = "") -> PullToken:
         """Create a pull token; never tried twice, since each try may make one.
@@ -252,7 +254,7 @@ class Chainctl:
         return tuple(
             ListedToken(
                 str(item.get("id") or item.get("uidp") or ""),
-                str(item.get("name") or ""),
+                one_line(str(item.get("name") or "")),
                 _expiry(item),
             )
             for item in items

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 _LARGEST_OUTPUT = 8 * 1024 * 1024
 # Seconds between two looks at the clock and the cancellation.
@@ -25,13 +25,13 @@ class Ended:
 
     Args:
         code: its exit code.
-        output: what it printed to its standard output.
+        output: what it printed to its standard output; a secret may stand there, or in the next, so neither is in the repr.
         said: what it printed to its standard error.
     """
 
     code: int
-    output: str
-    said: str
+    output: str = field(repr=False)
+    said: str = field(repr=False)
 
 
 class TooMuch(Exception):

@@ -12,10 +12,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cgrunbook.cloud.application_default import LOGIN, WIDER_LOGIN, Login, application_default
+from cgrunbook.cloud.held_values import mask_what_is_held
 from cgrunbook.errors import CgrunbookError, NotSignedIn, ParameterError, SandboxUnavailable, Temporary
 from cgrunbook.redaction import Secret
 
 Target = Literal["sandbox", "google-cloud"]
+
+# What holds a token of Google's in the environment of Google's and Terraform's tools; no child of ours needs one.
+TOKEN_VARIABLES = ("GOOGLE_OAUTH_ACCESS_TOKEN", "CLOUDSDK_AUTH_ACCESS_TOKEN")
 
 # Whom the sandbox takes the owner of its access token for.
 _TRAINEE = "user:trainee@example.com"
@@ -148,13 +152,14 @@ def connect(
         ParameterError: an unknown target or sandbox location, or no project is given or configured.
         SandboxUnavailable: the sandbox does not start.
     """
-    if target == "sandbox":
-        return _sandbox(project_id, location, organization)
-    if target == "google-cloud":
-        return _google_cloud(project_id, location, organization)
-    raise ParameterError(
-        f"target is {target!r}; it must be 'sandbox' or 'google-cloud'.", 'Example: target = "sandbox"'
-    )
+    worlds = {"sandbox": _sandbox, "google-cloud": _google_cloud}
+    if target not in worlds:
+        raise ParameterError(
+            f"target is {target!r}; it must be 'sandbox' or 'google-cloud'.", 'Example: target = "sandbox"'
+        )
+    connection = worlds[target](project_id, location, organization)
+    mask_what_is_held(connection.credentials)
+    return connection
 
 
 def _sandbox(project_id: str, location: str, organization: str) -> Connection:
@@ -172,7 +177,7 @@ def _sandbox(project_id: str, location: str, organization: str) -> Connection:
             f"location is {location!r}; the sandbox plays no {registry}.", 'Example: location = "us-central1"'
         )
     _keep_loopback_off_proxies()
-    environment = process.environment(running)
+    environment = {name: value for name, value in process.environment(running).items() if name not in TOKEN_VARIABLES}
 
     def base(service: str) -> str:
         return f"http://{running.hosts[f'{service}.googleapis.com']}"

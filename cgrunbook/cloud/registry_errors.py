@@ -31,6 +31,7 @@ from cgrunbook.redaction import one_line
 # different things at the two, so every sentence names it.
 Step = Literal["token", "/v2/"]
 
+_LONGEST_CODE = 100
 _UPSTREAM_STATUS = re.compile(r"status code\D{0,20}(\d{3})")
 
 
@@ -104,12 +105,12 @@ def read_error(body: bytes) -> tuple[str, str]:
     errors = document.get("errors")
     first = errors[0] if isinstance(errors, list) and errors else document.get("error", document)
     if isinstance(first, str):
-        return first, one_line(str(document.get("error_description", "")))
+        return one_line(first, _LONGEST_CODE), one_line(str(document.get("error_description", "")))
     if not isinstance(first, dict):
         return "", ""
     code = first.get("code") if isinstance(first.get("code"), str) else first.get("status")
     message = next((first[key] for key in ("message", "details", "detail") if isinstance(first.get(key), str)), "")
-    return (code if isinstance(code, str) else "")[:100], one_line(message)
+    return one_line(code if isinstance(code, str) else "", _LONGEST_CODE), one_line(message)
 
 
 def refused(refusal: Refusal) -> CgrunbookError:

@@ -22,7 +22,7 @@ from papermill.engines import NBClientEngine, NotebookExecutionManager, papermil
 from papermill.exceptions import PapermillExecutionError
 from papermill.execute import ERROR_MARKER_TAG
 
-from cgrunbook.redaction import redact, redact_all
+from cgrunbook.redaction import mask_all, redact
 from cgrunbook.run import raised
 from cgrunbook.run.folder import write_whole
 from cgrunbook.run.kernels import Kernel, Stop
@@ -124,7 +124,7 @@ class Notebook:
         """Write the notebook as it is now, redacted."""
         self.node.metadata.papermill["input_path"] = self._shown_as
         self.node.metadata.papermill["output_path"] = self._saved_as.name
-        write_whole(self._saved_as, nbformat.writes(nbformat.from_dict(redact_all(self.node))) + "\n")
+        write_whole(self._saved_as, nbformat.writes(nbformat.from_dict(mask_all(self.node))) + "\n")
 
     def put_banner(self, sentence: str, remedy: str = "") -> None:
         """Say at the top why the notebook did not come to its end, and mark the cell; then save.
@@ -244,7 +244,7 @@ class _Client(PapermillNotebookClient):  # type: ignore[misc] # papermill is unt
             raise
         finally:
             stop.cell_ended()
-            cell.outputs = [nbformat.from_dict(redact_all(output)) for output in cell.get("outputs", [])]
+            cell.outputs = [nbformat.from_dict(mask_all(output)) for output in cell.get("outputs", [])]
 
     def process_message(self, msg: dict[str, Any], cell: Any, cell_index: int) -> Any:
         if msg["msg_type"] == raised.MESSAGE:
@@ -254,7 +254,7 @@ class _Client(PapermillNotebookClient):  # type: ignore[misc] # papermill is unt
             loop, channels = asyncio.get_running_loop(), self.kc
             self.nb_man.stop.cell_executes(lambda: loop.call_soon_threadsafe(channels.kernel_info))
         elif not msg["msg_type"].startswith("comm"):
-            msg["content"] = redact_all(msg["content"])
+            msg["content"] = mask_all(msg["content"])
         return super().process_message(msg, cell, cell_index)
 
     def output(self, outs: list[Any], msg: dict[str, Any], display_id: str | None, cell_index: int) -> Any:

@@ -23,7 +23,7 @@ from cgrunbook.redaction import redact
 from cgrunbook.run import report
 from cgrunbook.run.folder import JOURNAL, RECORD, REPORT, RUN_FOLDER_VARIABLE, new_run_folder
 from cgrunbook.run.journal import Journal, Line, read_lines
-from cgrunbook.run.notebooks import Source, find
+from cgrunbook.run.notebooks import Source, find, of_the_guide
 from cgrunbook.run.raised import TELL
 from cgrunbook.run.record import ErrorRecord, Record, notebook_outcome, record_of, write_record
 
@@ -71,6 +71,7 @@ def run(
     output: Path | None = None,
     runs: Path = Path("runs"),
     on_event: Callable[[Line], None] | None = None,
+    on_not_used: Callable[[str], object] = lambda _: None,
     cell_timeout: float | None = None,
 ) -> RunResult:
     """Execute notebooks in order, until one fails, and leave a run folder that is whole.
@@ -81,6 +82,8 @@ def run(
         output: the run folder; None makes a new one in `runs`.
         runs: holds one folder a run.
         on_event: called with each line of the journal as it comes, in a thread of its own.
+        on_not_used: called before anything begins with a sentence on the parameters that only other notebooks of the guide
+            take, if there are any: the same words may so be given to each of the guide's notebooks alone.
         cell_timeout: seconds that one cell may take; None allows an hour, or four times `wait_limit` if that is more.
 
     Returns:
@@ -92,23 +95,26 @@ def run(
         StepFailed: the run folder cannot be written.
     """
     sources = find(notebooks)
-    _check(sources, values)
+    if not_used := _check(sources, values):
+        on_not_used(parameters.not_used(not_used, [source.name for source in sources]))
     limit = cell_timeout or max(3600.0, 4.0 * values.get("wait_limit", parameters.Parameters().wait_limit))
     folder = _folder_for(sources, output, runs)
     return _Run(sources, values, folder, limit).perform(on_event)
 
 
-def _check(sources: Sequence[Source], given: Mapping[str, Any]) -> None:
+def _check(sources: Sequence[Source], given: Mapping[str, Any]) -> list[str]:
+    """Refuse what is wrong; answer which parameters only other notebooks of the guide take."""
     declared = dict.fromkeys(name for source in sources for name in source.declares)
     for source in sources:
         if given.get("mode") == "plan" and "mode" not in source.declares:
             raise UsageError(
                 f"{source.name} cannot be planned: its parameters cell declares no mode, so it would change things."
             )
-    for name in given:
-        if name not in declared and name in parameters.NAMES:
-            raise ParameterError(f"{name} is no parameter of {', '.join(source.name for source in sources)}.")
-    parameters.check(given, among=[name for name in declared if name in parameters.NAMES])
+    not_used = [name for name in given if name not in declared and name in parameters.NAMES]
+    if not_used and not all(of_the_guide(source.name) for source in sources):
+        raise ParameterError(f"{not_used[0]} is no parameter of {', '.join(source.name for source in sources)}.")
+    parameters.check(given, among=[name for name in (*declared, *not_used) if name in parameters.NAMES])
+    return not_used
 
 
 def _folder_for(sources: Sequence[Source], output: Path | None, runs: Path) -> Path:

@@ -53,6 +53,11 @@ def shipped_in() -> Path:
     )
 
 
+def of_the_guide(name: str) -> bool:
+    """Whether the installation brings a notebook of this name, which a copy of it bears too."""
+    return (shipped_in() / f"{name}.ipynb").exists()
+
+
 def find(asked: Sequence[str]) -> list[Source]:
     """Find notebooks by what a person calls them.
 

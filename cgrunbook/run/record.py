@@ -52,7 +52,8 @@ class FindingRecord(BaseModel):
 class StepRecord(BaseModel):
     """What came of one step. `outcome` is null while it works, and stays so when it was killed; `kind` names the step's class.
 
-    `subject` is the repository that an image was pulled through; empty for other steps.
+    `subject` is the repository that an image was pulled through; empty for other steps. `skipped` is true where nothing was
+    looked at because nobody asked for it. `held_back` says what a plan waits for that was only shown.
     """
 
     number: int
@@ -71,6 +72,8 @@ class StepRecord(BaseModel):
     notes: list[str] = []
     brief: str = ""
     evidence: dict[str, Any] = {}
+    skipped: bool = False
+    held_back: str = ""
     findings: list[FindingRecord] = []
     waits: float = 0.0
     error: ErrorRecord | None = None
@@ -116,6 +119,16 @@ class Record(BaseModel):
     def changes(self) -> list[ChangeRecord]:
         """All that was changed, or would be."""
         return [change for notebook in self.notebooks for step in notebook.steps for change in step.changes]
+
+    @property
+    def last_steps(self) -> list[StepRecord]:
+        """Each step as it went the last time: in a notebook, what failed, was declined or held back may be run again."""
+        last = {
+            (notebook.name, step.kind, step.title, step.subject): step
+            for notebook in self.notebooks
+            for step in notebook.steps
+        }
+        return list(last.values())
 
     def exit_code_after(self, error: ErrorRecord | None) -> int:
         """What the run ends with when this error, or none, ended it."""

@@ -108,7 +108,7 @@ def verdict(record: Record) -> str:
         return "A plan: nothing would be changed."
     changed = f"{_count(made, 'change')} {'was' if made == 1 else 'were'} made" if made else "nothing was changed"
     if record.exit_code == ExitCode.DONE:
-        return f"Done: {changed}, and every step was proved."
+        return _ended_well(record, changed)
     how: dict[int, str] = {
         ExitCode.PREREQUISITE: "Stopped: a prerequisite is missing",
         ExitCode.INTERRUPTED: "Interrupted",
@@ -121,6 +121,27 @@ def verdict(record: Record) -> str:
         " The step that was at work may have made a part of its changes; a second run finishes them." if in_part else ""
     )
     return f"{how.get(record.exit_code, 'Failed')}; before that {changed}.{rest}"
+
+
+def _ended_well(record: Record, changed: str) -> str:
+    """The sentence for a run that nothing ended early: proved is said of what was proved, and of nothing else.
+
+    Args:
+        changed: what was changed, in words.
+    """
+    last = record.last_steps
+    undone = [f"{outcome_of(step)}: {step.title}" for step in last if step.outcome in ("failed", "declined", None)]
+    if undone:
+        return f"Ended: {changed}, and not every step was done ({'; '.join(undone)})."
+    if held_back := [step for step in last if step.outcome == "planned"]:
+        planned = [change for step in held_back for change in step.changes]
+        things = _count(len(planned), "thing") + " would be deleted"
+        if any(change.after is not None for change in planned):
+            things = _count(len(planned), "change") + " would be made"
+        why = " ".join(dict.fromkeys(step.held_back for step in held_back))
+        return f"Held back: {changed}; {things}. {why}" if record.changes != planned else f"Held back: {things}. {why}"
+    asked_for = " that was asked for" if any(step.skipped for step in last) else ""
+    return f"Done: {changed}, and every step{asked_for} was proved."
 
 
 def _count(number: int, what: str) -> str:

@@ -46,7 +46,10 @@ class Result:
         if self.evidence.findings:
             return f"{self.evidence.in_brief}; to be looked at again when the changes are made"
         count = len(self.plan.changes)
-        return f"{count} change{'s' if count != 1 else ''}" if count else "a proof, made when the changes are"
+        held_back = ", held back" if self.step.held_back else ""
+        return (
+            f"{count} change{'s' if count != 1 else ''}{held_back}" if count else "a proof, made when the changes are"
+        )
 
     def as_journaled(self) -> dict[str, Any]:
         """What the journal's line of it holds."""
@@ -59,6 +62,8 @@ class Result:
                 for finding in self.evidence.findings
             ],
             "seconds": round(self.seconds, 3),
+            "skipped": self.evidence.skipped,
+            "held_back": self.step.held_back if self.outcome is Outcome.PLANNED else "",
         }
         if self.error:
             data["error"] = ErrorRecord.of(self.error).model_dump()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from cgrunbook.errors import CgrunbookError, ParameterError
 from cgrunbook.parameters import Parameters
 from cgrunbook.run.folder import RUN_FOLDER_VARIABLE, new_run_folder
 from cgrunbook.run.journal import Journal, read_lines
+from cgrunbook.run.notebooks import of_the_guide
 from cgrunbook.run.record import ErrorRecord, write_record
 from cgrunbook.run.report import write_report
 from cgrunbook.run.result import Result
@@ -139,7 +140,7 @@ def open_session(notebook: str, namespace: Mapping[str, Any], chosen: Mapping[st
     values = {name: namespace[name] for name in parameters.NAMES if name in namespace} | dict(chosen or {})
     try:
         for name in injected_names(namespace):
-            if name not in values:
+            if name not in values and name not in parameters.NAMES:
                 raise parameters.unknown(name, among=values)
         params = parameters.check(values)
         if not folder:
@@ -158,6 +159,31 @@ def open_session(notebook: str, namespace: Mapping[str, Any], chosen: Mapping[st
     return session
 
 
+def leave_out_what_is_not_declared(notebook: str, namespace: MutableMapping[str, Any]) -> str:
+    """Take away what papermill gave to a notebook of the guide that takes no such parameter, while others of the guide do.
+
+    Args:
+        notebook: its name.
+        namespace: its globals.
+
+    Returns:
+        A sentence on it; "" where there was nothing of that kind.
+    """
+    # The cells of the guide declare with a type, which papermill does not write.
+    declared = {
+        statement.target.id
+        for source in namespace.get("In", ())
+        for statement in _statements(source)
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
+    }
+    given = [name for name in injected_names(namespace) if name in parameters.NAMES and name not in declared]
+    if not given or not declared or not of_the_guide(notebook):
+        return ""
+    for name in given:
+        del namespace[name]
+    return parameters.not_used(given, [notebook])
+
+
 def injected_names(namespace: Mapping[str, Any]) -> list[str]:
     """The names that papermill put into the notebook: those assigned in the cell which it marks with `# Parameters`.
 
@@ -166,7 +192,15 @@ def injected_names(namespace: Mapping[str, Any]) -> list[str]:
     names: list[str] = []
     for source in namespace.get("In", ()):
         if isinstance(source, str) and source.startswith("# Parameters\n"):
-            for node in ast.parse(source).body:
+            for node in _statements(source):
                 if isinstance(node, ast.Assign):
                     names += [target.id for target in node.targets if isinstance(target, ast.Name)]
     return list(dict.fromkeys(names))
+
+
+def _statements(source: str) -> list[ast.stmt]:
+    """A cell's statements; none where it is no plain Python, such as a magic."""
+    try:
+        return ast.parse(source).body
+    except SyntaxError:
+        return []

@@ -12,7 +12,7 @@ from functools import partial
 
 from cgrunbook.cloud.pull_token import PullToken
 from cgrunbook.cloud.secret_manager import SecretVersion
-from cgrunbook.errors import InvalidRequest, MalformedToken, UpstreamCredentialsRefused, WrongState
+from cgrunbook.errors import InvalidRequest, MalformedToken, PermissionMissing, UpstreamCredentialsRefused, WrongState
 from cgrunbook.steps.step import World
 from cgrunbook.steps.token_pairs import Pair, pairs
 
@@ -37,6 +37,23 @@ def split_version(name: str) -> tuple[str, str, str]:
             "Set the repository's password to a version of a global secret.",
         )
     return match["project"], match["secret"], match["version"]
+
+
+def own_project(world: World, project: str) -> bool:
+    """Whether a project in a resource's name is the world's own: services write its number where they were given its id."""
+    if project == world.cloud.project.id or not project.isdigit():
+        return project == world.cloud.project.id
+    try:
+        return project == world.cloud.project.number()
+    except PermissionMissing:
+        return True  # so that in doubt nothing is taken away from whatever bears the name
+
+
+def version_of(world: World, secret_id: str, name: str) -> str | None:
+    """Which version of a secret of this project a full name means, "1" or "latest" say; None when it means no version of it."""
+    match = _SECRET_VERSION.fullmatch(name)
+    ours = match and match["secret"] == secret_id and own_project(world, match["project"])
+    return match["version"] if match and ours else None
 
 
 def pair_in_use(world: World, secret_id: str, repository: str) -> Pair | None:
@@ -85,8 +102,9 @@ def _pair_of_repository(
     there = world.repository(repository)
     if there is None or not there.username or not there.password_secret_version:
         return None
-    _, secret, version = split_version(there.password_secret_version)
-    if secret != secret_id:
+    split_version(there.password_secret_version)  # refused where it has no form that is known
+    version = version_of(world, secret_id, there.password_secret_version)
+    if version is None:
         return None
     number = max(versions, default=0) if version == "latest" else int(version) if version.isdigit() else 0
     # Where both are known, the version's own username is right: with another one its password is worth nothing.

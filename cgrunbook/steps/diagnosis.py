@@ -300,7 +300,7 @@ class TryFreshRepository(Step):
 
     def verify(self, world: World) -> Evidence:
         if not self.wanted:
-            return Evidence("not asked for (try_fresh_repository)")
+            return Evidence("not asked for (try_fresh_repository)", skipped=True)
         if not world.seen:
             return Evidence(findings=(_not_there(world, self.repository),))
         if world.repository(self.fresh) is not None:

@@ -178,7 +178,8 @@ class StorePullToken(Step):
             if stored is not None:
                 self._write_pair(world, secret, Pair(earlier.username, stored.number, earlier.expires))
                 return None
-            if earlier.username:
+            in_use = _usernames_in_use(world) if earlier.username else None
+            if in_use is not None and earlier.username not in in_use:
                 world.cloud.chainctl.revoke(earlier.username, world.organization(self.organization))
         versions = world.cloud.secrets.versions(self.secret_id)
         claim = Claim.of_this_machine(known=max((version.number for version in versions), default=0))
@@ -240,7 +241,10 @@ class StorePullToken(Step):
         if not suspects:
             return []
         # Somebody may have cleared the annotations: what a repository or a version holds is no orphan either.
-        held |= {repository.username for repository in world.cloud.repositories.list()}
+        in_use = _usernames_in_use(world)
+        if in_use is None:
+            return []
+        held |= in_use
         for version in world.versions(self.secret_id):
             if version.enabled and version.number not in written:
                 try:
@@ -266,6 +270,12 @@ class StorePullToken(Step):
 def _field_by_sed(name: str) -> str:
     """The part of a shell's pipe that takes a string out of a line of JSON, and prints nothing when it is not there."""
     return rf"""sed -n 's/.*"{name}": *"\([^"]*\)".*/\1/p'"""
+
+
+def _usernames_in_use(world: World) -> set[str] | None:
+    """With which usernames the repositories of all locations sign in; None where not all of them can be seen."""
+    everywhere = world.everywhere()
+    return None if everywhere.unread else {repository.username for repository in everywhere.repositories}
 
 
 def _same_end(listed: datetime | None, expires: datetime) -> bool:

@@ -16,6 +16,7 @@ from cgrunbook import durations
 from cgrunbook.cloud.artifact_registry import CleanupPolicy, RemoteRepository, Scanning, enum_name, without_project
 from cgrunbook.errors import InvalidRequest, StepFailed
 from cgrunbook.parameters import Parameters
+from cgrunbook.steps.credential import own_project
 from cgrunbook.steps.step import (
     KNOWN_AFTER_APPLY,
     Evidence,
@@ -103,8 +104,12 @@ def expected_repository(name: str) -> str:
 
 
 def made_by_cgrunbook(repository: RemoteRepository) -> bool:
-    """Whether cgrunbook made it; only then is it ever deleted, and only then do its own labels have to be there."""
-    return repository.upstream_description == MADE_BY or is_marked(repository.labels)
+    """Whether cgrunbook made it; only then is it ever deleted, and only then do its own labels have to be there.
+
+    It makes remote ones only: a label can be on anything, such as a repository into which somebody pushes.
+    """
+    marked = repository.upstream_description == MADE_BY or is_marked(repository.labels)
+    return marked and repository.mode == "REMOTE_REPOSITORY"
 
 
 class RemoteRepositoryStep(Step):
@@ -191,8 +196,8 @@ class RemoteRepositoryStep(Step):
         credentials, there = self.credentials(world), world.repository(self.repository)
         if there and credentials:
             # The answer has the project's number where the request had its id, and the other way round.
-            version = credentials.secret_version
-            if without_project(there.password_secret_version) == without_project(version):
+            is_now, version = there.password_secret_version, credentials.secret_version
+            if without_project(is_now) == without_project(version) and own_project(world, is_now.split("/")[1]):
                 there = replace(there, password_secret_version=version)
         return there, credentials
 

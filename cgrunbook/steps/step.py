@@ -18,7 +18,7 @@ from cgrunbook.cloud import Cloud
 from cgrunbook.errors import ApiDisabled, CgrunbookError, NotFound, ParameterError
 
 if TYPE_CHECKING:
-    from cgrunbook.cloud.artifact_registry import RemoteRepository
+    from cgrunbook.cloud.artifact_registry import Everywhere, RemoteRepository
     from cgrunbook.cloud.chainctl import ListedToken
     from cgrunbook.cloud.docker import SignIn
     from cgrunbook.cloud.iam_policy import Policy
@@ -142,12 +142,14 @@ class Evidence:
         facts: names and plain values, in the order in which a person wants them.
         findings: the checks, when the step is one that checks.
         commands: how the same can be looked at by hand.
+        skipped: nothing was looked at, since nobody asked for it.
     """
 
     brief: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
     commands: tuple[str, ...] = ()
+    skipped: bool = False
 
     @property
     def in_brief(self) -> str:
@@ -289,6 +291,10 @@ class World:
         """
         return self._unless_off(self.cloud.repositories.get, name)
 
+    def everywhere(self) -> Everywhere:
+        """The repositories of all locations of the project, as far as they can be read."""
+        return self._once(self.cloud.repositories.list_everywhere)
+
     def secret(self, secret_id: str) -> SecretResource | None:
         """A secret without its values, None where there is none; raises as `repository`."""
         there = self._unless_off(self.cloud.secrets.get, secret_id)
@@ -306,6 +312,10 @@ class World:
             return self._unless_off(self.cloud.secrets.get_policy, secret_id)
         except NotFound:
             return None
+
+    def repository_policy(self, name: str) -> Policy:
+        """Who has which role on a repository that is there."""
+        return self._once(self.cloud.repositories.get_policy, name)
 
     def pull_tokens(self, organization: str) -> tuple[ListedToken, ...]:
         """An organisation's pull tokens."""

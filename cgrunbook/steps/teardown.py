@@ -1,21 +1,35 @@
-"""Taking away what the runbook made, in the reverse order of making, and nothing else."""
+"""Taking away what the runbook made, in the reverse order of making, and nothing else.
+
+It knows what of it is shared: the secret and the pull tokens in it belong to the project, and repositories of all its
+locations may use them. What others use, or may use for all that can be seen, stays and is named.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
+from cgrunbook.cloud.artifact_registry import RemoteRepository
+from cgrunbook.cloud.iam_policy import Policy
 from cgrunbook.cloud.secret_manager import SecretResource
-from cgrunbook.errors import ApiDisabled, CgrunbookError, ParameterError
+from cgrunbook.errors import ApiDisabled, CgrunbookError, ParameterError, PermissionMissing, StepFailed
+from cgrunbook.steps import token_pairs
+from cgrunbook.steps.credential import own_project, version_of
 from cgrunbook.steps.pull_token import token_name
 from cgrunbook.steps.repository import made_by_cgrunbook
 from cgrunbook.steps.secret import made_by_cgrunbook as secret_made_by_cgrunbook
+from cgrunbook.steps.secret import service_agent
 from cgrunbook.steps.step import Change, Evidence, Outcome, Plan, Progress, Section, Step, World
-from cgrunbook.steps.token_pairs import pairs
+from cgrunbook.steps.token_pairs import Claim
 
 T = TypeVar("T")
+
+_NOT_OURS = "cgrunbook did not make it"
+_AGENT = re.compile(r"serviceAccount:service-\d+@gcp-sa-artifactregistry\.iam\.gserviceaccount\.com", re.IGNORECASE)
+_REPOSITORY = re.compile(r"projects/([^/]+)/(locations/[^/]+/repositories/[^/]+)")
 
 
 @dataclass(frozen=True)
@@ -23,12 +37,14 @@ class _Deletion:
     """One thing that goes.
 
     Args:
-        change: as the plan names it.
+        resource: what it is.
+        what: what of it goes.
         command: the same by hand.
         act: does it; what is gone already is no error.
     """
 
-    change: Change
+    resource: str
+    what: str
     command: str
     act: Callable[[], object]
 
@@ -63,78 +79,264 @@ class TearDown(Step):
             self.held_back = f"Nothing was deleted: set confirm to {repository!r} to go on."
 
     def plan(self, world: World) -> Plan:
-        deletions, notes = self._deletions(world)
+        world.at_once(
+            partial(world.secret, self.secret_id), *(partial(world.repository, one) for one in self.repositories)
+        )
+        of_secret, why_it_stays = self._of_secret(world)
+        deletions = [*self._of_repositories(world), *of_secret]
+        notes = [f"The secret {self.secret_id} stays: {reason}." for reason in why_it_stays]
+        for name, there in self._found(world).items():
+            if made_by_cgrunbook(there):
+                notes += _lost_with(world, there)
+            else:
+                notes.append(f"The repository {name} stays: {_NOT_OURS}.")
+        if of_secret:
+            notes += self._lost_with_secret(world)
         if deletions:
-            notes.append(
-                "The APIs stay enabled and docker stays signed in: others may use them. "
-                f"docker logout {world.cloud.connection.artifact_registry_host.address} ends the latter."
-            )
+            notes += ["The APIs stay enabled: others may use them.", *_docker_login(world)]
             if self.held_back:
                 notes.append(self.held_back)
         return Plan(
             Outcome.DELETED if deletions else Outcome.UNCHANGED,
-            tuple(deletion.change for deletion in deletions),
+            tuple(Change(deletion.resource, "", deletion.what, None) for deletion in deletions),
             tuple(deletion.command for deletion in deletions),
             notes=tuple(notes),
         )
 
-    def apply(self, world: World, plan: Plan) -> None:
-        for deletion in self._deletions(world)[0]:
-            world.progress(Progress(f"deleting the {deletion.change.resource}"))
-            deletion.act()
+    def apply(self, world: World, plan: Plan) -> Mapping[str, Any]:
+        _carry_out(world, self._of_repositories(world))
+        if not any(change.resource == self._secret for change in plan.changes):
+            return {}
+        # Deleting repositories takes its time. With the secret claimed no other machine begins to make a token for it;
+        # then it is looked again whether anybody uses it by now.
+        before = _there(world.anew().secret, self.secret_id)
+        claimed = self._claimed(world, before) if before else None
+        world = world.anew()
+        deletions, _ = self._of_secret(world)
+        if before and claimed and not deletions:
+            world.cloud.secrets.update(claimed, replace(claimed, annotations=before.annotations))
+        _carry_out(world, deletions)
+        return {"secret deleted": bool(deletions)}
 
     def verify(self, world: World) -> Evidence:
-        left = [f"repository {name}" for name in self.repositories if _there(world.repository, name)]
-        if _there(world.secret, self.secret_id):
-            left.append(f"secret {self.secret_id}")
-        return Evidence(f"left: {', '.join(left) or 'nothing'}", {"left": left or "nothing of it"})
+        left = {
+            f"repository {name}": "" if made_by_cgrunbook(there) else _NOT_OURS
+            for name, there in self._found(world).items()
+        }
+        if _there(world.secret, self.secret_id) is not None:
+            left[f"{self._secret} with its pull tokens"] = "; ".join(self._of_secret(world)[1])
+        elif world.seen.get("secret deleted") and (users := self._users(world, ())):
+            raise StepFailed(
+                f"The secret {self.secret_id} is gone, and meanwhile somebody let {' and '.join(users)} sign in with it.",
+                "Run 03_production_images for that location: it makes a new secret and pull token.",
+            )
+        things = [f"{what}: {why}" if why else what for what, why in left.items()]
+        facts: dict[str, Any] = {"left": things or "nothing of it"}
+        if stays := _docker_login(world):
+            facts["not touched"] = stays
+        return Evidence(f"left: {'; '.join(things) or 'nothing'}", facts)
 
-    def _deletions(self, world: World) -> tuple[list[_Deletion], list[str]]:
-        """What is there and cgrunbook's, in the order in which it goes; and what there is to say of the rest."""
-        cloud, project = world.cloud, f"--project={world.cloud.connection.project_id}"
-        deletions: list[_Deletion] = []
-        notes: list[str] = []
-        world.at_once(
-            partial(world.secret, self.secret_id), *(partial(world.repository, one) for one in self.repositories)
-        )
+    @property
+    def _secret(self) -> str:
+        return f"secret {self.secret_id}"
 
-        def goes(resource: str, what: str, command: str, act: Callable[..., object], *about: Any) -> None:
-            deletions.append(_Deletion(Change(resource, "", what, None), command, partial(act, *about)))
+    def _found(self, world: World) -> dict[str, RemoteRepository]:
+        """The repositories that are there, by name."""
+        found = {name: _there(world.repository, name) for name in self.repositories}
+        return {name: there for name, there in found.items() if there is not None}
 
-        for name in self.repositories:
-            repository = _there(world.repository, name)
-            if repository is not None and not made_by_cgrunbook(repository):
-                notes.append(f"The repository {name} stays: cgrunbook did not make it.")
-            elif repository is not None:
-                where = f"{project} --location={cloud.connection.location} --quiet"
-                command = f"gcloud artifacts repositories delete {name} {where}"
-                goes(f"repository {name}", "with what it has cached", command, cloud.repositories.delete, name)
+    def _of_repositories(self, world: World) -> list[_Deletion]:
+        """The repositories that go."""
+        cloud = world.cloud
+        where = f"--project={cloud.connection.project_id} --location={cloud.connection.location} --quiet"
+        return [
+            _Deletion(
+                f"repository {name}",
+                "with what it has cached",
+                f"gcloud artifacts repositories delete {name} {where}",
+                partial(cloud.repositories.delete, name),
+            )
+            for name, there in self._found(world).items()
+            if made_by_cgrunbook(there)
+        ]
+
+    def _of_secret(self, world: World) -> tuple[list[_Deletion], list[str]]:
+        """The pull tokens and the secret, in the order in which they go, or else why they stay.
+
+        They go together or not at all: what is written on the secret tells which tokens are cgrunbook's.
+        """
         secret = _there(world.secret, self.secret_id)
-        if secret is not None and not secret_made_by_cgrunbook(secret):
-            notes.append(f"The secret {self.secret_id} stays: cgrunbook did not make it.")
-        elif secret is not None:
-            for token in self._tokens(world, secret, notes):
-                command = f"chainctl iam identities delete {token} --yes"
-                goes(f"pull token {token}", "live", command, self._revoke, world, token)
-            command = f"gcloud secrets delete {self.secret_id} {project} --quiet"
-            goes(f"secret {self.secret_id}", "with all its versions", command, cloud.secrets.delete, self.secret_id)
-        return deletions, notes
+        if secret is None:
+            return [], []
+        if not secret_made_by_cgrunbook(secret):
+            return [], [_NOT_OURS]
+        tokens, _ = self._tokens(world, secret)
+        if reasons := self._why_it_stays(world, secret, tokens):
+            return [], reasons
+        deletions = [
+            _Deletion(
+                f"pull token {token}",
+                "live",
+                f"chainctl iam identities delete {token} --yes",
+                partial(self._revoke, world, token),
+            )
+            for token in tokens
+        ]
+        command = f"gcloud secrets delete {self.secret_id} --project={world.cloud.connection.project_id} --quiet"
+        delete = partial(world.cloud.secrets.delete, self.secret_id)
+        return [*deletions, _Deletion(self._secret, "with all its versions", command, delete)], []
+
+    def _why_it_stays(self, world: World, secret: SecretResource, tokens: Sequence[str]) -> list[str]:
+        """Why a secret of cgrunbook's must not go, with what would take each reason away; nothing where it may."""
+        try:
+            return [
+                *(f"{user} signs in with it" for user in self._users(world, tokens)),
+                *_unread(world),
+                *self._held_by_others(world, secret),
+            ]
+        except PermissionMissing as error:
+            return [f"whether others use it cannot be seen: {error.message}"]
+
+    def _users(self, world: World, tokens: Sequence[str]) -> list[str]:
+        """The repositories of all locations that sign in with the secret or with one of its tokens, but for those that go."""
+        here = world.cloud.connection.location
+        going = {(here, name) for name, there in self._found(world).items() if made_by_cgrunbook(there)}
+        return [
+            f"the repository {there.id} in {there.location}"
+            for there in world.everywhere().repositories
+            if (there.location, there.id) not in going
+            and (there.username in tokens or version_of(world, self.secret_id, there.password_secret_version))
+        ]
+
+    def _held_by_others(self, world: World, secret: SecretResource) -> Iterator[str]:
+        """What on the secret itself says that others work with it."""
+        project = world.cloud.connection.project_id
+        claim = token_pairs.claim_on(secret)
+        if claim and claim.elsewhere:
+            yield f"another machine began to make a pull token for it at {claim.at:%H:%M:%S} UTC"
+        written = token_pairs.pairs(secret)
+        for version in world.versions(self.secret_id):
+            of_a_dead_run = claim is not None and version.number > claim.known
+            if version.state != "DESTROYED" and version.number not in written and not of_a_dead_run:
+                yield (
+                    f"cgrunbook did not store version {version.number} of it. If that may go: gcloud secrets versions "
+                    f"destroy {version.number} --secret={self.secret_id} --project={project}"
+                )
+        for role, member in _grants(world.policy(self.secret_id)):
+            if _AGENT.fullmatch(member) and member.lower() != service_agent(world, self.secret_id).lower():
+                yield (
+                    f"the Artifact Registry of another project may read it. If that is over: gcloud secrets "
+                    f"remove-iam-policy-binding {self.secret_id} --member={member} --role={role} --project={project}"
+                )
+
+    def _lost_with_secret(self, world: World) -> list[str]:
+        """What the operator should know before the secret goes."""
+        notes = ["Repositories of other projects that sign in with the secret cannot be seen from here."]
+        secret = _there(world.secret, self.secret_id)
+        if secret and (problem := self._tokens(world, secret)[1]):
+            notes.append(f"Whether the pull tokens still live cannot be seen ({problem}); they are revoked unseen.")
+        own = service_agent(world, self.secret_id).lower()
+        if lost := [
+            f"{member} has {role}" for role, member in _grants(world.policy(self.secret_id)) if member.lower() != own
+        ]:
+            notes.append(f"What others were granted on the secret {self.secret_id} goes with it: {', '.join(lost)}.")
+        return notes
+
+    def _claimed(self, world: World, secret: SecretResource) -> SecretResource | None:
+        """The secret with a claim of this machine on it, made under its etag; None where another machine is at work."""
+        earlier = token_pairs.claim_on(secret)
+        if earlier is None:
+            earlier = Claim.of_this_machine(max((v.number for v in world.versions(self.secret_id)), default=0))
+        if earlier.elsewhere:
+            return None
+        own = Claim.of_this_machine(earlier.known)
+        claim = replace(earlier, by=own.by, at=own.at)  # what a run that died has left is still known by it
+        return world.cloud.secrets.update(secret, token_pairs.with_claim(secret, claim))
 
     def _revoke(self, world: World, token: str) -> None:
         world.cloud.chainctl.revoke(token, world.organization(self.organization))
 
-    def _tokens(self, world: World, secret: SecretResource, notes: list[str]) -> list[str]:
-        """The pull tokens that cgrunbook made for this secret and that still live."""
-        written = {pair.username for pair in pairs(secret).values()}
+    def _tokens(self, world: World, secret: SecretResource) -> tuple[list[str], str]:
+        """The pull tokens that cgrunbook made for this secret and that still live, or why only those written down are known."""
+        written = {pair.username for pair in token_pairs.pairs(secret).values()}
         try:
             tokens = world.pull_tokens(world.organization(self.organization))
         except CgrunbookError as error:
-            notes.append(
-                f"Whether the pull tokens still live cannot be seen ({error.message}); they are revoked unseen."
-            )
-            return sorted(written)
+            return sorted(written), error.message
         name = token_name(world, self.secret_id)
-        return sorted(token.id for token in tokens if token.id in written or token.name.startswith(name))
+        return sorted(token.id for token in tokens if token.id in written or token.name.startswith(name)), ""
+
+
+def _carry_out(world: World, deletions: Sequence[_Deletion]) -> None:
+    for deletion in deletions:
+        world.progress(Progress(f"deleting the {deletion.resource}"))
+        deletion.act()
+
+
+def _lost_with(world: World, repository: RemoteRepository) -> list[str]:
+    """What the operator should know before a repository goes, besides what it has cached."""
+    name, host = repository.name, world.cloud.connection.artifact_registry_host.name
+    notes = [
+        f"The repository {other.id} in {other.location} serves from {repository.id}: it loses these images."
+        for other in world.everywhere().repositories
+        if other.upstream.rstrip("/") == f"https://{host}/{world.cloud.project.id}/{repository.id}"
+        or any(_same_repository(world, name, upstream) for upstream in (other.upstream, *other.virtual_upstreams))
+    ]
+    try:
+        grants = [f"{member} has {role}" for role, member in _grants(world.repository_policy(repository.id))]
+    except PermissionMissing:
+        return [*notes, f"What was granted on the repository {repository.id} goes with it; it cannot be seen by you."]
+    if grants:
+        notes.append(f"What was granted on the repository {repository.id} goes with it: {', '.join(grants)}.")
+    return notes
+
+
+def _same_repository(world: World, name: str, other: str) -> bool:
+    """Whether another name means a repository of this project, its number being as good as its id."""
+    one, two = _REPOSITORY.fullmatch(name), _REPOSITORY.fullmatch(other)
+    return bool(one and two and one[2] == two[2] and own_project(world, two[1]))
+
+
+def _unread(world: World) -> Iterator[str]:
+    """Where it is not known whether a repository uses the secret; what is not known is taken for a yes."""
+    whose: dict[str, list[str]] = {}
+    for location, error in world.everywhere().unread.items():
+        match error:
+            case ApiDisabled():
+                why = f"the API is off: gcloud services enable {error.api or 'artifactregistry.googleapis.com'}"
+                why += f" --project={world.cloud.connection.project_id}"
+            case PermissionMissing():
+                why = "you may not list them; roles/artifactregistry.reader on the project is enough"
+            case _:
+                why = "it does not answer; run again later"
+        whose.setdefault(why, []).append(location)
+    for why, locations in whose.items():
+        first, more = locations[:5], len(locations) - 5
+        where = (
+            f"in {', '.join(first)}{f' and {more} more locations' if more > 0 else ''}" if any(first) else "anywhere"
+        )
+        yield f"whether repositories {where} sign in with it is not known, since {why}"
+
+
+def _grants(policy: Policy | None) -> list[tuple[str, str]]:
+    """Each role with each member that has it."""
+    return [(binding.role, member) for binding in (policy.bindings if policy else ()) for member in binding.members]
+
+
+def _docker_login(world: World) -> list[str]:
+    """What is left of docker's login on this machine, and what ends it; nothing where there is none."""
+    host = world.cloud.connection.artifact_registry_host.address
+    try:
+        login = world.cloud.docker.config.login(host)
+    except CgrunbookError as error:
+        return [f"Whether docker stays signed in at {host} cannot be seen: {error.message}"]
+    if login.kind == "none":
+        return []
+    undone = f"docker logout {host} ends that."
+    if login.kind == "helper":
+        # Of an entry that names a helper, docker logout asks the helper to forget; the entry itself stays.
+        undone = f"To end that, take {host} out of credHelpers in docker's config.json; docker logout does not."
+    return [f"Docker stays signed in at {host} ({login.how}): others may use it. {undone}"]
 
 
 def _there(read: Callable[[str], T | None], name: str) -> T | None:

@@ -17,7 +17,7 @@ from typing import Any
 from cgrunbook.cloud.caller import spoken
 from cgrunbook.errors import CgrunbookError, Interrupted
 from cgrunbook.parameters import Parameters
-from cgrunbook.redaction import redact, visible
+from cgrunbook.redaction import redact
 from cgrunbook.run.result import Result
 from cgrunbook.steps.step import Change, Finding, Mark, Outcome, Plan, Progress, Step
 from cgrunbook.ui.values import Value
@@ -85,7 +85,7 @@ def _card(colour: str, head: _Block, blocks: Sequence[_Block]) -> dict[str, str]
     framed = (
         f'<div style="border-left:4px solid {colour};padding:4px 0 4px 12px;margin:4px 0;line-height:1.4">{html}</div>'
     )
-    return {"text/html": visible(redact(framed)), "text/plain": visible(redact(text))}
+    return {"text/html": redact(framed), "text/plain": redact(text)}
 
 
 def result_card(result: Result) -> dict[str, str]:

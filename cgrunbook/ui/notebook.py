@@ -6,14 +6,16 @@ It puts cards where the cell's output is and asks by buttons. It knows no step a
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 from cgrunbook.cloud.attempts import Wait
 from cgrunbook.errors import CgrunbookError, Interrupted, ParameterError
+from cgrunbook.run.kernel_output import mask_all_output
 from cgrunbook.run.result import Result
 from cgrunbook.run.runbook import Runbook, open_runbook
-from cgrunbook.run.session import Session, open_session
+from cgrunbook.run.session import Session, leave_out_what_is_not_declared, open_session
 from cgrunbook.steps.step import Outcome, Plan, Progress, Step
 from cgrunbook.ui import cards, values
 from cgrunbook.ui.cell import CellOutput, ipython_display
@@ -180,6 +182,9 @@ async def open_notebook(notebook: str, namespace: MutableMapping[str, Any]) -> R
     """
     from IPython import get_ipython
 
+    mask_all_output(get_ipython())
+    if not_used := leave_out_what_is_not_declared(notebook, namespace):
+        sys.stderr.write(f"{not_used}\n")
     if somebody_can_click(get_ipython()):
         return await Opening(notebook, namespace).run()
     return open_runbook(notebook, namespace, QuietFace(values.said_in_notebook(namespace)))

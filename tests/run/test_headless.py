@@ -196,6 +196,26 @@ def test_a_bad_parameter_ends_before_anything_is_written(
     assert not (tmp_path / "out").exists()
 
 
+def test_what_only_another_notebook_of_the_guide_takes_is_said_not_used_and_not_refused(
+    make: Any, run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """So that the same words may be given to the guide's notebooks one by one."""
+    one = make("01_one", "print('ran')", parameters='location: str = "us"')
+    monkeypatch.setattr(headless, "of_the_guide", lambda name: name != "mine")
+    said: list[str] = []
+    values = {"location": "europe", "organization": "example.com", "confirm": "x"}
+    result = headless.run([one], values, output=tmp_path / "out", on_not_used=said.append)
+    assert result.exit_code == 0
+    assert said == [
+        "Not used: organization, confirm are no parameters of 01_one, only of other notebooks of the guide."
+    ]
+    assert "ran" in text_of(executed(result, "01_one"))
+    with pytest.raises(ParameterError, match="must be the organisation's name"):
+        headless.run([one], {"organization": "No Such"}, output=tmp_path / "bad")
+    with pytest.raises(ParameterError, match=r"confirm is no parameter of 01_one, mine"):
+        headless.run([one, make("mine")], {"confirm": "x"}, output=tmp_path / "bad")
+
+
 def test_text_that_looks_like_a_number_arrives_as_it_was_written(make: Any, run: Any) -> None:
     path = make("one", "print(repr(description))", parameters='description: str = ""')
     assert "'1.20'" in text_of(executed(run(path, values={"description": "1.20"}), "one"))

@@ -166,6 +166,27 @@ def test_the_verdict_is_one_sentence(exit_code: int | None, mode: Any, said: str
     assert said in report.verdict(record(made, exit_code=exit_code, mode=mode))
 
 
+def test_proved_is_said_only_of_what_was_proved():
+    gone = [ChangeRecord(resource="repository x", before="all"), ChangeRecord(resource="secret y", before="all")]
+    made = [ChangeRecord(resource="repository x", after="there")]
+    held = step(outcome="planned", changes=gone, held_back="Set confirm to go on.")
+    proof = step(title="Pull", outcome="unchanged")
+    for steps, said in (
+        ([held], "Held back: 2 things would be deleted. Set confirm to go on."),
+        ([step(title="a", changes=made), held], "Held back: 1 change was made; 2 things would be deleted. Set confirm"),
+        ([held.model_copy(update={"changes": made})], "Held back: 1 change would be made. Set"),
+        ([held, step(outcome="deleted", changes=gone)], "Done: 2 changes were made, and every step was proved."),
+        ([proof], "Done: nothing was changed, and every step was proved."),
+        ([proof, step(title="docker", skipped=True)], "and every step that was asked for was proved."),
+        ([step(outcome="declined"), proof], "nothing was changed, and not every step was done (declined: Create the"),
+        ([step(outcome="failed"), step(outcome="created")], "Done: nothing was changed, and every step was proved."),
+        ([step(outcome="failed"), proof], "not every step was done (failed: Create the repository)."),
+        ([step(outcome=None), proof], "not every step was done (did not end: Create the repository)."),
+    ):
+        assert said in report.verdict(record(*steps)), said
+        assert ('class="verdict planned"' in report.render(record(*steps))) is (steps[-1] is held or "Held" in said)
+
+
 @pytest.mark.parametrize("outcome", ["failed", None])
 def test_a_step_that_ended_in_its_changes_is_not_called_harmless(outcome: Any):
     half = step(outcome=outcome, changes=[ChangeRecord(resource="x", after=1)])

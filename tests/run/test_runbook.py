@@ -21,7 +21,7 @@ from cgrunbook.run.journal import Line, read_lines
 from cgrunbook.run.record import Record, read_record, record_of
 from cgrunbook.run.result import failure_of
 from cgrunbook.run.runbook import open_runbook
-from cgrunbook.run.session import injected_names
+from cgrunbook.run.session import injected_names, leave_out_what_is_not_declared
 from cgrunbook.steps.step import (
     Change,
     Evidence,
@@ -509,6 +509,30 @@ def test_a_name_that_papermill_put_in_and_no_cell_declares_is_refused_with_the_n
     with pytest.raises(ParameterError, match=r"repositori.*repository") as raised:
         open_runbook("02_developer_images", namespace, Watcher())
     assert raised.value.exit_code == 2
+
+
+DECLARING = 'target: str = "sandbox"\nrepository: str = "x"'
+
+
+@pytest.mark.parametrize(
+    ("notebook", "cell", "injected", "left"),
+    [
+        ("02_developer_images", DECLARING, 'organization = "example.com"', False),  # 03 takes it
+        ("02_developer_images", DECLARING, 'repository = "demo"', True),
+        ("02_developer_images", "%load_ext autoreload", 'organization = "example.com"', True),  # nothing is declared
+        ("mine", DECLARING, 'organization = "example.com"', True),  # a cell of it may want it all the same
+    ],
+)
+def test_what_papermill_gave_and_only_another_notebook_of_the_guide_takes_is_not_used(
+    notebook: str, cell: str, injected: str, *, left: bool
+):
+    name = injected.partition(" ")[0]
+    namespace = {"In": ["", cell, f"# Parameters\n{injected}\n"], name: "demo"}
+    said = leave_out_what_is_not_declared(notebook, namespace)
+    assert (name in namespace) is left
+    assert said == (
+        "" if left else f"Not used: {name} is no parameter of {notebook}, only of other notebooks of the guide."
+    )
 
 
 @pytest.fixture

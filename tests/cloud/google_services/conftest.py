@@ -50,13 +50,14 @@ class Double:
         return [one for one in self.requests if one.method == method and re.search(path, one.path)]
 
     def answer(self, request: Request) -> tuple[int, Any] | str:
+        found: Answer = error(404, "NOT_FOUND", "Requested entity was not found.")
         with self._lock:
             self.requests.append(request)
             for method, pattern, answers in self._rules:
                 if method == request.method and pattern.fullmatch(request.path):
                     found = answers.pop(0) if len(answers) > 1 else answers[0]
-                    return found(request) if callable(found) else found
-        return error(404, "NOT_FOUND", "Requested entity was not found.")
+                    break
+        return found(request) if callable(found) else found
 
 
 def error(code: int, status: str, message: str, reason: str = "", **metadata: str) -> tuple[int, Any]:

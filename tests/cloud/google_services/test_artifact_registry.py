@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import threading
 from dataclasses import replace
 from typing import Any
 
@@ -327,6 +328,47 @@ def test_lists_are_followed_page_by_page(cloud, double):
         "GET", "/v1/projects/my-project/locations", lambda request: (200, places[request.query.get("pageToken", "")])
     )
     assert cloud.repositories.locations() == ("europe", "us-west1")
+
+
+def test_the_repositories_of_all_locations_are_asked_for_at_once_and_what_cannot_be_read_is_told(
+    cloud, double, refusal, clock
+):
+    places, together = ("asia", "europe", "us", "us-west1"), threading.Barrier(4)
+
+    def answer(request: Any) -> Any:
+        place = request.path.split("/")[5]
+        if clock.now == 0:  # the first time: before all four are asked nobody gets an answer
+            together.wait(10)
+        if place == "us":
+            return refusal(503, "UNAVAILABLE", "away")
+        if place == "asia":
+            return refusal(403, "PERMISSION_DENIED", "no")
+        virtual = {"upstreamPolicies": [{"id": "a", "repository": f"{PARENT}/repositories/chainguard"}]}
+        named = {"name": f"projects/my-project/locations/{place}/repositories/r", "mode": "VIRTUAL_REPOSITORY"}
+        return 200, {"repositories": [{**named, "format": "DOCKER", "virtualRepositoryConfig": virtual}]}
+
+    located = {"locations": [{"locationId": place} for place in places]}
+    double.on("GET", "/v1/projects/my-project/locations", (200, located))
+    double.on("GET", "/v1/projects/my-project/locations/[^/]+/repositories", answer)
+    there = cloud.repositories.list_everywhere()
+    assert [(one.location, one.id) for one in there.repositories] == [("europe", "r"), ("us-west1", "r")]
+    assert there.repositories[0].virtual_upstreams == (f"{PARENT}/repositories/chainguard",)
+    assert {place: type(error) for place, error in there.unread.items()} == {"asia": PermissionMissing, "us": Temporary}
+    assert clock.now < 30, "not to know is an answer too"
+
+
+def test_where_not_even_the_locations_can_be_listed_nothing_is_known(cloud, double, refusal):
+    double.on("GET", "/v1/projects/my-project/locations", refusal(403, "PERMISSION_DENIED", "no"))
+    there = cloud.repositories.list_everywhere()
+    assert there.repositories == ()
+    assert isinstance(there.unread[""], PermissionMissing)
+
+
+def test_who_was_granted_what_on_a_repository_is_read(cloud, double):
+    bindings = [{"role": "roles/artifactregistry.reader", "members": ["allUsers"]}]
+    double.on("GET", f"{RESOURCE}:getIamPolicy", (200, {"etag": "ACAB", "bindings": bindings}))
+    [binding] = cloud.repositories.get_policy("chainguard").bindings
+    assert (binding.role, binding.members) == ("roles/artifactregistry.reader", ("allUsers",))
 
 
 @pytest.mark.parametrize("code", [429, 500, 502, 503, 504])

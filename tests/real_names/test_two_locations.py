@@ -1,0 +1,39 @@
+"""Two locations with one secret, on the real names: what the one takes away the other does not miss."""
+
+from __future__ import annotations
+
+import re
+
+from tests.real_names.world import Machine
+
+HERE, THERE = ("-p", "location", "us-central1"), ("-p", "location", "europe-west1")
+NEVER_PULLED = "20261102"
+TEARDOWN = ("run", "06", "-p", "confirm", "chainguard-pull-through")
+
+
+def test_teardown_of_the_first_location_leaves_the_second_pulling_and_that_of_the_second_takes_all(
+    real_names: Machine,
+) -> None:
+    for words in (("run", "03", *HERE), ("run", "03", *THERE)):
+        done = real_names.cgrunbook(*words)
+        assert done.returncode == 0, done.stderr
+
+    first = real_names.cgrunbook(*TEARDOWN, *HERE, "--json")
+    assert first.returncode == 0, first.stderr
+    assert "the repository chainguard-private in europe-west1 signs in with it" in first.stdout
+
+    pulled = real_names.cgrunbook("run", "03", *THERE, "-p", "production_images", f"chainguard-base:{NEVER_PULLED}")
+    assert pulled.returncode == 0, pulled.stderr
+    assert re.search(f"chainguard-base:{NEVER_PULLED} through chainguard-private +unchanged +the same", pulled.stdout)
+    # Artifact Registry fetched it with the pull token just then: it had none of it.
+    asked = (real_names.folder / "cgrunbook" / "sandbox" / "log" / "requests.jsonl").read_text()
+    assert f"/v2/example.com/chainguard-base/manifests/{NEVER_PULLED}" in asked
+    assert asked.rindex("/v2/example.com/chainguard-base/blobs/") > asked.index(f"manifests/{NEVER_PULLED}")
+
+    shown = real_names.cgrunbook("run", "06", *THERE)
+    assert "Held back: 3 things would be deleted. Nothing was deleted: set confirm" in shown.stdout
+    assert shown.returncode == 0
+
+    last = real_names.cgrunbook(*TEARDOWN, *THERE)
+    assert last.returncode == 0, last.stderr
+    assert "left: nothing" in last.stdout
