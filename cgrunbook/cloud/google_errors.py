@@ -257,7 +257,7 @@ def _may_not_use(charged: str, connection: Connection, message: str) -> Permissi
     return PermissionMissing(
         message,
         f"Requests are charged to the project {charged}; {connection.caller} needs {apis.USE} there, and the narrowest "
-        f"role with it is {role}: {command}\nOr {apis.charge_another(connection.project_id)}",
+        f"role with it is {role}: {command}{to_fill_in(connection.caller)}\nOr {apis.charge_another(connection.project_id)}",
         permission=apis.USE,
     )
 
