@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from cgrunbook.cloud.artifact_registry import RemoteRepository
 from cgrunbook.cloud.iam_policy import Policy
 from cgrunbook.cloud.secret_manager import SecretResource
-from cgrunbook.errors import ApiDisabled, CgrunbookError, ParameterError, PermissionMissing, StepFailed
+from cgrunbook.errors import ApiDisabled, CgrunbookError, Conflict, ParameterError, PermissionMissing, StepFailed
 from cgrunbook.steps import token_pairs
 from cgrunbook.steps.credential import own_project, version_of
 from cgrunbook.steps.pull_token import token_name
@@ -112,9 +112,14 @@ class TearDown(Step):
         before = _there(world.anew().secret, self.secret_id)
         claimed = self._claimed(world, before) if before else None
         world = world.anew()
-        deletions, _ = self._of_secret(world)
-        if before and claimed and not deletions:
-            world.cloud.secrets.update(claimed, replace(claimed, annotations=before.annotations))
+        deletions, why_it_stays = self._of_secret(world)
+        if why_it_stays:
+            if before and claimed:
+                world.cloud.secrets.update(claimed, replace(claimed, annotations=before.annotations))
+            raise Conflict(
+                f"The secret {self.secret_id} and its pull tokens were to go too, and were left: {'; '.join(why_it_stays)}.",
+                "This was not so when the plan was made. Run again to see what is left and for whom.",
+            )
         _carry_out(world, deletions)
         return {"secret deleted": bool(deletions)}
 

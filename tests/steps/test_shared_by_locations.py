@@ -17,6 +17,7 @@ from cgrunbook import steps
 from cgrunbook.cloud import Cloud, connect
 from cgrunbook.cloud.artifact_registry import RemoteRepository
 from cgrunbook.cloud.docker_config import DockerConfig
+from cgrunbook.errors import Conflict
 from cgrunbook.redaction import Secret
 from cgrunbook.run.result import Result
 from cgrunbook.run.runbook import Runbook
@@ -296,10 +297,9 @@ def test_a_repository_that_is_made_while_the_others_go_keeps_the_secret_and_no_c
             elsewhere.repositories.create(private)
         return bool(delete(self, repository_id))
 
-    with patch.object(type(made.cloud.repositories), "delete", meanwhile):
-        result = torn_down(made.names)
-    [left] = result.evidence.facts["left"]
-    assert f"the repository {made.names.private} in {THERE} signs in with it" in left
+    with patch.object(type(made.cloud.repositories), "delete", meanwhile), pytest.raises(Conflict) as told:
+        torn_down(made.names)
+    assert f"the repository {made.names.private} in {THERE} signs in with it" in told.value.message
     assert made.cloud.secrets.get(made.names.secret).annotations.keys() == {"cgrunbook.made-by", "cgrunbook.version-1"}  # type: ignore[union-attr]
     assert state_of(elsewhere, made.names).pair_is_taken_by_cgr_dev
 
