@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -62,6 +62,7 @@ class Connection:
         who: finds the caller, see `caller`.
         sign_in: what is done to get usable credentials, an instruction for whoever these belong to.
         wider: what is done when they are accepted, and may not do all that Google's APIs ask for.
+        just_enabled: the APIs that were turned on over this connection; some servers go on for minutes saying that they are off.
     """
 
     target: Target
@@ -81,6 +82,7 @@ class Connection:
     who: Callable[[], str]
     sign_in: str = f"Sign in: {LOGIN}"
     wider: str = f"Sign in: {WIDER_LOGIN}"
+    just_enabled: set[str] = field(default_factory=set, repr=False, compare=False)
 
     @property
     def caller(self) -> str:

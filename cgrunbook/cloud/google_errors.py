@@ -207,7 +207,13 @@ def _denied(answer: Answer, connection: Connection, message: str) -> CgrunbookEr
     consumer = answer.metadata.get("consumer", "").removeprefix("projects/") or _first(_CONSUMER, text)
     if reason == "SERVICE_DISABLED" or "has not been used in project" in text or "it is disabled" in text:
         service = answer.metadata.get("service") or _first(_SERVICE, text)
-        return apis.disabled(service, project, message, charged=_charged(consumer, service, connection))
+        charged = _charged(consumer, service, connection)
+        if service in connection.just_enabled and not charged:
+            return Temporary(
+                message,
+                "It was enabled a moment ago, and not every server knows yet. Wait some minutes, then run again.",
+            )
+        return apis.disabled(service, project, message, charged=charged)
     if reason == "USER_PROJECT_DENIED" or "permission to use project" in text:
         return _may_not_use(consumer or _quota_project(connection) or project, connection, message)
     if reason == "CONSUMER_INVALID" or text.startswith("Permission denied on resource project"):

@@ -10,10 +10,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from cgrunbook.cloud import retry, trust
+from cgrunbook.cloud.attempts import Attempts
 from cgrunbook.errors import ServiceError
 from cgrunbook.redaction import one_line
 
 _SHORT = 160
+# Seconds within which a connection that broke is tried again; a host that was silent for longer is not.
+_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -77,12 +80,13 @@ def lasting(error: BaseException, host: str) -> Lasting | None:
     return Lasting(f"{what.format(host=host)} ({detail})", remedy.format(host=host) or _whom_to_trust())
 
 
-def why_unreachable(ask: Callable[[], object], host: str) -> tuple[str, str]:
+def why_unreachable(ask: Callable[[], object], host: str, attempts: Attempts) -> tuple[str, str]:
     """Ask a host with the client that is used for it; whatever it says in HTTP is an answer.
 
     Args:
         ask: sends the request.
         host: who is asked.
+        attempts: with which a connection that broke is tried again, for some seconds.
 
     Returns:
         Why it does not answer, and what to do about it, "" where nothing is known; twice "" where it answers.
@@ -92,8 +96,11 @@ def why_unreachable(ask: Callable[[], object], host: str) -> tuple[str, str]:
     """
     from urllib3.exceptions import HTTPError
 
+    def may_pass(error: BaseException) -> bool:
+        return isinstance(error, HTTPError | OSError) and retry.why_no_answer(error).temporary
+
     try:
-        ask()
+        attempts.run(ask, reason=f"{host} to answer", temporary=may_pass, limit=_SECONDS)
     except ServiceError as error:
         return error.message.removesuffix("."), error.remedy
     except (HTTPError, OSError) as error:

@@ -142,6 +142,7 @@ class Project(GoogleService):
                 raise apis.disabled(service, self.id, f"Tried to {doing}. The service said yes, but it is still off.")
 
         self.attempts.run(answers, reason=f"{service} to answer", temporary=(ApiDisabled,))
+        self.connection.just_enabled.add(service)
         return True
 
     def service_agent_email(self) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from cgrunbook.cloud import apis, retry
-from cgrunbook.cloud.caller import UNKNOWN, to_fill_in
+from cgrunbook.cloud.caller import UNKNOWN, spoken, to_fill_in
 from cgrunbook.errors import (
     CgrunbookError,
     ImageNotAvailable,
@@ -177,7 +177,8 @@ def _artifact_registry(refusal: Refusal) -> CgrunbookError:
         return Temporary(said, hint, debugging=1 if refusal.status == 504 else 0)
     if refusal.status == 401 or "unauthenticated request" in text:
         return NotSignedIn(
-            f"{said} Artifact Registry does not take this caller's Google credentials.",
+            f"{said} Artifact Registry does not take the Google credentials of "
+            f"{spoken(refusal.whose.caller) if refusal.whose else 'this caller'}.",
             refusal.whose.sign_in if refusal.whose else "Sign in to Google again.",
         )
     if refusal.status == 403:

@@ -161,12 +161,12 @@ class CheckNetwork(Proof):
     def verify(self, world: World) -> Evidence:
         needed = hosts(world, production=self.production)
         with ThreadPoolExecutor(len(needed)) as all_at_once:
-            return Evidence(findings=tuple(all_at_once.map(self._reach, needed)))
+            return Evidence(findings=tuple(all_at_once.map(partial(self._reach, world), needed)))
 
-    def _reach(self, host: NeededHost) -> Finding:
+    def _reach(self, world: World, host: NeededHost) -> Finding:
         if host.ask is None:
             return Finding(Mark.OK, host.name, f"needed by Google's servers, not from here: {host.purpose}")
-        why, remedy = why_unreachable(host.ask, host.name)
+        why, remedy = why_unreachable(host.ask, host.name, world.cloud.attempts)
         if not why:
             return Finding(Mark.OK, host.name, f"answers; {host.purpose}")
         mark = Mark.FAIL if host.required else Mark.WARN

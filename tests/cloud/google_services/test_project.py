@@ -87,6 +87,14 @@ def test_enabling_waits_until_the_api_answers(cloud, double, off, clock):
     assert [wait.reason for wait in clock.waits].count(f"{AR} to answer") == 2
 
 
+def test_an_api_that_answered_once_and_then_says_again_that_it_is_off_is_waited_for(cloud, double, off, clock):
+    double.on("POST", f"{SERVICE}:enable", (200, ENABLED))
+    double.on("GET", LOCATIONS, off, (200, {"locations": []}), off, off, (200, {"locations": [{"locationId": "us"}]}))
+    cloud.project.enable_api(AR)
+    assert cloud.repositories.locations() == ("us",)
+    assert len(clock.waits) == 2
+
+
 def test_an_api_that_answers_with_a_missing_permission_is_on(cloud, double, refusal, off):
     double.on("POST", f"{SERVICE}:enable", (200, ENABLED))
     denied = "Permission 'artifactregistry.locations.list' denied on resource (or it may not exist)."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import secrets
 import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -250,7 +251,7 @@ def renewable(double):
         forgotten.append(pair)
         held[:] = [good]
 
-    return Renewable(lambda: held[0], forget, "user:ada@example.com", "Sign in: as Ada"), forgotten
+    return Renewable(lambda: held[0], forget), forgotten
 
 
 def test_an_access_token_that_is_refused_is_renewed_once(double, connect, waits):
@@ -266,8 +267,9 @@ def test_an_access_token_that_is_refused_is_renewed_once(double, connect, waits)
 def test_a_second_refusal_of_an_access_token_is_final_and_names_the_caller(double, connect, waits):
     credentials, forgotten = renewable(double)
     double.twist("/token", lambda request: request.error(401, "UNAUTHENTICATED", "invalid"), times=-1)
-    with pytest.raises(NotSignedIn, match=r"credentials of user:ada@example\.com") as caught:
-        connect(credentials, name="us-central1-docker.pkg.dev").resolve("chainguard/go", "latest")
+    ada = SimpleNamespace(caller="user:ada@example.com", sign_in="Sign in: as Ada")
+    with pytest.raises(NotSignedIn, match=r"credentials of ada@example\.com") as caught:
+        connect(credentials, name="us-central1-docker.pkg.dev", whose=ada).resolve("chainguard/go", "latest")
     assert caught.value.remedy == "Sign in: as Ada"
     assert (len(double.asked("/token")) % 2, waits) == (0, [])
     assert len(forgotten) == len(double.asked("/token")) / 2
