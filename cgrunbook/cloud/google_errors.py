@@ -213,7 +213,8 @@ def _denied(answer: Answer, connection: Connection, message: str) -> CgrunbookEr
     if reason == "CONSUMER_INVALID" or text.startswith("Permission denied on resource project"):
         return ProjectUnknown(
             f"There is no project {consumer or project}, or {connection.caller} may not see it.\n{message}",
-            "Check the id, project_id; those that you see are listed by: gcloud projects list",
+            "Check the id, project_id; those that you see are listed by: gcloud projects list"
+            + to_fill_in(connection.caller),
         )
     if reason == "SECURITY_POLICY_VIOLATED" or "Request is prohibited by organization's policy" in text:
         return PrerequisiteMissing(
@@ -257,7 +258,7 @@ def _may_not_use(charged: str, connection: Connection, message: str) -> Permissi
     return PermissionMissing(
         message,
         f"Requests are charged to the project {charged}; {connection.caller} needs {apis.USE} there, and the narrowest "
-        f"role with it is {role}: {command}\nOr {apis.charge_another(connection.project_id)}",
+        f"role with it is {role}: {command}{to_fill_in(connection.caller)}\nOr {apis.charge_another(connection.project_id)}",
         permission=apis.USE,
     )
 
