@@ -72,6 +72,8 @@ class CheckGoogleCloud(Proof):
             secrets = side_by_side.submit(project.api_enabled, SECRET_MANAGER)
             held = side_by_side.submit(project.held_permissions, chain.from_iterable(PERMISSIONS.values()))
         said = [one.exception() for one in (number, locations, held)]
+        if signed_out := next((error for error in said if isinstance(error, NotSignedIn)), None):
+            return Evidence(findings=(_failed("credentials", signed_out),))
         unknown = next((error for error in said if isinstance(error, ProjectUnknown)), None)
         if unknown or all(isinstance(error, PermissionMissing) and error.permission != USE for error in said):
             return Evidence(findings=(token, _no_project(project, unknown)))
@@ -288,7 +290,7 @@ def _seen(check: str, asked: Future[T], say: Callable[[T], list[Finding]]) -> li
     """What is to be said of an answer; where there is none, that it was not checked, and why."""
     try:
         return say(asked.result())
-    except (Interrupted, NotSignedIn):
+    except Interrupted:
         raise
     except CgrunbookError as error:
         return [Finding(Mark.NOT_CHECKED, check, error.message, error.remedy)]

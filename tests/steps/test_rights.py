@@ -230,6 +230,16 @@ def test_one_check_that_is_refused_takes_no_other_with_it(enabled: Cloud, checke
     assert seen["create and change repositories"].mark is Mark.FAIL
 
 
+def test_the_map_says_of_each_part_that_it_was_not_looked_at_and_goes_on(enabled: Cloud, person: Callable[..., Person]):
+    book, _ = open_book(cloud=enabled)
+    perform(book, *of_02())
+    seen = findings(steps.ShowMap(PUBLIC, PRIVATE, SECRET).verify(person("roles/secretmanager.admin").world()))
+    marks = {check.partition("  ")[2]: finding.mark for check, finding in seen.items()}
+    assert marks["Artifact Registry API"] is marks["Secret Manager API"] is Mark.OK
+    assert marks[f"repository {PUBLIC}"] is marks[f"repository {PRIVATE}"] is Mark.NOT_CHECKED
+    assert "artifactregistry.repositories.get" in seen[f"02  repository {PUBLIC}"].seen
+
+
 def test_what_is_missing_is_asked_for_once_and_in_the_fewest_roles(
     enabled: Cloud, checked: Callable[..., dict[str, Finding]]
 ):
