@@ -22,6 +22,7 @@ from cgrunbook.cloud import retry
 from cgrunbook.cloud.attempts import Attempts
 from cgrunbook.cloud.connection import Connection, RegistryHost
 from cgrunbook.cloud.docker_config import ENVIRONMENT, Answer, DockerConfig, Login
+from cgrunbook.cloud.gcloud import WITHOUT_LOG_FILE
 from cgrunbook.cloud.pull import LayerProgress, PullProgress
 from cgrunbook.cloud.registry_sign_in import ACCESS_TOKEN_USER
 from cgrunbook.errors import (
@@ -325,11 +326,13 @@ def _nothing(login: Login, answer: Answer) -> str:
 
 
 def print_access_token(connection: Connection) -> str:
-    """gcloud's command that prints an access token of those credentials with which the runbook itself calls."""
+    """gcloud's command that prints, and nowhere else keeps, a token of those credentials with which the runbook itself calls."""
     from cgrunbook.cloud.credentials import GcloudSession
 
     of_gcloud = connection.target == "sandbox" or isinstance(connection.credentials, GcloudSession)
-    return "gcloud auth print-access-token" if of_gcloud else "gcloud auth application-default print-access-token"
+    whose = "" if of_gcloud else "application-default "
+    quietly = " ".join(f"{name}={value}" for name, value in WITHOUT_LOG_FILE.items())
+    return f"{quietly} gcloud auth {whose}print-access-token"
 
 
 def gcloud_login(environment: Mapping[str, str]) -> str:

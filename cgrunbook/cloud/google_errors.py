@@ -219,7 +219,8 @@ def _denied(answer: Answer, connection: Connection, message: str) -> CgrunbookEr
     if reason == "CONSUMER_INVALID" or text.startswith("Permission denied on resource project"):
         return ProjectUnknown(
             f"There is no project {consumer or project}, or {connection.caller} may not see it.\n{message}",
-            "Check the id, project_id; those that you see are listed by: gcloud projects list",
+            "Check the id, project_id; those that you see are listed by: gcloud projects list"
+            + to_fill_in(connection.caller),
         )
     if reason == "SECURITY_POLICY_VIOLATED" or "Request is prohibited by organization's policy" in text:
         return PrerequisiteMissing(

@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol
 
 from cgrunbook.cloud import apis, retry
 from cgrunbook.cloud.caller import UNKNOWN, spoken, to_fill_in
+from cgrunbook.cloud.iam_policy import grant_command
 from cgrunbook.errors import (
     CgrunbookError,
     ImageNotAvailable,
@@ -250,8 +251,13 @@ def _forbidden(refusal: Refusal, said: str, text: str) -> PermissionMissing:
     return PermissionMissing(
         f"{said} Pulling needs the permission artifactregistry.repositories.downloadArtifacts, which the role "
         "roles/artifactregistry.reader holds.",
-        f"gcloud artifacts repositories add-iam-policy-binding {place.repository} --project={place.project} "
-        f'--location={place.location} --member="{member}" --role=roles/artifactregistry.reader{to_fill_in(member)}',
+        grant_command(
+            f"artifacts repositories add-iam-policy-binding {place.repository} --project={place.project} "
+            f"--location={place.location}",
+            member,
+            "roles/artifactregistry.reader",
+        )
+        + to_fill_in(member),
     )
 
 

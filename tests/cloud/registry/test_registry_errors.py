@@ -177,7 +177,8 @@ def test_the_missing_permissions_remedy_is_a_whole_command():
     found = refused(replace(answer, whose=Robot()))
     assert found.remedy == (
         "gcloud artifacts repositories add-iam-policy-binding my-repo --project=my-project --location=us-central1 "
-        '--member="serviceAccount:robot@p.iam.gserviceaccount.com" --role=roles/artifactregistry.reader'
+        '--member="serviceAccount:robot@p.iam.gserviceaccount.com" --role=roles/artifactregistry.reader '
+        "--condition=None"
     )
 
 
