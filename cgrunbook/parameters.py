@@ -183,7 +183,7 @@ class Parameters(BaseModel):
     target: Literal["sandbox", "google-cloud"] = _of(Group.WHERE, "sandbox", "where to work")
     mode: Literal["apply", "plan"] = _of(Group.WHERE, "apply", "apply makes the changes, plan only lists them")
     project_id: Annotated[str, _PROJECT] = _of(
-        Group.WHERE, "", "the Google Cloud project; empty takes gcloud's, or the sandbox's own", "my-project"
+        Group.WHERE, "", "the Google Cloud project; empty takes this machine's, or the sandbox's own", "my-project"
     )
     location: Annotated[str, _LOCATION] = _of(Group.WHERE, "us-central1", "where the repositories are")
     repository: Annotated[str, _REPOSITORY] = _of(

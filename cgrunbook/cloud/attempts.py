@@ -108,6 +108,7 @@ class Attempts:
             return call()
 
         def announce(state: RetryCallState) -> None:
+            self._stop_if_cancelled(reason)
             self.on_wait(Wait(reason, state.attempt_number, state.upcoming_sleep, bound))
 
         tries = Retrying(

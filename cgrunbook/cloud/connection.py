@@ -1,30 +1,21 @@
 """Where the services are and who calls them: the only place that knows the sandbox from Google Cloud.
 
-It knows addresses, credentials and gcloud's configuration. It calls no service but for a fresh access token.
+It knows addresses, and where credentials and a project are looked for. It calls no service but for a fresh access token.
 """
 
 from __future__ import annotations
 
-import configparser
 import os
-import subprocess
-import threading
-import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from cgrunbook.cloud.application_default import LOGIN, WIDER_LOGIN, Login, application_default
 from cgrunbook.errors import CgrunbookError, NotSignedIn, ParameterError, SandboxUnavailable, Temporary
 from cgrunbook.redaction import Secret
 
 Target = Literal["sandbox", "google-cloud"]
-
-_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
-_SIGN_IN = "gcloud auth application-default login"
-
-# The caller where only gcloud knows who that is: its shell puts the account in.
-GCLOUD_ACCOUNT = "user:$(gcloud config get-value account)"
 
 # Whom the sandbox takes the owner of its access token for.
 _TRAINEE = "user:trainee@example.com"
@@ -54,7 +45,7 @@ class Connection:
         project_id: the Google Cloud project's id, never its number.
         location: Artifact Registry's location, such as "us-central1".
         organization: the Chainguard organisation, "" when none was given.
-        credentials: a `google.auth.credentials.Credentials`.
+        credentials: a `google.auth.credentials.Credentials` that several threads may share.
         artifact_registry: base URL without trailing slash, as the three after it.
         secret_manager: see above.
         service_usage: see above.
@@ -64,8 +55,9 @@ class Connection:
         chainctl: path of the chainctl command, or its name on the PATH.
         environment: what child commands get in addition to this process's environment.
         docker_config: folder of docker's config.json.
-        sign_in: what a person does to get usable credentials, an instruction.
-        caller: the caller as an IAM member for gcloud's --member, such as "user:ada@example.com", or `GCLOUD_ACCOUNT`.
+        who: finds the caller, see `caller`.
+        sign_in: what is done to get usable credentials, an instruction for whoever these belong to.
+        wider: what is done when they are accepted, and may not do all that Google's APIs ask for.
     """
 
     target: Target
@@ -82,9 +74,18 @@ class Connection:
     chainctl: str
     environment: Mapping[str, str]
     docker_config: Path
-    sign_in: str = f"Sign in: {_SIGN_IN}"
-    caller: str = GCLOUD_ACCOUNT
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+    who: Callable[[], str]
+    sign_in: str = f"Sign in: {LOGIN}"
+    wider: str = f"Sign in: {WIDER_LOGIN}"
+
+    @property
+    def caller(self) -> str:
+        """The caller as an IAM member for gcloud's --member, such as "user:ada@example.com".
+
+        Google is asked where the credentials do not say, once; what nobody could tell stands there in capitals, and
+        `cgrunbook.cloud.caller` has sentences for it.
+        """
+        return self.who()
 
     def access_token(self) -> Secret:
         """An OAuth access token that is valid now, refreshed when it is not; safe to call from several threads.
@@ -94,16 +95,14 @@ class Connection:
         """
         from cgrunbook.cloud.sessions import AuthRequest
 
-        with self._lock:
-            if not self.credentials.valid:
-                self.credentials.refresh(AuthRequest())
-            return Secret(self.credentials.token)
+        if not self.credentials.valid:
+            self.credentials.refresh(AuthRequest())
+        return Secret(self.credentials.token)
 
     def forget(self, token: Secret) -> None:
         """Have a fresh access token the next time, where this one is still in use; for a token that was refused."""
-        with self._lock:
-            if self.credentials.token == token.reveal():
-                self.credentials.token = None
+        if self.credentials.token == token.reveal():
+            self.credentials.token = None
 
     def lost(self, message: str) -> CgrunbookError:
         """The error for a host that does not take or keep a connection.
@@ -137,7 +136,7 @@ def connect(
 
     Args:
         target: "sandbox" or "google-cloud".
-        project_id: the project's id; "" for the sandbox's, or the one that gcloud or the credentials are set to.
+        project_id: the project's id; "" for the sandbox's, or the one that this machine is set to (`configured_project`).
         location: Artifact Registry's location.
         organization: the Chainguard organisation; "" for the sandbox's, or none.
 
@@ -194,7 +193,7 @@ def _sandbox(project_id: str, location: str, organization: str) -> Connection:
         environment=environment,
         docker_config=running.docker_config,
         sign_in="Start the sandbox again: cgrunbook sandbox stop && cgrunbook sandbox start",
-        caller=_TRAINEE,
+        who=lambda: _TRAINEE,
     )
 
 
@@ -208,23 +207,24 @@ def _keep_loopback_off_proxies() -> None:
 
 def _google_cloud(project_id: str, location: str, organization: str) -> Connection:
     """The real services, with application default credentials or else gcloud's session."""
-    credentials, configured = _google_credentials()
-    project = project_id or configured or _gcloud_project()
+    from cgrunbook.cloud.caller import Caller
+    from cgrunbook.cloud.configured_project import configured_project
+    from cgrunbook.cloud.gcloud import WITHOUT_LOG_FILE
+
+    login = _login()
+    project = project_id or configured_project().id
     if not project:
         raise ParameterError(
-            "project_id is empty, and neither gcloud's configuration nor the credentials name a project.",
+            "project_id is empty, and neither the environment, the credentials nor gcloud's configuration name a project.",
             'Give the project\'s id (example: project_id = "my-project"), or run: gcloud config set project PROJECT_ID',
         )
     registry = f"{location}-docker.pkg.dev"
-    account = str(getattr(credentials, "service_account_email", "") or "")
-    # "default" is what the metadata server's credentials are called before their first refresh.
-    caller = f"serviceAccount:{account}" if "@" in account else GCLOUD_ACCOUNT
     return Connection(
         target="google-cloud",
         project_id=project,
         location=location,
         organization=organization,
-        credentials=credentials,
+        credentials=login.credentials,
         artifact_registry="https://artifactregistry.googleapis.com",
         secret_manager="https://secretmanager.googleapis.com",  # noqa: S106 - an address
         service_usage="https://serviceusage.googleapis.com",
@@ -232,76 +232,37 @@ def _google_cloud(project_id: str, location: str, organization: str) -> Connecti
         artifact_registry_host=RegistryHost(registry, registry, "https"),
         cgr=RegistryHost("cgr.dev", "cgr.dev", "https"),
         chainctl="chainctl",
-        environment={},
+        environment=WITHOUT_LOG_FILE,  # docker's helper of gcloud prints a token too
         docker_config=Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker"),
-        caller=caller,
+        who=Caller(login.credentials),
+        sign_in=login.sign_in,
+        wider=login.wider,
     )
 
 
-def _google_credentials() -> tuple[Any, str]:
-    """Credentials and the project that they or gcloud name, "" for none."""
-    import google.auth
-    from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
+def _login() -> Login:
+    """Application default credentials, or else gcloud's session.
 
+    Raises:
+        NotSignedIn: there are neither, or those that are there cannot be used.
+    """
+    from google.auth.exceptions import GoogleAuthError
+
+    from cgrunbook.cloud import gcloud
+    from cgrunbook.cloud.credentials import ApplicationDefault, GcloudSession
     from cgrunbook.cloud.sessions import AuthRequest
 
-    try:
-        with warnings.catch_warnings():
-            # Said of every person's own credentials; where a quota project is really needed, the API says so.
-            warnings.filterwarnings("ignore", message=".*end user credentials", category=UserWarning)
-            credentials, project = google.auth.default(scopes=[_SCOPE], request=AuthRequest())
-    except DefaultCredentialsError as error:
-        if os.environ.get("GOOGLE_APPLICATION_CREDENTIALS"):
-            # A file was named on purpose: using another identity in its place would surprise.
-            raise NotSignedIn(
-                f"GOOGLE_APPLICATION_CREDENTIALS names credentials that cannot be used: {error}",
-                f"Correct or unset GOOGLE_APPLICATION_CREDENTIALS, then sign in: {_SIGN_IN}",
-            ) from error
-    else:
-        return credentials, project or ""
-
-    from google.auth.transport.requests import Request
-
-    from cgrunbook.cloud.credentials import GcloudSession
-
+    if (found := application_default()) is not None:
+        return replace(found, credentials=ApplicationDefault(found.credentials))
     session = GcloudSession()
     try:
-        session.refresh(Request())
+        session.refresh(AuthRequest())
     except GoogleAuthError as error:
         raise NotSignedIn(
-            f"There are no application default credentials, and gcloud is of no help: {error}",
-            f"Sign in: {_SIGN_IN}",
+            f"There are no application default credentials, and gcloud is of no help: {error}.",
+            f"Sign in: {LOGIN}\nWhere nobody is there to sign in, let GOOGLE_APPLICATION_CREDENTIALS name the "
+            "credentials of a service account or of a federation.",
         ) from error
-    return session, ""
-
-
-def configured_project() -> tuple[str, Literal["environment", "gcloud", ""]]:
-    """The project that this machine is set to, read without running anything.
-
-    Returns:
-        The project's id and who says so; twice "" when nobody does. The variables go before gcloud's configuration, as
-        they do for google-auth and for gcloud itself.
-    """
-    for variable in ("GOOGLE_CLOUD_PROJECT", "CLOUDSDK_CORE_PROJECT"):
-        if os.environ.get(variable):
-            return os.environ[variable], "environment"
-    folder = Path(os.environ.get("CLOUDSDK_CONFIG") or Path.home() / ".config" / "gcloud")
-    try:
-        active = os.environ.get("CLOUDSDK_ACTIVE_CONFIG_NAME") or (folder / "active_config").read_text().strip()
-        configuration = configparser.ConfigParser(interpolation=None)
-        configuration.read_string((folder / "configurations" / f"config_{active}").read_text())
-        project = configuration.get("core", "project", fallback="")
-    except (OSError, ValueError, configparser.Error):  # no gcloud here, or a file that it would not read either
-        return "", ""
-    return (project, "gcloud") if project else ("", "")
-
-
-def _gcloud_project() -> str:
-    """The project of gcloud's configuration, "" when there is none or no gcloud."""
-    from cgrunbook.cloud.credentials import gcloud
-
-    try:
-        done = gcloud("config", "get-value", "project")
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+    robot = gcloud.configuration().account.endswith(".gserviceaccount.com")
+    command = "gcloud auth activate-service-account --key-file=KEY_FILE" if robot else "gcloud auth login"
+    return Login(session, f"Sign in: {command}", f"Sign in: {command}")

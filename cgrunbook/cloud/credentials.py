@@ -1,43 +1,30 @@
-"""Two kinds of Google credentials that google-auth does not bring: a token kept in a file, and gcloud's own session.
+"""Google credentials that all services of a connection share: a token kept in a file, gcloud's own session, or google-auth's.
 
-It knows how to get a fresh access token and keeps it in memory. It does not know what the token is used for.
+It knows how to get a fresh access token and keeps it in memory. It does not know what the token is used for, nor whose it is.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import subprocess
+import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from google.auth.credentials import Credentials
-from google.auth.exceptions import RefreshError
+from google.auth.exceptions import GoogleAuthError, RefreshError
 
+from cgrunbook.cloud.gcloud import gcloud
+from cgrunbook.errors import CgrunbookError
 from cgrunbook.redaction import Secret, redact
 
 # Neither source says how long its token lives. google-auth refreshes 3 min 45 s ahead, so each is asked for again after
 # some four minutes; both answer with a token that outlives that.
 _TRUSTED = dt.timedelta(minutes=8)
 
-# gcloud's start alone takes about a second, a cold disk several; and it may have to refresh over a slow line.
-_GCLOUD_SECONDS = 60.0
-
-
-def gcloud(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run gcloud, which answers through pipes and asks nobody anything.
-
-    Raises:
-        OSError: there is none.
-        subprocess.TimeoutExpired: it did not answer.
-    """
-    return subprocess.run(
-        ["gcloud", *arguments, "--quiet"],
-        check=False,
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        timeout=_GCLOUD_SECONDS,
-    )
+# Seconds for each answer of a host that gives out tokens; google-auth's own limit is two minutes.
+_ANSWER_SECONDS = 30.0
 
 
 def _unusable(message: str) -> RefreshError:
@@ -45,26 +32,38 @@ def _unusable(message: str) -> RefreshError:
 
 
 class _HeldToken(Credentials):
-    """A token that is fetched as a whole, never derived."""
+    """A token that is fetched once, whoever asks at the same time, and that the redactor knows while it is in use."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._held: Secret | None = None
+        self._fetching = threading.Lock()
 
-    def fetch(self) -> str:
-        """The token, from where it is kept."""
+    def fetch(self, request: Any) -> tuple[str, dt.datetime]:
+        """The token from where it is kept, and its end in UTC, which google-auth writes without a zone."""
         raise NotImplementedError
 
-    def refresh(self, request: Any) -> None:  # noqa: ARG002 - google-auth's signature; nothing is sent
-        """Fetch the token again.
+    def refresh(self, request: Any) -> None:
+        """Fetch the token again, unless somebody else did in the meantime.
+
+        Args:
+            request: a `google.auth.transport.Request`.
 
         Raises:
-            google.auth.exceptions.RefreshError: it cannot be had.
+            google.auth.exceptions.GoogleAuthError: it cannot be had.
         """
-        token = self.fetch()
-        self._held = Secret(token)  # kept, so that the redactor knows the value as long as it is in use
-        self.token = token
-        self.expiry = dt.datetime.now(dt.UTC).replace(tzinfo=None) + _TRUSTED  # google-auth's form: without a zone
+        seen = self.token
+        with self._fetching:
+            if self.token != seen and self.valid:
+                return
+            try:
+                token, self.expiry = self.fetch(request)
+                self._held = Secret(token)
+                self.token = token
+            except (GoogleAuthError, CgrunbookError):
+                raise
+            except Exception as error:  # whatever a file, a program or a host makes google-auth stumble over
+                raise _unusable(f"no access token could be had: {type(error).__name__}: {error}") from error
 
 
 class TokenFile(_HeldToken):
@@ -78,7 +77,7 @@ class TokenFile(_HeldToken):
         super().__init__()
         self._path = path
 
-    def fetch(self) -> str:
+    def fetch(self, request: Any) -> tuple[str, dt.datetime]:  # noqa: ARG002 - nothing is sent
         """Read the file."""
         try:
             token = self._path.read_text(encoding="ascii").strip()
@@ -86,19 +85,48 @@ class TokenFile(_HeldToken):
             raise _unusable(f"no access token can be read from {self._path}: {error}") from error
         if not token:
             raise _unusable(f"{self._path} holds no access token")
-        return token
+        return token, _for_now()
 
 
 class GcloudSession(_HeldToken):
     """The account that gcloud is signed in with, for machines where application default credentials were never made."""
 
-    def fetch(self) -> str:
+    def fetch(self, request: Any) -> tuple[str, dt.datetime]:  # noqa: ARG002 - gcloud sends its own
         """Ask gcloud."""
         try:
             done = gcloud("auth", "print-access-token")
+        except FileNotFoundError as error:
+            raise _unusable("it is not on the PATH") from error
         except (OSError, subprocess.TimeoutExpired) as error:
             raise _unusable(f"gcloud auth print-access-token did not answer: {error}") from error
         token = done.stdout.strip()
         if done.returncode != 0 or not token:
             raise _unusable(f"gcloud auth print-access-token failed: {redact(done.stderr.strip())}")
-        return token
+        return token, _for_now()
+
+
+class ApplicationDefault(_HeldToken):
+    """What google-auth knows how to refresh.
+
+    A service account's key is exchanged for a token too, and not for an assertion a service: one token serves all of Google's
+    APIs and the registry.
+
+    Args:
+        source: a `google.auth.credentials.Credentials`.
+    """
+
+    def __init__(self, source: Any) -> None:
+        super().__init__()
+        self.source = source
+        self._quota_project_id = source.quota_project_id
+
+    def fetch(self, request: Any) -> tuple[str, dt.datetime]:
+        """Let google-auth refresh them."""
+        self.source.refresh(partial(request, timeout=_ANSWER_SECONDS))
+        if not isinstance(self.source.token, str) or not self.source.token:
+            raise _unusable("the answer has no access token in it")
+        return self.source.token, self.source.expiry
+
+
+def _for_now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC).replace(tzinfo=None) + _TRUSTED

@@ -19,6 +19,7 @@ from google.api_core.exceptions import GoogleAPICallError
 from google.auth.exceptions import GoogleAuthError, TransportError
 
 from cgrunbook.cloud import apis, network, retry
+from cgrunbook.cloud.caller import to_fill_in
 from cgrunbook.errors import (
     AlreadyExists,
     CgrunbookError,
@@ -227,7 +228,7 @@ def _denied(answer: Answer, connection: Connection, message: str) -> CgrunbookEr
             "ingress rule; the answer's identifier finds the denial in the audit log.",
         )
     if reason == "ACCESS_TOKEN_SCOPE_INSUFFICIENT" or "insufficient authentication scopes" in text:
-        return NotSignedIn(message, f"{connection.sign_in} --scopes=https://www.googleapis.com/auth/cloud-platform")
+        return NotSignedIn(message, connection.wider)
     if reason == "BILLING_DISABLED" or "requires billing" in text:
         return PrerequisiteMissing(
             message, f"Link a billing account: gcloud billing projects link {project} --billing-account=ACCOUNT_ID"
@@ -268,7 +269,7 @@ def _missing(permission: str, resource: str, connection: Connection, message: st
     else:
         command = f"gcloud projects add-iam-policy-binding {project}"
     remedy = f'{needs}; the narrowest role with it is {role}: {command} --member="{caller}" --role={role}'
-    return PermissionMissing(message, remedy, permission=permission)
+    return PermissionMissing(message, remedy + to_fill_in(caller), permission=permission)
 
 
 def _upstream(answer: Answer, connection: Connection, message: str) -> CgrunbookError:

@@ -161,8 +161,8 @@ def pull(
         Blob(transport, repository, layer) for layer in {layer.digest: layer for layer in document.layers}.values()
     ]
     _check_same_sizes(document, subject)
-    fetch_all([config], attempts, lambda: None)
-    if not index_digest:
+    if not index_digest:  # it is the config that tells the platform, before anything large is fetched
+        fetch_all([config], attempts, lambda: None)
         _check_platform(config.kept, platform, subject)
 
     def report() -> None:
@@ -170,7 +170,7 @@ def pull(
             now = tuple(LayerProgress(blob.descriptor.digest, blob.descriptor.size, blob.done) for blob in layers)
             progress(PullProgress(now))
 
-    fetch_all(layers, attempts, report)
+    fetch_all([*layers, *([config] if index_digest else [])], attempts, report)
     report()
     return PulledImage(
         index_digest=index_digest,
@@ -194,7 +194,7 @@ def _check_same_sizes(manifest: ImageManifest, subject: str) -> None:
 
 
 def _check_platform(config: bytes, wanted: Platform, subject: str) -> None:
-    """Without an index it is the config that tells the platform."""
+    """Refuse an image that is for another one."""
     found = platform_of_config(config)
     if found is not None and not matches(found, wanted):
         raise not_for(subject, wanted, [found])

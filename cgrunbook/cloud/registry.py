@@ -16,6 +16,7 @@ from cgrunbook.cloud.attempts import Attempts
 from cgrunbook.cloud.connection import RegistryHost
 from cgrunbook.cloud.manifests import ACCEPT, Descriptor
 from cgrunbook.cloud.pull import PulledImage, PullProgress
+from cgrunbook.cloud.registry_errors import Whose
 from cgrunbook.cloud.registry_sign_in import BasicCredentials, Credentials
 from cgrunbook.cloud.registry_transport import Errand, RegistryTransport
 from cgrunbook.image_reference import Platform, is_digest
@@ -64,6 +65,7 @@ class Registry:
         credentials: a username and password; None for nobody; a function where a fresh pair is needed at each exchange.
         attempts: how long to try what is temporary, who sees the waits, what stops them.
         timeout: seconds that the registry may stay silent; Artifact Registry is silent while it fetches from upstream.
+        whose: who knows whose Google credentials these are; None for others.
     """
 
     def __init__(
@@ -73,10 +75,11 @@ class Registry:
         attempts: Attempts | None = None,
         *,
         timeout: float = 60.0,
+        whose: Whose | None = None,
     ) -> None:
         self.host = host
         self._attempts = attempts if attempts is not None else Attempts()
-        self._transport = RegistryTransport(host, credentials, timeout)
+        self._transport = RegistryTransport(host, credentials, timeout, whose)
 
     def greet(self) -> None:
         """Ask for `/v2/` once, as every client begins; whatever comes back is an answer.

@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from cgrunbook.cloud import apis, retry
+from cgrunbook.cloud.caller import UNKNOWN, spoken, to_fill_in
 from cgrunbook.errors import (
     CgrunbookError,
     ImageNotAvailable,
@@ -24,13 +25,28 @@ from cgrunbook.errors import (
     UpstreamCredentialsRefused,
     WrongState,
 )
-from cgrunbook.redaction import one_line
+from cgrunbook.redaction import Secret, one_line
 
 # Where a registry refused: the exchange of credentials for a token, or the registry itself. The same status means
 # different things at the two, so every sentence names it.
 Step = Literal["token", "/v2/"]
 
 _UPSTREAM_STATUS = re.compile(r"status code\D{0,20}(\d{3})")
+
+
+class Whose(Protocol):
+    """Whose Google credentials a registry is called with."""
+
+    @property
+    def caller(self) -> str:
+        """As an IAM member."""
+
+    @property
+    def sign_in(self) -> str:
+        """What is done when they are not accepted."""
+
+    def forget(self, token: Secret) -> None:
+        """Told of an access token that was refused, so that there is a fresh one the next time."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +62,7 @@ class Refusal:
         code: the error's code, such as "MANIFEST_UNKNOWN"; "" when the answer had none.
         message: the error's text; "" when the answer had none.
         signed_in: whether credentials were sent.
-        caller: whom they stand for, "" where that is not known.
-        sign_in: what whoever that is does to sign in, an instruction.
+        whose: who knows whose they are; None where they are not Google's.
     """
 
     host: str
@@ -58,8 +73,7 @@ class Refusal:
     code: str
     message: str
     signed_in: bool
-    caller: str = ""
-    sign_in: str = ""
+    whose: Whose | None = None
 
     @property
     def sentence(self) -> str:
@@ -164,9 +178,10 @@ def _artifact_registry(refusal: Refusal) -> CgrunbookError:
         hint = "Wait a minute and try again." if refusal.status == 429 else "Wait and try again."
         return Temporary(said, hint, debugging=1 if refusal.status == 504 else 0)
     if refusal.status == 401 or "unauthenticated request" in text:
+        who = spoken(refusal.whose.caller) if refusal.whose else "this caller"
         return NotSignedIn(
-            f"{said} Artifact Registry does not take the Google credentials of {refusal.caller or 'this caller'}.",
-            refusal.sign_in or "Sign in again: gcloud auth application-default login",
+            f"{said} Artifact Registry does not take the Google credentials of {who}.",
+            refusal.whose.sign_in if refusal.whose else "Sign in to Google again.",
         )
     if refusal.status == 403:
         return _forbidden(refusal, said, text)
@@ -233,11 +248,12 @@ def _forbidden(refusal: Refusal, said: str, text: str) -> PermissionMissing:
             f"gcloud artifacts vpcsc-config allow --project={place.project} --location={place.location}",
             debugging=1,
         )
+    member = refusal.whose.caller if refusal.whose else UNKNOWN
     return PermissionMissing(
         f"{said} Pulling needs the permission artifactregistry.repositories.downloadArtifacts, which the role "
         "roles/artifactregistry.reader holds.",
         f"gcloud artifacts repositories add-iam-policy-binding {place.repository} --project={place.project} "
-        f"--location={place.location} --member=user:YOUR_ACCOUNT --role=roles/artifactregistry.reader",
+        f'--location={place.location} --member="{member}" --role=roles/artifactregistry.reader{to_fill_in(member)}',
     )
 
 

@@ -19,13 +19,12 @@ from urllib3.response import BaseHTTPResponse
 from cgrunbook.cloud import network, retry, sessions
 from cgrunbook.cloud.attempts import Attempts
 from cgrunbook.cloud.connection import RegistryHost
-from cgrunbook.cloud.registry_errors import Refusal, Step, read_error, refused
+from cgrunbook.cloud.registry_errors import Refusal, Step, Whose, read_error, refused
 from cgrunbook.cloud.registry_sign_in import (
     ACCESS_TOKEN_USER,
     BasicCredentials,
     Challenge,
     Credentials,
-    Renewable,
     parse_challenge,
     read_token,
 )
@@ -122,10 +121,14 @@ class RegistryTransport:
         host: the registry.
         credentials: who calls; None for nobody, a function where a fresh pair is needed at each exchange.
         timeout: seconds that the registry may stay silent.
+        whose: who knows whose Google credentials these are; None for others.
     """
 
-    def __init__(self, host: RegistryHost, credentials: Credentials, timeout: float) -> None:
+    def __init__(
+        self, host: RegistryHost, credentials: Credentials, timeout: float, whose: Whose | None = None
+    ) -> None:
         self.host = host
+        self._whose = whose
         self._credentials = credentials
         self._timeout = urllib3.Timeout(connect=min(_CONNECT_SECONDS, timeout), read=timeout)
         self._lock = threading.Lock()
@@ -224,10 +227,10 @@ class RegistryTransport:
         if _origin(realm) != _origin(self.base):
             raise self._rewritten(f"wants the credentials sent to {_shown(realm)}; they were not sent")
         answer = self._send("GET", url, {"Authorization": credentials.header()})
-        if answer.status == 401 and isinstance(self._credentials, Renewable):
+        if answer.status == 401 and self._whose is not None and callable(self._credentials):
             # It may have been taken back before its time; a fresh one that is refused too is the caller's own matter.
             answer.close()
-            self._credentials.forget(credentials)
+            self._whose.forget(credentials.password)
             answer = self._send("GET", url, {"Authorization": self._credentials().header()})
         return answer
 
@@ -392,8 +395,7 @@ class RegistryTransport:
                 code=code,
                 message=message,
                 signed_in=self._credentials is not None,
-                caller=self._credentials.caller if isinstance(self._credentials, Renewable) else "",
-                sign_in=self._credentials.sign_in if isinstance(self._credentials, Renewable) else "",
+                whose=self._whose,
             )
         )
 

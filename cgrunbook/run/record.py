@@ -91,6 +91,8 @@ class NotebookRecord(BaseModel):
 class Record(BaseModel):
     """The record of a run, as `record.json` holds it.
 
+    `operator` is the name of this machine's user; `caller` is as whom Google's services were called, an IAM member.
+
     `exit_code` is what the command line ends with (0 done, 4 a plan found something to change; the README lists all), and
     null when the run was killed before it could say.
 
@@ -102,6 +104,7 @@ class Record(BaseModel):
     run: str
     version: str = ""
     operator: str = ""
+    caller: str = ""
     mode: Literal["apply", "plan"] = "apply"
     target: dict[str, str] = {}
     started: datetime | None = None
@@ -157,7 +160,8 @@ def _take(told: dict[str, Any], line: Line) -> None:
     elif line.event == "run-ended":
         told |= line.data | {"ended": line.time}
     elif line.event == "notebook-started":
-        told |= {"started": told.get("started", line.time), "target": target}
+        caller = line.data.get("caller") or told.get("caller", "")
+        told |= {"started": told.get("started", line.time), "target": target, "caller": caller}
         told["notebooks"].append(line.data | {"name": line.notebook, "started": line.time, "steps": []})
     elif notebook := next((item for item in reversed(told["notebooks"]) if item["name"] == line.notebook), None):
         _take_into_notebook(notebook, line)

@@ -153,7 +153,8 @@ def open_session(notebook: str, namespace: Mapping[str, Any], chosen: Mapping[st
         write_report(journal.folder, write_record(journal.folder))
         raise
     session = Session(notebook, params, connection, journal, namespace=namespace)
-    journal.add("notebook-started", notebook=notebook, parameters=values, target=session.target)
+    caller = connection.caller  # asked here, where a wait may be: whatever asks for a decision shows it
+    journal.add("notebook-started", notebook=notebook, parameters=values, target=session.target, caller=caller)
     return session
 
 

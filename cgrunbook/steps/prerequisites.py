@@ -14,11 +14,11 @@ from itertools import chain
 from typing import Any
 from urllib.parse import urlsplit
 
+from cgrunbook.cloud.caller import spoken, to_fill_in
 from cgrunbook.cloud.chainctl import LoginState
-from cgrunbook.cloud.connection import GCLOUD_ACCOUNT
 from cgrunbook.cloud.google_errors import narrowest_role
 from cgrunbook.cloud.network import why_unreachable
-from cgrunbook.cloud.token_hosts import IAM_CREDENTIALS, OAUTH2, asks_for_regions, token_urls
+from cgrunbook.cloud.token_hosts import OAUTH2, token_urls
 from cgrunbook.errors import ApiDisabled, CgrunbookError
 from cgrunbook.steps.apis import ARTIFACT_REGISTRY, SECRET_MANAGER
 from cgrunbook.steps.step import Evidence, Finding, Mark, Proof, Section, World
@@ -243,10 +243,9 @@ def _of_tokens(credentials: Any) -> list[NeededHost]:
 
     urls = token_urls(credentials) or {f"https://{OAUTH2}": "access tokens"}
     found = {urlsplit(url).netloc: NeededHost(urlsplit(url).netloc, why, greeting(url)) for url, why in urls.items()}
-    if asks_for_regions(credentials) and IAM_CREDENTIALS not in found:
-        purpose, ask = "regions, asked by google-auth in the background", greeting(f"https://{IAM_CREDENTIALS}")
-        found[IAM_CREDENTIALS] = NeededHost(IAM_CREDENTIALS, purpose, ask, required=False, always=False)
-    return [*found.values()]
+    # Not needed where the credentials themselves say whose they are.
+    whose = NeededHost(OAUTH2, "whose token it is", greeting(f"https://{OAUTH2}"), required=False, always=False)
+    return [*({OAUTH2: whose} | found).values()]
 
 
 def _packages() -> Finding:
@@ -294,8 +293,7 @@ def _gcloud() -> Finding:
 
 def _signed_in(world: World) -> str:
     world.cloud.access_token()
-    caller = world.cloud.connection.caller
-    return "signed in" if caller == GCLOUD_ACCOUNT else f"signed in as {caller.partition(':')[2]}"
+    return f"signed in as {spoken(world.cloud.connection.caller)}"
 
 
 def _permissions(world: World) -> list[Finding]:
@@ -315,7 +313,7 @@ def _allowed(world: World, purpose: str, held: Collection[str]) -> Finding:
         f"gcloud projects add-iam-policy-binding {connection.project_id} --member={connection.caller} --role={role}"
         for role in dict.fromkeys(map(narrowest_role, missing))
     ]
-    remedy = "\n".join(("Ask an administrator of the project:", *commands))
+    remedy = "\n".join(("Ask an administrator of the project:", *commands)) + to_fill_in(connection.caller)
     found = _missing(purpose, f"lacks {', '.join(missing)}", remedy)
     return replace(found, mark=Mark.WARN) if purpose in _OPTIONAL else found
 

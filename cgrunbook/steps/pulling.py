@@ -6,6 +6,7 @@ the registry's affair.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -143,17 +144,18 @@ class PullImage(Proof):
     def _proof(self, world: World, image: ImageReference) -> Evidence:
         path = path_through(world, self.repository, image)
         registry = world.cloud.artifact_registry_host
-        cgr, comparison = None, ""
-        try:
-            cgr = world.cloud.cgr(upstream_login(world, self.repository))
-        except PermissionMissing as error:
-            comparison = f"not compared: {error.message}"
-        at_cgr = cgr.resolve(image.repository, image.reference) if cgr else None
-        first = registry.pull(path, image.reference, self.platform, partial(_report, world, f"pulling {image}"))
-        again = registry.pull_again(path, image.reference, first)
+        with ThreadPoolExecutor() as side_by_side:  # the two registries do not wait for each other
+            asked = side_by_side.submit(self._at_cgr, world, image)
+            try:
+                first = registry.pull(path, image.reference, self.platform, partial(_report, world, f"pulling {image}"))
+                again = registry.pull_again(path, image.reference, first)
+            except CgrunbookError:
+                asked.result()  # what cgr.dev itself refuses is the cause of what came of it here
+                raise
+            at_cgr, comparison = asked.result()
         brief = ""
-        if cgr and at_cgr:
-            brief, comparison = self._compare(image, cgr, at_cgr, first)
+        if at_cgr:
+            brief, comparison = self._compare(image, *at_cgr, first)
         size = f"{first.bytes / 1e6:.1f} MB in {len(first.layers)} layers"
         moved = "" if again.digest == first.digest else f"; the tag has moved since, to {again.digest}"
         facts: dict[str, Any] = {
@@ -170,6 +172,14 @@ class PullImage(Proof):
         }
         command = f"docker pull {registry.host.address}/{path}:{image.reference}"
         return Evidence(f"{brief} as cgr.dev's; {size}" if brief else size, facts, commands=(command,))
+
+    def _at_cgr(self, world: World, image: ImageReference) -> tuple[tuple[Registry, Descriptor] | None, str]:
+        """cgr.dev and what it has, asked with what the repository signs in with; or why that is not to be known."""
+        try:
+            cgr = world.cloud.cgr(upstream_login(world, self.repository))
+        except PermissionMissing as error:
+            return None, f"not compared: {error.message}"
+        return (cgr, cgr.resolve(image.repository, image.reference)), ""
 
     def _compare(
         self, image: ImageReference, cgr: Registry, at_cgr: Descriptor, pulled: PulledImage

@@ -8,11 +8,13 @@ not where they come from.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from html import escape
 from itertools import groupby
 from typing import Any
 
+from cgrunbook.cloud.caller import spoken
 from cgrunbook.errors import CgrunbookError, Interrupted
 from cgrunbook.parameters import Parameters
 from cgrunbook.redaction import redact, visible
@@ -99,7 +101,7 @@ def result_card(result: Result) -> dict[str, str]:
     return _card(colour, _head(glyph, word, step.title, colour, timing), blocks)
 
 
-def plan_card(step: Step, plan: Plan, *, number: int = 0, console: str = "") -> dict[str, str]:
+def plan_card(step: Step, plan: Plan, *, number: int = 0, where: str = "", console: str = "") -> dict[str, str]:
     """What a step would change, shown before it is asked whether it may.
 
     It stays in a notebook that is saved meanwhile, so it says what to do where its buttons are gone.
@@ -108,12 +110,14 @@ def plan_card(step: Step, plan: Plan, *, number: int = 0, console: str = "") -> 
         step: what asks.
         plan: what it would change.
         number: the step's place in the notebook, by which the card knows its panel.
+        where: where it would work, and as whom; "" in the sandbox.
         console: the page of Google Cloud's console; "" for none.
     """
     _, colour = _LOOKS[Outcome.PLANNED]
     waiting = f'<p style="margin:4px 0 2px">{_WAITING} <span class="cgrunbook-without-widget">{_AGAIN}</span></p>'
     blocks = [
         _on_page(_sentence(step.why)),
+        *([_sentence(f"In {where}.")] if where else []),
         *_planned(plan),
         *map(_on_page, _by_hand(plan.commands)),
         (_guide_html(step, console) + waiting, [f"{_WAITING} {_AGAIN}"]),
@@ -137,33 +141,46 @@ def working_card(step: Step, progress: Progress, pace: str = "") -> dict[str, st
 
 
 def target_card(
-    notebook: str, params: Parameters, target: Mapping[str, str], said: Mapping[str, Value], *, form: bool = False
+    notebook: str,
+    params: Parameters,
+    target: Mapping[str, str],
+    said: Mapping[str, Value],
+    *,
+    caller: str = "",
+    form: bool = False,
 ) -> dict[str, str]:
-    """What a notebook works on, what it was told, and by whom.
+    """What a notebook works on, as whom, what it was told, and by whom.
 
     Args:
         notebook: its name.
         params: what it was told.
         target: what was left empty and is known now.
         said: by name, who said the value.
+        caller: as whom Google Cloud is called, an IAM member.
         form: whether a form follows.
     """
     where = (
         "the sandbox on this machine; nothing leaves it, nothing costs"
         if params.target == "sandbox"
-        else f"Google Cloud, project {target['project_id']}"
+        else on_google_cloud(target["project_id"], caller)
     )
     doing = "; it lists what it would change, and changes nothing" if params.mode == "plan" else ""
-    used = {name: Value(target.get(name, getattr(params, name)), value.source) for name, value in said.items()}
+    used = {name: replace(value, value=target.get(name, getattr(params, name))) for name, value in said.items()}
     return values_card(notebook, f"works on {where}{doing}", used, form=form)
+
+
+def on_google_cloud(project: str, caller: str) -> str:
+    """Where it works, and as whom."""
+    return f"Google Cloud, project {project}{f', as {spoken(caller)}' if caller else ''}"
 
 
 def values_card(notebook: str, sentence: str, values: Mapping[str, Value], *, form: bool) -> dict[str, str]:
     """A notebook's values and by whom they are said, below a sentence on them; without a form this is all there is."""
     rows, lines = "", []
     for name, value in values.items():
-        rows += _row(name, f'{_cell(value.value)}<td style="{_CELL}{_QUIET}">{escape(value.source.value)}</td>')
-        lines.append(f"{name}: {_shown(value.value)} ({value.source.value})")
+        by = f"{value.source.value}{f', {value.note}' if value.note else ''}"
+        rows += _row(name, f'{_cell(value.value)}<td style="{_CELL}{_QUIET}">{escape(by)}</td>')
+        lines.append(f"{name}: {_shown(value.value)} ({by})")
     kept, style = (' class="cgrunbook-without-widget"', _style(_LIVE_RULES)) if form else ("", "")
     colour = "#6e7781"
     table = f'{style}<table{kept} style="{_TABLE}">{rows}</table>'

@@ -51,15 +51,16 @@ _LABELS = {
 # What an empty field stands for.
 _EMPTY = {
     "sandbox": {"project_id": "the sandbox's own", "organization": "the sandbox's own"},
-    "google-cloud": {"project_id": "the one that gcloud is set to", "organization": "the only one you have"},
+    "google-cloud": {"project_id": "the one that this machine is set to", "organization": "the only one you have"},
 }
 
 _SAID = {
     Source.GIVEN: "given from outside",
     Source.CELL: "from the cell above",
     Source.SAVED: "as last saved",
-    Source.GCLOUD: "from gcloud",
     Source.ENVIRONMENT: "from the environment",
+    Source.CREDENTIALS: "from the credentials",
+    Source.GCLOUD: "from gcloud",
     Source.SANDBOX: "the sandbox's own",
     Source.DEFAULT: "default",
 }
@@ -95,7 +96,7 @@ class Field:
 
     def __init__(self, name: str, value: Value, changed: Callable[[str], None], looks: _Looks) -> None:
         self.name = name
-        self.source = value.source
+        self.source, self.note = value.source, value.note
         self.touched = False
         self._hint = ""
         self._looks = looks
@@ -130,7 +131,7 @@ class Field:
             self.control.value = _shown(self.name, value.value)
         finally:
             self.control.observe(self._on_change, names="value")
-        self.source, self.touched = value.source, False
+        self.source, self.note, self.touched = value.source, value.note, False
         self._help.value = self._helping()
 
     def offer(self, options: Iterable[str], hint: str = "") -> None:
@@ -155,7 +156,7 @@ class Field:
         description = str(Parameters.model_fields[self.name].description)
         more = [f"{description[0].upper()}{description[1:]}."]
         if not self.touched and self.source is not Source.DEFAULT:
-            more.append(f"Here {_SAID[self.source]}.")
+            more.append(f"Here {_SAID[self.source]}{f', {self.note}' if self.note else ''}.")
         if self._hint:
             more.append(self._hint)
         return f'<div style="{_BELOW}{_QUIET}">{escape(" ".join(more))}</div>'

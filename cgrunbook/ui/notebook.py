@@ -109,9 +109,9 @@ class LiveFace:
             self._redraw(number, step, _WORKING)
             return True
         self._cancel_redraw()
-        console = self._session.console(step) if self._session else ""
+        console, where = (self._session.console(step), _where(self._session)) if self._session else ("", "")
         question = Question(plan.commands, rest=plan.outcome is not Outcome.DELETED)
-        card = cards.plan_card(step, plan, number=number, console=console)
+        card = cards.plan_card(step, plan, number=number, where=where, console=console)
         if self._panel is None:
             self._panel = Panel()
         self._panel.ask(question, number, card["text/html"])
@@ -337,7 +337,14 @@ class Opening:
 def target_card(session: Session, said: Mapping[str, Value], *, form: bool = False) -> dict[str, str]:
     """What a notebook works on, with the source of each value."""
     used = values.in_use(said, session.target)
-    return cards.target_card(session.notebook, session.params, session.target, used, form=form)
+    caller = session.cloud.connection.caller
+    return cards.target_card(session.notebook, session.params, session.target, used, caller=caller, form=form)
+
+
+def _where(session: Session) -> str:
+    """Where a session works, and as whom; "" in the sandbox, where nothing can be hurt."""
+    connection = session.cloud.connection
+    return "" if connection.target == "sandbox" else cards.on_google_cloud(connection.project_id, connection.caller)
 
 
 def show(bundle: dict[str, str]) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cgrunbook import parameters
-from cgrunbook.cloud.connection import configured_project
+from cgrunbook.cloud.configured_project import configured_project
 from cgrunbook.errors import ParameterError
 from cgrunbook.home import home
 from cgrunbook.run.folder import write_whole
@@ -34,18 +34,20 @@ class Source(StrEnum):
     GIVEN = "given"
     CELL = "this cell"
     SAVED = "saved"
-    GCLOUD = "gcloud"
     ENVIRONMENT = "environment"
+    CREDENTIALS = "credentials"
+    GCLOUD = "gcloud"
     SANDBOX = "sandbox"
     DEFAULT = "default"
 
 
 @dataclass(frozen=True)
 class Value:
-    """A parameter's value, and who says so."""
+    """A parameter's value, and who says so; `note` tells where others say something else."""
 
     value: Any
     source: Source
+    note: str = ""
 
 
 class Saved(BaseModel):
@@ -136,9 +138,9 @@ def for_person(namespace: Mapping[str, Any], saved: Saved | None, *, target: str
         if value.source is Source.DEFAULT and name in kept:
             values[name] = Value(kept[name], Source.SAVED)
     if values["target"].value == "google-cloud" and "project_id" in values and not values["project_id"].value:
-        project, source = configured_project()
-        if project:
-            values["project_id"] = Value(project, Source(source))
+        found = configured_project()
+        if found.source:
+            values["project_id"] = Value(found.id, Source(found.source), found.note)
     return values
 
 
@@ -152,11 +154,12 @@ def in_use(said: Mapping[str, Value], target: Mapping[str, str]) -> dict[str, Va
     values = dict(said)
     for name, value in target.items():
         if name in values and not values[name].value and value:
-            source = Source.SANDBOX
-            if target["target"] == "google-cloud":
-                project, who = configured_project()
-                source = Source(who) if project == value and who else Source.GCLOUD
-            values[name] = Value(value, source)
+            elsewhere = target["target"] == "google-cloud"
+            values[name] = Value(value, Source.GCLOUD if elsewhere else Source.SANDBOX)
+            if elsewhere:
+                found = configured_project()
+                if found.id == value and found.source:
+                    values[name] = Value(value, Source(found.source), found.note)
     return values
 
 
@@ -174,8 +177,8 @@ def broken_rules(values: Mapping[str, Any]) -> dict[str, str]:
     except ParameterError as error:
         broken |= error.rules
     no_project = values.get("target") == "google-cloud" and values.get("project_id") == ""
-    if no_project and not configured_project()[0]:
-        broken.setdefault("project_id", "must be given: neither gcloud nor the environment names a project.")
+    if no_project and not configured_project().id:
+        broken.setdefault("project_id", "must be given: neither environment, credentials nor gcloud name a project.")
     return broken
 
 

@@ -5,64 +5,21 @@ import os
 import secrets
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+from google.auth.credentials import AnonymousCredentials
 
 from cgrunbook.cloud import Cloud, Connection, connect
+from cgrunbook.cloud.credentials import ApplicationDefault
 from cgrunbook.errors import NotSignedIn, ParameterError, SandboxUnavailable, Temporary
 from cgrunbook.redaction import redact
 from cgrunbook.sandbox import process
-
-
-@pytest.fixture
-def no_google(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A machine on which nobody ever signed in; returns the only folder on its PATH."""
-    for name in [one for one in os.environ if one.startswith(("GOOGLE_", "CLOUDSDK_", "GCLOUD_"))]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path / "gcloud"))
-    monkeypatch.setenv("NO_GCE_CHECK", "true")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    commands = tmp_path / "bin"
-    commands.mkdir()
-    monkeypatch.setenv("PATH", str(commands))
-    return commands
-
-
-def gcloud(folder: Path, token: str, project: str = "") -> None:
-    """A gcloud that is signed in, or not when the token is empty."""
-    script = folder / "gcloud"
-    script.write_text(
-        "#!/bin/sh\n"
-        'case "$*" in\n'
-        f'*print-access-token*) [ -n "{token}" ] || {{ echo "You do not currently have an active account" >&2; exit 1; }}\n'
-        f'  echo "{token}";;\n'
-        f'*project*) echo "{project}";;\n'
-        "esac\n"
-    )
-    script.chmod(0o755)
-
-
-def service_account(path: Path) -> Path:
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    ).decode()
-    path.write_text(
-        json.dumps(
-            {
-                "type": "service_account",
-                "project_id": "their-project",
-                "private_key_id": "1",
-                "private_key": pem,
-                "client_email": "ci@their-project.iam.gserviceaccount.com",
-                "token_uri": "http://127.0.0.1:1/token",
-            }
-        )
-    )
-    return path
+from tests.cloud.sign_ins import gcloud, service_account
 
 
 def test_importing_the_cloud_imports_no_client() -> None:
@@ -113,6 +70,30 @@ def test_gclouds_session_is_used_where_there_are_no_default_credentials(no_googl
     assert token not in repr(connection)
 
 
+def test_no_gcloud_that_is_started_for_a_token_writes_it_into_a_log_file(no_google: Path) -> None:
+    gcloud(no_google, secrets.token_urlsafe(24), "gcloud-project")
+    connection = connect("google-cloud")
+    assert (no_google / "started").read_text() == "1 auth print-access-token --quiet\n"
+    assert connection.environment["CLOUDSDK_CORE_DISABLE_FILE_LOGGING"] == "1"
+
+
+def test_a_token_is_fetched_once_however_many_ask_for_it_at_once() -> None:
+    class Slow(ApplicationDefault):
+        fetched = 0
+
+        def fetch(self, request: Any) -> tuple[str, datetime]:
+            self.fetched += 1
+            time.sleep(0.05)
+            return f"token-{self.fetched}", datetime.now(UTC).replace(tzinfo=None) + timedelta(hours=1)
+
+    credentials = Slow(AnonymousCredentials())
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(credentials.refresh, [None] * 8))
+    assert (credentials.fetched, credentials.token) == (1, "token-1")
+    credentials.refresh(None)  # a service that refused the token has it fetched again
+    assert credentials.token == "token-2"
+
+
 def test_a_given_project_wins_over_the_configured_one(no_google: Path) -> None:
     gcloud(no_google, secrets.token_urlsafe(24), "gcloud-project")
     assert connect("google-cloud", project_id="given").project_id == "given"
@@ -149,7 +130,6 @@ def test_a_persons_own_credentials_give_no_warning_in_a_notebook(
 ) -> None:
     gcloud(no_google, secrets.token_urlsafe(24), "gcloud-project")
     mine = tmp_path / "gcloud"
-    mine.mkdir()
     kept = {"type": "authorized_user", "client_id": "1", "client_secret": "2", "refresh_token": secrets.token_hex()}
     (mine / "application_default_credentials.json").write_text(json.dumps(kept))
     assert connect("google-cloud").project_id == "gcloud-project"

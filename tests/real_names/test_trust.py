@@ -33,8 +33,8 @@ def asked(
     machine: Machine, *names: str, credentials: Path | None = None, over: Path | None = None, **variables: str
 ) -> dict[str, Any]:
     """Ask in a process of its own; with the authority's file in the place of another where one is given."""
-    given: dict[str, Any] = {**variables, "GOOGLE_APPLICATION_CREDENTIALS": str(machine.user())}
-    command = [sys.executable, "-m", "tests.real_names.asking", str(credentials or machine.user()), *names]
+    given: dict[str, Any] = {**variables, "GOOGLE_APPLICATION_CREDENTIALS": str(credentials or machine.user())}
+    command = [sys.executable, "-m", "tests.real_names.asking", *names]
     if over is not None:
         mounted = 'mount --bind "$0" "$1"; shift; exec "$@"'
         command = ["unshare", "--mount", "sh", "-ec", mounted, str(machine.authority), str(over), *command]
@@ -187,4 +187,4 @@ def test_an_access_token_that_docker_pkg_dev_refuses_is_renewed_once(real_names:
     real_names.set(Weather(faults=[at_once, Fault(host=host, path="/v2/token", status=401, times=2)]))
     said = asked(real_names, "pull")["pull"]
     assert (said["kind"], real_names.left()) == ("NotSignedIn", []), said
-    assert "does not take the Google credentials of user:" in said["message"]
+    assert "does not take the Google credentials of trainee@example.com" in said["message"]

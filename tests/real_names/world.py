@@ -105,7 +105,7 @@ class Machine:
         given = ["-p", "project_id", PROJECT, "-p", "organization", "example.com"]
         return self.run("cgrunbook", *words, "--target", "google-cloud", *given, timeout=timeout, **variables)
 
-    def credentials(self, name: str, content: Mapping[str, Any]) -> Path:
+    def credentials(self, name: str, content: Any) -> Path:
         """Write a file of application default credentials."""
         path = self.folder / f"{name}.json"
         path.write_text(json.dumps(content))
@@ -120,6 +120,26 @@ class Machine:
         """
         content = {"type": "authorized_user", "client_id": client_id, "client_secret": "s", "refresh_token": principal}
         return self.credentials(principal.partition(":")[2] + client_id, content)
+
+    def with_gcloud(self, account: str = "") -> dict[str, str]:
+        """Variables of a shell that has the real gcloud and its docker helper, and with them whatever stands beside gcloud.
+
+        Args:
+            account: whom gcloud is signed in as from now on, an IAM member; "" leaves it signed in as it is, first as nobody.
+        """
+        folders = [self.programs, _BIN, Path(client("gcloud")).parent, "/usr/bin", "/bin"]
+        variables = {
+            "PATH": ":".join(map(str, folders)),
+            "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE": str(self.authority),  # gcloud brings certificates of its own
+            "CLOUDSDK_CORE_DISABLE_PROMPTS": "1",
+            "CLOUDSDK_COMPONENT_MANAGER_DISABLE_UPDATE_CHECK": "1",
+        }
+        if account:
+            # What `gcloud auth login` leaves, without a browser.
+            words = ["gcloud", "auth", "activate-refresh-token", account.partition(":")[2], account]
+            done = self.run(*words, **variables)
+            assert done.returncode == 0, done.stderr
+        return variables
 
     def set(self, weather: Weather | None = None) -> None:
         """Change what every request meets, and count requests anew; fair where nothing is given."""

@@ -71,6 +71,7 @@ def record(*steps: StepRecord, exit_code: int | None = 0, error: ErrorRecord | N
             "run": "2026-11-23T10-00-00Z-beef",
             "version": "0.1.0",
             "operator": "alex",
+            "caller": "serviceAccount:robot@my-project.iam.gserviceaccount.com",
             "target": {"target": "google-cloud", "project_id": "my-project"},
             "started": BEGUN,
             "ended": ENDED,
@@ -103,7 +104,8 @@ def test_the_page_says_who_when_where_and_what_came_of_it():
     page = Page(report.render(WHOLE)).text
     for said in (
         "2026-11-23T10-00-00Z-beef",
-        "alex",
+        "Operator, on this machine alex",
+        "Services called as serviceAccount:robot@my-project.iam.gserviceaccount.com",
         "my-project",
         "2026-11-23 10:00:00 UTC",
         "after 1 min 15 s",
@@ -236,6 +238,14 @@ def test_a_report_of_a_run_that_was_killed_is_written_from_its_journal(tmp_path:
     assert path == tmp_path / "report.html"
     assert "A long step" in page
     assert "did not end" in page
+
+
+def test_a_notebook_that_could_not_see_who_calls_does_not_take_it_from_the_record(tmp_path: Path):
+    journal = Journal(tmp_path)
+    journal.add("run-started", operator="alex")
+    for notebook, caller in (("01_prerequisites", "user:ada@example.com"), ("02_developer_images", "")):
+        journal.add("notebook-started", notebook=notebook, target={}, caller=caller)
+    assert record_of(tmp_path).caller == "user:ada@example.com"
 
 
 def test_a_report_of_an_empty_folder_says_that_nothing_ended(tmp_path: Path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import tempfile
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -92,10 +93,10 @@ def open_book(
     cloud: Cloud | None = None,
     **values: Any,
 ) -> tuple[Runbook, Watcher]:
-    """A runbook on the sandbox of CGRUNBOOK_HOME, with a journal in a folder of its own."""
+    """A runbook on the sandbox of CGRUNBOOK_HOME, with a journal in a folder of its own, beside that."""
     params = Parameters(**values)
     face = face or Watcher()
-    journal = Journal(folder or Path(tempfile.mkdtemp(prefix="cgrunbook-run-")))
+    journal = Journal(folder or Path(tempfile.mkdtemp(prefix="run-", dir=Path(os.environ["CGRUNBOOK_HOME"]).parent)))
     session = Session(notebook, params, cloud.connection if cloud else connect("sandbox"), journal)
     return Runbook(session, face), face
 

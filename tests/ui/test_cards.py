@@ -70,13 +70,14 @@ def bundles(text: str) -> list[dict[str, str]]:
         cards.result_card(Result(1, step, Outcome.UPDATED, plan, evidence, seconds=1.0)),
         cards.result_card(Result(1, step, Outcome.FAILED, plan, Evidence(), error, seconds=1.0)),
         cards.result_card(Result(1, step, Outcome.UNCHANGED, Plan(), Evidence(text), seconds=1.0)),
-        cards.plan_card(step, plan),
+        cards.plan_card(step, plan, where=text),
         cards.working_card(step, Progress(text, 1.0, 2.0)),
         cards.target_card(
             text,
             Parameters(description=text if "\r" not in text else ""),
             {"target": "google-cloud", "project_id": text},
-            {name: Value(None, Source.DEFAULT) for name in NAMES},
+            {name: Value(None, Source.DEFAULT, text) for name in NAMES},
+            caller=text,
         ),
     ]
 
@@ -168,6 +169,24 @@ def test_both_forms_say_outcome_title_changes_cause_and_remedy():
     for form in (read(card["text/html"]).text, card["text/plain"]):
         for piece in ("failed", "Do it", "the light", "red", "green", "It is dark.", "Look at the bulb.", "switch"):
             assert piece in form
+
+
+def test_what_asks_for_a_decision_says_where_it_works_and_as_whom():
+    where = cards.on_google_cloud("my-project", "serviceAccount:robot@p.iam.gserviceaccount.com")
+    asking = cards.plan_card(Hostile("it"), Plan(Outcome.CREATED), where=where)
+    target = {"target": "google-cloud", "project_id": "my-project"}
+    said = {"project_id": Value("", Source.ENVIRONMENT, "by GOOGLE_CLOUD_PROJECT, while the key k says other")}
+    opened = cards.target_card(
+        "02",
+        Parameters(target="google-cloud", project_id="my-project"),
+        target,
+        said,
+        caller="serviceAccount:robot@p.iam.gserviceaccount.com",
+    )
+    for card in (asking, opened):
+        for form in (read(card["text/html"]).text, card["text/plain"]):
+            assert "Google Cloud, project my-project, as robot@p.iam.gserviceaccount.com" in form
+    assert "environment, by GOOGLE_CLOUD_PROJECT, while the key k says other" in opened["text/plain"]
 
 
 @pytest.mark.parametrize("outcome", list(Outcome))

@@ -151,7 +151,7 @@ def test_another_target_brings_its_values_and_leaves_what_the_person_wrote():
     set_value(form, "target", "google-cloud")
     assert form.fields["location"].text == "europe-west1"
     assert form.fields["repository"].text == "mine"
-    assert form.fields["project_id"].control.placeholder == "the one that gcloud is set to"
+    assert form.fields["project_id"].control.placeholder == "the one that this machine is set to"
     assert "project_id" in form.wrong
 
 

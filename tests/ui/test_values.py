@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from pathlib import Path
 
 import pytest
 
 from cgrunbook import parameters
-from cgrunbook.cloud.connection import configured_project
+from cgrunbook.cloud.configured_project import configured_project
 from cgrunbook.ui import values
 from cgrunbook.ui.values import Saved, Source, Value
 
@@ -17,8 +18,9 @@ from cgrunbook.ui.values import Saved, Source, Value
 @pytest.fixture(autouse=True)
 def machine(tmp_path, monkeypatch):
     """A machine on which nothing is configured."""
-    for name in ("GOOGLE_CLOUD_PROJECT", "CLOUDSDK_CORE_PROJECT", "CLOUDSDK_ACTIVE_CONFIG_NAME"):
-        monkeypatch.delenv(name, raising=False)
+    for name in [one for one in os.environ if one.startswith(("GOOGLE_", "CLOUDSDK_", "GCLOUD_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
     monkeypatch.setenv("CGRUNBOOK_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path / "gcloud"))
     return tmp_path
@@ -129,16 +131,17 @@ def test_gcloud_says_the_project_for_google_cloud_alone(machine):
 def test_the_active_configuration_of_gcloud_counts(machine, monkeypatch):
     set_gcloud(machine, "one")
     set_gcloud(machine, "other", name="work")
-    assert configured_project() == ("other", "gcloud")
+    assert (configured_project().id, configured_project().source) == ("other", "gcloud")
     monkeypatch.setenv("CLOUDSDK_ACTIVE_CONFIG_NAME", "default")
-    assert configured_project() == ("one", "gcloud")
+    assert (configured_project().id, configured_project().source) == ("one", "gcloud")
 
 
 def test_the_environment_goes_before_gcloud_and_the_saved_before_both(machine, monkeypatch):
     set_gcloud(machine, "configured-project")
     monkeypatch.setenv("CLOUDSDK_CORE_PROJECT", "from-the-shell")
     cloud = namespace(target="google-cloud")
-    assert values.for_person(cloud, None)["project_id"] == Value("from-the-shell", Source.ENVIRONMENT)
+    found = values.for_person(cloud, None)["project_id"]
+    assert (found.value, found.source) == ("from-the-shell", Source.ENVIRONMENT)
     saved = Saved(target="google-cloud", values={"google-cloud": {"project_id": "saved-project"}})
     assert values.for_person(cloud, saved)["project_id"] == Value("saved-project", Source.SAVED)
 

@@ -155,7 +155,7 @@ def connection(double: Double, tmp_path: Path) -> Connection:
         chainctl="chainctl",
         environment={},
         docker_config=tmp_path,
-        caller="user:ada@example.com",
+        who=lambda: "user:ada@example.com",
     )
 
 

@@ -336,10 +336,15 @@ def connect(double: OciRegistry, attempts: Attempts) -> Callable[..., Registry]:
     """A client of the double, which plays cgr.dev unless another name is given."""
 
     def make(
-        credentials: Any = None, *, name: str = "cgr.dev", with_attempts: Attempts | None = None, timeout: float = 20.0
+        credentials: Any = None,
+        *,
+        name: str = "cgr.dev",
+        with_attempts: Attempts | None = None,
+        timeout: float = 20.0,
+        whose: Any = None,
     ) -> Registry:
         host = RegistryHost(name, double.address, "http")
-        return Registry(host, credentials, with_attempts or attempts, timeout=timeout)
+        return Registry(host, credentials, with_attempts or attempts, timeout=timeout, whose=whose)
 
     return make
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import email.utils
 import json
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -166,12 +167,23 @@ def test_what_artifact_registry_says_is_explained(status, code, message, kind, s
     assert found.remedy
 
 
+class Robot:
+    caller = "serviceAccount:robot@p.iam.gserviceaccount.com"
+    sign_in = "Look at the robot's key."
+
+
 def test_the_missing_permissions_remedy_is_a_whole_command():
-    found = refused(refusal(GOOGLE, message=READER, repository="my-project/my-repo/chainguard/go"))
+    answer = refusal(GOOGLE, message=READER, repository="my-project/my-repo/chainguard/go")
+    found = refused(replace(answer, whose=Robot()))
     assert found.remedy == (
         "gcloud artifacts repositories add-iam-policy-binding my-repo --project=my-project --location=us-central1 "
-        "--member=user:YOUR_ACCOUNT --role=roles/artifactregistry.reader"
+        '--member="serviceAccount:robot@p.iam.gserviceaccount.com" --role=roles/artifactregistry.reader'
     )
+
+
+def test_a_service_account_whose_credentials_are_not_taken_is_not_told_to_log_in():
+    found = refused(replace(refusal(GOOGLE, status=401), whose=Robot()))
+    assert (type(found), found.remedy) == (NotSignedIn, "Look at the robot's key.")
 
 
 def test_a_project_of_a_domain_is_written_as_gcloud_wants_it():
