@@ -76,16 +76,12 @@ class Cloud:
     def artifact_registry_host(self) -> Registry:
         """The location's docker.pkg.dev, signed in with the caller's access token, fresh at each exchange."""
         from cgrunbook.cloud.registry import BasicCredentials, Registry
-        from cgrunbook.cloud.registry_sign_in import ACCESS_TOKEN_USER, Renewable
+        from cgrunbook.cloud.registry_sign_in import ACCESS_TOKEN_USER
 
         def credentials() -> BasicCredentials:
             return BasicCredentials(ACCESS_TOKEN_USER, self.access_token())
 
-        def forget(pair: BasicCredentials) -> None:
-            self.connection.forget(pair.password)
-
-        caller = Renewable(credentials, forget)
-        return Registry(self.connection.artifact_registry_host, caller, self.attempts, whose=self.connection)
+        return Registry(self.connection.artifact_registry_host, credentials, self.attempts, whose=self.connection)
 
     def cgr(self, credentials: BasicCredentials | None = None) -> Registry:
         """Chainguard's registry; the same one for the same credentials, so that a token is not fetched twice.

@@ -26,7 +26,7 @@ from cgrunbook.errors import (
     UpstreamCredentialsRefused,
     WrongState,
 )
-from cgrunbook.redaction import one_line
+from cgrunbook.redaction import Secret, one_line
 
 # Where a registry refused: the exchange of credentials for a token, or the registry itself. The same status means
 # different things at the two, so every sentence names it.
@@ -46,6 +46,9 @@ class Whose(Protocol):
     @property
     def sign_in(self) -> str:
         """What is done when they are not accepted."""
+
+    def forget(self, token: Secret) -> None:
+        """Told of an access token that was refused, so that there is a fresh one the next time."""
 
 
 @dataclass(frozen=True)
@@ -177,9 +180,9 @@ def _artifact_registry(refusal: Refusal) -> CgrunbookError:
         hint = "Wait a minute and try again." if refusal.status == 429 else "Wait and try again."
         return Temporary(said, hint, debugging=1 if refusal.status == 504 else 0)
     if refusal.status == 401 or "unauthenticated request" in text:
+        who = spoken(refusal.whose.caller) if refusal.whose else "this caller"
         return NotSignedIn(
-            f"{said} Artifact Registry does not take the Google credentials of "
-            f"{spoken(refusal.whose.caller) if refusal.whose else 'this caller'}.",
+            f"{said} Artifact Registry does not take the Google credentials of {who}.",
             refusal.whose.sign_in if refusal.whose else "Sign in to Google again.",
         )
     if refusal.status == 403:

@@ -53,23 +53,6 @@ class BasicCredentials:
         return f"Basic {base64.b64encode(pair).decode()}"
 
 
-@dataclass(frozen=True)
-class Renewable:
-    """Credentials that end, and that can be had anew.
-
-    Args:
-        current: the pair that is good now.
-        forget: told of a pair that was refused, so that `current` gives another.
-    """
-
-    current: Callable[[], BasicCredentials]
-    forget: Callable[[BasicCredentials], None]
-
-    def __call__(self) -> BasicCredentials:
-        """The pair that is good now."""
-        return self.current()
-
-
 # Who calls: nobody, somebody, or a function where a fresh pair is needed at each exchange.
 Credentials = BasicCredentials | Callable[[], BasicCredentials] | None
 

@@ -25,7 +25,6 @@ from cgrunbook.cloud.registry_sign_in import (
     BasicCredentials,
     Challenge,
     Credentials,
-    Renewable,
     parse_challenge,
     read_token,
 )
@@ -229,10 +228,10 @@ class RegistryTransport:
         if _origin(realm) != _origin(self.base):
             raise self._rewritten(f"wants the credentials sent to {_shown(realm)}; they were not sent")
         answer = self._send("GET", url, {"Authorization": credentials.header()})
-        if answer.status == 401 and isinstance(self._credentials, Renewable):
+        if answer.status == 401 and self._whose is not None and callable(self._credentials):
             # It may have been taken back before its time; a fresh one that is refused too is the caller's own matter.
             answer.close()
-            self._credentials.forget(credentials)
+            self._whose.forget(credentials.password)
             answer = self._send("GET", url, {"Authorization": self._credentials().header()})
         return answer
 

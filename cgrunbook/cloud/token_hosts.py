@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from typing import Any
 
 OAUTH2 = "oauth2.googleapis.com"
-IAM_CREDENTIALS = "iamcredentials.googleapis.com"
 
 
 def token_urls(credentials: Any) -> dict[str, str]:
@@ -25,15 +24,10 @@ def token_urls(credentials: Any) -> dict[str, str]:
     return {url: purpose for url, purpose in _asked(credentials) if url.startswith("http")}
 
 
-def asks_for_regions(credentials: Any) -> bool:
-    """Whether google-auth asks IAM in the background which regions the credentials may be used in."""
-    required = getattr(credentials, "_is_regional_access_boundary_lookup_required", None)
-    return bool(required is not None and required())
-
-
 def _asked(credentials: Any) -> Iterator[tuple[str, str]]:
     from google.auth import compute_engine, impersonated_credentials
 
+    credentials = getattr(credentials, "source", credentials)  # those of a connection hold google-auth's
     if isinstance(credentials, compute_engine.Credentials):
         # google-auth's own variable, for a metadata server elsewhere.
         host = os.environ.get("GCE_METADATA_HOST") or "metadata.google.internal"

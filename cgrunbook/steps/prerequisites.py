@@ -21,7 +21,7 @@ from cgrunbook.cloud.chainctl import LoginState
 from cgrunbook.cloud.iam_policy import grant_command
 from cgrunbook.cloud.network import why_unreachable
 from cgrunbook.cloud.roles import HELD, fewest_roles
-from cgrunbook.cloud.token_hosts import IAM_CREDENTIALS, OAUTH2, asks_for_regions, token_urls
+from cgrunbook.cloud.token_hosts import OAUTH2, token_urls
 from cgrunbook.errors import (
     ApiDisabled,
     CgrunbookError,
@@ -230,10 +230,9 @@ def _of_tokens(credentials: Any) -> list[NeededHost]:
 
     urls = token_urls(credentials) or {f"https://{OAUTH2}": "access tokens"}
     found = {urlsplit(url).netloc: NeededHost(urlsplit(url).netloc, why, greeting(url)) for url, why in urls.items()}
-    if asks_for_regions(credentials) and IAM_CREDENTIALS not in found:
-        purpose, ask = "regions, asked by google-auth in the background", greeting(f"https://{IAM_CREDENTIALS}")
-        found[IAM_CREDENTIALS] = NeededHost(IAM_CREDENTIALS, purpose, ask, required=False, always=False)
-    return [*found.values()]
+    # Not needed where the credentials themselves say whose they are.
+    whose = NeededHost(OAUTH2, "whose token it is", greeting(f"https://{OAUTH2}"), required=False, always=False)
+    return [*({OAUTH2: whose} | found).values()]
 
 
 def _packages() -> Finding:

@@ -9,7 +9,8 @@ from google.auth import load_credentials_from_dict
 from google.auth.compute_engine import Credentials as MachineCredentials
 from google.auth.credentials import AnonymousCredentials
 
-from cgrunbook.cloud.token_hosts import asks_for_regions, token_urls
+from cgrunbook.cloud.credentials import ApplicationDefault
+from cgrunbook.cloud.token_hosts import token_urls
 
 # google-auth warns of files from strangers.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -65,11 +66,10 @@ def test_a_machine_at_google_asks_its_metadata_server(monkeypatch):
     assert [*token_urls(MachineCredentials())] == ["http://127.0.0.1:9902"]
 
 
+def test_the_credentials_of_a_connection_say_what_google_auths_in_them_say():
+    credentials, _ = load_credentials_from_dict(USER)
+    assert token_urls(ApplicationDefault(credentials)) == token_urls(credentials)
+
+
 def test_credentials_that_ask_nobody_name_nobody():
     assert token_urls(AnonymousCredentials()) == {}
-    assert not asks_for_regions(AnonymousCredentials())
-
-
-def test_only_accounts_of_services_have_their_regions_asked_for():
-    assert not asks_for_regions(load_credentials_from_dict(USER)[0])
-    assert asks_for_regions(load_credentials_from_dict(FEDERATION)[0])

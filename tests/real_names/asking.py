@@ -1,8 +1,8 @@
 """What each of the product's clients says to each host, in a process of its own at the real names.
 
-    python -m tests.real_names.asking CREDENTIALS [ASK ...]
+    python -m tests.real_names.asking [ASK ...]
 
-CREDENTIALS is a file. It prints one JSON object: for each ask the error's class and message, "" for an answer, and the seconds that
+It prints one JSON object: for each ask the error's class and message, "" for an answer, and the seconds that
 it took.
 The ask "hosts" answers what "Check the network" knows of the hosts that the credentials need.
 """
@@ -16,8 +16,6 @@ from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
-from google.auth import load_credentials_from_file
-from google.auth.credentials import with_scopes_if_required
 from google.oauth2.credentials import Credentials
 
 from cgrunbook.cloud import Attempts, Cloud, connect
@@ -25,13 +23,10 @@ from cgrunbook.errors import CgrunbookError
 from cgrunbook.steps.prerequisites import CheckNetwork, hosts
 from tests.real_names.token_hosts import PROJECT
 
-SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 
-
-def asks(file: str) -> Mapping[str, Callable[[], object]]:
+def asks() -> Mapping[str, Callable[[], object]]:
     """Every ask by its name; those of services hold a token of nobody, so that no token's host stands before them."""
     cloud = Cloud(connect("google-cloud", project_id=PROJECT), Attempts(limit=5))
-    cloud.connection.__dict__["credentials"] = with_scopes_if_required(load_credentials_from_file(file)[0], [SCOPE])
     anonymous = Cloud(connect("google-cloud", project_id=PROJECT), Attempts(limit=5))
     anonymous.connection.__dict__["credentials"] = Credentials("nobody's")
     world: Any = SimpleNamespace(cloud=cloud)
@@ -66,5 +61,5 @@ def told(ask: Callable[[], object]) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    known = asks(sys.argv[1])
-    print(json.dumps({name: told(known[name]) for name in sys.argv[2:] or known}))
+    known = asks()
+    print(json.dumps({name: told(known[name]) for name in sys.argv[1:] or known}))

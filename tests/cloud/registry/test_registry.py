@@ -5,14 +5,13 @@ from __future__ import annotations
 import base64
 import secrets
 import threading
-from types import SimpleNamespace
 
 import pytest
 
 from cgrunbook.cloud.attempts import Attempts
 from cgrunbook.cloud.connection import RegistryHost
 from cgrunbook.cloud.registry import BasicCredentials, Registry
-from cgrunbook.cloud.registry_sign_in import Challenge, Renewable, parse_challenge
+from cgrunbook.cloud.registry_sign_in import Challenge, parse_challenge
 from cgrunbook.errors import (
     DigestMismatch,
     ImageNotAvailable,
@@ -241,38 +240,42 @@ def test_an_access_token_that_is_not_taken_as_it_is_is_exchanged(double, connect
     assert len(double.log) == 5
 
 
-def renewable(double):
-    """A caller whose first access token was taken back before its time, and what was forgotten of it."""
-    good = access_token_of(double)
-    held = [BasicCredentials(good.username, Secret(secrets.token_hex(16)))]
-    forgotten = []
+class Ada:
+    """A caller whose first access token was taken back before its time."""
 
-    def forget(pair):
-        forgotten.append(pair)
-        held[:] = [good]
+    caller, sign_in = "user:ada@example.com", "Sign in: as Ada"
 
-    return Renewable(lambda: held[0], forget), forgotten
+    def __init__(self, double):
+        self.good = access_token_of(double)
+        self.held = BasicCredentials(self.good.username, Secret(secrets.token_hex(16)))
+        self.forgotten = []
+
+    def credentials(self):
+        return self.held
+
+    def forget(self, token):
+        self.forgotten.append(token)
+        self.held = self.good
 
 
 def test_an_access_token_that_is_refused_is_renewed_once(double, connect, waits):
-    credentials, forgotten = renewable(double)
+    ada = Ada(double)
     double.twist("/token", lambda request: request.error(401, "UNAUTHENTICATED", "invalid"))
-    registry = connect(credentials, name="us-central1-docker.pkg.dev")
+    registry = connect(ada.credentials, name="us-central1-docker.pkg.dev", whose=ada)
     assert registry.resolve("chainguard/go", "latest").digest
     assert registry.probe_token("chainguard/go").granted
-    assert len(forgotten) == 1
+    assert len(ada.forgotten) == 1
     assert waits == []
 
 
 def test_a_second_refusal_of_an_access_token_is_final_and_names_the_caller(double, connect, waits):
-    credentials, forgotten = renewable(double)
+    ada = Ada(double)
     double.twist("/token", lambda request: request.error(401, "UNAUTHENTICATED", "invalid"), times=-1)
-    ada = SimpleNamespace(caller="user:ada@example.com", sign_in="Sign in: as Ada")
     with pytest.raises(NotSignedIn, match=r"credentials of ada@example\.com") as caught:
-        connect(credentials, name="us-central1-docker.pkg.dev", whose=ada).resolve("chainguard/go", "latest")
+        connect(ada.credentials, name="us-central1-docker.pkg.dev", whose=ada).resolve("chainguard/go", "latest")
     assert caught.value.remedy == "Sign in: as Ada"
-    assert (len(double.asked("/token")) % 2, waits) == (0, [])
-    assert len(forgotten) == len(double.asked("/token")) / 2
+    assert len(double.asked("/token")) == 2 * len(ada.forgotten)
+    assert waits == []
 
 
 @pytest.mark.parametrize("name", ["cgr.dev", "docker.pkg.dev.example.com", "evil-pkg.dev"])
