@@ -149,6 +149,8 @@ class Docker:
         match login.kind:
             case "environment":
                 return f"Correct the login for {host} in {ENVIRONMENT}, or: unset {ENVIRONMENT}"
+            case "helper" | "store" if login.helper == GCLOUD and self.config.program(GCLOUD) is None:
+                return f"Install gcloud, which brings that helper, and sign in: {gcloud_login(self._environment)}"
             case "helper" | "store" if login.helper == GCLOUD:
                 return f"Sign in with gcloud, whose helper docker asks: {gcloud_login(self._environment)}"
             case "helper" | "store":

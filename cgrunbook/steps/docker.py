@@ -12,21 +12,13 @@ from typing import Any, Literal
 from cgrunbook.cloud.docker import GCLOUD, SignIn, print_access_token
 from cgrunbook.cloud.pull import PullProgress
 from cgrunbook.cloud.registry_sign_in import ACCESS_TOKEN_USER
-from cgrunbook.errors import CgrunbookError, DigestMismatch, NotSignedIn, StepFailed
+from cgrunbook.errors import DigestMismatch, NotSignedIn, StepFailed
 from cgrunbook.steps.pulling import image_of, path_through
 from cgrunbook.steps.step import Change, Evidence, Outcome, Plan, Progress, Proof, Section, Step, World
 
 How = Literal["auto", "credential-helper", "access-token", "none"]
 
 _FILE = "docker's configuration"
-
-
-def how_docker_signs_out(world: World) -> str:
-    """What ends docker's login at the location's docker.pkg.dev, as an instruction; "" where there is nothing to end."""
-    try:
-        return world.cloud.docker.config.ending(world.cloud.connection.artifact_registry_host.address)
-    except CgrunbookError:  # whoever cannot read the file cannot say what is in it
-        return ""
 
 
 class SignDockerIn(Step):
@@ -115,8 +107,14 @@ class SignDockerIn(Step):
         commands: list[str] = []
         if now.login.helper == GCLOUD:
             # This helper takes a login and forgets it.
-            if now.login.kind == "store":
+            if now.login.kind == "store" and not now.taken:
                 raise self._denied(world, now)
+            if now.login.kind == "store":
+                raise StepFailed(
+                    f"No token can be stored for docker: credsStore in {docker.config.path} is gcloud's helper, which "
+                    "forgets what it is given.",
+                    "Set docker_login to auto: docker pulls with gcloud's login. Or take credsStore out of that file.",
+                )
             changes.append(Change(_FILE, f"credHelpers.{host}", before, None))
             commands.append(docker.config.without_helper(host))
             before = None

@@ -44,7 +44,7 @@ UNDISTURBED = replace(UNDISTURBED_03, public={"managed-by": "cgrunbook"})
 
 
 def everything(names: Names) -> list[Step]:
-    return [step for step in (*steps_of_02(names), *steps_of_03(names)) if not isinstance(step, steps.SignDockerIn)]
+    return [*steps_of_02(names), *steps_of_03(names)]
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -18,7 +18,6 @@ from cgrunbook.cloud import Cloud, connect
 from cgrunbook.errors import CgrunbookError, NotSignedIn, StepFailed
 from cgrunbook.run.result import Result
 from cgrunbook.sandbox import process
-from cgrunbook.steps.docker import how_docker_signs_out
 from cgrunbook.steps.step import Outcome, World
 from tests.steps.performing import open_book, perform, requests
 
@@ -160,8 +159,9 @@ def test_a_helper_that_is_asked_for_and_of_no_use_is_refused_with_the_command(de
         steps.SignDockerIn("credential-helper").plan(World(desk.cloud))
     assert "gcloud auth login" in caught.value.remedy
     (desk.bin / "docker-credential-gcloud").unlink()
-    with pytest.raises(NotSignedIn, match="no docker-credential-gcloud on the PATH"):
+    with pytest.raises(NotSignedIn, match="no docker-credential-gcloud on the PATH") as caught:
         steps.SignDockerIn("credential-helper").plan(World(desk.cloud))
+    assert caught.value.remedy.startswith("Install gcloud")
     assert not desk.config.path.exists()
 
 
@@ -185,6 +185,17 @@ def test_a_store_that_forgets_is_refused_before_anything_is_written(desk: Desk, 
     with pytest.raises(NotSignedIn, match=SIGNED_OUT):
         desk.sign_in(how)
     assert desk.config.read() == {"credsStore": "gcloud"}
+
+
+def test_a_store_with_a_login_that_is_taken_stays_and_is_given_no_token(desk: Desk):
+    desk.cloud.connection = replace(desk.cloud.connection, target="google-cloud")
+    desk.helper("gcloud", keeps=False, has=desk.token)
+    desk.write({"credsStore": "gcloud"})
+    for how in ("auto", "credential-helper"):
+        assert desk.sign_in(how).outcome is Outcome.UNCHANGED
+    with pytest.raises(StepFailed, match="which forgets what it is given") as caught:
+        steps.SignDockerIn("access-token").plan(World(desk.cloud))
+    assert caught.value.remedy.startswith("Set docker_login to auto")
 
 
 def test_another_store_keeps_the_token(desk: Desk):
@@ -271,15 +282,14 @@ def test_nothing_is_asked_where_docker_is_to_be_left_alone(desk: Desk):
 )
 def test_what_ends_a_login_depends_on_where_it_is(desk: Desk, document: Any, ends: str):
     desk.write(json.loads(json.dumps(document).replace("HOST", desk.host)))
-    found = how_docker_signs_out(World(desk.cloud))
+    found = desk.config.ending(desk.host)
     assert found.startswith(ends.replace("HOST", desk.host))
     assert bool(found) == bool(ends)
 
 
-def test_a_file_that_nobody_can_read_has_no_end_to_tell(desk: Desk):
+def test_a_file_that_nobody_can_read_is_left_as_it_is(desk: Desk):
     desk.write({})
     desk.config.path.write_text("{")
-    assert how_docker_signs_out(World(desk.cloud)) == ""
     with pytest.raises(CgrunbookError, match="cannot be used"):
         desk.sign_in()
 
