@@ -11,6 +11,7 @@ from google.auth.credentials import AnonymousCredentials
 from google.auth.exceptions import RefreshError, TransportError
 
 from cgrunbook.cloud.caller import UNKNOWN, Caller, member, said_by, spoken, to_fill_in
+from cgrunbook.errors import ServiceError
 
 ROBOT = "robot@p.iam.gserviceaccount.com"
 
@@ -21,7 +22,7 @@ class Google:
     def __init__(self, monkeypatch):
         self.told: object = {"email": "ada@example.com"}
         self.asked: list[tuple[str, bytes]] = []
-        monkeypatch.setattr("google.auth.transport.requests.Request", lambda: self)
+        monkeypatch.setattr("cgrunbook.cloud.sessions.AuthRequest", lambda: self)
 
     def __call__(self, url, *, body, timeout, **_):
         self.asked.append((url, body))
@@ -96,7 +97,18 @@ def test_gclouds_session_that_acts_as_a_service_account_is_that_account(google):
 
 @pytest.mark.parametrize(
     "told",
-    [{}, {"error": "invalid_token"}, {"email": None}, {"email": ""}, [], 7, b"<html>", b"\xff", TransportError("away")],
+    [
+        {},
+        {"error": "invalid_token"},
+        {"email": None},
+        {"email": ""},
+        [],
+        7,
+        b"<html>",
+        b"\xff",
+        TransportError("away"),
+        ServiceError("The certificate is not trusted."),
+    ],
 )
 def test_nobody_is_guessed_and_nobody_asked_again_where_google_does_not_say(google, told):
     google.told = told
@@ -105,9 +117,10 @@ def test_nobody_is_guessed_and_nobody_asked_again_where_google_does_not_say(goog
     assert len(google.asked) == 1
 
 
-def test_without_a_token_nobody_is_known_until_there_is_one(google):
+@pytest.mark.parametrize("problem", [RefreshError("revoked"), ServiceError("The certificate is not trusted.")])
+def test_without_a_token_nobody_is_known_until_there_is_one(google, problem):
     credentials = Credentials()
-    credentials.problem = RefreshError("revoked")
+    credentials.problem = problem
     caller = Caller(credentials)
     assert caller() == UNKNOWN
     assert google.asked == []

@@ -2,7 +2,8 @@
 
     python -m tests.real_names.asking CREDENTIALS [ASK ...]
 
-CREDENTIALS is a file. It prints one JSON object: for each ask the error's class and message and the seconds that it took; an empty class for an answer.
+CREDENTIALS is a file. It prints one JSON object: for each ask the error's class and message, "" for an answer, and the seconds that
+it took.
 The ask "hosts" answers what "Check the network" knows of the hosts that the credentials need.
 """
 

@@ -6,7 +6,7 @@ import json
 import re
 import ssl
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,16 +33,44 @@ def asked(
     machine: Machine, *names: str, credentials: Path | None = None, over: Path | None = None, **variables: str
 ) -> dict[str, Any]:
     """Ask in a process of its own; with the authority's file in the place of another where one is given."""
-    variables["GOOGLE_APPLICATION_CREDENTIALS"] = str(machine.user())
+    given: dict[str, Any] = {**variables, "GOOGLE_APPLICATION_CREDENTIALS": str(machine.user())}
     command = [sys.executable, "-m", "tests.real_names.asking", str(credentials or machine.user()), *names]
     if over is not None:
         mounted = 'mount --bind "$0" "$1"; shift; exec "$@"'
         command = ["unshare", "--mount", "sh", "-ec", mounted, str(machine.authority), str(over), *command]
-        variables["PATH"] = f"{machine.programs}:/usr/sbin:/usr/bin:/sbin:/bin"
-    done = machine.run(*command, **variables)
+        given["PATH"] = f"{machine.programs}:/usr/sbin:/usr/bin:/sbin:/bin"
+    done = machine.run(*command, **given)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found
+
+
+def federation(machine: Machine) -> Path:
+    """Workload identity federation, which exchanges a file's token and acts as a service account."""
+    (machine.folder / "subject").write_text(OWNER)
+    return machine.credentials(
+        "federation",
+        {
+            "type": "external_account",
+            "audience": "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/q",
+            "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+            "token_url": f"https://{STS}/v1/token",
+            "credential_source": {"file": str(machine.folder / "subject")},
+            "service_account_impersonation_url": f"{IMPERSONATION}:generateAccessToken",
+        },
+    )
+
+
+def acting(machine: Machine) -> Path:
+    """A person who acts as a service account."""
+    return machine.credentials(
+        "acting",
+        {
+            "type": "impersonated_service_account",
+            "service_account_impersonation_url": f"{IMPERSONATION}:generateAccessToken",
+            "source_credentials": json.loads(machine.user().read_text()),
+        },
+    )
 
 
 def not_trusted(found: Mapping[str, Any]) -> set[str]:
@@ -64,7 +92,8 @@ def test_each_variable_alone_is_enough_for_tokens_services_pulls_and_checks(real
         names.mkdir()
         (names / "ca.pem").write_bytes(real_names.authority.read_bytes())
         run("openssl", "rehash", names)
-    assert not_trusted(asked(real_names, **{variable: str(names)})) == set()
+    given: dict[str, Any] = {variable: str(names)}
+    assert not_trusted(asked(real_names, **given)) == set()
 
 
 @pytest.mark.parametrize("over", [store, certifi.where], ids=["the system's", "certifi's"])
@@ -86,7 +115,8 @@ def test_an_authority_in_no_store_is_trusted_by_nobody_and_said_at_once(real_nam
 def test_a_variable_that_names_nothing_is_a_sentence_and_a_missing_prerequisite(
     real_names: Machine, variable: str
 ) -> None:
-    done = real_names.cgrunbook("run", "02", "03", **{variable: "/nowhere"})
+    given: dict[str, Any] = {variable: "/nowhere"}
+    done = real_names.cgrunbook("run", "02", "03", **given)
     assert done.returncode == 3
     assert re.search(rf"{variable} says who is trusted, and names what cannot be used: /nowhere \(", done.stderr)
     assert "Traceback" not in done.stderr
@@ -133,19 +163,15 @@ def test_the_hosts_that_are_checked_are_those_that_a_run_calls(real_names: Machi
 
 
 @pytest.mark.parametrize(
-    ("credentials", "tokens"),
-    [
-        ("user", {OAUTH2}),
-        ("federation", {STS, IAM_CREDENTIALS}),
-        ("acting", {OAUTH2, IAM_CREDENTIALS}),
-    ],
+    ("whose", "tokens"),
+    [(Machine.user, {OAUTH2}), (federation, {STS, IAM_CREDENTIALS}), (acting, {OAUTH2, IAM_CREDENTIALS})],
+    ids=["a person", "a federation", "acting as a service account"],
 )
 def test_the_tokens_hosts_that_are_checked_are_those_of_the_credentials(
-    real_names: Machine, credentials: str, tokens: set[str]
+    real_names: Machine, whose: Callable[[Machine], Path], tokens: set[str]
 ) -> None:
-    path = {"user": Machine.user, "federation": federation, "acting": acting}[credentials](real_names)
     before = len(real_names.log())
-    known = asked(real_names, "token", "hosts", credentials=path)["hosts"]["found"]
+    known = asked(real_names, "token", "hosts", credentials=whose(real_names))["hosts"]["found"]
     called = {one["host"] for one in real_names.log()[before:]} & {OAUTH2, STS, IAM_CREDENTIALS}
     checked = {name for name, _, always in known if always} & {OAUTH2, STS, IAM_CREDENTIALS}
     assert called == checked == tokens
@@ -162,31 +188,3 @@ def test_an_access_token_that_docker_pkg_dev_refuses_is_renewed_once(real_names:
     said = asked(real_names, "pull")["pull"]
     assert (said["kind"], real_names.left()) == ("NotSignedIn", []), said
     assert "does not take the Google credentials of user:" in said["message"]
-
-
-def federation(machine: Machine) -> Path:
-    """Workload identity federation, which exchanges a file's token and acts as a service account."""
-    (machine.folder / "subject").write_text(OWNER)
-    return machine.credentials(
-        "federation",
-        {
-            "type": "external_account",
-            "audience": "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/q",
-            "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
-            "token_url": f"https://{STS}/v1/token",
-            "credential_source": {"file": str(machine.folder / "subject")},
-            "service_account_impersonation_url": f"{IMPERSONATION}:generateAccessToken",
-        },
-    )
-
-
-def acting(machine: Machine) -> Path:
-    """A person who acts as a service account."""
-    return machine.credentials(
-        "acting",
-        {
-            "type": "impersonated_service_account",
-            "service_account_impersonation_url": f"{IMPERSONATION}:generateAccessToken",
-            "source_credentials": json.loads(machine.user().read_text()),
-        },
-    )

@@ -11,11 +11,12 @@ import pytest
 from cgrunbook.cloud.attempts import Attempts
 from cgrunbook.cloud.connection import RegistryHost
 from cgrunbook.cloud.registry import BasicCredentials, Registry
-from cgrunbook.cloud.registry_sign_in import Challenge, parse_challenge
+from cgrunbook.cloud.registry_sign_in import Challenge, Renewable, parse_challenge
 from cgrunbook.errors import (
     DigestMismatch,
     ImageNotAvailable,
     Interrupted,
+    NotSignedIn,
     ParameterError,
     RegistryError,
     Temporary,
@@ -239,6 +240,39 @@ def test_an_access_token_that_is_not_taken_as_it_is_is_exchanged(double, connect
     assert len(double.log) == 5
 
 
+def renewable(double):
+    """A caller whose first access token was taken back before its time, and what was forgotten of it."""
+    good = access_token_of(double)
+    held = [BasicCredentials(good.username, Secret(secrets.token_hex(16)))]
+    forgotten = []
+
+    def forget(pair):
+        forgotten.append(pair)
+        held[:] = [good]
+
+    return Renewable(lambda: held[0], forget, "user:ada@example.com", "Sign in: as Ada"), forgotten
+
+
+def test_an_access_token_that_is_refused_is_renewed_once(double, connect, waits):
+    credentials, forgotten = renewable(double)
+    double.twist("/token", lambda request: request.error(401, "UNAUTHENTICATED", "invalid"))
+    registry = connect(credentials, name="us-central1-docker.pkg.dev")
+    assert registry.resolve("chainguard/go", "latest").digest
+    assert registry.probe_token("chainguard/go").granted
+    assert len(forgotten) == 1
+    assert waits == []
+
+
+def test_a_second_refusal_of_an_access_token_is_final_and_names_the_caller(double, connect, waits):
+    credentials, forgotten = renewable(double)
+    double.twist("/token", lambda request: request.error(401, "UNAUTHENTICATED", "invalid"), times=-1)
+    with pytest.raises(NotSignedIn, match=r"credentials of user:ada@example\.com") as caught:
+        connect(credentials, name="us-central1-docker.pkg.dev").resolve("chainguard/go", "latest")
+    assert caught.value.remedy == "Sign in: as Ada"
+    assert (len(double.asked("/token")) % 2, waits) == (0, [])
+    assert len(forgotten) == len(double.asked("/token")) / 2
+
+
 @pytest.mark.parametrize("name", ["cgr.dev", "docker.pkg.dev.example.com", "evil-pkg.dev"])
 def test_an_access_token_is_shown_unasked_to_google_alone(double, connect, name):
     credentials = access_token_of(double)
@@ -402,6 +436,17 @@ def test_a_certificate_that_is_not_trusted_is_no_network_failure(double, few_att
     registry = Registry(RegistryHost("cgr.dev", double.address, "https"), None, few_attempts, timeout=5)
     with pytest.raises(RegistryError, match="TLS"):
         registry.resolve("chainguard/go", "latest")
+    assert waits == []
+
+
+def test_what_keeps_a_blobs_host_away_for_good_names_that_host(double, elsewhere, connect, waits):
+    double.put_image()
+    target = f"https://{elsewhere.address}/gone"
+    # No TLS is spoken there.
+    double.twist("GET .*/blobs/", lambda request: request.reply(307, Location=target), times=-1)
+    with pytest.raises(RegistryError, match=f"no TLS connection with {elsewhere.address} could") as caught:
+        connect().pull("chainguard/go", "latest", AMD64)
+    assert not isinstance(caught.value, Temporary)
     assert waits == []
 
 

@@ -1,0 +1,60 @@
+"""The check of the network: who is asked, how, and what is said where nobody answers."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from cgrunbook.cloud import Attempts, Cloud, connect
+from cgrunbook.errors import ServiceError
+from cgrunbook.steps import prerequisites
+from cgrunbook.steps.prerequisites import CheckNetwork, NeededHost
+from cgrunbook.steps.step import Mark, World
+
+
+def checked(monkeypatch: pytest.MonkeyPatch, *hosts: NeededHost) -> Any:
+    monkeypatch.setattr(prerequisites, "hosts", lambda *_, **__: list(hosts))
+    world: Any = None
+    return CheckNetwork().verify(world).findings
+
+
+def test_all_hosts_are_asked_at_once(monkeypatch):
+    both = threading.Barrier(2, timeout=10)
+    found = checked(monkeypatch, NeededHost("a.example", "one", both.wait), NeededHost("b.example", "two", both.wait))
+    assert [(finding.check, finding.mark) for finding in found] == [("a.example", Mark.OK), ("b.example", Mark.OK)]
+
+
+def test_a_slow_host_does_not_change_the_order(monkeypatch):
+    found = checked(
+        monkeypatch,
+        NeededHost("a.example", "slow", lambda: time.sleep(0.05)),
+        NeededHost("b.example", "quick", lambda: None),
+    )
+    assert [finding.check for finding in found] == ["a.example", "b.example"]
+
+
+def test_what_a_client_says_is_said_and_what_it_advises(monkeypatch):
+    def refused() -> None:
+        raise ServiceError("The certificate of a.example is not trusted here.", "Trust it.")
+
+    (found,) = checked(monkeypatch, NeededHost("a.example", "the secret", refused))
+    assert (found.mark, found.remedy) == (Mark.FAIL, "Trust it.")
+    assert found.seen == "The certificate of a.example is not trusted here; the secret"
+
+
+def test_a_host_that_is_not_needed_for_a_step_is_no_failure(monkeypatch):
+    def away() -> None:
+        raise ConnectionResetError("reset")
+
+    (found,) = checked(monkeypatch, NeededHost("a.example", "comparing", away, required=False))
+    assert (found.mark, "on port 443" in found.remedy) == (Mark.WARN, True)
+
+
+def test_the_sandboxs_hosts_answer_and_no_other_host_is_asked(home):
+    cloud = Cloud(connect("sandbox"), Attempts(limit=0))
+    findings = CheckNetwork().verify(World(cloud)).findings
+    assert {finding.mark for finding in findings} == {Mark.OK}
+    assert sum("answers" in finding.seen for finding in findings) == 6
