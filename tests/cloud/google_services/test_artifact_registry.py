@@ -10,6 +10,7 @@ import pytest
 from cgrunbook.cloud.artifact_registry import CleanupPolicy, RemoteRepository
 from cgrunbook.errors import (
     AlreadyExists,
+    ApiDisabled,
     PermissionMissing,
     ServiceError,
     Temporary,
@@ -201,6 +202,40 @@ def test_a_secret_that_cannot_be_read_names_the_grant_when_nothing_was_just_gran
     assert "gcloud secrets add-iam-policy-binding token --project=my-project" in caught.value.remedy
     assert "roles/secretmanager.secretAccessor" in caught.value.remedy
     assert clock.waits == []
+
+
+@pytest.mark.parametrize(
+    ("info", "kind", "said"),
+    [
+        (
+            {
+                "reason": "IAM_PERMISSION_DENIED",
+                "metadata": {
+                    "permission": "artifactregistry.repositories.create",
+                    "resource": "projects/my-project/locations/us-central1",
+                },
+            },
+            PermissionMissing,
+            "--role=roles/artifactregistry.admin --condition=None",
+        ),
+        (
+            {
+                "reason": "SERVICE_DISABLED",
+                "metadata": {"service": "cloudkms.googleapis.com", "consumer": "projects/the-keys-project"},
+            },
+            ApiDisabled,
+            "gcloud services enable cloudkms.googleapis.com --project=the-keys-project",
+        ),
+    ],
+)
+def test_what_a_refusal_inside_an_operation_says_of_itself_is_read(cloud, double, info, kind, said):
+    details = [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "domain": "googleapis.com", **info}]
+    error = {"code": 7, "message": "Permission denied.", "details": details}
+    double.on("POST", COLLECTION, (200, RUNNING))
+    double.on("GET", f"/v1/{OPERATION}", (200, {**RUNNING, "done": True, "error": error}))
+    with pytest.raises(kind) as caught:
+        cloud.repositories.create(WANTED)
+    assert said in caught.value.remedy
 
 
 def test_an_operation_that_never_ends_is_given_up_after_its_limit(cloud, double, clock):
