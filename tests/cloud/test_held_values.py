@@ -50,12 +50,12 @@ def test_a_persons_refresh_token_and_client_secret_and_each_access_token_are_kno
 
 def test_an_impersonations_source_is_looked_into():
     source = persons()
-    account = "robot@my-project.iam.gserviceaccount.com"
-    mask_what_is_held(
-        impersonated_credentials.Credentials(source, account, ["https://www.googleapis.com/auth/cloud-platform"])
-    )
-    source.token = opaque()
-    assert mask(f"{source.token} {source.refresh_token}") == f"{MASK} {MASK}"
+    account, scopes = "robot@my-project.iam.gserviceaccount.com", ["https://www.googleapis.com/auth/cloud-platform"]
+    credentials = impersonated_credentials.Credentials(source, account, scopes)
+    mask_what_is_held(credentials)
+    inner = credentials._source_credentials
+    inner.token = opaque()
+    assert mask(f"{inner.token} {inner.refresh_token}") == f"{MASK} {MASK}"
 
 
 def test_a_service_accounts_key_is_known_line_by_line():
