@@ -362,4 +362,4 @@ def _knock(address: str) -> None:
 def _cause(error: BaseException) -> str:
     """The innermost reason; the SDK and requests wrap it several times."""
     inner = retry.innermost(error)
-    return f"{type(inner).__name__}: {inner}"[:300]
+    return one_line(f"{type(inner).__name__}: {inner}", 300)

@@ -59,8 +59,9 @@ def _with_inner(credentials: Any) -> Iterator[Any]:
 def _private_keys(credentials: Any) -> Iterator[Secret]:
     """A service account's key, spelt as its file has it; google-auth keeps it in another form."""
     for each in _with_inner(credentials):
-        key: Any = getattr(getattr(each, "_signer", None), "_key", None)
-        if hasattr(key, "private_bytes"):
+        signer: Any = getattr(each, "_signer", None)
+        key = getattr(getattr(signer, "_impl", signer), "_key", None)
+        if key is not None and hasattr(key, "private_bytes"):
             from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
             yield Secret(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import secrets
 import sys
@@ -107,35 +106,3 @@ def test_nothing_of_a_token_is_told_where_its_host_answers_nonsense(real_names: 
         )
         == []
     )
-
-
-def test_what_google_auth_prints_of_a_malformed_answer_is_masked(real_names: Machine) -> None:
-    """It asks in the background where a service account's tokens are good, and logs what it cannot read."""
-    from cryptography.hazmat.primitives.asymmetric import rsa
-    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-
-    value = f"opaque{secrets.token_hex(30)}"
-    key = (
-        rsa.generate_private_key(65537, 2048).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
-    )
-    account = f"robot@{PROJECT}.iam.gserviceaccount.com"
-    path = real_names.credentials(
-        "robot",
-        {
-            "type": "service_account",
-            "project_id": PROJECT,
-            "private_key_id": "1",
-            "private_key": key,
-            "client_email": account,
-            "client_id": "2",
-            "token_uri": "https://oauth2.googleapis.com/token",
-        },
-    )
-    answer = json.dumps({"locations": [], "access_token": value})
-    real_names.set(Weather(faults=[Fault(path="allowedLocations", status=200, body=answer, times=99)]))
-    done = real_names.cgrunbook("run", "01", "--output", "boundary", GOOGLE_APPLICATION_CREDENTIALS=str(path))
-    executed = b"".join(page.read_bytes() for page in (real_names.home / "boundary").glob("*.ipynb"))
-    assert b"malformed" in executed
-    assert places(real_names, "boundary", done.stdout + done.stderr, spellings(value)) == []
-    body = base64.b64encode(b"".join(base64.b64decode(line) for line in key.splitlines()[1:-1])).decode()
-    assert places(real_names, "boundary", done.stdout + done.stderr, [body[:60].encode(), body[600:660].encode()]) == []

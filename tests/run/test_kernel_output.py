@@ -128,6 +128,18 @@ def test_a_secret_leaves_no_kernel(kernel: Kernel, code: str):
     assert MASK in blob
 
 
+def test_what_google_auth_prints_of_a_malformed_answer_is_masked_though_nobody_knows_the_value(kernel: Kernel):
+    said, _ = kernel.run(
+        "from types import SimpleNamespace\n"
+        "from google.oauth2 import _client\n"
+        'answer = SimpleNamespace(status=200, data=b\'{"access_token": "opaque-0123456789abcdef"}\', headers={})\n'
+        "_client._lookup_regional_access_boundary(lambda **_: answer, 'https://example.com/allowedLocations')"
+    )
+    text = as_text(said)
+    assert "malformed" in text
+    assert "0123456789abcdef" not in text
+
+
 def test_no_other_channel_tells_it(kernel: Kernel):
     client = kernel.client
     for ask in (

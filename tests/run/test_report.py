@@ -52,6 +52,24 @@ class Page(HTMLParser):
         return re.sub(r"\s+", " ", " ".join(self.said))
 
 
+#: What clears a terminal's line, rings, turns the reading direction, hides.
+STEERING = "\x1b[2K\x07\x9b31m\u202egnp.exe\u200b"
+
+
+def test_what_steers_a_terminal_reaches_no_file_of_a_run(tmp_path: Path):
+    journal = Journal(tmp_path)
+    journal.begin("apply", operator_note=STEERING)
+    journal.add("notebook-started", notebook="02")
+    journal.add("step-started", notebook="02", step=1, title=f"Create {STEERING}")
+    journal.add("planned", notebook="02", step=1, changes=[], commands=[f"gcloud x --description={STEERING}"])
+    journal.add("outcome", notebook="02", step=1, outcome="created", brief=STEERING, facts={STEERING: STEERING})
+    made = record_of(tmp_path)
+    written = [journal.path.read_text(), made.model_dump_json(), report.render(made)]
+    for text in written:
+        assert "gnp.exe" in text
+        assert not [mark for mark in "\x1b\x07\x9b\u202e\u200b" if mark in text]
+
+
 def step(**more: Any) -> StepRecord:
     return StepRecord(**{"number": 1, "title": "Create the repository", "started": BEGUN, "outcome": "created", **more})
 

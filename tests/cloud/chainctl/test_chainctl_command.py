@@ -47,6 +47,24 @@ def test_it_gets_no_input_and_is_told_not_to_log_in_by_surprise(fake, chainctl, 
     assert (call["tty"], call["input"]) == (False, "")
 
 
+def test_no_token_of_google_is_in_its_environment(fake, chainctl, monkeypatch):
+    fake.answer("version", out="v1.2.3")
+    for name in ("GOOGLE_OAUTH_ACCESS_TOKEN", "CLOUDSDK_AUTH_ACCESS_TOKEN"):
+        monkeypatch.setenv(name, "ya29.of-a-shell-that-took-the-sandboxs-variables")
+    chainctl().version()
+    assert not [value for value in fake.calls[0]["environment"].values() if "ya29." in value]
+
+
+def test_what_it_printed_is_in_no_repr(token):
+    shown = repr(command.Ended(0, token["token"], token["token"]))
+    assert token["token"][:20] not in shown
+
+
+def test_a_name_cannot_steer_a_terminal(fake, chainctl):
+    fake.answer("list", out={"items": [{"name": "exam\x1b[2Kple.com\u202e\u200b"}]})
+    assert chainctl().organizations() == ("exam[2Kple.com",)
+
+
 def test_a_version_without_descriptions_is_asked_again_without(fake, chainctl, token):
     fake.answer("--description", err="Error: unknown flag: --description\n", code=1)
     fake.answer("create", out=token)

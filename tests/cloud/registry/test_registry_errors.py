@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email.utils
 import json
+import secrets
 import time
 from dataclasses import replace
 
@@ -25,6 +26,7 @@ from cgrunbook.errors import (
     UpstreamCredentialsRefused,
     WrongState,
 )
+from cgrunbook.redaction import Secret
 
 GOOGLE = "us-central1-docker.pkg.dev"
 
@@ -247,6 +249,24 @@ def test_any_body_is_read_as_one_short_printable_line(body):
     assert len(message) <= 403
     assert message.isprintable()
     assert isinstance(code, str)
+    assert code.isprintable()
+
+
+@pytest.mark.parametrize("place", ["code", "message", "error", "title"])
+def test_a_secret_in_an_answer_is_masked_before_it_is_cut(place):
+    value = secrets.token_urlsafe(60)
+    held = Secret(value)
+    text = f"{'x ' * (30 if place in ('code', 'error') else 190)}{value}"
+    body = {
+        "code": {"errors": [{"code": text}]},
+        "message": {"errors": [{"code": "DENIED", "message": text}]},
+        "error": {"error": text},
+        "title": f"<title>{text}</title>",
+    }[place]
+    said = " ".join(read_error((body if isinstance(body, str) else json.dumps(body)).encode()))
+    assert "x x" in said
+    assert not [value[at : at + 12] for at in range(len(value) - 11) if value[at : at + 12] in said]
+    assert held
 
 
 def test_retry_after_is_seconds_or_a_date():
