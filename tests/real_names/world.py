@@ -103,7 +103,7 @@ class Machine:
         if not any(name in variables for name in ("GOOGLE_APPLICATION_CREDENTIALS", "GCE_METADATA_HOST")):
             variables["GOOGLE_APPLICATION_CREDENTIALS"] = str(self.user())
         given = ["-p", "project_id", PROJECT, "-p", "organization", "example.com"]
-        return self.run("cgrunbook", *words, "--target", "google-cloud", *given, timeout=timeout, **variables)
+        return self.run("cgrunbook", *words, "--target", "google-cloud", *given, timeout=timeout, **variables)  # type: ignore[arg-type]
 
     def credentials(self, name: str, content: Any) -> Path:
         """Write a file of application default credentials."""
