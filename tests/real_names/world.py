@@ -103,7 +103,7 @@ class Machine:
         if not any(name in variables for name in ("GOOGLE_APPLICATION_CREDENTIALS", "GCE_METADATA_HOST")):
             variables["GOOGLE_APPLICATION_CREDENTIALS"] = str(self.user())
         given = ["-p", "project_id", PROJECT, "-p", "organization", "example.com"]
-        return self.run("cgrunbook", *words, "--target", "google-cloud", *given, timeout=timeout, **variables)  # type: ignore[arg-type]
+        return self.run("cgrunbook", *words, "--target", "google-cloud", *given, timeout=timeout, **variables)
 
     def credentials(self, name: str, content: Any) -> Path:
         """Write a file of application default credentials."""
@@ -128,7 +128,7 @@ class Machine:
             account: whom gcloud is signed in as from now on, an IAM member; "" leaves it signed in as it is, first as nobody.
         """
         folders = [self.programs, _BIN, Path(client("gcloud")).parent, "/usr/bin", "/bin"]
-        variables = {
+        variables: dict[str, Any] = {
             "PATH": ":".join(map(str, folders)),
             "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE": str(self.authority),  # gcloud brings certificates of its own
             "CLOUDSDK_CORE_DISABLE_PROMPTS": "1",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +18,9 @@ from cgrunbook.steps.step import Mark, World
 
 def checked(monkeypatch: pytest.MonkeyPatch, *hosts: NeededHost) -> Any:
     monkeypatch.setattr(prerequisites, "hosts", lambda *_, **__: list(hosts))
-    world: Any = None
+    now = [0.0]
+    attempts = Attempts(clock=lambda: now[0], sleep=lambda seconds: now.__setitem__(0, now[0] + seconds))
+    world: Any = SimpleNamespace(cloud=SimpleNamespace(attempts=attempts))
     return CheckNetwork().verify(world).findings
 
 
