@@ -148,7 +148,7 @@ class RegistryTransport:
         Raises:
             urllib3.exceptions.HTTPError: nothing came back; or RegistryError, PrerequisiteMissing.
         """
-        self._challenge()
+        self._send("GET", f"{self.base}/v2/", {}).close()
 
     @contextlib.contextmanager
     def open(

@@ -33,7 +33,7 @@ def asks() -> Mapping[str, Callable[[], object]]:
     return {
         "token": cloud.access_token,
         "cloudresourcemanager.googleapis.com": anonymous.project.number,
-        "serviceusage.googleapis.com": lambda: anonymous.project.api_enabled("artifactregistry.googleapis.com"),
+        "serviceusage.googleapis.com": anonymous.project.ensure_service_agent,
         "artifactregistry.googleapis.com": lambda: anonymous.repositories.get("any"),
         "secretmanager.googleapis.com": lambda: anonymous.secrets.get("any"),
         "us-central1-docker.pkg.dev": lambda: anonymous.artifact_registry_host.resolve(f"{PROJECT}/any/go", "latest"),
