@@ -77,9 +77,10 @@ def person(tmp_path: Path) -> Callable[..., Person]:
 
 @pytest.fixture(scope="module")
 def enabled(home: Path, quick_chainctl: None) -> Cloud:
-    """A project whose APIs are on, and in which nothing was made by anybody yet."""
+    """A project whose APIs are on, and that has had a repository before: the service agent is there."""
     book, _ = open_book()
     perform(book, steps.EnableApi(steps.ARTIFACT_REGISTRY), steps.EnableApi(steps.SECRET_MANAGER))
+    book.cloud.project.ensure_service_agent()
     return book.cloud
 
 
