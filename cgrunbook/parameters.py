@@ -19,7 +19,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from cgrunbook import durations
 from cgrunbook.errors import ParameterError
 from cgrunbook.image_reference import ImageReference
-from cgrunbook.redaction import redact, visible
+from cgrunbook.redaction import redact
 
 UPSTREAM = "https://cgr.dev/"
 
@@ -47,8 +47,6 @@ def _text(pattern: str, rule: str, *, longest: int = 0, given: bool = False) -> 
             raise ValueError("must not be empty")
         if text and not compiled.fullmatch(text):
             raise ValueError(rule)
-        if visible(text) != text:
-            raise ValueError("must have no control characters, nor any that are there and not seen")
         if longest and len(text) > longest:
             raise ValueError(f"must have at most {longest} characters, it has {len(text)}")
         return text

@@ -253,7 +253,9 @@ class _Client(PapermillNotebookClient):  # type: ignore[misc] # papermill is unt
         if msg["msg_type"] == "execute_input":
             loop, channels = asyncio.get_running_loop(), self.kc
             self.nb_man.stop.cell_executes(lambda: loop.call_soon_threadsafe(channels.kernel_info))
-        elif not msg["msg_type"].startswith("comm"):
+        elif msg["msg_type"] != "stream" and not msg["msg_type"].startswith(
+            "comm"
+        ):  # a stream's parts are joined first
             msg["content"] = mask_all(msg["content"])
         return super().process_message(msg, cell, cell_index)
 

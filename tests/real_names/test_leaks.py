@@ -12,7 +12,7 @@ import pytest
 
 from cgrunbook.sandbox import process
 from tests.real_names.faults import Fault, Weather
-from tests.real_names.token_hosts import PROJECT
+from tests.real_names.token_hosts import PROJECT, refresh_token
 from tests.real_names.world import OWNER, Machine
 from tests.test_canary import spellings
 
@@ -63,7 +63,7 @@ def test_a_run_that_tells_all_it_sends_tells_no_secret(real_names: Machine, loud
     real_names.set(
         Weather(faults=[Fault(host="oauth2.googleapis.com", path="/token$", status=200, body=answer, times=999)])
     )
-    refresh = f"1//0{secrets.token_urlsafe(60)}"
+    refresh = refresh_token(f"user:{secrets.token_hex(40)}@example.com")
     login = {"type": "authorized_user", "client_id": "gcloud", "client_secret": f"opaque{secrets.token_hex(20)}"}
     path = real_names.credentials("canary", {**login, "refresh_token": refresh})
     done = real_names.cgrunbook(

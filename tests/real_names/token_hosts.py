@@ -6,6 +6,7 @@ out are the sandbox's own access tokens, so that its IAM decides what they may d
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import re
 from collections.abc import Mapping
@@ -31,6 +32,20 @@ _CLOUD_PLATFORM = "https://www.googleapis.com/auth/cloud-platform"
 _GRANTED = ("openid", "https://www.googleapis.com/auth/userinfo.email", _CLOUD_PLATFORM)
 
 Made = tuple[int, Any]
+
+#: How Google's refresh tokens begin. A name in plain would be masked as the secret that it then is.
+_REFRESH = "1//0"
+
+
+def refresh_token(principal: str) -> str:
+    """A refresh token that names a principal, and looks like one."""
+    return _REFRESH + base64.urlsafe_b64encode(f"the login of {principal}".encode()).decode()
+
+
+def _principal(token: str) -> str:
+    if not token.startswith(_REFRESH):
+        return token
+    return base64.urlsafe_b64decode(token.removeprefix(_REFRESH)).decode().rpartition(" ")[2]
 
 
 class TokenHosts:
@@ -82,7 +97,7 @@ class TokenHosts:
             claims = jwt.decode(asked["assertion"], options={"verify_signature": False})
             scopes = tuple(str(claims.get("scope", "")).split())
             return self._given(f"serviceAccount:{claims['iss']}", scopes)
-        principal = asked.get("refresh_token", "")
+        principal = _principal(asked.get("refresh_token", ""))
         if principal == REVOKED or ":" not in principal:
             return 400, {"error": "invalid_grant", "error_description": "Token has been expired or revoked."}
         granted = _GRANTED[-1:] if asked.get("client_id") == NARROW else _GRANTED

@@ -17,7 +17,7 @@ from typing import Any
 
 from tests.clients.programs import absent, client
 from tests.real_names.faults import Weather
-from tests.real_names.token_hosts import PROJECT
+from tests.real_names.token_hosts import PROJECT, refresh_token
 
 #: The repository's root, from which the processes inside import the tests.
 _ROOT = Path(__file__).parents[2]
@@ -118,7 +118,8 @@ class Machine:
             principal: whose, an IAM member.
             client_id: `token_hosts.NARROW` for a login without the scope for the address.
         """
-        content = {"type": "authorized_user", "client_id": client_id, "client_secret": "s", "refresh_token": principal}
+        login = {"type": "authorized_user", "client_id": client_id, "client_secret": "s"}
+        content = {**login, "refresh_token": refresh_token(principal)}
         return self.credentials(principal.partition(":")[2] + client_id, content)
 
     def with_gcloud(self, account: str = "") -> dict[str, str]:
