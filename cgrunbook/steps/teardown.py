@@ -337,11 +337,10 @@ def _docker_login(world: World) -> list[str]:
         return [f"Whether docker stays signed in at {host} cannot be seen: {error.message}"]
     if login.kind == "none":
         return []
-    undone = f"docker logout {host} ends that."
-    if login.kind == "helper":
-        # Of an entry that names a helper, docker logout asks the helper to forget; the entry itself stays.
-        undone = f"To end that, take {host} out of credHelpers in docker's config.json; docker logout does not."
-    return [f"Docker stays signed in at {host} ({login.how}): others may use it. {undone}"]
+    return [
+        f"Docker stays signed in at {host} ({login.how}): others may use it. "
+        f"To end that: {world.cloud.docker.config.ending(host)}"
+    ]
 
 
 def _there(read: Callable[[str], T | None], name: str) -> T | None:
