@@ -98,6 +98,7 @@ class _Known:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._holders: dict[str, int] = {}
+        self._dropped: deque[str] = deque()
         self._gone: deque[str] = deque()
         # By a string of `_GRAM` characters, the forms that have it, and where. A list is never changed, so that reading
         # needs no lock.
@@ -109,6 +110,7 @@ class _Known:
     def learn(self, value: str) -> None:
         """Know a value until it is dropped as often as it was learnt."""
         with self._lock:
+            self._settle()
             holders = self._holders.get(value, 0)
             self._holders[value] = holders + 1
             if holders or len(value) < _SHORTEST:
@@ -124,11 +126,16 @@ class _Known:
                         self._grams[gram] = [*self._grams.get(gram, ()), (form, place)]
 
     def drop(self, value: str) -> None:
-        """One holder less; the last values of any length are remembered for a while."""
-        with self._lock:
+        """One holder less. It is only noted down: the collector calls this in the middle of anything, of this class too."""
+        self._dropped.append(value)
+
+    def _settle(self) -> None:
+        """Do what was noted down; the last values of any length are remembered for a while."""
+        while self._dropped:
+            value = self._dropped.popleft()
             self._holders[value] -= 1
             if self._holders[value]:
-                return
+                continue
             del self._holders[value]
             # A short or plain one could be an ordinary word of what is said later.
             if len(value) >= PIECE and len(set(value)) >= PIECE:
@@ -152,7 +159,10 @@ class _Known:
             self._sources.append(source)
 
     def look(self) -> None:
-        """Learn what those who are watched hold now."""
+        """Learn what those who are watched hold now, and forget what nobody holds."""
+        if self._dropped:
+            with self._lock:
+                self._settle()
         for source in tuple(self._sources):
             values = source()
             if values is None:
