@@ -105,7 +105,6 @@ class _Known:
         self._grams: dict[str, list[tuple[str, int]]] = {}
         self._whole: dict[str, tuple[str, ...]] = {}
         self._sources: list[Callable[[], Iterable[str] | None]] = []
-        self._seen: set[str] = set()
 
     def learn(self, value: str) -> None:
         """Know a value until it is dropped as often as it was learnt."""
@@ -119,11 +118,8 @@ class _Known:
                 self._gone.remove(value)
                 return
             self._whole[value] = _whole_forms(value)
-            for form in _forms(value):
-                for place in range(0, len(form) - _GRAM + 1, _EVERY):
-                    gram = form[place : place + _GRAM]
-                    if gram != gram[0] * _GRAM:  # a row of the same is no sign of anything
-                        self._grams[gram] = [*self._grams.get(gram, ()), (form, place)]
+            for gram, where in _grams(value):
+                self._grams[gram] = [*self._grams.get(gram, ()), where]
 
     def drop(self, value: str) -> None:
         """One holder less. It is only noted down: the collector calls this in the middle of anything, of this class too."""
@@ -146,12 +142,11 @@ class _Known:
 
     def _forget(self, value: str) -> None:
         del self._whole[value]
-        for form in _forms(value):
-            for place in range(0, len(form) - _GRAM + 1, _EVERY):
-                gram = form[place : place + _GRAM]
-                left = [entry for entry in self._grams.pop(gram, ()) if entry != (form, place)]
-                if left:
-                    self._grams[gram] = left
+        for gram, where in _grams(value):
+            left = self._grams.pop(gram).copy()
+            left.remove(where)  # one of them: another value may have the same form
+            if left:
+                self._grams[gram] = left
 
     def watch(self, source: Callable[[], Iterable[str] | None]) -> None:
         """Ask somebody for the values that he holds, whenever something is masked; None ends it."""
@@ -171,10 +166,8 @@ class _Known:
                         self._sources.remove(source)
                 continue
             for value in values:
-                if value not in self._seen:
-                    with self._lock:
-                        self._seen.add(value)
-                        self.learn(value)
+                if value not in self._holders:
+                    self.learn(value)
 
     def places(self, text: str, alike: str) -> list[tuple[int, int]]:
         """Where known values are in a text, and pieces of them.
@@ -233,6 +226,15 @@ def _extended(text: str, at: int, form: str, place: int, least: int) -> tuple[in
     return begin, at, place - first
 
 
+def _grams(value: str) -> Iterator[tuple[str, tuple[str, int]]]:
+    """By what a piece of a value is found, each with the form that has it, and where."""
+    for form in _forms(value):
+        for place in range(0, len(form) - _GRAM + 1, _EVERY):
+            gram = form[place : place + _GRAM]
+            if gram != gram[0] * _GRAM:  # a row of the same is no sign of anything
+                yield gram, (form, place)
+
+
 def _forms(value: str) -> set[str]:
     """The forms of a value in which a piece tells it, as `_ALIKE` leaves them."""
     if len(value) < PIECE:
@@ -288,6 +290,8 @@ def _keyed(names: str, value: str) -> str:
 _BEGINS = r"(?:(?<![\w-])|(?<=%[0-9A-Fa-f]{2})|(?<=\\[nrt])|(?<=\[[0-9]m)|(?<=[0-9][0-9]m))"
 _NEW_LINE = r"(?:(?:\\[rn]|[\r\n])+[ \t]*)"
 _DOT = rf"{_NEW_LINE}?\.{_NEW_LINE}?"
+# So many lines, so that a long text of lines that all begin like a JWT is not read to its end from each of them.
+_MORE_LINES = rf"(?:{_NEW_LINE}[\w-]++){{0,100}}"
 
 # Shapes of credentials that no reader of a log needs. Each is looked for only where one of the words before it is in the
 # text in lower case; of each, the group is masked, or all of it where it has none.
@@ -305,7 +309,7 @@ _SHAPES: tuple[tuple[tuple[str, ...], re.Pattern[str]], ...] = (
     (
         ("eyj",),
         re.compile(
-            rf"{_BEGINS}eyJ[\w-]{{8,}}(?:{_NEW_LINE}[\w-]+)*{_DOT}[\w-]+(?:{_NEW_LINE}[\w-]+)*{_DOT}[\w-]+"
+            rf"{_BEGINS}eyJ[\w-]{{8,}}+{_MORE_LINES}{_DOT}[\w-]++{_MORE_LINES}{_DOT}[\w-]+"
             rf"(?:{_NEW_LINE}[\w-]{{40,}})*"
         ),
     ),

@@ -11,6 +11,7 @@ import logging
 import pickle
 import re
 import secrets
+import time
 from itertools import pairwise
 from urllib.parse import quote, quote_plus, urlencode
 
@@ -24,6 +25,7 @@ from cgrunbook.redaction import (
     MASK,
     PIECE,
     Secret,
+    _REMEMBERED,
     _known,
     complete,
     mask,
@@ -158,6 +160,23 @@ def test_what_a_secret_of_the_past_was_is_still_known():
     value = fresh()
     Secret(value)
     assert value not in mask(f"an echo of {value}")
+
+
+def test_what_is_forgotten_takes_nothing_from_another_value_with_the_same_words():
+    value = secrets.token_urlsafe(40)
+    secret = Secret(value)
+    Secret(f"user {value}")
+    for _ in range(_REMEMBERED + 1):
+        Secret(fresh())
+    assert not pieces_in(value, mask(f"({value[:25]})"))
+    assert secret
+
+
+def test_a_long_text_of_lines_that_begin_like_a_jwt_is_masked_in_its_time():
+    began = time.process_time()
+    text = "eyJaaaaaaaa\n" * 10_000
+    assert mask(text) == text
+    assert time.process_time() - began < 20
 
 
 def test_a_short_one_is_forgotten_with_its_secret():
