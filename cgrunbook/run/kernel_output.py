@@ -95,29 +95,32 @@ class _Sender:
                 text, rest = complete((before[0]["content"]["text"] if before else "") + text)
                 if rest and not before and len(text) < LONGEST_WORD:
                     text, rest = "", text + rest  # whole, for it comes as one output where nothing follows
-                if rest:
+                if rest and before and not text:
+                    # It waits no longer for being added to: dots that come one by one would never be seen.
+                    before[0]["content"]["text"] = rest
+                    self._waiting[cell, name] = before
+                elif rest:
                     content = {"name": name, "text": rest}
                     later = self._session.msg("stream", content, parent=message["parent_header"])
                     self._waiting[cell, name] = (later, go)
-            if rest:
-                # An empty output is none.
-                self._loop.add_callback(self._loop.call_later, SECONDS, self._go_on, cell, None, rest)
+                    self._loop.add_callback(self._loop.call_later, SECONDS, self._go_on, cell, None, later)
+        # An empty output is none.
         return go({**message, "content": {"name": name, "text": mask(text)}}) if text else None
 
-    def _go_on(self, cell: str, but: str | None = None, waiting: str | None = None) -> None:
+    def _go_on(self, cell: str, but: str | None = None, waiting: dict[str, Any] | None = None) -> None:
         """Send what waits of a cell.
 
         Args:
             cell: the message that it belongs to.
             but: a stream that goes on waiting.
-            waiting: only what is still this.
+            waiting: only this message, if it still waits.
         """
         if not self._waiting:
             return
         with self._lock:
             keys = [key for key in self._waiting if key[0] == cell and key[1] != but]
             if waiting is not None:
-                keys = [key for key in keys if self._waiting[key][0]["content"]["text"] == waiting]
+                keys = [key for key in keys if self._waiting[key][0] is waiting]
             found = [self._waiting.pop(key) for key in keys]
         for message, go in found:
             message["content"]["text"] = mask(message["content"]["text"])

@@ -198,6 +198,47 @@ def test_a_word_waits_for_its_rest_a_second_at_most(kernel: Kernel):
             assert kernel.client.get_iopub_msg(timeout=0.3)["msg_type"] != "stream"
 
 
+def test_dots_that_come_one_by_one_are_seen_before_the_last(kernel: Kernel):
+    kernel.client.execute("for _ in range(20):\n    print('.', end='', flush=True); time.sleep(.2)", allow_stdin=False)
+    dots = []
+    while sum(dots) < 20:
+        message = kernel.client.get_iopub_msg(timeout=10)
+        if message["msg_type"] == "stream":
+            dots.append(len(message["content"]["text"]))
+    assert len(dots) > 1
+    kernel.client.get_shell_msg(timeout=30)
+
+
+def test_a_prompt_comes_after_what_was_said_before_it(kernel: Kernel):
+    sent = kernel.client.execute("print('before', end=''); answer = input('name?')", allow_stdin=True)
+    assert kernel.client.get_stdin_msg(timeout=10)["content"]["prompt"] == "name?"
+    kernel.client.input("somebody")
+    said = []
+    while not said or said[-1] != "idle":
+        message = kernel.client.get_iopub_msg(timeout=10)
+        if message["parent_header"].get("msg_id") == sent:
+            said.append(message["content"].get("text", message["content"].get("execution_state")))
+    assert said[-2:] == ["before", "idle"]
+    kernel.client.get_shell_msg(timeout=30)
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "%reset -sf",
+        "import sys; from ipykernel.iostream import OutStream\n"
+        "kernel = get_ipython().kernel\n"
+        "sys.stdout = OutStream(kernel.session, kernel.iopub_thread, 'stdout')",
+    ],
+)
+def test_neither_a_reset_nor_another_stream_lets_it_out(kernel: Kernel, before: str):
+    kernel.run(f"kept = sys.stdout\n{before}")
+    said, reply = kernel.run(f"print({kernel.value[::-1]!r}[::-1])")
+    assert MASK in as_text([said, reply])
+    assert not kernel.found_in(said, reply)
+    kernel.run(f"{_BEGIN.format(backwards=kernel.value[::-1])}\nif 'kept' in vars(): sys.stdout = kept")
+
+
 def test_nothing_is_done_where_there_is_no_kernel():
     from cgrunbook.run.kernel_output import mask_all_output
 
