@@ -21,11 +21,11 @@ from hypothesis import strategies as st
 
 from cgrunbook.errors import StepFailed
 from cgrunbook.redaction import (
+    _REMEMBERED,
     LONGEST_WORD,
     MASK,
     PIECE,
     Secret,
-    _REMEMBERED,
     _known,
     complete,
     mask,
@@ -256,6 +256,7 @@ TELLING = [
     lambda it: json.dumps(json.dumps({"refresh_token": it})),
     lambda it: f"grant_type=refresh_token&client_secret={it}&x=y",
     lambda it: f"subject_token={it}",
+    lambda it: f"passwd={it}",
     lambda it: f"1//0{it}",
     lambda it: f"GOCSPX-{it}",
     lambda it: f"AIza{it}",

@@ -10,7 +10,6 @@ import typer
 
 from cgrunbook.cli.app import complain
 from cgrunbook.errors import UsageError
-from cgrunbook.redaction import visible
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -165,9 +164,9 @@ def _table(record: Record) -> Table:
         for step in notebook.steps:
             outcome = outcome_of(step)
             table.add_row(
-                Padding(Text(visible(step.title)), (0, 0, 0, 2)),
+                Padding(Text(step.title), (0, 0, 0, 2)),
                 Text(outcome, style=colours.get(outcome, "green")),
-                Text(visible(step.brief)),
+                Text(step.brief),
                 "" if step.seconds is None else f"{step.seconds:.1f}",
             )
     return table
@@ -186,4 +185,4 @@ def _print_changes(record: Record) -> None:
             for change in step.changes:
                 what = f"{change.resource}.{change.field}" if change.field else change.resource
                 before, after = (as_text(value, nothing="(none)") for value in (change.before, change.after))
-                typer.echo(visible(f"    {what}: {before} -> {after}"))
+                typer.echo(f"    {what}: {before} -> {after}")

@@ -17,7 +17,7 @@ USE = "serviceusage.services.use"
 
 TITLES: Mapping[str, str] = {ARTIFACT_REGISTRY: "Artifact Registry API", SECRET_MANAGER: "Secret Manager API"}
 
-_ENABLED_BY: Mapping[str, str] = {ARTIFACT_REGISTRY: "02_developer_images", SECRET_MANAGER: "03_production_images"}
+ENABLED_BY: Mapping[str, str] = {ARTIFACT_REGISTRY: "02_developer_images", SECRET_MANAGER: "03_production_images"}
 
 
 def answered(api: str, refusal: PermissionMissing) -> bool:
@@ -48,7 +48,7 @@ def disabled(api: str, project: str, said: str, *, charged: str = "") -> ApiDisa
             api=api,
             charged=charged,
         )
-    notebook = _ENABLED_BY.get(api)
+    notebook = ENABLED_BY.get(api)
     remedy = f"Run the notebook {notebook}, which enables it, or: {command}" if notebook else f"Enable it: {command}"
     return ApiDisabled(f"The {title} is not enabled in project {project}.\n{said}", remedy, api=api)
 

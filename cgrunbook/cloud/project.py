@@ -7,8 +7,8 @@ a project need not be allowed to ask them. It does not know what the APIs are wa
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
-from functools import cached_property
+from collections.abc import Callable, Iterable
+from functools import cached_property, partial
 from typing import Any
 
 from google.auth.transport.requests import AuthorizedSession
@@ -105,8 +105,16 @@ class Project(GoogleService):
             SECRET_MANAGER: f"{self.connection.secret_manager}/v1/projects/{self.id}/secrets?pageSize=1",
         }
         doing = f"see whether {service} answers in {self.id}"
+        ask = partial(self._request, "GET", addresses[service], doing)
         try:
-            self._repeat(doing, lambda: self._request("GET", addresses[service], doing))
+            return self.is_on(service, partial(self._repeat, doing, ask))
+        except ProjectUnknown as unknown:
+            raise ProjectUnknown(unknown.message, f"{self.alike()} {unknown.remedy}".strip()) from unknown
+
+    def is_on(self, service: str, ask: Callable[[], object]) -> bool:
+        """Whether a Google API is on, by what came of a question to it: one that is off says so before it looks at rights."""
+        try:
+            ask()
         except PermissionMissing as refusal:
             if not apis.answered(service, refusal):
                 raise
@@ -114,8 +122,6 @@ class Project(GoogleService):
             if self.has_off(off):
                 return False
             raise
-        except ProjectUnknown as unknown:
-            raise ProjectUnknown(unknown.message, f"{self.alike()} {unknown.remedy}".strip()) from unknown
         return True
 
     def has_off(self, disabled: ApiDisabled) -> bool:

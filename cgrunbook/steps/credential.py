@@ -12,7 +12,14 @@ from functools import partial
 
 from cgrunbook.cloud.pull_token import PullToken
 from cgrunbook.cloud.secret_manager import SecretVersion
-from cgrunbook.errors import InvalidRequest, MalformedToken, PermissionMissing, UpstreamCredentialsRefused, WrongState
+from cgrunbook.errors import (
+    ApiDisabled,
+    InvalidRequest,
+    MalformedToken,
+    PermissionMissing,
+    UpstreamCredentialsRefused,
+    WrongState,
+)
 from cgrunbook.steps.step import World
 from cgrunbook.steps.token_pairs import Pair, pairs
 
@@ -41,11 +48,9 @@ def split_version(name: str) -> tuple[str, str, str]:
 
 def own_project(world: World, project: str) -> bool:
     """Whether a project in a resource's name is the world's own: services write its number where they were given its id."""
-    if project == world.cloud.project.id or not project.isdigit():
-        return project == world.cloud.project.id
     try:
-        return project == world.cloud.project.number()
-    except PermissionMissing:
+        return world.cloud.project.named(project)
+    except (ApiDisabled, PermissionMissing):
         return True  # so that in doubt nothing is taken away from whatever bears the name
 
 

@@ -33,11 +33,10 @@ class SignDockerIn(Step):
 
     section = Section.TESTING_DEVELOPER
     why = "A repository is private until somebody opens it, so docker has to say who is pulling."
+    title = "Sign docker in"
 
     def __init__(self, how: How = "auto") -> None:
         self.how = how
-
-    title = "Sign docker in"
 
     def plan(self, world: World) -> Plan:
         host = world.cloud.connection.artifact_registry_host.address

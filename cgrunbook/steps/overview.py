@@ -6,14 +6,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from cgrunbook.cloud import apis
-from cgrunbook.errors import ApiDisabled, CgrunbookError, Interrupted, PermissionMissing, WrongState
-from cgrunbook.steps.apis import ARTIFACT_REGISTRY, SECRET_MANAGER
+from cgrunbook.cloud.apis import ARTIFACT_REGISTRY, ENABLED_BY, SECRET_MANAGER, TITLES
+from cgrunbook.errors import ApiDisabled, CgrunbookError, Interrupted, WrongState
 from cgrunbook.steps.credential import pair_in_use
 from cgrunbook.steps.secret import agent_may_read
 from cgrunbook.steps.step import Evidence, Finding, Mark, Proof, Section, World
 
-_FIRST, _SECOND = "02_developer_images", "03_production_images"
+_FIRST, _SECOND = ENABLED_BY[ARTIFACT_REGISTRY], ENABLED_BY[SECRET_MANAGER]
 
 
 class ShowMap(Proof):
@@ -40,16 +39,9 @@ class ShowMap(Proof):
         )
         return Evidence(
             findings=(
-                _seen(
-                    world,
-                    _FIRST,
-                    "Artifact Registry API",
-                    lambda: _enabled(ARTIFACT_REGISTRY, world.repository, self.repository),
-                ),
+                _api(world, ARTIFACT_REGISTRY, partial(world.repository, self.repository)),
                 self._repository(world, _FIRST, self.repository),
-                _seen(
-                    world, _SECOND, "Secret Manager API", lambda: _enabled(SECRET_MANAGER, world.secret, self.secret_id)
-                ),
+                _api(world, SECRET_MANAGER, partial(world.secret, self.secret_id)),
                 _seen(
                     world, _SECOND, f"secret {self.secret_id}", lambda: "there" if world.secret(self.secret_id) else ""
                 ),
@@ -79,14 +71,9 @@ class ShowMap(Proof):
         return f"version {pair.version}, {until}"
 
 
-def _enabled(api: str, read: Callable[[str], object], name: str) -> str:
-    """A service that is off says so itself, whatever it is asked."""
-    try:
-        read(name)
-    except PermissionMissing as refusal:
-        if not apis.answered(api, refusal):
-            raise
-    return "enabled"
+def _api(world: World, api: str, ask: Callable[[], object]) -> Finding:
+    look = partial(world.cloud.project.is_on, api, ask)
+    return _seen(world, ENABLED_BY[api], TITLES[api], lambda: "enabled" if look() else "")
 
 
 def _seen(world: World, notebook: str, what: str, look: Callable[[], str]) -> Finding:

@@ -15,7 +15,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from cgrunbook.cloud.apis import USE, answered
+from cgrunbook.cloud.apis import ENABLED_BY, USE
 from cgrunbook.cloud.caller import spoken, to_fill_in
 from cgrunbook.cloud.chainctl import LoginState
 from cgrunbook.cloud.iam_policy import grant_command
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from cgrunbook.cloud.project import Project
 
 T = TypeVar("T")
-
-_ENABLED_BY = {ARTIFACT_REGISTRY: "02", SECRET_MANAGER: "03"}
 
 
 class CheckThisMachine(Proof):
@@ -78,7 +76,7 @@ class CheckGoogleCloud(Proof):
         if unknown or all(isinstance(error, PermissionMissing) and error.permission != USE for error in said):
             return Evidence(findings=(token, _no_project(project, unknown)))
         apis = (
-            _api(ARTIFACT_REGISTRY, partial(_registry_is_on, project, locations)),
+            _api(ARTIFACT_REGISTRY, partial(project.is_on, ARTIFACT_REGISTRY, locations.result)),
             _api(SECRET_MANAGER, secrets.result),
         )
         to_enable = any(one.mark is not Mark.OK for one in apis)
@@ -307,20 +305,6 @@ def _number(project: Project, number: Future[str]) -> Finding:
     return found if found.mark is Mark.OK else replace(found, remedy=f"No notebook needs its number. {found.remedy}")
 
 
-def _registry_is_on(project: Project, locations: Future[tuple[str, ...]]) -> bool:
-    """One that is off says so whatever it is asked, and before it looks at permissions."""
-    try:
-        locations.result()
-    except PermissionMissing as refusal:
-        if not answered(ARTIFACT_REGISTRY, refusal):
-            raise
-    except ApiDisabled as off:
-        if project.has_off(off):
-            return False
-        raise
-    return True
-
-
 def _api(api: str, is_on: Callable[[], bool]) -> Finding:
     try:
         on = is_on()
@@ -330,7 +314,7 @@ def _api(api: str, is_on: Callable[[], bool]) -> Finding:
         return _failed(api, error)
     if on:
         return Finding(Mark.OK, api, "enabled")
-    return Finding(Mark.WARN, api, "not enabled yet", f"Nothing now: notebook {_ENABLED_BY[api]} enables it.")
+    return Finding(Mark.WARN, api, "not enabled yet", f"Nothing now: notebook {ENABLED_BY[api][:2]} enables it.")
 
 
 def _location(world: World, locations: Future[tuple[str, ...]]) -> Finding:

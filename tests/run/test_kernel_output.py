@@ -114,6 +114,7 @@ LEAKS = {
     "a widget that changes": "import ipywidgets\ntext = ipywidgets.Text(); display(text); text.value = value",
     "a widget's output": "import ipywidgets\nout = ipywidgets.Output()\nwith out:\n    print(value)\nout",
     "a message of somebody's own": "get_ipython().kernel.session.send(get_ipython().kernel.iopub_socket, 'own', {'x': value})",
+    "a message that is packed already": "k = get_ipython().kernel; k.session.send(k.iopub_socket, 'own', k.session.pack({'x': value}))",
     "a buffer": "import ipywidgets; ipywidgets.Text().comm.send({}, buffers=[value.encode()])",
     "base64 of docker's pair": "print(base64.b64encode(('user:' + value).encode()))",
     "bytes that http.client sends": "print('send:', repr(b'Authorization: Basic ' + base64.b64encode(('u:' + value).encode())))",
@@ -200,7 +201,7 @@ def test_a_word_waits_for_its_rest_a_second_at_most(kernel: Kernel):
 
 def test_dots_that_come_one_by_one_are_seen_before_the_last(kernel: Kernel):
     kernel.client.execute("for _ in range(20):\n    print('.', end='', flush=True); time.sleep(.2)", allow_stdin=False)
-    dots = []
+    dots: list[int] = []
     while sum(dots) < 20:
         message = kernel.client.get_iopub_msg(timeout=10)
         if message["msg_type"] == "stream":
@@ -213,7 +214,7 @@ def test_a_prompt_comes_after_what_was_said_before_it(kernel: Kernel):
     sent = kernel.client.execute("print('before', end=''); answer = input('name?')", allow_stdin=True)
     assert kernel.client.get_stdin_msg(timeout=10)["content"]["prompt"] == "name?"
     kernel.client.input("somebody")
-    said = []
+    said: list[str] = []
     while not said or said[-1] != "idle":
         message = kernel.client.get_iopub_msg(timeout=10)
         if message["parent_header"].get("msg_id") == sent:
