@@ -253,9 +253,7 @@ class _Client(PapermillNotebookClient):  # type: ignore[misc] # papermill is unt
         if msg["msg_type"] == "execute_input":
             loop, channels = asyncio.get_running_loop(), self.kc
             self.nb_man.stop.cell_executes(lambda: loop.call_soon_threadsafe(channels.kernel_info))
-        elif msg["msg_type"] != "stream" and not msg["msg_type"].startswith(
-            "comm"
-        ):  # a stream's parts are joined first
+        elif not msg["msg_type"].startswith(("comm", "stream")):  # a stream's parts are joined first
             msg["content"] = mask_all(msg["content"])
         return super().process_message(msg, cell, cell_index)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
+from cgrunbook.cloud.apis import ARTIFACT_REGISTRY
 from cgrunbook.cloud.artifact_registry import RemoteRepository
 from cgrunbook.cloud.iam_policy import Policy
 from cgrunbook.cloud.secret_manager import SecretResource
@@ -84,7 +85,11 @@ class TearDown(Step):
         )
         of_secret, why_it_stays = self._of_secret(world)
         deletions = [*self._of_repositories(world), *of_secret]
-        notes = [f"The secret {self.secret_id} stays: {reason}." for reason in why_it_stays]
+        notes: list[str] = []
+        for why, command in why_it_stays.items():
+            notes.append(f"The secret {self.secret_id} stays: {why}.")
+            if command:
+                notes.append(f"If that may change: {command}")
         for name, there in self._found(world).items():
             if made_by_cgrunbook(there):
                 notes += _lost_with(world, there)
@@ -109,7 +114,7 @@ class TearDown(Step):
             return {}
         # Deleting repositories takes its time. With the secret claimed no other machine begins to make a token for it;
         # then it is looked again whether anybody uses it by now.
-        before = _there(world.anew().secret, self.secret_id)
+        before = _there(world, world.anew().secret, self.secret_id)
         claimed = self._claimed(world, before) if before else None
         world = world.anew()
         deletions, why_it_stays = self._of_secret(world)
@@ -124,12 +129,15 @@ class TearDown(Step):
         return {"secret deleted": bool(deletions)}
 
     def verify(self, world: World) -> Evidence:
+        commands: list[str] = []
         left = {
             f"repository {name}": "" if made_by_cgrunbook(there) else _NOT_OURS
             for name, there in self._found(world).items()
         }
-        if _there(world.secret, self.secret_id) is not None:
-            left[f"{self._secret} with its pull tokens"] = "; ".join(self._of_secret(world)[1])
+        if _there(world, world.secret, self.secret_id) is not None:
+            why_it_stays = self._of_secret(world)[1]
+            left[f"{self._secret} with its pull tokens"] = "; ".join(why_it_stays)
+            commands = [command for command in why_it_stays.values() if command]
         elif world.seen.get("secret deleted") and (users := self._users(world, ())):
             raise StepFailed(
                 f"The secret {self.secret_id} is gone, and meanwhile somebody let {' and '.join(users)} sign in with it.",
@@ -137,6 +145,8 @@ class TearDown(Step):
             )
         things = [f"{what}: {why}" if why else what for what, why in left.items()]
         facts: dict[str, Any] = {"left": things or "nothing of it"}
+        if commands:
+            facts["if that may change"] = commands
         if stays := _docker_login(world):
             facts["not touched"] = stays
         return Evidence(f"left: {'; '.join(things) or 'nothing'}", facts)
@@ -147,7 +157,7 @@ class TearDown(Step):
 
     def _found(self, world: World) -> dict[str, RemoteRepository]:
         """The repositories that are there, by name."""
-        found = {name: _there(world.repository, name) for name in self.repositories}
+        found = {name: _there(world, world.repository, name) for name in self.repositories}
         return {name: there for name, there in found.items() if there is not None}
 
     def _of_repositories(self, world: World) -> list[_Deletion]:
@@ -165,16 +175,16 @@ class TearDown(Step):
             if made_by_cgrunbook(there)
         ]
 
-    def _of_secret(self, world: World) -> tuple[list[_Deletion], list[str]]:
-        """The pull tokens and the secret, in the order in which they go, or else why they stay.
+    def _of_secret(self, world: World) -> tuple[list[_Deletion], dict[str, str]]:
+        """The pull tokens and the secret, in the order in which they go, or else why they stay, with what changes that.
 
         They go together or not at all: what is written on the secret tells which tokens are cgrunbook's.
         """
-        secret = _there(world.secret, self.secret_id)
+        secret = _there(world, world.secret, self.secret_id)
         if secret is None:
-            return [], []
+            return [], {}
         if not secret_made_by_cgrunbook(secret):
-            return [], [_NOT_OURS]
+            return [], {_NOT_OURS: ""}
         tokens, _ = self._tokens(world, secret)
         if reasons := self._why_it_stays(world, secret, tokens):
             return [], reasons
@@ -189,18 +199,18 @@ class TearDown(Step):
         ]
         command = f"gcloud secrets delete {self.secret_id} --project={world.cloud.connection.project_id} --quiet"
         delete = partial(world.cloud.secrets.delete, self.secret_id)
-        return [*deletions, _Deletion(self._secret, "with all its versions", command, delete)], []
+        return [*deletions, _Deletion(self._secret, "with all its versions", command, delete)], {}
 
-    def _why_it_stays(self, world: World, secret: SecretResource, tokens: Sequence[str]) -> list[str]:
-        """Why a secret of cgrunbook's must not go, with what would take each reason away; nothing where it may."""
+    def _why_it_stays(self, world: World, secret: SecretResource, tokens: Sequence[str]) -> dict[str, str]:
+        """Why a secret of cgrunbook's must not go, with the command that would take each reason away, "" for none."""
         try:
-            return [
-                *(f"{user} signs in with it" for user in self._users(world, tokens)),
-                *_unread(world),
-                *self._held_by_others(world, secret),
-            ]
+            return {
+                **{f"{user} signs in with it": "" for user in self._users(world, tokens)},
+                **dict(_unread(world)),
+                **dict(self._held_by_others(world, secret)),
+            }
         except PermissionMissing as error:
-            return [f"whether others use it cannot be seen: {error.message}"]
+            return {f"whether others use it cannot be seen: {error.message}": ""}
 
     def _users(self, world: World, tokens: Sequence[str]) -> list[str]:
         """The repositories of all locations that sign in with the secret or with one of its tokens, but for those that go."""
@@ -213,31 +223,32 @@ class TearDown(Step):
             and (there.username in tokens or version_of(world, self.secret_id, there.password_secret_version))
         ]
 
-    def _held_by_others(self, world: World, secret: SecretResource) -> Iterator[str]:
-        """What on the secret itself says that others work with it."""
+    def _held_by_others(self, world: World, secret: SecretResource) -> Iterator[tuple[str, str]]:
+        """What on the secret itself says that others work with it, and the command that would end that."""
         project = world.cloud.connection.project_id
         claim = token_pairs.claim_on(secret)
         if claim and claim.elsewhere:
-            yield f"another machine began to make a pull token for it at {claim.at:%H:%M:%S} UTC"
+            yield f"another machine began to make a pull token for it at {claim.at:%H:%M:%S} UTC", ""
         written = token_pairs.pairs(secret)
         for version in world.versions(self.secret_id):
             of_a_dead_run = claim is not None and version.number > claim.known
             if version.state != "DESTROYED" and version.number not in written and not of_a_dead_run:
                 yield (
-                    f"cgrunbook did not store version {version.number} of it. If that may go: gcloud secrets versions "
-                    f"destroy {version.number} --secret={self.secret_id} --project={project}"
+                    f"cgrunbook did not store version {version.number} of it",
+                    f"gcloud secrets versions destroy {version.number} --secret={self.secret_id} --project={project}",
                 )
         for role, member in _grants(world.policy(self.secret_id)):
             if _AGENT.fullmatch(member) and member.lower() != service_agent(world, self.secret_id).lower():
                 yield (
-                    f"the Artifact Registry of another project may read it. If that is over: gcloud secrets "
-                    f"remove-iam-policy-binding {self.secret_id} --member={member} --role={role} --project={project}"
+                    f"the Artifact Registry of another project may read it, {member}",
+                    f"gcloud secrets remove-iam-policy-binding {self.secret_id} --project={project} --member={member} "
+                    f"--role={role} --all",
                 )
 
     def _lost_with_secret(self, world: World) -> list[str]:
         """What the operator should know before the secret goes."""
         notes = ["Repositories of other projects that sign in with the secret cannot be seen from here."]
-        secret = _there(world.secret, self.secret_id)
+        secret = _there(world, world.secret, self.secret_id)
         if secret and (problem := self._tokens(world, secret)[1]):
             notes.append(f"Whether the pull tokens still live cannot be seen ({problem}); they are revoked unseen.")
         own = service_agent(world, self.secret_id).lower()
@@ -302,25 +313,26 @@ def _same_repository(world: World, name: str, other: str) -> bool:
     return bool(one and two and one[2] == two[2] and own_project(world, two[1]))
 
 
-def _unread(world: World) -> Iterator[str]:
-    """Where it is not known whether a repository uses the secret; what is not known is taken for a yes."""
-    whose: dict[str, list[str]] = {}
+def _unread(world: World) -> Iterator[tuple[str, str]]:
+    """Where it is not known whether a repository uses the secret, and what helps; what is not known is taken for a yes."""
+    whose: dict[tuple[str, str], list[str]] = {}
     for location, error in world.everywhere().unread.items():
+        command = ""
         match error:
             case ApiDisabled():
-                why = f"the API is off: gcloud services enable {error.api or 'artifactregistry.googleapis.com'}"
-                why += f" --project={world.cloud.connection.project_id}"
+                why = "the API is off"
+                command = f"gcloud services enable {error.api or ARTIFACT_REGISTRY} --project={world.cloud.project.id}"
             case PermissionMissing():
                 why = "you may not list them; roles/artifactregistry.reader on the project is enough"
             case _:
                 why = "it does not answer; run again later"
-        whose.setdefault(why, []).append(location)
-    for why, locations in whose.items():
+        whose.setdefault((why, command), []).append(location)
+    for (why, command), locations in whose.items():
         first, more = locations[:5], len(locations) - 5
         where = (
             f"in {', '.join(first)}{f' and {more} more locations' if more > 0 else ''}" if any(first) else "anywhere"
         )
-        yield f"whether repositories {where} sign in with it is not known, since {why}"
+        yield f"whether repositories {where} sign in with it is not known, since {why}", command
 
 
 def _grants(policy: Policy | None) -> list[tuple[str, str]]:
@@ -343,9 +355,11 @@ def _docker_login(world: World) -> list[str]:
     ]
 
 
-def _there(read: Callable[[str], T | None], name: str) -> T | None:
-    """What is there; nothing is where the API is off."""
+def _there(world: World, read: Callable[[str], T | None], name: str) -> T | None:
+    """What is there; nothing is where the API is off in the project itself."""
     try:
         return read(name)
-    except ApiDisabled:
+    except ApiDisabled as off:
+        if not world.cloud.project.has_off(off):
+            raise
         return None

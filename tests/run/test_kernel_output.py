@@ -114,7 +114,7 @@ LEAKS = {
     "a widget that changes": "import ipywidgets\ntext = ipywidgets.Text(); display(text); text.value = value",
     "a widget's output": "import ipywidgets\nout = ipywidgets.Output()\nwith out:\n    print(value)\nout",
     "a message of somebody's own": "get_ipython().kernel.session.send(get_ipython().kernel.iopub_socket, 'own', {'x': value})",
-    "a message that is packed already": "k = get_ipython().kernel; k.session.send(k.iopub_socket, 'own', k.session.pack({'x': value}))",
+    "a message that is packed already": "k = get_ipython().kernel\nk.session.send(k.iopub_socket, 'own', k.session.pack([value]))",
     "a buffer": "import ipywidgets; ipywidgets.Text().comm.send({}, buffers=[value.encode()])",
     "base64 of docker's pair": "print(base64.b64encode(('user:' + value).encode()))",
     "bytes that http.client sends": "print('send:', repr(b'Authorization: Basic ' + base64.b64encode(('u:' + value).encode())))",

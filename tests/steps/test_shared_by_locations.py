@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,10 +16,10 @@ import pytest
 import requests as http
 
 from cgrunbook import steps
-from cgrunbook.cloud import Cloud, connect
+from cgrunbook.cloud import Cloud, apis, connect
 from cgrunbook.cloud.artifact_registry import RemoteRepository
 from cgrunbook.cloud.docker_config import DockerConfig
-from cgrunbook.errors import Conflict
+from cgrunbook.errors import ApiDisabled, Conflict
 from cgrunbook.redaction import Secret
 from cgrunbook.run.result import Result
 from cgrunbook.run.runbook import Runbook
@@ -196,6 +198,13 @@ def test_where_a_location_cannot_be_read_the_secret_stays(made: Made, path: str,
     assert torn_down(made.names).brief == "left: nothing"
 
 
+def test_what_cannot_be_seen_since_the_charged_project_lacks_the_api_is_not_taken_for_gone(made: Made):
+    off = apis.disabled(apis.SECRET_MANAGER, "cgrunbook-sandbox", "It is off.", charged="another-project")
+    with patch.object(type(made.cloud.secrets), "get", side_effect=off), pytest.raises(ApiDisabled, match="another-pr"):
+        torn_down(made.names)
+    assert len(live_tokens(made.cloud, made.names)) == 1
+
+
 def test_what_serves_from_a_repository_is_named_before_that_goes(made: Made):
     connection = made.cloud.connection
     number, ours = made.cloud.project.number(), made.private.name
@@ -253,6 +262,12 @@ def test_a_version_that_somebody_else_stored_keeps_the_secret(made: Made):
     version = made.cloud.secrets.add_version(made.names.secret, Secret("anything")).number
     result = torn_down(made.names)
     made.assert_secret_stays(result, f"cgrunbook did not store version {version} of it")
+    destroy = (
+        f"gcloud secrets versions destroy {version} --secret={made.names.secret} "
+        f"--project={made.cloud.connection.project_id}"
+    )
+    assert f"If that may change: {destroy}" in result.plan.notes
+    assert destroy in result.evidence.facts["if that may change"]
     made.cloud.secrets.destroy(made.names.secret, version)  # as the plan said
     assert torn_down(made.names).brief == "left: nothing"
     made.assert_all_gone()
@@ -365,8 +380,8 @@ def test_a_repository_that_signs_in_with_a_secret_of_that_name_in_another_projec
 
 
 LOGINS: dict[str, tuple[Callable[[DockerConfig, str], object], str]] = {
-    "helper": (lambda config, host: config.add_credential_helper(host, "gcloud"), "out of credHelpers in docker's"),
-    "file": (lambda config, host: config.login_with_token(host, "u", Secret("p")), "docker logout {} ends that"),
+    "helper": (lambda config, host: config.add_credential_helper(host, "gcloud"), "To end that: python3 -c "),
+    "file": (lambda config, host: config.login_with_token(host, "u", Secret("p")), "To end that: docker logout {}"),
     "none": (lambda config, host: config.path.write_text("{}"), ""),
     "broken": (lambda config, host: config.path.write_text("["), "cannot be seen"),
 }
@@ -383,4 +398,6 @@ def test_what_ends_dockers_login_is_said_as_it_is_for_each_kind_of_login(made: M
     notes = [note for note in seen.results[-1].plan.notes if "ocker" in note]
     assert len(notes) == (1 if said else 0)
     assert said.format(host) in "".join(notes)
-    assert ("docker logout does not" in "".join(notes)) is (kind == "helper")
+    if kind == "helper":
+        subprocess.run(shlex.split(notes[0].partition("To end that: ")[2]), check=True)
+        assert DockerConfig(tmp_path).login(host).kind == "none"
