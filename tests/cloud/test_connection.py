@@ -20,6 +20,7 @@ from cgrunbook.errors import NotSignedIn, ParameterError, SandboxUnavailable, Te
 from cgrunbook.redaction import redact
 from cgrunbook.sandbox import process
 from tests.cloud.sign_ins import gcloud, service_account
+from tests.waiting import wait_for
 
 
 def test_importing_the_cloud_imports_no_client() -> None:
@@ -75,6 +76,21 @@ def test_no_gcloud_that_is_started_for_a_token_writes_it_into_a_log_file(no_goog
     connection = connect("google-cloud")
     assert (no_google / "started").read_text() == "1 auth print-access-token --quiet\n"
     assert connection.environment["CLOUDSDK_CORE_DISABLE_FILE_LOGGING"] == "1"
+
+
+def test_a_gcloud_that_does_not_answer_is_ended_with_all_that_it_started(
+    no_google: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = no_google / "held"  # gcloud's own command is a shell script too, whose Python does the work
+    os.mkfifo(held)
+    reading = os.open(held, os.O_RDONLY | os.O_NONBLOCK)
+    (no_google / "gcloud").write_text(f"#!/bin/sh\nexec 9>{held}\n/bin/sleep 60 &\nwait\n")
+    (no_google / "gcloud").chmod(0o755)
+    monkeypatch.setattr("cgrunbook.cloud.gcloud._SECONDS", 0.5)
+    with pytest.raises(NotSignedIn, match="did not end within"):
+        connect("google-cloud", project_id="my-project")
+    with os.fdopen(reading, "rb", buffering=0) as pipe:
+        assert wait_for(lambda: pipe.read() == b"", "the end of what gcloud started")
 
 
 def test_a_token_is_fetched_once_however_many_ask_for_it_at_once() -> None:
