@@ -44,9 +44,7 @@ def gcloud(*arguments: str) -> command.Ended:
         command.TooMuch: it did not answer.
     """
     environment = {**os.environ, **WITHOUT_LOG_FILE}
-    return command.run(
-        ("gcloud", *arguments, "--quiet"), environment, seconds=_SECONDS, cancelled=threading.Event()
-    )
+    return command.run(("gcloud", *arguments, "--quiet"), environment, seconds=_SECONDS, cancelled=threading.Event())
 
 
 def folder() -> Path:

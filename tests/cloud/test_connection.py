@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,10 @@ from typing import Any
 import pytest
 from google.auth.credentials import AnonymousCredentials
 
-from cgrunbook.cloud import Cloud, Connection, connect
+from cgrunbook.cloud import Attempts, Cloud, Connection, connect
 from cgrunbook.cloud.credentials import ApplicationDefault
 from cgrunbook.errors import NotSignedIn, ParameterError, SandboxUnavailable, Temporary
-from cgrunbook.redaction import redact
+from cgrunbook.redaction import Secret, redact
 from cgrunbook.sandbox import process
 from tests.cloud.sign_ins import gcloud, service_account
 from tests.waiting import wait_for
@@ -110,6 +111,26 @@ def test_a_token_is_fetched_once_however_many_ask_for_it_at_once() -> None:
     assert credentials.token == "token-2"
 
 
+def test_a_token_that_one_thread_gives_up_is_still_there_for_another_that_is_taking_it(no_google: Path) -> None:
+    class Refused(ApplicationDefault):
+        fetched = 0
+
+        def fetch(self, request: Any) -> tuple[str, datetime]:
+            self.fetched += 1
+            return f"token-{self.fetched}", datetime.now(UTC).replace(tzinfo=None) + timedelta(hours=1)
+
+        @property
+        def valid(self) -> bool:
+            there = bool(super().valid)
+            if there:
+                connection.forget(Secret(str(self.token)))
+            return there
+
+    gcloud(no_google, secrets.token_urlsafe(24), "gcloud-project")
+    connection = replace(connect("google-cloud"), credentials=Refused(AnonymousCredentials()))
+    assert [connection.access_token().reveal() for _ in range(3)] == ["token-1", "token-1", "token-2"]
+
+
 def test_a_given_project_wins_over_the_configured_one(no_google: Path) -> None:
     gcloud(no_google, secrets.token_urlsafe(24), "gcloud-project")
     assert connect("google-cloud", project_id="given").project_id == "given"
@@ -138,7 +159,7 @@ def test_a_token_endpoint_that_is_away_is_temporary(
 ) -> None:
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(service_account(tmp_path / "account.json")))
     with pytest.raises(Temporary, match="access token"):
-        Cloud(connect("google-cloud")).access_token()
+        Cloud(connect("google-cloud"), Attempts(limit=1.0)).access_token()
 
 
 def test_a_persons_own_credentials_give_no_warning_in_a_notebook(
