@@ -30,6 +30,12 @@ def service_agent(number: str) -> str:
     return f"service-{number}@gcp-sa-artifactregistry.iam.gserviceaccount.com"
 
 
+def service_agent_of(project: str) -> str:
+    """Artifact Registry's service agent as a member in a command, its number left to gcloud: nobody is asked for it here."""
+    number = f"$(gcloud projects describe {project} --format='value(projectNumber)')"
+    return f"serviceAccount:{service_agent(number)}"
+
+
 def disabled(api: str, project: str, said: str, *, charged: str = "") -> ApiDisabled:
     """The error for a service that answered that its API is off.
 

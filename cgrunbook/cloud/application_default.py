@@ -76,16 +76,16 @@ class KeyFile:
     @property
     def project(self) -> str:
         """The project that a service account's key belongs to; "" for others, and where it cannot be read."""
-        try:
-            project = self.content.get("project_id")
-        except NotSignedIn:
-            return ""
-        return project if isinstance(project, str) and self.kind == "service_account" else ""
+        project = self.content.get("project_id") if self.kind == "service_account" else ""
+        return project if isinstance(project, str) else ""
 
     @property
     def kind(self) -> str:
-        """Its type, such as "authorized_user"."""
-        return str(self.content.get("type", ""))
+        """Its type, such as "authorized_user"; "" where it cannot be read."""
+        try:
+            return str(self.content.get("type", ""))
+        except NotSignedIn:
+            return ""
 
     def login(self) -> Login:
         """The credentials in it.

@@ -11,12 +11,13 @@ from typing import Any
 from urllib.parse import urlencode
 
 from cgrunbook.cloud.application_default import principal
+from cgrunbook.cloud.token_hosts import OAUTH2
 from cgrunbook.errors import CgrunbookError
 
 # Stands for a member that nobody names.
 UNKNOWN = "MEMBER"
 
-_TOKEN_INFO = "https://oauth2.googleapis.com/tokeninfo"  # noqa: S105 - an address
+_TOKEN_INFO = f"https://{OAUTH2}/tokeninfo"
 # Seconds: who calls is good to know, and nothing waits for it that cannot go on without.
 _SECONDS = 5.0
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -108,7 +109,8 @@ class Connection:
     def forget(self, token: Secret) -> None:
         """Have a fresh access token the next time, where this one is still in use; for a token that was refused."""
         if self.credentials.token == token.reveal():
-            self.credentials.token = None
+            # Ended and not taken away: another thread may just be taking it, and must not find nothing.
+            self.credentials.expiry = datetime.now(UTC).replace(tzinfo=None)
 
     def lost(self, message: str) -> CgrunbookError:
         """The error for a host that does not take or keep a connection.

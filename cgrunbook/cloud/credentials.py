@@ -6,7 +6,6 @@ It knows how to get a fresh access token and keeps it in memory. It does not kno
 from __future__ import annotations
 
 import datetime as dt
-import subprocess
 import threading
 from functools import partial
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 from google.auth.credentials import Credentials
 from google.auth.exceptions import GoogleAuthError, RefreshError
 
+from cgrunbook.cloud.command import TooMuch
 from cgrunbook.cloud.gcloud import gcloud
 from cgrunbook.errors import CgrunbookError
 from cgrunbook.redaction import Secret, redact
@@ -97,11 +97,13 @@ class GcloudSession(_HeldToken):
             done = gcloud("auth", "print-access-token")
         except FileNotFoundError as error:
             raise _unusable("it is not on the PATH") from error
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise _unusable(f"gcloud auth print-access-token did not answer: {error}") from error
-        token = done.stdout.strip()
-        if done.returncode != 0 or not token:
-            raise _unusable(f"gcloud auth print-access-token failed: {redact(done.stderr.strip())}")
+        except OSError as error:
+            raise _unusable(f"gcloud could not be started: {error}") from error
+        except TooMuch as error:
+            raise _unusable(f"gcloud auth print-access-token {error}") from error
+        token = done.output.strip()
+        if done.code or not token:
+            raise _unusable(f"gcloud auth print-access-token failed: {redact(done.said.strip())}")
         return token, _for_now()
 
 

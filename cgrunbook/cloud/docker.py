@@ -12,13 +12,14 @@ import os
 import shlex
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from cgrunbook.cloud import retry
+from cgrunbook.cloud.application_default import KeyFile
 from cgrunbook.cloud.attempts import Attempts
 from cgrunbook.cloud.connection import Connection, RegistryHost
 from cgrunbook.cloud.docker_config import ENVIRONMENT, Answer, DockerConfig, Login
@@ -126,18 +127,18 @@ class Docker:
         login = Login(registry.address, "helper", helper) if helper else self.config.login(registry.address)
         try:
             answer = self.config.ask(login)
-            if (
-                answer.said and not helper
-            ):  # it may have met what passes by itself, and what the file names is not given up for that
+            # It may have met what passes by itself, and what the file names is not given up for that.
+            if answer.said and not helper:
                 answer = self.config.ask(login)
         except StepFailed as error:
             return SignIn(login, problem=error.message.rstrip("."), unusable=error)
         if answer.credentials is None:
             return SignIn(login, problem=_nothing(login, answer))
         username = answer.credentials.username
-        said = Registry(registry, answer.credentials, self._attempts).sign_in()
+        asked = Registry(registry, answer.credentials, self._attempts)
+        said = asked.sign_in()
         if said.status == 401:  # now and then the endpoint says so of a token that it takes a moment later
-            said = Registry(registry, answer.credentials, self._attempts).sign_in()
+            said = asked.sign_in()
         if said.granted:
             return SignIn(login, username)
         text = f": {said.message.rstrip('.')}" if said.message else ""
@@ -340,9 +341,7 @@ def print_access_token(connection: Connection) -> str:
 def gcloud_login(environment: Mapping[str, str]) -> str:
     """The command that signs gcloud in as those are signed in whom this environment's own credentials name."""
     path = environment.get("GOOGLE_APPLICATION_CREDENTIALS", "")
-    kind = ""
-    with suppress(OSError, ValueError, AttributeError, RecursionError):
-        kind = str(json.loads(Path(path).read_text()).get("type", "")) if path else ""
+    kind = KeyFile(Path(path), named=True).kind if path else ""
     if kind == "service_account":
         return f"gcloud auth activate-service-account --key-file={shlex.quote(path)}"
     if kind == "external_account":

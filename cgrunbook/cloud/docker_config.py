@@ -218,10 +218,10 @@ class DockerConfig:
         named = self._named(self.read(), host, without_helper=instead_of_helper)
         if named:
             payload = {"ServerURL": host, "Username": username, "Secret": password.reveal()}
-            code, _, said = self._run(named, "store", json.dumps(payload))
-            if code:
+            _, refusal = self._run(named, "store", json.dumps(payload))
+            if refusal:
                 raise StepFailed(
-                    f"docker-credential-{named}, which {self.path} names for {host}, did not take the login{_quoted(said)}.",
+                    f"docker-credential-{named}, which {self.path} names for {host}, did not take the login: {refusal}.",
                     f"Sign in with that helper's own means, or remove its name from {self.path}.",
                 )
         auth = credentials.header().removeprefix("Basic ")
@@ -431,9 +431,9 @@ class DockerConfig:
 
     def _asked(self, helper: str, host: str) -> Answer:
         """What a helper has for a host; "none" is an answer, and so is a failure that it gives its reason for."""
-        code, answer, said = self._run(helper, "get", host)
-        if code:
-            return Answer(None, "" if said == _NOT_FOUND else said or f"it ended with {code}")
+        answer, refusal = self._run(helper, "get", host)
+        if refusal:
+            return Answer(None, "" if refusal == _NOT_FOUND else refusal)
         try:
             found, _ = json.JSONDecoder(object_pairs_hook=_Object).raw_decode(answer.reveal().lstrip())
             fields = ("ServerURL", "Username", "Secret")
@@ -450,8 +450,8 @@ class DockerConfig:
                 f"Try it by hand: echo {host} | docker-credential-{helper} get",
             ) from None
 
-    def _run(self, helper: str, verb: Literal["get", "store"], text: str) -> tuple[int, Secret, str]:
-        """Run a credential helper: its exit code, what it printed, and in one line why where that is a failure.
+    def _run(self, helper: str, verb: Literal["get", "store"], text: str) -> tuple[Secret, str]:
+        """Run a credential helper: what it printed, and where it failed in one line why, else "".
 
         The docker SDK's own call has no time-out and puts what the helper printed into its exceptions.
         """
@@ -481,16 +481,11 @@ class DockerConfig:
             raise StepFailed(f"{program} could not be started: {error}.", f"Repair or reinstall {program}.") from error
         if done.code:
             # By the protocol an error stands where the answer would be; gcloud prints most of its own elsewhere.
-            return done.code, Secret(""), one_line(done.output.strip() or done.said)
-        return 0, Secret(done.output), ""
+            return Secret(""), one_line(done.output.strip() or done.said) or f"it ended with {done.code}"
+        return Secret(done.output), ""
 
     def _environment(self) -> dict[str, str]:
-        # gcloud's log would keep the token that its helper prints.
-        return {**os.environ, "CLOUDSDK_CORE_DISABLE_FILE_LOGGING": "1", **self._given}
-
-
-def _quoted(said: str) -> str:
-    return f": {said}" if said else ""
+        return {**os.environ, **self._given}
 
 
 def _no_number(name: str) -> NoReturn:

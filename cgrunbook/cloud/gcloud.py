@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import configparser
 import os
-import subprocess
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from cgrunbook.cloud import command
 
 # gcloud's start alone takes about a second, a cold disk several; and it may have to refresh over a slow line.
 _SECONDS = 60.0
@@ -34,22 +36,15 @@ class Configuration:
     account: str = ""
 
 
-def gcloud(*arguments: str) -> subprocess.CompletedProcess[str]:
+def gcloud(*arguments: str) -> command.Ended:
     """Run gcloud, which answers through pipes, asks nobody anything and keeps no log of it.
 
     Raises:
         OSError: there is none.
-        subprocess.TimeoutExpired: it did not answer.
+        command.TooMuch: it did not answer.
     """
-    return subprocess.run(
-        ["gcloud", *arguments, "--quiet"],
-        check=False,
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        timeout=_SECONDS,
-        env={**os.environ, **WITHOUT_LOG_FILE},
-    )
+    environment = {**os.environ, **WITHOUT_LOG_FILE}
+    return command.run(("gcloud", *arguments, "--quiet"), environment, seconds=_SECONDS, cancelled=threading.Event())
 
 
 def folder() -> Path:

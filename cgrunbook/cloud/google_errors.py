@@ -364,7 +364,9 @@ def _agent_lacks_key(resource: str, connection: Connection, message: str) -> Per
         f"kms keys add-iam-policy-binding {key['id']} --keyring={key['ring']} --location={key['location']} "
         f"--project={key['project']}"
     )
-    command = grant_command(on, _agent(connection), "roles/cloudkms.cryptoKeyEncrypterDecrypter")
+    command = grant_command(
+        on, apis.service_agent_of(connection.project_id), "roles/cloudkms.cryptoKeyEncrypterDecrypter"
+    )
     return PermissionMissing(message, f"Artifact Registry's service agent must be able to use the key: {command}")
 
 
@@ -404,12 +406,6 @@ def _invalid(text: str, connection: Connection, message: str) -> CgrunbookError:
     return InvalidRequest(message, "Correct what the answer names, then run again.")
 
 
-def _agent(connection: Connection) -> str:
-    """The service agent as a member, its number left to gcloud: an error never makes a call of its own."""
-    number = f"$(gcloud projects describe {connection.project_id} --format='value(projectNumber)')"
-    return f"serviceAccount:{apis.service_agent(number)}"
-
-
 def _project_of(found: re.Match[str] | None, connection: Connection) -> str:
     """The project of a resource that an answer names; a number is taken for that of the project worked in."""
     return connection.project_id if found is None or found["project"].isdigit() else str(found["project"])
@@ -417,7 +413,7 @@ def _project_of(found: re.Match[str] | None, connection: Connection) -> str:
 
 def _grant_command(secret: re.Match[str] | None, connection: Connection) -> str:
     on = f"secrets add-iam-policy-binding {secret['id'] if secret else 'SECRET'} --project={_project_of(secret, connection)}"
-    return grant_command(on, _agent(connection), narrowest_role(READ_SECRET))
+    return grant_command(on, apis.service_agent_of(connection.project_id), narrowest_role(READ_SECRET))
 
 
 def _answer(error: GoogleAPICallError) -> Answer:

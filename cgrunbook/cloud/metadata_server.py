@@ -35,6 +35,11 @@ def is_there() -> bool:
     return bool(built_by_google) or _answers(_PATIENT if patient else _PROBE)
 
 
+def host() -> str:
+    """Where google-auth asks it: by its own variables, else at the name that it has on each machine."""
+    return os.environ.get("GCE_METADATA_HOST") or os.environ.get("GCE_METADATA_ROOT") or "metadata.google.internal"
+
+
 @cache  # a machine stays where it is
 def _answers(seconds: float) -> bool:
     return _asked("http://169.254.169.254", seconds)[1] == _GOOGLE
@@ -45,8 +50,7 @@ def project() -> str:
     """The project that this machine is in, "" where nobody says."""
     if not is_there():
         return ""
-    host = os.environ.get("GCE_METADATA_HOST") or os.environ.get("GCE_METADATA_ROOT") or "metadata.google.internal"
-    found, flavor = _asked(f"http://{host}/computeMetadata/v1/project/project-id", _PATIENT)
+    found, flavor = _asked(f"http://{host()}/computeMetadata/v1/project/project-id", _PATIENT)
     return found if flavor == _GOOGLE else ""
 
 

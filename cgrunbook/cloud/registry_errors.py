@@ -174,7 +174,7 @@ def _artifact_registry(refusal: Refusal) -> CgrunbookError:
     text = refusal.message.lower()
     if "service_disabled" in refusal.code.lower() or "has not been used in project" in text:
         return apis.disabled(apis.ARTIFACT_REGISTRY, _Place.of(refusal).project, said)
-    if (of_upstream := _of_upstream(said, text)) is not None:
+    if (of_upstream := _of_upstream(refusal, said, text)) is not None:
         return of_upstream
     if refusal.status in retry.HTTP_STATUSES:
         hint = "Wait a minute and try again." if refusal.status == 429 else "Wait and try again."
@@ -201,7 +201,7 @@ def _artifact_registry(refusal: Refusal) -> CgrunbookError:
     return RegistryError(said, "Try the same image directly at cgr.dev (notebook 04), and report the answer above.")
 
 
-def _of_upstream(said: str, text: str) -> CgrunbookError | None:
+def _of_upstream(refusal: Refusal, said: str, text: str) -> CgrunbookError | None:
     """What went wrong between Artifact Registry and the upstream; None where the answer speaks of neither."""
     status = _UPSTREAM_STATUS.search(text)
     upstream = int(status.group(1)) if status else 0
@@ -221,11 +221,12 @@ def _of_upstream(said: str, text: str) -> CgrunbookError | None:
             debugging=3,
         )
     if "secret" in text:
+        project = _Place.of(refusal).project
+        on = f"secrets add-iam-policy-binding SECRET --project={project}"
+        command = grant_command(on, apis.service_agent_of(project), "roles/secretmanager.secretAccessor")
         return PermissionMissing(
             f"{said} Artifact Registry's service agent cannot read the secret version that holds the password.",
-            "Grant it on the secret (notebook 03 does): gcloud secrets add-iam-policy-binding SECRET "
-            "--member=serviceAccount:service-PROJECT_NUMBER@gcp-sa-artifactregistry.iam.gserviceaccount.com "
-            "--role=roles/secretmanager.secretAccessor",
+            f"Grant it on the secret (notebook 03 does): {command}",
             debugging=3,
         )
     if upstream == 404:

@@ -5,9 +5,10 @@ What they are for is in google-auth's documentation; where they are, only its ob
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Any
+
+from cgrunbook.cloud import metadata_server
 
 OAUTH2 = "oauth2.googleapis.com"
 
@@ -29,9 +30,7 @@ def _asked(credentials: Any) -> Iterator[tuple[str, str]]:
 
     credentials = getattr(credentials, "source", credentials)  # those of a connection hold google-auth's
     if isinstance(credentials, compute_engine.Credentials):
-        # google-auth's own variable, for a metadata server elsewhere.
-        host = os.environ.get("GCE_METADATA_HOST") or "metadata.google.internal"
-        yield f"http://{host}", "this machine's access tokens"
+        yield f"http://{metadata_server.host()}", "this machine's access tokens"
     if isinstance(credentials, impersonated_credentials.Credentials):
         yield from _asked(credentials._source_credentials)  # noqa: SLF001
         yield f"https://iamcredentials.{credentials.universe_domain}", "acting as a service account"

@@ -284,8 +284,7 @@ class GrantSecretAccess(Step):
         try:
             member = shown = service_agent(world, self.secret_id)
         except (ApiDisabled, PermissionMissing):  # there is no secret yet to tell the number either
-            number = f"$(gcloud projects describe {project} --format='value(projectNumber)')"
-            member, shown = f"serviceAccount:{apis.service_agent(number)}", KNOWN_AFTER_APPLY
+            member, shown = apis.service_agent_of(project), KNOWN_AFTER_APPLY
         # Without the last one gcloud asks on a policy that has conditions, and refuses where nobody can answer.
         flags = (f'--member="{member}"', f"--role={ACCESSOR}", "--condition=None")
         grant = gcloud(f"secrets add-iam-policy-binding {self.secret_id}", world, flags)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,13 @@ from typing import Any
 import pytest
 from google.auth.credentials import AnonymousCredentials
 
-from cgrunbook.cloud import Cloud, Connection, connect
+from cgrunbook.cloud import Attempts, Cloud, Connection, connect
 from cgrunbook.cloud.credentials import ApplicationDefault
 from cgrunbook.errors import NotSignedIn, ParameterError, SandboxUnavailable, Temporary
-from cgrunbook.redaction import redact
+from cgrunbook.redaction import Secret, redact
 from cgrunbook.sandbox import process
 from tests.cloud.sign_ins import gcloud, service_account
+from tests.waiting import wait_for
 
 
 def test_importing_the_cloud_imports_no_client() -> None:
@@ -77,6 +79,21 @@ def test_no_gcloud_that_is_started_for_a_token_writes_it_into_a_log_file(no_goog
     assert connection.environment["CLOUDSDK_CORE_DISABLE_FILE_LOGGING"] == "1"
 
 
+def test_a_gcloud_that_does_not_answer_is_ended_with_all_that_it_started(
+    no_google: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = no_google / "held"  # gcloud's own command is a shell script too, whose Python does the work
+    os.mkfifo(held)
+    reading = os.open(held, os.O_RDONLY | os.O_NONBLOCK)
+    (no_google / "gcloud").write_text(f"#!/bin/sh\nexec 9>{held}\n/bin/sleep 60 &\nwait\n")
+    (no_google / "gcloud").chmod(0o755)
+    monkeypatch.setattr("cgrunbook.cloud.gcloud._SECONDS", 0.5)
+    with pytest.raises(NotSignedIn, match="did not end within"):
+        connect("google-cloud", project_id="my-project")
+    with os.fdopen(reading, "rb", buffering=0) as pipe:
+        assert wait_for(lambda: pipe.read() == b"", "the end of what gcloud started")
+
+
 def test_a_token_is_fetched_once_however_many_ask_for_it_at_once() -> None:
     class Slow(ApplicationDefault):
         fetched = 0
@@ -92,6 +109,26 @@ def test_a_token_is_fetched_once_however_many_ask_for_it_at_once() -> None:
     assert (credentials.fetched, credentials.token) == (1, "token-1")
     credentials.refresh(None)  # a service that refused the token has it fetched again
     assert credentials.token == "token-2"
+
+
+def test_a_token_that_one_thread_gives_up_is_still_there_for_another_that_is_taking_it(no_google: Path) -> None:
+    class Refused(ApplicationDefault):
+        fetched = 0
+
+        def fetch(self, request: Any) -> tuple[str, datetime]:
+            self.fetched += 1
+            return f"token-{self.fetched}", datetime.now(UTC).replace(tzinfo=None) + timedelta(hours=1)
+
+        @property
+        def valid(self) -> bool:
+            there = bool(super().valid)
+            if there:
+                connection.forget(Secret(str(self.token)))
+            return there
+
+    gcloud(no_google, secrets.token_urlsafe(24), "gcloud-project")
+    connection = replace(connect("google-cloud"), credentials=Refused(AnonymousCredentials()))
+    assert [connection.access_token().reveal() for _ in range(3)] == ["token-1", "token-1", "token-2"]
 
 
 def test_a_given_project_wins_over_the_configured_one(no_google: Path) -> None:
@@ -122,7 +159,7 @@ def test_a_token_endpoint_that_is_away_is_temporary(
 ) -> None:
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(service_account(tmp_path / "account.json")))
     with pytest.raises(Temporary, match="access token"):
-        Cloud(connect("google-cloud")).access_token()
+        Cloud(connect("google-cloud"), Attempts(limit=1.0)).access_token()
 
 
 def test_a_persons_own_credentials_give_no_warning_in_a_notebook(

@@ -60,8 +60,11 @@ def test_the_hosts_are_read_off_the_credentials(content, urls):
 
 
 def test_a_machine_at_google_asks_its_metadata_server(monkeypatch):
-    monkeypatch.delenv("GCE_METADATA_HOST", raising=False)
+    for name in ("GCE_METADATA_HOST", "GCE_METADATA_ROOT"):
+        monkeypatch.delenv(name, raising=False)
     assert [*token_urls(MachineCredentials())] == ["http://metadata.google.internal"]
+    monkeypatch.setenv("GCE_METADATA_ROOT", "127.0.0.1:9901")
+    assert [*token_urls(MachineCredentials())] == ["http://127.0.0.1:9901"]
     monkeypatch.setenv("GCE_METADATA_HOST", "127.0.0.1:9902")
     assert [*token_urls(MachineCredentials())] == ["http://127.0.0.1:9902"]
 

@@ -194,6 +194,15 @@ def test_a_project_of_a_domain_is_written_as_gcloud_wants_it():
     assert "add-iam-policy-binding my-repo --project=example.com:p " in found.remedy
 
 
+def test_the_command_that_lets_the_service_agent_read_works_as_it_stands():
+    """Without its project gcloud takes the one that it is set to; without its last flag it asks where there are conditions."""
+    denied = "Permission to access secret projects/1/secrets/s/versions/1 denied"
+    said = refused(refusal(GOOGLE, code="DENIED", message=denied, repository="my-project/cgr/base")).remedy
+    assert " SECRET --project=my-project " in said
+    assert "service-$(gcloud projects describe my-project --format='value(projectNumber)')@" in said
+    assert said.endswith("--condition=None")
+
+
 def test_the_points_of_the_guides_debugging_section_are_named():
     upstream = "Received invalid redirect URL from external repository; url=U."
     assert refused(refusal(step="token")).debugging == 3
