@@ -13,7 +13,7 @@ import json
 import re
 import threading
 import weakref
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NoReturn
 from urllib.parse import quote, quote_plus
@@ -29,6 +29,8 @@ PIECE = 12
 # piece holds one of them wherever it was cut.
 _GRAM = 6
 _EVERY = PIECE - _GRAM + 1
+# How often a form's string is indexed, where the form has it more often.
+_AGAIN = 4
 # How many values are known after the last Secret of theirs is gone: what holds a copy may speak later.
 _REMEMBERED = 32
 
@@ -229,9 +231,12 @@ def _extended(text: str, at: int, form: str, place: int, least: int) -> tuple[in
 def _grams(value: str) -> Iterator[tuple[str, tuple[str, int]]]:
     """By what a piece of a value is found, each with the form that has it, and where."""
     for form in _forms(value):
+        times: Counter[str] = Counter()
         for place in range(0, len(form) - _GRAM + 1, _EVERY):
             gram = form[place : place + _GRAM]
-            if gram != gram[0] * _GRAM:  # a row of the same is no sign of anything
+            times[gram] += 1
+            # What comes again and again, as in a long row of the same, is no sign of anything, and there is much of it.
+            if gram != gram[0] * _GRAM and times[gram] <= _AGAIN:
                 yield gram, (form, place)
 
 

@@ -406,3 +406,13 @@ def test_a_secret_that_goes_while_values_are_looked_through_disturbs_nobody():
     for _ in _known._whole:  # the collector may take secrets away at any place where this is done
         doomed[-1:] = []
     assert MASK in mask(f"it is {Secret(secrets.token_urlsafe(24)).reveal()}")
+
+
+def test_a_long_value_that_repeats_itself_is_known_and_forgotten_in_its_time():
+    begun = time.process_time()
+    for letters in ("x", "ab", "secret"):
+        value = Secret(letters * (65536 // len(letters)))
+        assert MASK in mask(f"it is {value.reveal()}")
+        del value
+    mask("nobody holds it any more")
+    assert time.process_time() - begun < 10  # it was minutes: the square of the length
