@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from cgrunbook.sandbox import errors, hosts, process
-from tests.sandbox.conftest import Api
+from tests.sandbox.conftest import Api, NewApi
 from tests.waiting import wait_for
 
 
@@ -243,8 +243,8 @@ def test_a_sandbox_that_nobody_asks_ends_by_itself_when_it_was_told_to(home: Pat
     assert process.status(home) is None
 
 
-def test_a_sandbox_under_way_with_a_request_is_not_idle(tmp_path: Path) -> None:
-    api = Api(tmp_path / "sandbox")
+def test_a_sandbox_under_way_with_a_request_is_not_idle(new_api: NewApi) -> None:
+    api = new_api()
     assert api.dispatcher.idle_seconds() > 0
     seen = []
 
