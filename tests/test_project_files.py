@@ -62,3 +62,19 @@ def test_importing_the_package_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_year_in_which_googles_libraries_give_up_a_python_warns_nobody_who_opens_a_notebook():
+    code = """
+import datetime
+class Later(datetime.date):
+    @classmethod
+    def today(cls):
+        return cls(2031, 1, 1)
+datetime.date = Later
+import cgrunbook.steps.diagnosis, cgrunbook.steps.prerequisites, cgrunbook.ui.notebook
+from google.cloud import resourcemanager_v3, service_usage_v1
+"""
+    for words in ((), ("-W", "error::FutureWarning")):
+        done = subprocess.run([sys.executable, *words, "-c", code], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
