@@ -1,0 +1,161 @@
+"""`python -m tests.pythons`: the core of the suite on each Python that the project names, with the oldest and the newest of its
+dependencies, and with the clock a year ahead. `make test-pythons` and CI run it; it ends with a table, and with 1 where something failed.
+
+It needs uv, which makes an environment in seconds out of what an earlier one fetched, and knows the oldest versions.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+# What breaks with another Python or another release of a library: each floor and each service is touched once, with warnings as errors, real
+# kernels, a real sandbox process and the committed notebooks. What is ours alone (kills, convergence, refusals) is the same on every Python.
+CORE = (
+    "tests/test_parameters.py",
+    "tests/test_redaction.py",
+    "tests/test_image_reference.py",
+    "tests/cloud/test_connection.py",
+    "tests/cloud/test_retry.py",
+    "tests/cloud/test_services_on_sandbox.py",
+    "tests/cloud/docker/test_docker_config.py",
+    "tests/cloud/google_services/test_artifact_registry.py",
+    "tests/cloud/google_services/test_google_errors.py",
+    "tests/cloud/google_services/test_secret_manager.py",
+    "tests/cloud/registry/test_registry.py",
+    "tests/cli/test_cli.py::test_json_is_all_that_stdout_gets_when_asked_for",
+    "tests/cli/test_cli.py::test_what_is_asked_for_wrongly_ends_with_2_before_anything_is_made",
+    "tests/cli/test_cli.py::test_the_sandbox_is_started_described_stopped_and_reset",
+    "tests/notebooks/test_committed_notebooks.py::test_a_notebook_executed_anew_says_the_same[03_production_images]",
+    "tests/run/test_headless.py::test_a_run_leaves_executed_notebooks_journal_record_and_report",
+    "tests/run/test_headless.py::test_a_failed_cell_ends_the_run_there",
+    "tests/run/test_headless.py::test_a_kernel_that_dies_ends_with_138_and_whole_files",
+    "tests/run/test_journal.py",
+    "tests/run/test_route.py",
+    "tests/sandbox/chainguard/test_platform_api.py",
+    "tests/sandbox/google/test_artifact_registry.py",
+    "tests/sandbox/google/test_python_clients.py::test_a_secret_lives_its_life",
+    "tests/sandbox/google/test_resource_manager.py",
+    "tests/sandbox/google/test_wire.py",
+    "tests/sandbox/registry/test_cgr_dev.py",
+    "tests/steps/test_performed_again.py::test_a_second_run_is_unchanged_throughout_and_sends_no_request_that_writes",
+    "tests/ui/test_approval.py",
+    "tests/ui/test_cards.py",
+    "tests/ui/test_form.py",
+    "tests/ui/test_front_end.py::test_nobody_is_there_when_a_program_executes_the_notebook[papermill]",
+    "tests/ui/test_lab.py",
+)
+
+# Debian's and Ubuntu's package libfaketime; the clock that measures how long something takes must stay, or nothing ever waits.
+_FAKETIME = "faketime/libfaketimeMT.so.1"
+_A_YEAR_AHEAD = {"FAKETIME": "+365d", "FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1"}
+
+
+@dataclass(frozen=True)
+class Round:
+    """One environment in which the core is run.
+
+    Attributes:
+        python: the minor version, "3.11".
+        versions: of the dependencies: "lowest" direct ones, "pinned", or "newest".
+        variables: added to the environment of the tests.
+        says: what else is special.
+    """
+
+    python: str
+    versions: str
+    variables: Mapping[str, str] = field(default_factory=dict)
+    says: str = ""
+
+
+def named_pythons() -> tuple[str, ...]:
+    """The Pythons that pyproject.toml's classifiers name, the oldest first."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    before = "Programming Language :: Python :: "
+    return tuple(text.removeprefix(before) for text in project["classifiers"] if text.startswith(before))
+
+
+def rounds() -> Iterator[Round]:
+    """What is run: the oldest Python with each age of dependencies, the others with the pinned ones."""
+    oldest, *others = named_pythons()
+    yield Round(oldest, "lowest")
+    yield Round(oldest, "newest")
+    for library in Path("/usr/lib").glob(f"*/{_FAKETIME}"):
+        yield Round(oldest, "pinned", {"LD_PRELOAD": str(library), **_A_YEAR_AHEAD}, "a year ahead")
+    for python in others:
+        yield Round(python, "pinned")
+
+
+def interpreter(python: str) -> str | None:
+    """A Python of this minor version on this machine: on the PATH, or one of pyenv's; never one that would be downloaded."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    candidates = [shutil.which(f"python{python}"), *map(str, sorted(pyenv.glob(f"{python}.*/bin/python")))]
+    for candidate in filter(None, candidates):
+        code = "import sys, venv; print('%d.%d' % sys.version_info[:2], sys.version.split()[0])"
+        told = subprocess.run([candidate, "-c", code], capture_output=True, text=True, check=False)
+        if told.stdout.startswith(f"{python} "):
+            return candidate
+    return None
+
+
+def environment(round_: Round, python: str, folder: Path) -> Path:
+    """Make an environment with the project in it; answers its Python."""
+    uv = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    assert uv, "uv is not installed: make check installs it"
+    subprocess.run([uv, "venv", "--quiet", "--no-python-downloads", "--python", python, folder], check=True)
+    made = folder / "bin" / "python"
+    how = {"lowest": ["--resolution", "lowest-direct"], "pinned": ["--constraint", "constraints.txt"], "newest": []}
+    install = [uv, "pip", "install", "--quiet", "--python", made, *how[round_.versions], "--editable", ".[test]"]
+    subprocess.run(install, check=True, cwd=ROOT)
+    return made
+
+
+def perform(round_: Round, python: str, folder: Path) -> tuple[bool, str]:
+    """Make the environment and run the core in it; answers whether all passed, and pytest's last line."""
+    made = environment(round_, python, folder / "environment")
+    tests = [made, "-m", "pytest", "--quiet", "--numprocesses", "3", "--dist", "worksteal", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        [*tests, f"--basetemp={folder / 'tests'}", *CORE],
+        cwd=ROOT,
+        env=os.environ | round_.variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        print(done.stdout, flush=True)
+    return done.returncode == 0, done.stdout.strip().splitlines()[-1].strip("= ")
+
+
+def main() -> int:
+    """Run each round, one after the other, and print the table."""
+    rows, failed = [], 0
+    for round_ in rounds():
+        row = f"{round_.python:6} {round_.versions:8} {round_.says:14}"
+        python = interpreter(round_.python)
+        if python is None:
+            rows.append(f"{row} this machine has none")
+            continue
+        with tempfile.TemporaryDirectory(prefix="pythons-", ignore_cleanup_errors=True) as folder:
+            began = time.monotonic()
+            passed, said = perform(round_, python, Path(folder))
+        failed += not passed
+        rows.append(f"{row} {said} ({time.monotonic() - began:.0f} s with its environment)")
+        print(rows[-1], flush=True)
+    print("", "Python versions  clock", *rows, sep="\n")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
