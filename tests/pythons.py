@@ -1,5 +1,5 @@
-"""`python -m tests.pythons`: the core of the suite on each Python that the project names, with the oldest and the newest of its
-dependencies, and with the clock a year ahead. `make test-pythons` and CI run it; it ends with a table, and with 1 where something failed.
+"""`python -m tests.pythons`: the core of the suite on each Python that the project names, with the oldest and the newest of
+its dependencies, and with the clock a year ahead. It ends with a table, and with 1 where something failed.
 
 It needs uv, which makes an environment in seconds out of what an earlier one fetched, and knows the oldest versions.
 """
@@ -19,8 +19,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 
-# What breaks with another Python or another release of a library: each floor and each service is touched once, with warnings as errors, real
-# kernels, a real sandbox process and the committed notebooks. What is ours alone (kills, convergence, refusals) is the same on every Python.
+# What breaks with another Python or another release of a library: each floor and each service is touched once, with warnings
+# as errors, real kernels, a real sandbox process and a committed notebook. What is ours alone (kills, convergence, refusals)
+# is the same on every Python.
 CORE = (
     "tests/test_parameters.py",
     "tests/test_redaction.py",
