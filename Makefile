@@ -1,5 +1,6 @@
 # make run     makes .venv, installs, and performs the whole guide on the sandbox
 # make test    every behaviour, in minutes; make test-long  what is long by nature: every kill, every round, every command by hand
+# make test-pythons  the core of the tests on each supported Python that is there, with the oldest and the newest dependencies
 # make check   the linters; make bench  the ratios; make notebooks  executes the committed notebooks anew
 
 # The Pythons that the project supports, the newest first: the first that the machine has makes .venv, unless PYTHON names another.
@@ -15,7 +16,7 @@ define install
 	@rm $(VENV)/.unfinished && touch $@
 endef
 
-.PHONY: run test test-long check bench notebooks documents schema constraints clean
+.PHONY: run test test-long test-pythons check bench notebooks documents schema constraints clean
 
 run: $(VENV)/.installed
 	$(BIN)/cgrunbook run
@@ -28,6 +29,9 @@ test: $(VENV)/.installed-for-tests
 
 test-long: $(VENV)/.installed-for-tests
 	$(PYTEST) -m long $(PYTEST_ARGUMENTS)
+
+test-pythons: $(VENV)/.installed-for-development
+	$(BIN)/python -m tests.pythons
 
 check: $(VENV)/.installed-for-development
 	$(BIN)/ruff check .
@@ -51,8 +55,8 @@ schema: $(VENV)/.installed-for-tests
 		$(INSTALL) --no-deps --target "$$folder" $(DISCOVERY) && $(BIN)/python -m tests.schema "$$folder"
 
 # What is tested is what is installed: every version, for every Python and platform that the project supports.
-constraints:
-	uv pip compile pyproject.toml --extra dev --extra test --universal --python-version 3.11 --upgrade \
+constraints: $(VENV)/.installed-for-development
+	$(BIN)/uv pip compile pyproject.toml --extra dev --extra test --universal --python-version 3.11 --upgrade \
 		--no-header --no-annotate --no-emit-index-url --output-file constraints.txt
 
 clean:
@@ -75,7 +79,7 @@ $(VENV)/.made: FORCE
 FORCE:
 
 $(VENV)/.installed: $(VENV)/.made pyproject.toml constraints.txt
-	$(call install,.)
+	$(call install,.[lab])
 
 $(VENV)/.installed-for-tests: $(VENV)/.installed
 	$(call install,.[test])

@@ -6,7 +6,11 @@ What a notebook imports is here: `open_notebook` to begin with, and `steps` to p
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cgrunbook import steps
+    from cgrunbook.ui.notebook import open_notebook
 
 __version__ = "0.1.0"
 

@@ -81,7 +81,7 @@ def test_a_whole_venv_is_made_once_and_then_left_alone(checkout):
     assert done.returncode == 0, done.stderr
     assert checkout.is_whole()
     assert checkout.make().returncode == 0
-    assert checkout.installed == [".", ".[test]"]
+    assert checkout.installed == [".[lab]", ".[test]"]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from importlib import metadata
 from itertools import chain
 
+from cgrunbook import installation
 from cgrunbook.cloud.chainctl import LoginState
 from cgrunbook.cloud.connection import GCLOUD_ACCOUNT
 from cgrunbook.cloud.google_errors import narrowest_role
@@ -240,8 +241,7 @@ def _packages() -> Finding:
         if not package.specifier.contains(version, prereleases=True):
             wrong.append(f"{package.name} is {version}, not {package.specifier}")
     if wrong:
-        remedy = "Install them into this kernel's environment: pip install cgrunbook"
-        return _missing(check, "; ".join(wrong), remedy)
+        return _missing(check, "; ".join(wrong), installation.again())
     return Finding(Mark.OK, check, f"all {len(wanted)} there, none too old")
 
 

@@ -84,6 +84,15 @@ def test_a_pull_token_is_made_as_documented_and_works(chainctl, sandbox):
     assert token_answer(sandbox, pair) == 200
 
 
+def test_a_reader_that_has_read_enough_is_no_error(sandbox):
+    reader, writer = os.pipe()
+    os.close(reader)
+    words = [sandbox.bin / "chainctl", "auth", "status"]
+    done = subprocess.run(words, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
 def test_each_token_has_a_user_name_of_its_own_and_a_suffixed_name(chainctl):
     pairs = [made(chainctl("auth", "pull-token", "--name", "two", "-o", "json")) for _ in range(2)]
     assert pairs[0]["identity_id"] != pairs[1]["identity_id"]
