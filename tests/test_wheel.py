@@ -61,7 +61,7 @@ def test_the_source_distribution_has_the_tests_and_every_file_that_they_read(bui
     [archive] = built.glob("*.tar.gz")
     with tarfile.open(archive) as opened:
         packed = {path.partition("/")[2] for path in opened.getnames()}
-    kept = {"cgrunbook", "notebooks", "docs", "tests"}
+    kept = {"cgrunbook", "notebooks", "docs", "tests"}  # and .ci, but for the programs that are built there
     there = {
         path.relative_to(ROOT).as_posix()
         for path in ROOT.rglob("*")
@@ -70,7 +70,9 @@ def test_the_source_distribution_has_the_tests_and_every_file_that_they_read(bui
         and not {"__pycache__", ".ipynb_checkpoints"} & {*path.parts}
     }
     alone = {path.name for path in ROOT.iterdir() if path.is_file() and path.suffix in {".md", ".txt", ".toml", ".yml"}}
-    assert (there | alone | {"Makefile", "LICENSE"}) - packed == {name for name in alone if name.startswith(".")}
+    assert (there | alone | {"Makefile", "LICENSE", ".ci/run", ".ci/bare-root"}) - packed == {
+        name for name in alone if name.startswith(".")
+    }
 
 
 def test_the_long_description_is_whole_without_the_repository(installed):
