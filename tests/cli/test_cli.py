@@ -275,7 +275,7 @@ def test_copied_notebooks_come_with_the_command_that_makes_this_kernel_known_els
     call: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     line = call("notebooks", "copy", "mine").err.splitlines()[-1]
-    assert line.split()[0] == shlex.quote(sys.executable)
+    assert shlex.split(line)[0] == sys.executable
     monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "data"))
     subprocess.run(line, shell=True, check=True, capture_output=True)
     [kernel] = (tmp_path / "data").rglob("kernel.json")
