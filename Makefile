@@ -1,15 +1,22 @@
 # make run     makes .venv, installs, and performs the whole guide on the sandbox
 # make test    every behaviour, in minutes; make test-long  what is long by nature: every kill, every round, every command by hand
+# make test-pythons  the core of the tests on each supported Python that is there, with the oldest and the newest dependencies
 # make check   the linters; make bench  the ratios; make notebooks  executes the committed notebooks anew
 
-# The newest Python of those the project supports, unless PYTHON says which.
-PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
-	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$python; break; }; done)
+# The Pythons that the project supports, the newest first: the first that the machine has makes .venv, unless PYTHON names another.
+PYTHON ?= python3.13 python3.12 python3.11 python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run test test-long check bench notebooks documents schema constraints clean
+# Installs into .venv and stamps it. While .unfinished is there nobody knows what is: pip takes a package that it was stopped in for whole.
+define install
+	@touch $(VENV)/.unfinished
+	$(INSTALL) --editable '$(1)'
+	@rm $(VENV)/.unfinished && touch $@
+endef
+
+.PHONY: run test test-long test-pythons check bench notebooks documents schema constraints clean
 
 run: $(VENV)/.installed
 	$(BIN)/cgrunbook run
@@ -22,6 +29,9 @@ test: $(VENV)/.installed-for-tests
 
 test-long: $(VENV)/.installed-for-tests
 	$(PYTEST) -m long $(PYTEST_ARGUMENTS)
+
+test-pythons: $(VENV)/.installed-for-development
+	$(BIN)/python -m tests.pythons
 
 check: $(VENV)/.installed-for-development
 	$(BIN)/ruff check .
@@ -45,25 +55,34 @@ schema: $(VENV)/.installed-for-tests
 		$(INSTALL) --no-deps --target "$$folder" $(DISCOVERY) && $(BIN)/python -m tests.schema "$$folder"
 
 # What is tested is what is installed: every version, for every Python and platform that the project supports.
-constraints:
-	uv pip compile pyproject.toml --extra dev --extra test --universal --python-version 3.11 --upgrade \
+constraints: $(VENV)/.installed-for-development
+	$(BIN)/uv pip compile pyproject.toml --extra dev --extra test --universal --python-version 3.11 --upgrade \
 		--no-header --no-annotate --no-emit-index-url --output-file constraints.txt
 
 clean:
 	rm -rf $(VENV) runs
 
-$(VENV)/bin/python:
-	@test -n "$(PYTHON)" || { echo "cgrunbook needs Python 3.11 or newer: none of python3.13, python3.12, python3.11, python3 is one." >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+# .made says where .venv was made: its commands name that folder. One that was moved with its checkout, that an interrupt left half made or half
+# installed, or whose Python is gone, is made anew; one that is whole keeps the date of .made, and nothing is installed again.
+$(VENV)/.made: FORCE
+	@if test "$$(cat $@ 2>/dev/null)" = "$$(pwd -P)" && test ! -e $(VENV)/.unfinished && $(BIN)/python -c 'import pip' 2>/dev/null; then exit 0; fi; \
+	for python in $(PYTHON) none; do \
+		$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; \
+	done; \
+	test $$python != none || { echo "cgrunbook needs Python 3.11 or newer; none of these is one: $(PYTHON)." >&2; exit 1; }; \
+	test ! -e $(VENV) || echo "$(VENV) was not made here, or not to its end; it is made anew." >&2; \
+	rm -rf $(VENV); \
+	$$python -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "$$python has no whole venv module. On Debian and Ubuntu it is a package of its own: apt install python3-venv" >&2; exit 1; }; \
+	pwd -P > $@
 
-$(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints.txt
-	$(INSTALL) --editable .
-	@touch $@
+FORCE:
+
+$(VENV)/.installed: $(VENV)/.made pyproject.toml constraints.txt
+	$(call install,.[lab])
 
 $(VENV)/.installed-for-tests: $(VENV)/.installed
-	$(INSTALL) --editable '.[test]'
-	@touch $@
+	$(call install,.[test])
 
 $(VENV)/.installed-for-development: $(VENV)/.installed
-	$(INSTALL) --editable '.[dev]'
-	@touch $@
+	$(call install,.[dev])

@@ -5,11 +5,20 @@ What a notebook imports is here: `open_notebook` to begin with, and `steps` to p
 
 from __future__ import annotations
 
-from typing import Any
+import warnings
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cgrunbook import steps
+    from cgrunbook.ui.notebook import open_notebook
 
 __version__ = "0.1.0"
 
 __all__ = ["__version__", "open_notebook", "steps"]
+
+# Google's libraries warn at import as soon as the calendar nears the end of a Python's support. That is news for whoever
+# chooses the Python, once; a notebook would show it, and keep it, in whichever cell imports first.
+warnings.filterwarnings("ignore", category=FutureWarning, module=r"google\.api_core\b")
 
 
 def __getattr__(name: str) -> Any:

@@ -6,7 +6,7 @@ import io
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import AbstractContextManager, contextmanager, redirect_stderr, redirect_stdout
 from functools import cache
 from pathlib import Path
 from unittest.mock import patch
@@ -47,6 +47,12 @@ def _key() -> rsa.RSAPrivateKey:
     return rsa.generate_private_key(public_exponent=65537, key_size=4096)
 
 
+def one_key() -> AbstractContextManager[object]:
+    """While this lasts, each pull token has the same key."""
+    key = _key()
+    return patch.object(rsa, "generate_private_key", lambda **_: key)
+
+
 @contextmanager
 def chainctl_without_a_process() -> Iterator[None]:
     """Call the sandbox's chainctl as a function: most of a step's time is the start of its Python, and finding a key.
@@ -55,7 +61,7 @@ def chainctl_without_a_process() -> Iterator[None]:
     """
     from cgrunbook.sandbox.chainctl.__main__ import main
 
-    key, alone = _key(), threading.Lock()
+    alone = threading.Lock()
 
     def run(_: chainctl.Chainctl, arguments: Sequence[str], **_settings: bool) -> Ended:
         # One at a time: the streams that it writes to are the whole process's.
@@ -63,5 +69,5 @@ def chainctl_without_a_process() -> Iterator[None]:
             code = main(arguments)
         return Ended(code, output.getvalue(), said.getvalue())
 
-    with patch.object(chainctl.Chainctl, "_run", run), patch.object(rsa, "generate_private_key", lambda **_: key):
+    with patch.object(chainctl.Chainctl, "_run", run), one_key():
         yield

@@ -24,10 +24,16 @@ def lab(
     Notebooks that are not in the folder yet are copied there; those that are stay as they are. It listens on this
     machine only, and calls nobody. Ctrl-C ends it.
     """
+    from importlib.util import find_spec
+
+    from cgrunbook import installation
+    from cgrunbook.errors import PrerequisiteMissing
     from cgrunbook.home import home
     from cgrunbook.run import notebooks
     from cgrunbook.ui import lab as jupyterlab
 
+    if find_spec("jupyterlab") is None:
+        raise PrerequisiteMissing("JupyterLab is not installed where cgrunbook is.", installation.again("lab"))
     folder = destination.expanduser().absolute()
     copied = notebooks.copy(folder)
     typer.echo(f"{folder}: {len(copied.made)} notebooks copied, {len(copied.there)} were there already.")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import cgrunbook
+from cgrunbook import installation
 from cgrunbook.errors import StepFailed, UsageError
 
 # The guide itself; 00 is for people, 05 and 06 are asked for by name.
@@ -48,9 +49,7 @@ def shipped_in() -> Path:
     for folder in (package / "notebooks", package.parent / "notebooks"):
         if any(folder.glob("*.ipynb")):
             return folder
-    raise UsageError(
-        "This installation of cgrunbook has no notebooks.", "Install it again: pip install --force-reinstall cgrunbook"
-    )
+    raise UsageError("This installation of cgrunbook has no notebooks.", installation.again(anew=True))
 
 
 def of_the_guide(name: str) -> bool:

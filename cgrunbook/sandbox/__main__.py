@@ -29,7 +29,7 @@ from cgrunbook.sandbox import process, server
 from cgrunbook.sandbox.access_tokens import Tokens
 from cgrunbook.sandbox.context import Sandbox, log
 from cgrunbook.sandbox.settings import Settings
-from cgrunbook.sandbox.state import Clock, State
+from cgrunbook.sandbox.state import Clock, State, StateOfAnotherVersion
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -81,7 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
         process.write_client_files(home, hosts)
         _install_commands(home, folder)
         sandbox = Sandbox(settings, state, hosts)
-    except sqlite3.Error as problem:
+    except (sqlite3.Error, StateOfAnotherVersion) as problem:
         log.error("The state %s cannot be used: %s.", folder / "state.db", problem)
         return 1
     except OSError as problem:

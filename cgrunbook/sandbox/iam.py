@@ -216,9 +216,9 @@ class Iam:
             sequence = 1 if row is None else row["sequence"] + 1
             # Only the last policy that is effective by now still matters of the older ones.
             connection.execute(
-                "DELETE FROM policy WHERE resource = ?1 AND sequence < "
-                "(SELECT max(sequence) FROM policy WHERE resource = ?1 AND effective_at <= ?2)",
-                (resource, timestamp(self._clock.now())),
+                "DELETE FROM policy WHERE resource = :resource AND sequence < "
+                "(SELECT max(sequence) FROM policy WHERE resource = :resource AND effective_at <= :now)",
+                {"resource": resource, "now": timestamp(self._clock.now())},
             )
             etag = base64.b64encode(b"\x07" + secrets.token_bytes(7)).decode()
             connection.execute(

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+import cgrunbook
 from cgrunbook.home import VARIABLE, home
 from cgrunbook.sandbox import hosts as host_names
 
@@ -43,6 +44,8 @@ _ENDPOINT_VARIABLES = (
     (host_names.CLOUD_BILLING, "CLOUDBILLING", (("CLOUD_BILLING", "v1"),)),
     (host_names.CLOUD_KMS, "CLOUDKMS", (("KMS", "v1"),)),
 )
+
+_ANEW = "After `cgrunbook sandbox reset` it starts from nothing."
 
 _READY_SECONDS = 30.0
 _STOP_SECONDS = 8.0
@@ -153,14 +156,15 @@ def start(
         idle: seconds without a request after which it ends by itself; None for the variable or never.
 
     Raises:
-        SandboxFailure: the home cannot be used, the process did not come up, or one runs with another `upstream`.
+        SandboxFailure: the home cannot be used, the process did not come up, or one runs that is of another version of
+            cgrunbook or has another `upstream`.
     """
     base = _base(home)
     if (running := _answering(base)) is not None:
-        return _with_upstream(running, upstream)
+        return _of_use(running, upstream)
     with _start_lock(base):
         if (running := _answering(base)) is not None:
-            return _with_upstream(running, upstream)
+            return _of_use(running, upstream)
         if _is_served(base):
             # Alive and not answering: hung, or stopped. It cannot be used and would hold the lock for ever.
             _end(base)
@@ -171,8 +175,13 @@ def start(
         return running
 
 
-def _with_upstream(running: Running, wanted: str | None) -> Running:
-    """The running sandbox, unless another registry was asked for than it has: digests would be compared wrongly."""
+def _of_use(running: Running, wanted: str | None) -> Running:
+    """The running sandbox, unless it plays by another version's rules, or has another registry than was asked for."""
+    if running.version != cgrunbook.__version__:
+        raise SandboxFailure(
+            f"The sandbox that runs is of cgrunbook {running.version or 'without a version'}, and this is cgrunbook "
+            f"{cgrunbook.__version__}. End it; what is in it stays, and the next start goes on with it: cgrunbook sandbox stop"
+        )
     if wanted is not None and wanted != running.upstream:
         raise SandboxFailure(
             f"The sandbox runs already, with {running.upstream or 'its own registry'} as cgr.dev. To let {wanted} stand in "
@@ -289,13 +298,16 @@ def access_token(principal: str, home: Path | None = None, lifetime_seconds: flo
         SandboxFailure: there is no sandbox at this home.
     """
     from cgrunbook.sandbox.access_tokens import Tokens
-    from cgrunbook.sandbox.state import Clock, State
+    from cgrunbook.sandbox.state import Clock, State, StateOfAnotherVersion
 
     database = folder_of(_base(home)) / "state.db"
     if not database.exists():
         raise SandboxFailure(f"There is no sandbox at {_base(home)}; run: cgrunbook sandbox start")
-    with contextlib.closing(State(database)) as state:
-        return Tokens(state, Clock(state)).issue(principal, lifetime_seconds)
+    try:
+        with contextlib.closing(State(database)) as state:
+            return Tokens(state, Clock(state)).issue(principal, lifetime_seconds)
+    except StateOfAnotherVersion as other:
+        raise SandboxFailure(f"The state {database} cannot be used: {other}. {_ANEW}") from other
 
 
 def write_atomically(path: Path, text: str, mode: int = 0o600) -> None:
@@ -482,7 +494,7 @@ def _launch(base: Path, upstream: str | None, seconds: Mapping[str, float | None
     child.wait()
     tail = _log_tail(base)
     full = "disk is full" in tail or "No space left" in tail
-    remedy = "Free some space there." if full else "After `cgrunbook sandbox reset` it starts from nothing."
+    remedy = "Free some space there." if full else _ANEW
     raise SandboxFailure(f"The sandbox did not come up; its process ended with {child.returncode}.{tail} {remedy}")
 
 

@@ -18,7 +18,14 @@ CREATE TABLE IF NOT EXISTS setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) 
 CREATE TABLE IF NOT EXISTS port (host TEXT PRIMARY KEY, port INTEGER NOT NULL) WITHOUT ROWID;
 """
 
+#: Of the tables and the documents in them; it goes up with each change of either, and the file bears it.
+VERSION = 1
+
 _BUSY_TIMEOUT_SECONDS = 20.0
+
+
+class StateOfAnotherVersion(Exception):
+    """The file was written by a cgrunbook whose tables are others; it was not touched."""
 
 
 class State:
@@ -29,13 +36,32 @@ class State:
 
     Args:
         path: the database file, made when absent; its folder exists.
+
+    Raises:
+        StateOfAnotherVersion: the file is of another version than `VERSION`.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._threads = threading.local()
         self._declared: set[str] = set()
-        self.declare(SCHEMA)
+        try:
+            with self.transaction() as connection:
+                self._claim(connection)
+                self.declare(SCHEMA)
+        except BaseException:
+            self.close()
+            raise
+
+    def _claim(self, connection: sqlite3.Connection) -> None:
+        """Put the version on a new file; refuse one that bears another."""
+        (found,) = connection.execute("PRAGMA user_version").fetchone()
+        if found not in {0, VERSION}:
+            raise StateOfAnotherVersion(
+                f"it is of version {found}, this cgrunbook's is {VERSION}, and only the cgrunbook that wrote it can go on with it"
+            )
+        if found == 0:  # new, or from before there were versions, when the tables were those of version 1
+            connection.execute(f"PRAGMA user_version = {VERSION}")
 
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._threads, "connection", None)

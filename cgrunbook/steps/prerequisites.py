@@ -15,6 +15,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
+from cgrunbook import installation
 from cgrunbook.cloud.apis import ENABLED_BY, USE
 from cgrunbook.cloud.caller import spoken, to_fill_in
 from cgrunbook.cloud.chainctl import LoginState
@@ -249,8 +250,7 @@ def _packages() -> Finding:
         if not package.specifier.contains(version, prereleases=True):
             wrong.append(f"{package.name} is {version}, not {package.specifier}")
     if wrong:
-        remedy = "Install them into this kernel's environment: pip install cgrunbook"
-        return _missing(check, "; ".join(wrong), remedy)
+        return _missing(check, "; ".join(wrong), installation.again())
     return Finding(Mark.OK, check, f"all {len(wanted)} there, none too old")
 
 

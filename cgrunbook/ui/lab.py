@@ -52,7 +52,8 @@ def environment(folder: Path, home: Path) -> dict[str, str]:
     """The variables of its process; writes what they point at.
 
     The tabs of this folder are remembered in a place of their own, so that none of the user's other work is opened
-    beside the notebooks, and nobody is asked whether there should be news. All else is where the user has it.
+    beside the notebooks, and nobody is asked whether there should be news. The kernel that the notebooks name is this
+    interpreter, whatever other kernel of that name the machine has. All else is where the user has it.
 
     Args:
         folder: what it shows.
@@ -63,20 +64,34 @@ def environment(folder: Path, home: Path) -> dict[str, str]:
     """
     config = home / "lab" / "config"
     page = config / "labconfig" / "page_config.json"
+    # An interpreter has a folder of its own: JupyterLabs of two environments may be open at once.
+    data = home / "lab" / "data" / _short(sys.executable)
+    kernel = data / "kernels" / "python3" / "kernel.json"
+    words = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     try:
         page.parent.mkdir(parents=True, exist_ok=True)
+        kernel.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StepFailed(
             f"{page.parent} cannot be made: {error.strerror or error}.", "Set CGRUNBOOK_HOME to a folder of yours."
         ) from error
     write_whole(page, json.dumps({"disabledExtensions": {_ANNOUNCEMENTS: True}}) + "\n")
-    name = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
-    paths = [str(config), *filter(None, [os.environ.get("JUPYTER_CONFIG_PATH")])]
+    write_whole(kernel, json.dumps({"argv": words, "display_name": "Python 3", "language": "python"}) + "\n")
     return {
         **os.environ,
-        "JUPYTERLAB_WORKSPACES_DIR": str(home / "lab" / "workspaces" / name),
-        "JUPYTER_CONFIG_PATH": os.pathsep.join(paths),
+        "JUPYTERLAB_WORKSPACES_DIR": str(home / "lab" / "workspaces" / _short(folder)),
+        "JUPYTER_CONFIG_PATH": _before("JUPYTER_CONFIG_PATH", config),
+        "JUPYTER_PATH": _before("JUPYTER_PATH", data),
     }
+
+
+def _short(path: str | os.PathLike[str]) -> str:
+    return hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
+
+
+def _before(variable: str, folder: Path) -> str:
+    """A variable's list of folders, with one more in front."""
+    return os.pathsep.join([str(folder), *filter(None, [os.environ.get(variable)])])
 
 
 def start(words: list[str], variables: Mapping[str, str]) -> None:

@@ -10,8 +10,9 @@ import sys
 from collections.abc import Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 
+import cgrunbook
 from cgrunbook.cloud.attempts import Wait
-from cgrunbook.errors import CgrunbookError, Interrupted, ParameterError
+from cgrunbook.errors import CgrunbookError, Interrupted, ParameterError, UsageError
 from cgrunbook.run.kernel_output import mask_all_output
 from cgrunbook.run.result import Result
 from cgrunbook.run.runbook import Runbook, open_runbook
@@ -164,7 +165,7 @@ class LiveFace:
             self._next = None
 
 
-async def open_notebook(notebook: str, namespace: MutableMapping[str, Any]) -> Runbook:
+async def open_notebook(notebook: str, namespace: MutableMapping[str, Any], version: str = "") -> Runbook:
     """Begin a notebook: settle its parameters, connect to its target, and show both.
 
     With somebody in front of the notebook this shows the form. It waits for the form's button only when nothing was
@@ -173,16 +174,24 @@ async def open_notebook(notebook: str, namespace: MutableMapping[str, Any]) -> R
     Args:
         notebook: its name without the ending.
         namespace: the notebook's `globals()`, which hold the parameters; gets the values that were chosen.
+        version: the cgrunbook that it was written for, as "0.1"; empty where its author answers for that.
 
     Returns:
         The runbook whose `perform` the cells await.
 
     Raises:
+        UsageError: the notebook was written for another version, so that it could stop half-way, at a step that is gone.
         CgrunbookError: a parameter breaks its rule, or the target cannot be reached.
     """
     from IPython import get_ipython
 
     mask_all_output(get_ipython())
+    if version and version != ".".join(cgrunbook.__version__.split(".")[:2]):
+        raise UsageError(
+            f"This {notebook} was written for cgrunbook {version}, and this kernel has cgrunbook {cgrunbook.__version__}. "
+            "Nothing was looked at or changed.",
+            "Take the notebooks that belong to this cgrunbook, in a new folder: cgrunbook notebooks copy DEST",
+        )
     if not_used := leave_out_what_is_not_declared(notebook, namespace):
         sys.stderr.write(f"{not_used}\n")
     if somebody_can_click(get_ipython()):

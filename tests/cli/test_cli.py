@@ -271,6 +271,19 @@ def test_the_notebooks_are_copied_with_their_folders(call: Any):
 
 
 @pytest.mark.usefixtures("shipped")
+def test_copied_notebooks_come_with_the_command_that_makes_this_kernel_known_elsewhere(
+    call: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    line = call("notebooks", "copy", "mine").err.splitlines()[-1]
+    assert shlex.split(line)[0] == sys.executable
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "data"))
+    subprocess.run(line, shell=True, check=True, capture_output=True)
+    [kernel] = (tmp_path / "data").rglob("kernel.json")
+    assert kernel.parent.name == "cgrunbook"
+    assert json.loads(kernel.read_text())["argv"][0] == sys.executable
+
+
+@pytest.mark.usefixtures("shipped")
 def test_a_notebook_that_is_there_already_is_left_and_named_and_the_others_are_copied(call: Any):
     Path("mine").mkdir()
     Path("mine/01_a.ipynb").write_text("my own work")

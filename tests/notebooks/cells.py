@@ -27,7 +27,7 @@ def perform_notebook(name: str, face: Watcher) -> None:
     notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
     namespace: dict[str, Any] = {}
 
-    async def open_notebook(name: str, given: Mapping[str, Any]) -> Runbook:
+    async def open_notebook(name: str, given: Mapping[str, Any], version: str) -> Runbook:
         return open_runbook(name, given, face)
 
     async def cells() -> None:

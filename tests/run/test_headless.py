@@ -461,12 +461,12 @@ def test_the_kernel_is_this_interpreter_whatever_the_notebook_and_the_environmen
     monkeypatch.chdir(tmp_path)
     cell = """
 import os, random, sys
-print(sys.executable, os.getcwd(), os.environ.get("JPY_SESSION_NAME"), os.environ["CGRUNBOOK_RUN_FOLDER"])
+print(sys.executable, os.getcwd(), os.environ.get("JPY_SESSION_NAME"), os.environ["CGRUNBOOK_RUN_FOLDER"], sep="\\n")
 """
     path = make("one", cell, kernelspec={"name": "julia-1.9", "display_name": "Julia", "language": "julia"})
     result = run(path)
     assert result.error is None
-    said = text_of(executed(result, "one")).split()
+    said = text_of(executed(result, "one")).splitlines()
     assert said == [sys.executable, str(tmp_path), "None", str(result.folder)]
 
 

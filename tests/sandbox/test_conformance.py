@@ -106,8 +106,10 @@ def prepared(api: Api, method: Played) -> tuple[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Api:
-    return Api(tmp_path_factory.mktemp("conformance"))
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    api = Api(tmp_path_factory.mktemp("conformance"))
+    yield api
+    api.sandbox.state.close()
 
 
 def test_each_method_that_is_played_is_answered_with_nothing_but_published_fields(

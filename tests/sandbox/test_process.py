@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import socket
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -15,8 +17,10 @@ from typing import Any
 
 import pytest
 
+import cgrunbook
 from cgrunbook.sandbox import errors, hosts, process
-from tests.sandbox.conftest import Api
+from cgrunbook.sandbox.state import VERSION
+from tests.sandbox.conftest import NewApi
 from tests.waiting import wait_for
 
 
@@ -198,6 +202,39 @@ def test_a_state_that_is_no_database_is_told_with_the_way_out(home: Path) -> Non
     process.stop(home)
 
 
+@pytest.mark.parametrize("version", ["0.0.9", "9.0"])
+def test_one_of_another_version_that_runs_is_not_used_and_can_be_ended(sandbox: process.Running, version: str) -> None:
+    path = sandbox.folder / process.SANDBOX_FILE
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"version": version}))
+    with pytest.raises(process.SandboxFailure, match=f"of cgrunbook {version}.* cgrunbook sandbox stop$"):
+        process.start(sandbox.home)
+    assert process.stop(sandbox.home)
+    assert process.start(sandbox.home).version == cgrunbook.__version__
+
+
+@pytest.mark.parametrize("version", [VERSION - 1, VERSION + 1])
+def test_a_state_of_another_version_is_taken_over_or_refused_and_never_touched(
+    home: Path, sandbox: process.Running, version: int
+) -> None:
+    enable(sandbox, hosts.SECRET_MANAGER)
+    process.stop(home)
+    database = process.folder_of(home) / "state.db"
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (VERSION,)
+        connection.execute(f"PRAGMA user_version = {version}")
+        before = list(connection.iterdump())
+    if version == 0:  # what there was before the first version
+        path = f"/v1/projects/{sandbox.project_id}/services/{hosts.SECRET_MANAGER}"
+        enabled = ask(process.start(home), hosts.SERVICE_USAGE, path)
+        assert enabled["state"] == "ENABLED"
+        return
+    for use in (process.start, lambda home: process.access_token("user:reader@example.com", home)):
+        with pytest.raises(process.SandboxFailure, match=f"is of version {version}.*cgrunbook sandbox reset"):
+            use(home)
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        assert list(connection.iterdump()) == before
+
+
 def test_the_environment_names_what_clients_read(sandbox: process.Running) -> None:
     variables = process.environment(sandbox)
     assert variables["CLOUDSDK_API_ENDPOINT_OVERRIDES_ARTIFACTREGISTRY"] == (
@@ -243,8 +280,8 @@ def test_a_sandbox_that_nobody_asks_ends_by_itself_when_it_was_told_to(home: Pat
     assert process.status(home) is None
 
 
-def test_a_sandbox_under_way_with_a_request_is_not_idle(tmp_path: Path) -> None:
-    api = Api(tmp_path / "sandbox")
+def test_a_sandbox_under_way_with_a_request_is_not_idle(new_api: NewApi) -> None:
+    api = new_api()
     assert api.dispatcher.idle_seconds() > 0
     seen = []
 

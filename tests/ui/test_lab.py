@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -87,6 +88,30 @@ def test_tabs_are_remembered_for_each_folder_and_the_users_settings_stay(tmp_pat
     assert one["JUPYTERLAB_WORKSPACES_DIR"] != other["JUPYTERLAB_WORKSPACES_DIR"]
     assert one["JUPYTERLAB_SETTINGS_DIR"] == "/their/theme"
     assert one["JUPYTER_CONFIG_PATH"].split(os.pathsep)[1:] == ["/somebody/s/own"]
+
+
+def test_the_notebooks_kernel_is_this_interpreter_whatever_kernels_the_user_has(tmp_path):
+    theirs = tmp_path / "theirs" / "kernels" / "python3"
+    theirs.mkdir(parents=True)
+    (theirs / "kernel.json").write_text(json.dumps({"argv": ["/their/python"], "display_name": "Theirs"}))
+    code = "from jupyter_client.kernelspec import KernelSpecManager as M; print(M().get_kernel_spec('python3').argv[0])"
+    for variable, folder in (("JUPYTER_PATH", "theirs"), ("JUPYTER_DATA_DIR", "theirs")):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv(variable, str(tmp_path / folder))
+            patch.setenv("JUPYTER_PREFER_ENV_PATH", "0")
+            variables = lab.environment(tmp_path, tmp_path / "home")
+        done = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == sys.executable
+
+
+def test_without_jupyterlab_the_verb_says_how_it_is_installed(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "jupyterlab", None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(SystemExit) as end:
+        main(["lab", str(tmp_path / "work")])
+    assert end.value.code == 3
+    assert "cgrunbook[lab]" in capsys.readouterr().err.replace(str(Path(__file__).parents[2]), "cgrunbook")
+    assert not (tmp_path / "work").exists()
 
 
 def test_nobody_is_asked_about_news(tmp_path, monkeypatch):

@@ -10,7 +10,8 @@ from typing import ClassVar
 
 import pytest
 
-from cgrunbook.errors import Interrupted, ParameterError, StepFailed
+import cgrunbook
+from cgrunbook.errors import Interrupted, ParameterError, StepFailed, UsageError
 from cgrunbook.steps.step import Evidence, Proof, Section, World
 from cgrunbook.ui import notebook as notebook_
 from cgrunbook.ui import values
@@ -334,3 +335,24 @@ def test_with_nobody_in_front_there_is_a_table_and_no_form(page, monkeypatch):
     assert "  repository: edited (this cell)" in lines
     assert "  location: us-central1 (default)" in lines
     assert "<style" not in table["text/html"]
+
+
+@pytest.mark.parametrize("version", ["0.0", "0.2", "1.1"])
+@pytest.mark.parametrize("somebody", [True, False])
+def test_a_notebook_of_another_version_ends_before_anything_is_looked_at(page, monkeypatch, version, somebody):
+    monkeypatch.setattr(cgrunbook, "__version__", "0.1.3")
+    monkeypatch.setattr(notebook_, "somebody_can_click", lambda _: somebody)
+    monkeypatch.setattr(notebook_, "open_runbook", None)
+    monkeypatch.setattr(notebook_, "Opening", None)
+    with pytest.raises(
+        UsageError, match=f"written for cgrunbook {version}, and this kernel has cgrunbook 0.1.3"
+    ) as other:
+        asyncio.run(open_notebook("02", namespace(), version=version))
+    assert "cgrunbook notebooks copy" in other.value.remedy
+    assert page.outputs == []
+
+
+def test_a_notebook_of_this_version_and_one_of_somebodys_own_are_opened(page, monkeypatch):
+    monkeypatch.setattr(notebook_, "somebody_can_click", lambda _: False)
+    for version in (".".join(cgrunbook.__version__.split(".")[:2]), ""):
+        assert asyncio.run(open_notebook("02", namespace(), version=version))

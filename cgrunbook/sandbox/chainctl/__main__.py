@@ -135,5 +135,16 @@ def main(words: Sequence[str] | None = None) -> int:
     return 0
 
 
+def command() -> int:
+    """Run one command as a process, whose reader may have read enough, as head does."""
+    try:
+        code = main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it closes stdout
+        return 141  # what a shell says of a command that SIGPIPE ended
+    return code
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command())

@@ -175,9 +175,9 @@ def _list(call: Call) -> Answer:
         _check_location(call)
     where, _, identifier = call.after.partition("/")
     rows = call.sandbox.state.read().execute(
-        "SELECT location, id, document FROM repository WHERE (?1 = '-' OR location = ?1) AND (location, id) > (?2, ?3) "
-        "ORDER BY location, id",
-        (location, where, identifier),
+        "SELECT location, id, document FROM repository "
+        "WHERE (:location = '-' OR location = :location) AND (location, id) > (:where, :id) ORDER BY location, id",
+        {"location": location, "where": where, "id": identifier},
     )
     entries = ((f"{row['location']}/{row['id']}", json.loads(row["document"])) for row in rows)
     return call.page("repositories", entries, shown=lambda document: _in_full(call.sandbox, document))

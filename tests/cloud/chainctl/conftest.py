@@ -18,7 +18,10 @@ from cgrunbook.cloud.chainctl import Chainctl
 from tests.waiting import wait_for
 
 # The first answer whose words all stand in the arguments is given; "times" bounds how often.
-SCRIPT = """#!{python}
+# A path with spaces cannot stand behind #!, so a shell starts Python; what Python sees there is a text.
+SCRIPT = """#!/bin/sh
+'''exec' "{python}" "$0" "$@"
+' '''
 import json, os, pathlib, subprocess, sys, time
 folder = pathlib.Path({folder!r})
 with (folder / "calls.jsonl").open("a") as log:

@@ -15,7 +15,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-HELPER = """#!{python}
+# A path with spaces cannot stand behind #!, so a shell starts Python; what Python sees there is a text.
+HELPER = """#!/bin/sh
+'''exec' "{python}" "$0" "$@"
+' '''
 import json, pathlib, sys
 kept = pathlib.Path({folder!r}) / (pathlib.Path(sys.argv[0]).name + ".json")
 text = sys.stdin.read()

@@ -1,13 +1,17 @@
-"""The chainctl stand-in, run as a command."""
+"""The chainctl stand-in, run as a command: by its launcher where that matters, as a function for what it says."""
 
 from __future__ import annotations
 
 import base64
+import io
 import json
 import os
 import re
 import subprocess
+import sys
+from contextlib import redirect_stderr, redirect_stdout
 from datetime import timedelta
+from unittest.mock import patch
 
 import httpx
 import jwt
@@ -21,27 +25,46 @@ from cgrunbook.sandbox.chainguard.organizations import Organizations, group_id
 from cgrunbook.sandbox.context import Sandbox
 from cgrunbook.sandbox.settings import Settings
 from cgrunbook.sandbox.state import State
+from tests.sandboxes import one_key
 
 ORGANIZATION = group_id("example.com")
 
 
+def environment_of(folder):
+    return {"PATH": os.environ["PATH"], "HOME": str(folder), "DOCKER_CONFIG": str(folder / "docker")}
+
+
 @pytest.fixture
-def chainctl(sandbox, tmp_path):
-    def run(*words, **environment):
-        given = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(tmp_path),
-            "DOCKER_CONFIG": str(tmp_path / "docker"),
-            **environment,
-        }
+def launcher(sandbox, tmp_path):
+    def run(*words):
         return subprocess.run(
             [str(sandbox.bin / "chainctl"), *words],
             capture_output=True,
             text=True,
-            env=given,
+            env=environment_of(tmp_path),
             stdin=subprocess.DEVNULL,
             check=False,
         )
+
+    return run
+
+
+@pytest.fixture
+def chainctl(sandbox, tmp_path):
+    """The same without a process of its own, and with one key for all tokens: finding one takes a second."""
+
+    def run(*words, **environment):
+        given = environment_of(tmp_path) | {"CGRUNBOOK_HOME": str(sandbox.home)} | environment
+        output, said = io.StringIO(), io.StringIO()
+        with (
+            one_key(),
+            patch.dict(os.environ, given, clear=True),
+            patch.object(sys, "stdin", io.StringIO()),
+            redirect_stdout(output),
+            redirect_stderr(said),
+        ):
+            code = command.main(words)
+        return subprocess.CompletedProcess(words, code, output.getvalue(), said.getvalue())
 
     return run
 
@@ -64,8 +87,8 @@ def token_answer(sandbox, pair):
     return httpx.get(url, params=query, auth=(pair["identity_id"], pair["token"]), trust_env=False).status_code
 
 
-def test_a_pull_token_is_made_as_documented_and_works(chainctl, sandbox):
-    done = chainctl(
+def test_a_pull_token_is_made_as_documented_and_works(launcher, sandbox):
+    done = launcher(
         "auth", "pull-token", "create", "--parent", "example.com", "--name", "runbook", "--ttl", "48h", "-o", "json"
     )
     pair = made(done)
@@ -82,6 +105,15 @@ def test_a_pull_token_is_made_as_documented_and_works(chainctl, sandbox):
     assert claims["sub"].startswith("pull-token-")
     assert claims["exp"] - claims["iat"] == 48 * 3600 - 1
     assert token_answer(sandbox, pair) == 200
+
+
+def test_a_reader_that_has_read_enough_is_no_error(sandbox):
+    reader, writer = os.pipe()
+    os.close(reader)
+    words = [sandbox.bin / "chainctl", "auth", "status"]
+    done = subprocess.run(words, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 def test_each_token_has_a_user_name_of_its_own_and_a_suffixed_name(chainctl):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from datetime import UTC, datetime, timedelta
 
@@ -10,6 +11,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from cgrunbook.sandbox import process
 from cgrunbook.sandbox.chainguard.addresses import PULL_TOKEN_ISSUER
 from cgrunbook.sandbox.chainguard.organizations import Organizations, group_id
 from cgrunbook.sandbox.context import Sandbox
@@ -47,12 +49,27 @@ class Console:
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
-@pytest.fixture
-def console(sandbox):
-    there = Console(sandbox)
+@contextlib.contextmanager
+def open_console(running):
+    there = Console(running)
     yield there
     there.http.close()
     there.inside.state.close()
+
+
+@pytest.fixture
+def console(sandbox):
+    with open_console(sandbox) as there:
+        yield there
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """One for all tests whose requests are refused, and so change nothing."""
+    home = tmp_path_factory.mktemp("shared")
+    with open_console(process.start(home, iam_delay=0.0, agent_delay=0.0)) as there:
+        yield there
+    process.stop(home)
 
 
 def refusal(answer):
@@ -112,8 +129,8 @@ PRIVATE = json.dumps({"keys": [jwt.algorithms.RSAAlgorithm.to_jwk(KEY, as_dict=T
         {"expiration": "2001-01-01T00:00:00Z"},
     ],
 )
-def test_an_identity_that_is_not_acceptable_is_refused(console, static):
-    assert refusal(console.create(**static)) == (400, 3)
+def test_an_identity_that_is_not_acceptable_is_refused(shared, static):
+    assert refusal(shared.create(**static)) == (400, 3)
 
 
 @pytest.mark.parametrize(("plan", "hours"), [("starter", 720), ("team", 168), ("other", 8760)])
@@ -162,8 +179,8 @@ def test_bindings_and_repositories_are_listed(console):
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'"x"', b"\xff", b"{}"])
-def test_malformed_bodies_are_refused(console, content):
-    assert refusal(console.http.post(f"/iam/v1/identities/{ORGANIZATION}", content=content)) == (400, 3)
+def test_malformed_bodies_are_refused(shared, content):
+    assert refusal(shared.http.post(f"/iam/v1/identities/{ORGANIZATION}", content=content)) == (400, 3)
 
 
 def test_unknown_paths_and_methods_are_answered_as_a_gateway_does(console):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from cgrunbook.sandbox.context import Sandbox
 from cgrunbook.sandbox.google import repositories
 from cgrunbook.sandbox.registry import upstream
 from cgrunbook.sandbox.settings import PROJECT_ID, PROJECT_NUMBER
-from tests.sandbox.conftest import Answer, Api
+from tests.sandbox.conftest import Answer, Api, NewApi
 
 HERE = "/locations/us-central1"
 AGENT = f"service-{PROJECT_NUMBER}@gcp-sa-artifactregistry.iam.gserviceaccount.com"
@@ -231,8 +230,8 @@ def test_an_upstream_that_refuses_the_credentials_refuses_the_repository(api: Ap
     assert get(api).status == 404
 
 
-def test_the_refusal_can_come_in_the_operation_instead(tmp_path: Path, asked: list[Any]) -> None:
-    api = Api(tmp_path / "other", validation_in_operation=True)
+def test_the_refusal_can_come_in_the_operation_instead(new_api: NewApi, asked: list[Any]) -> None:
+    api = new_api(validation_in_operation=True)
     api.enable(hosts.ARTIFACT_REGISTRY, hosts.SECRET_MANAGER)
     prepared_secret(api, "wrong")
     operation = api.settled(remote(api, **credentials()))

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import base64
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.sandbox.conftest import Api
+from tests.sandbox.conftest import Api, NewApi
 
 
 def policy_of(api: Api, version: int = 3) -> dict[str, Any]:
@@ -111,8 +110,8 @@ def test_roles_and_members_that_do_not_exist_are_refused(fresh: Api, role: str, 
     assert (answer.status, answer.error["status"]) == (400, "INVALID_ARGUMENT")
 
 
-def test_a_grant_takes_a_moment_and_so_does_its_end(tmp_path: Path) -> None:
-    api = Api(tmp_path / "slow", iam_delay=60)
+def test_a_grant_takes_a_moment_and_so_does_its_end(new_api: NewApi) -> None:
+    api = new_api(iam_delay=60)
     viewer = api.person("viewer", "roles/viewer")
     assert api.projects("GET", "", token=viewer).status == 403
     api.advance(seconds=61)
@@ -124,8 +123,8 @@ def test_a_grant_takes_a_moment_and_so_does_its_end(tmp_path: Path) -> None:
     assert api.projects("GET", "", token=viewer).status == 403
 
 
-def test_each_of_two_quick_grants_takes_its_own_moment(tmp_path: Path) -> None:
-    api = Api(tmp_path / "slow", iam_delay=60)
+def test_each_of_two_quick_grants_takes_its_own_moment(new_api: NewApi) -> None:
+    api = new_api(iam_delay=60)
     first = api.person("first", "roles/viewer")
     api.advance(seconds=40)
     second = api.person("second", "roles/viewer")

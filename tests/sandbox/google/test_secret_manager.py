@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from pathlib import Path
 from typing import Any
 
 import google_crc32c
@@ -12,7 +11,7 @@ import pytest
 from cgrunbook.sandbox import errors, hosts
 from cgrunbook.sandbox.google import secret_manager
 from cgrunbook.sandbox.settings import PROJECT_NUMBER
-from tests.sandbox.conftest import Answer, Api
+from tests.sandbox.conftest import Answer, Api, NewApi
 
 AUTOMATIC: dict[str, Any] = {"replication": {"automatic": {}}}
 AGENT = f"service-{PROJECT_NUMBER}@gcp-sa-artifactregistry.iam.gserviceaccount.com"
@@ -341,8 +340,8 @@ def test_the_agent_cannot_be_granted_anything_before_it_exists(api: Api) -> None
     assert answer.error["message"] == f"Service account {AGENT} does not exist."
 
 
-def test_a_new_agent_is_visible_after_a_moment_and_its_grant_effective_after_another(tmp_path: Path) -> None:
-    api = Api(tmp_path / "slow", iam_delay=60, agent_delay=30)
+def test_a_new_agent_is_visible_after_a_moment_and_its_grant_effective_after_another(new_api: NewApi) -> None:
+    api = new_api(iam_delay=60, agent_delay=30)
     api.enable(hosts.ARTIFACT_REGISTRY, hosts.SECRET_MANAGER)
     api.add_secret("one")
     name = f"{api.project}/secrets/one/versions/1"
