@@ -11,7 +11,7 @@ from google.auth.transport.requests import Request
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cgrunbook.cloud import Cloud, connect, metadata_server
+from cgrunbook.cloud import Attempts, Cloud, connect, metadata_server
 from cgrunbook.cloud.application_default import KeyFile, application_default, principal
 from cgrunbook.errors import ExitCode, NotSignedIn, Temporary
 from tests.cloud.sign_ins import gcloud, key_of, service_account
@@ -292,7 +292,7 @@ def test_whatever_a_token_host_answers_ends_with_a_sentence(named, tmp_path, mon
 def test_a_token_host_that_is_away_is_waited_for(no_google, tmp_path, monkeypatch):
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(service_account(tmp_path / "key.json")))
     with pytest.raises(Temporary):
-        Cloud(connect("google-cloud")).access_token()
+        Cloud(connect("google-cloud"), Attempts(limit=1)).access_token()
 
 
 @pytest.mark.parametrize(

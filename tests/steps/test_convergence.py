@@ -30,7 +30,6 @@ from tests.steps.performing import (
 CALLS = (
     "create the public repository",
     "create the secret",
-    "make the service agent",
     "grant",
     "claim",
     "create the token",
