@@ -273,7 +273,7 @@ class DockerConfig:
             "import json, pathlib, sys; path = pathlib.Path(sys.argv[1]); config = json.loads(path.read_text()); "
             'del config["credHelpers"][sys.argv[2]]; path.write_text(json.dumps(config, indent=4))'
         )
-        environment = {**os.environ, **self._environment}
+        environment = self._environment()
         usual = Path(environment.get("DOCKER_CONFIG") or Path.home() / ".docker") == self.path.parent
         file = '"${DOCKER_CONFIG:-$HOME/.docker}/config.json"' if usual else shlex.quote(str(self.path))
         return f"{shlex.join(('python3', '-c', change))} {file} {host}"
