@@ -80,7 +80,10 @@ def engine(_opened: Machine) -> Iterator[str]:
 
 @pytest.fixture
 def shell(real_names: Machine, engine: str, tmp_path: Path) -> Shell:
-    return Shell(real_names, tmp_path, DOCKER_HOST=engine)
+    made = Shell(real_names, tmp_path, DOCKER_HOST=engine)
+    if not real_names.log():  # what all of them pull is there, whichever test comes first
+        made.cgrunbook("run", docker_login="none")
+    return made
 
 
 def service_account() -> dict[str, str]:
