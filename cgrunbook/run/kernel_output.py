@@ -29,10 +29,12 @@ def mask_all_output(shell: Any) -> None:
     """Mask from now on all that a kernel says, on every channel, and what goes to the terminal that it was started in.
 
     Args:
-        shell: IPython's shell in the kernel, or None outside IPython; a second call changes nothing.
+        shell: IPython's shell in ipykernel; with another's, or None, and in a second call, nothing is changed.
     """
     kernel = getattr(shell, "kernel", None)
-    if kernel is None or isinstance(getattr(kernel.session.send, "__self__", None), _Sender):
+    # Another program's kernel, xeus-python's say, has a shell of IPython's and no session of ipykernel's to mask.
+    send = getattr(getattr(kernel, "session", None), "send", None)
+    if kernel is None or send is None or isinstance(getattr(send, "__self__", None), _Sender):
         return
     kernel.session.send = _Sender(kernel).send
     for stream in (sys.stdout, sys.stderr):

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 
 from cgrunbook.redaction import MASK
+from cgrunbook.run.kernel_output import mask_all_output
 
 # The test has the value too, to search for it; it reaches the kernel backwards.
 _BEGIN = """\
@@ -240,7 +242,7 @@ def test_neither_a_reset_nor_another_stream_lets_it_out(kernel: Kernel, before: 
     kernel.run(f"{_BEGIN.format(backwards=kernel.value[::-1])}\nif 'kept' in vars(): sys.stdout = kept")
 
 
-def test_nothing_is_done_where_there_is_no_kernel():
-    from cgrunbook.run.kernel_output import mask_all_output
-
+def test_nothing_is_done_where_there_is_no_kernel_or_another_programs():
     mask_all_output(None)
+    for kernel in (None, SimpleNamespace(), SimpleNamespace(session=None)):
+        mask_all_output(SimpleNamespace(kernel=kernel))
