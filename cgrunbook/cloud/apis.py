@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from cgrunbook.errors import ApiDisabled, PermissionMissing
+from cgrunbook.errors import ApiDisabled, PermissionMissing, Temporary
 
 ARTIFACT_REGISTRY = "artifactregistry.googleapis.com"
 SECRET_MANAGER = "secretmanager.googleapis.com"  # noqa: S105 - a service's name
@@ -57,6 +57,13 @@ def disabled(api: str, project: str, said: str, *, charged: str = "") -> ApiDisa
     notebook = ENABLED_BY.get(api)
     remedy = f"Run the notebook {notebook}, which enables it, or: {command}" if notebook else f"Enable it: {command}"
     return ApiDisabled(f"The {title} is not enabled in project {project}.\n{said}", remedy, api=api)
+
+
+def spreading(said: str) -> Temporary:
+    """The error for a service that says that its API is off, where it was turned on a moment ago; `said` as in `disabled`."""
+    return Temporary(
+        said, "It was enabled a moment ago, and not every server knows yet. Wait some minutes, then run again."
+    )
 
 
 def charge_another(project: str) -> str:

@@ -5,7 +5,9 @@ It knows addresses, and where credentials and a project are looked for. It calls
 
 from __future__ import annotations
 
+import math
 import os
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -21,6 +23,9 @@ Target = Literal["sandbox", "google-cloud"]
 
 # What holds a token of Google's in the environment of Google's and Terraform's tools; no child of ours needs one.
 TOKEN_VARIABLES = ("GOOGLE_OAUTH_ACCESS_TOKEN", "CLOUDSDK_AUTH_ACCESS_TOKEN")
+
+# Seconds until every server knows of an API that was turned on; the services themselves speak of "a few minutes".
+_SPREADING = 600.0
 
 # Whom the sandbox takes the owner of its access token for.
 _TRAINEE = "user:trainee@example.com"
@@ -63,7 +68,7 @@ class Connection:
         who: finds the caller, see `caller`.
         sign_in: what is done to get usable credentials, an instruction for whoever these belong to.
         wider: what is done when they are accepted, and may not do all that Google's APIs ask for.
-        just_enabled: the APIs that were turned on over this connection; some servers go on for minutes saying that they are off.
+        enabled_at: when an API was turned on over this connection, by the monotonic clock.
     """
 
     target: Target
@@ -83,7 +88,7 @@ class Connection:
     who: Callable[[], str]
     sign_in: str = f"Sign in: {LOGIN}"
     wider: str = f"Sign in: {WIDER_LOGIN}"
-    just_enabled: set[str] = field(default_factory=set, repr=False, compare=False)
+    enabled_at: dict[str, float] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def caller(self) -> str:
@@ -105,6 +110,10 @@ class Connection:
         if not self.credentials.valid:
             self.credentials.refresh(AuthRequest())
         return Secret(self.credentials.token)
+
+    def just_enabled(self, api: str) -> bool:
+        """Whether an API was turned on so short a time ago that some servers may still say that it is off."""
+        return time.monotonic() - self.enabled_at.get(api, -math.inf) < _SPREADING
 
     def forget(self, token: Secret) -> None:
         """Have a fresh access token the next time, where this one is still in use; for a token that was refused."""

@@ -208,11 +208,8 @@ def _denied(answer: Answer, connection: Connection, message: str) -> CgrunbookEr
     if reason == "SERVICE_DISABLED" or "has not been used in project" in text or "it is disabled" in text:
         service = answer.metadata.get("service") or _first(_SERVICE, text)
         charged = _charged(consumer, service, connection)
-        if service in connection.just_enabled and not charged:
-            return Temporary(
-                message,
-                "It was enabled a moment ago, and not every server knows yet. Wait some minutes, then run again.",
-            )
+        if connection.just_enabled(service) and not charged:
+            return apis.spreading(message)
         return apis.disabled(service, project, message, charged=charged)
     if reason == "USER_PROJECT_DENIED" or "permission to use project" in text:
         return _may_not_use(consumer or _quota_project(connection) or project, connection, message)

@@ -7,6 +7,7 @@ a project need not be allowed to ask them. It does not know what the APIs are wa
 from __future__ import annotations
 
 import difflib
+import time
 from collections.abc import Callable, Iterable
 from functools import cached_property, partial
 from typing import Any
@@ -148,7 +149,7 @@ class Project(GoogleService):
                 raise apis.disabled(service, self.id, f"Tried to {doing}. The service said yes, but it is still off.")
 
         self.attempts.run(answers, reason=f"{service} to answer", temporary=(ApiDisabled,))
-        self.connection.just_enabled.add(service)
+        self.connection.enabled_at[service] = time.monotonic()
         return True
 
     def service_agent_email(self) -> str:

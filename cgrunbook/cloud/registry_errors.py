@@ -47,6 +47,9 @@ class Whose(Protocol):
     def sign_in(self) -> str:
         """What is done when they are not accepted."""
 
+    def just_enabled(self, api: str) -> bool:
+        """Whether an API was turned on so short a time ago that its hosts may not know yet."""
+
     def forget(self, token: Secret) -> None:
         """Told of an access token that was refused, so that there is a fresh one the next time."""
 
@@ -173,6 +176,8 @@ def _artifact_registry(refusal: Refusal) -> CgrunbookError:
     said = refusal.sentence
     text = refusal.message.lower()
     if "service_disabled" in refusal.code.lower() or "has not been used in project" in text:
+        if refusal.whose and refusal.whose.just_enabled(apis.ARTIFACT_REGISTRY):
+            return apis.spreading(said)
         return apis.disabled(apis.ARTIFACT_REGISTRY, _Place.of(refusal).project, said)
     if (of_upstream := _of_upstream(refusal, said, text)) is not None:
         return of_upstream

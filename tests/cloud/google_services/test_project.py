@@ -95,6 +95,17 @@ def test_an_api_that_answered_once_and_then_says_again_that_it_is_off_is_waited_
     assert len(clock.waits) == 2
 
 
+def test_an_api_that_was_enabled_long_ago_and_is_off_is_off(cloud, double, off, clock):
+    double.on("POST", f"{SERVICE}:enable", (200, ENABLED))
+    double.on("GET", LOCATIONS, off, (200, {"locations": []}), off)
+    cloud.project.enable_api(AR)
+    cloud.connection.enabled_at[AR] -= 3600
+    with pytest.raises(ApiDisabled):
+        cloud.repositories.locations()
+    assert not cloud.project.api_enabled(AR)
+    assert clock.waits == []
+
+
 def test_an_api_that_answers_with_a_missing_permission_is_on(cloud, double, refusal, off):
     double.on("POST", f"{SERVICE}:enable", (200, ENABLED))
     denied = "Permission 'artifactregistry.locations.list' denied on resource (or it may not exist)."

@@ -244,6 +244,7 @@ class Ada:
     """A caller whose first access token was taken back before its time."""
 
     caller, sign_in = "user:ada@example.com", "Sign in: as Ada"
+    just_enabled = staticmethod(lambda _api: False)
 
     def __init__(self, double):
         self.good = access_token_of(double)

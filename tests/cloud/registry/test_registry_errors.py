@@ -173,6 +173,12 @@ class Robot:
     caller = "serviceAccount:robot@p.iam.gserviceaccount.com"
     sign_in = "Look at the robot's key."
 
+    def __init__(self, *enabled):
+        self.enabled = enabled
+
+    def just_enabled(self, api):
+        return api in self.enabled
+
 
 def test_the_missing_permissions_remedy_is_a_whole_command():
     answer = refusal(GOOGLE, message=READER, repository="my-project/my-repo/chainguard/go")
@@ -182,6 +188,12 @@ def test_the_missing_permissions_remedy_is_a_whole_command():
         '--member="serviceAccount:robot@p.iam.gserviceaccount.com" --role=roles/artifactregistry.reader '
         "--condition=None"
     )
+
+
+def test_an_api_that_was_turned_on_a_moment_ago_is_waited_for_at_its_docker_host_too():
+    off = refusal(GOOGLE, status=403, code="SERVICE_DISABLED")
+    assert isinstance(refused(replace(off, whose=Robot())), ApiDisabled)
+    assert isinstance(refused(replace(off, whose=Robot("artifactregistry.googleapis.com"))), Temporary)
 
 
 def test_a_service_account_whose_credentials_are_not_taken_is_not_told_to_log_in():
