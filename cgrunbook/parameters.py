@@ -9,9 +9,10 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+import shlex
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import timedelta
-from enum import StrEnum
+from enum import Enum, StrEnum
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -36,6 +37,14 @@ class Group(StrEnum):
     TOKEN = "How the secret is kept, and the pull token in it"
     PROOF = "The proof, and docker"
     RUN = "This run"
+
+
+class Way(Enum):
+    """How a value came, which decides how another is given."""
+
+    OPTION = "cgrunbook run -p"
+    PAPERMILL = "papermill's -p, -r, -y, -f and what else injects a cell"
+    CELL = "a cell"
 
 
 def _text(pattern: str, rule: str, *, longest: int = 0, given: bool = False) -> AfterValidator:
@@ -280,16 +289,70 @@ def type_name(name: str) -> str:
     return "list[str]" if _type(name) is list else _type(name).__name__
 
 
-def unknown(name: str, among: Collection[str] = NAMES) -> ParameterError:
-    """The error for a name that is no parameter, with the nearest one that is.
+# What people call a parameter that this package calls otherwise, and the spelling does not tell.
+_ALSO_CALLED = {"region": "location", "org": "organization", "ttl": "token_ttl", "dryrun": "mode"}
+
+# Names that papermill itself puts into a notebook (--inject-paths and its like); they are meant for nobody.
+_OF_PAPERMILL = frozenset({"PAPERMILL_INPUT_PATH", "PAPERMILL_OUTPUT_PATH"})
+
+
+def meant(name: str, among: Collection[str] = NAMES, *, cutoff: float = 0.5) -> str:
+    """The parameter that somebody has most likely meant by a name that is none, in any case and with dashes; "" for none.
+
+    Args:
+        name: what was written.
+        among: the names that would be right; where none of these is like it, all parameters are looked at.
+        cutoff: how much it must be like it, up to 1.
+    """
+    bare = _bare(name)
+    for names in (among, NAMES):
+        near = difflib.get_close_matches(bare, map(_bare, names), n=1, cutoff=max(cutoff, 0.8))
+        if near:
+            return next(each for each in names if _bare(each) == near[0])
+    if bare in _ALSO_CALLED:
+        return _ALSO_CALLED[bare]
+    near = difflib.get_close_matches(bare, map(_bare, among), n=1, cutoff=cutoff)
+    return next((each for each in among if near and _bare(each) == near[0]), "")
+
+
+def _bare(name: str) -> str:
+    return re.sub(r"[\W_]", "", name).lower()
+
+
+def unknown(name: str, among: Collection[str] = NAMES, remedy: str = "") -> ParameterError:
+    """The error for a name that is no parameter, with the one that was meant.
 
     Args:
         name: what was given.
         among: the names that would have been right.
+        remedy: how that is put right where it came from.
     """
-    near = difflib.get_close_matches(name, among, n=1, cutoff=0.5)
-    hint = f"Did you mean {near[0]!r}?" if near else f"The parameters are: {', '.join(among)}."
-    return ParameterError(f"There is no parameter {redact(name)!r} here. {hint}")
+    near = meant(name, among)
+    hint = f"Did you mean {near!r}?" if near else f"The parameters are: {', '.join(among)}."
+    if near and near not in among:
+        hint += " It is a parameter of other notebooks of the guide, not of this one."
+    return ParameterError(f"There is no parameter {redact(name)!r} here. {hint}", remedy)
+
+
+def mistyped(namespace: Mapping[str, Any], given: Collection[str] = (), passing: Collection[str] = ()) -> list[str]:
+    """The names in a notebook that were meant to be parameters and are none.
+
+    Args:
+        namespace: the notebook's globals.
+        given: names that came from outside the notebook: whatever is no parameter among these was meant to be one.
+        passing: names that are set in passing, by loops, and so mean nothing.
+    """
+    plain = (str, bool, int, float, list, tuple)
+    return [
+        name
+        for name, value in namespace.items()
+        if name not in NAMES
+        and name not in _OF_PAPERMILL
+        and (
+            name in given
+            or (type(value) in plain and not name.startswith("_") and name not in passing and meant(name, cutoff=0.8))
+        )
+    ]
 
 
 def not_used(names: Sequence[str], notebooks: Sequence[str]) -> str:
@@ -340,15 +403,42 @@ def _list_from_text(name: str, text: str) -> list[str]:
 
 
 def _refused(name: str, text: str, rule: str) -> ParameterError:
-    return ParameterError(f"{name} is {redact(text)!r}: {rule}", rules={name: f"{rule}."})
+    return ParameterError(
+        f"{name} is {redact(text)!r}: {rule}", how_to_give(name, Way.OPTION), rules={name: f"{rule}."}
+    )
 
 
-def check(values: Mapping[str, Any], *, among: Collection[str] = NAMES) -> Parameters:
+def how_to_give(name: str, way: Way) -> str:
+    """How a value is given, in the words of the way that another one came."""
+    examples = Parameters.model_fields[name].examples
+    example = examples[0] if examples else {bool: True, int: 1}.get(_type(name), "TEXT")
+    if way is Way.CELL:
+        return f"Write it in a cell before the opening one as: {name} = {json.dumps(example)}".replace(
+            " = true", " = True"
+        )
+    kind, text = _type(name), json.dumps(example) if isinstance(example, (bool, int)) else str(example)
+    if way is Way.OPTION:
+        return f"Give it as: -p {name} {shlex.quote(','.join(example) if kind is list else text)}"
+    in_cell = f"in the injected cell as: {name} = {example!r}"
+    if kind is list:
+        return f"Give papermill -y {shlex.quote(f'{name}: {json.dumps(example)}')}, for its -p and -r take no lists; {in_cell}"
+    if kind is str:
+        return (
+            f"Give papermill -r {name} {shlex.quote(text)}, for its -p makes a number or a truth value of what looks like "
+            f"one, and so does YAML without quotes; {in_cell}"
+        )
+    return f"Give papermill -p {name} {text}; {in_cell}"
+
+
+def check(
+    values: Mapping[str, Any], *, among: Collection[str] = NAMES, way: Callable[[str], Way] | None = None
+) -> Parameters:
     """Hold values against the rules, all of them, before anything is called.
 
     Args:
         values: by name; what is not named takes its default.
         among: the names that may be given here (a notebook takes some of all).
+        way: how the value of a name came, for the advice; None gives none.
 
     Returns:
         The parameters.
@@ -369,17 +459,27 @@ def check(values: Mapping[str, Any], *, among: Collection[str] = NAMES) -> Param
             rule = _rule(name, problem, values.get(name))
             said.append(f"{name} is {shown(values.get(name))}: {rule}" if name else rule)
             rules.setdefault(name, rule)
-        raise ParameterError("\n".join(said), rules=rules) from None
+        remedy = "\n".join(how_to_give(name, way(name)) for name in rules if name and way)
+        raise ParameterError("\n".join(said), remedy, rules=rules) from None
 
 
 def same(name: str, value: Any, used: Any) -> bool:
     """Whether a value is the one that is in use, or means the same in other words, such as an image without its tag."""
-    if value == used:
-        return True
+    return bool(value == used or _as_used(name, value) == used)
+
+
+def allowed(name: str, value: Any) -> bool:
+    """Whether a parameter may have a value."""
+    return _as_used(name, value) is not None
+
+
+def _as_used(name: str, value: Any) -> Any:
+    """What is made of a value; None where it breaks the rule."""
     try:
-        return bool(getattr(check({name: list(value) if isinstance(value, tuple) else value}), name) == used)
-    except ParameterError:
-        return False
+        return getattr(Parameters(**{name: list(value) if isinstance(value, tuple) else value}), name)
+    except ValidationError as error:
+        # What a value must be together with others says nothing of it alone.
+        return None if any(problem["loc"] for problem in error.errors()) else value
 
 
 def shown(value: Any) -> str:
@@ -398,13 +498,17 @@ def _rule(name: str, problem: Any, given: Any) -> str:
         return f"{rule}."
     if problem["type"].endswith("_type") and not isinstance(given, _type(name)):
         rule = f"must be {type_name(name)}, not {type(given).__name__}"
-        if isinstance(given, (int, float)) and _type(name) is str:
-            rule += f"; papermill's -p turns text that looks like a number into one, so give it raw: -r {name} TEXT"
     elif problem["type"] in _BOUNDS:
         words, bound = _BOUNDS[problem["type"]]
         rule = f"must be {words} {problem['ctx'][bound]}"
     elif problem["type"] == "literal_error":
         rule = f"must be {problem['ctx']['expected']}"
+        if near := difflib.get_close_matches(str(given), choices(name), n=1):
+            rule += f" (did you mean {near[0]!r}?)"
+    if isinstance(given, str) and given != given.strip():
+        rule += "; there is white space around it"
+    elif isinstance(given, str) and given[:1] == given[-1:] and given[:1] in {"'", '"'}:
+        rule += "; it has quotes that belong to it: give it without"
     examples = Parameters.model_fields[name].examples
     example = f" Example: {examples[0]!r}." if examples else ""
     return f"{rule}.{example}"

@@ -8,12 +8,13 @@ from hypothesis import strategies as st
 
 from cgrunbook import parameters
 from cgrunbook.errors import ParameterError
+from cgrunbook.parameters import Way
 from tests.notebooks.parameter_cells import notebook_cell, notebook_line
 
 
-def refused(**values):
+def refused(way=None, **values):
     with pytest.raises(ParameterError) as caught:
-        parameters.check(values)
+        parameters.check(values, way=(lambda _: way) if way else None)
     assert caught.value.exit_code == 2
     return str(caught.value)
 
@@ -93,10 +94,26 @@ def test_a_notice_without_its_topic_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("typo", "meant"), [("repositry", "repository"), ("projectid", "project_id"), ("ttl", "token_ttl")]
+    ("typo", "meant"),
+    [
+        ("repositry", "repository"),
+        ("projectid", "project_id"),
+        ("ttl", "token_ttl"),
+        ("region", "location"),
+        ("Location", "location"),
+        ("project-id", "project_id"),
+        ("developerImages", "developer_images"),
+        ("dry_run", "mode"),
+    ],
 )
 def test_an_unknown_name_is_answered_with_the_nearest_one(typo, meant):
     assert f"Did you mean '{meant}'?" in refused(**{typo: "x"})
+
+
+def test_a_name_that_another_notebook_has_is_suggested_before_one_that_is_less_like_it():
+    with pytest.raises(ParameterError) as caught:
+        parameters.check({"organisation": "x"}, among=["target", "location", "repository"])
+    assert "Did you mean 'organization'? It is a parameter of other notebooks" in caught.value.message
 
 
 def test_a_name_like_none_is_answered_with_all():
@@ -105,10 +122,49 @@ def test_a_name_like_none_is_answered_with_all():
 
 @pytest.mark.parametrize("value", [1.2, 20240708, True, None, ["x"]])
 def test_a_value_that_papermill_turned_into_another_type_is_refused(value):
-    message = refused(repository=value)
+    message = refused(Way.PAPERMILL, repository=value)
     assert "must be str" in message
-    if isinstance(value, (int, float)):
-        assert "-r repository TEXT" in message
+    assert "papermill -r repository chainguard-pull-through" in message
+
+
+@pytest.mark.parametrize(
+    ("way", "name", "value", "advice"),
+    [
+        (Way.OPTION, "location", "x y", "Give it as: -p location us-central1"),
+        (Way.OPTION, "docker_pull", 1, "Give it as: -p docker_pull true"),
+        (Way.OPTION, "labels", ["Team=x"], "Give it as: -p labels team=platform"),
+        (Way.PAPERMILL, "project_id", 12345, "papermill -r project_id my-project, for its -p makes a number"),
+        (
+            Way.PAPERMILL,
+            "cleanup_keep",
+            "many",
+            "papermill -p cleanup_keep 1; in the injected cell as: cleanup_keep = 1",
+        ),
+        (Way.PAPERMILL, "docker_pull", "yes", "papermill -p docker_pull true"),
+        (Way.PAPERMILL, "labels", "team=a", "papermill -y 'labels: [\"team=platform\"]'"),
+        (Way.CELL, "labels", "team=a", 'as: labels = ["team=platform"]'),
+        (Way.CELL, "docker_pull", "true", "as: docker_pull = True"),
+        (Way.CELL, "location", None, 'as: location = "us-central1"'),
+    ],
+)
+def test_the_advice_is_for_the_way_that_the_value_came(way, name, value, advice):
+    said = refused(way, **{name: value})
+    assert advice in said
+    assert said.count("papermill") == advice.count("papermill")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("target", "google_cloud", "did you mean 'google-cloud'?"),
+        ("mode", "Plan", "did you mean 'plan'?"),
+        ("vulnerability_scanning", "inherit", "did you mean 'inherited'?"),
+        ("location", '"us-east1"', "it has quotes that belong to it"),
+        ("project_id", "my-project\n", "there is white space around it"),
+    ],
+)
+def test_a_value_that_is_nearly_right_says_what_is_wrong_with_it(name, value, said):
+    assert said in refused(**{name: value})
 
 
 def test_a_number_is_no_truth_value_and_a_text_no_number():

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from cgrunbook import parameters
 from cgrunbook.errors import CgrunbookError, ExitCode, Interrupted, KernelDied, ParameterError, StepFailed, UsageError
+from cgrunbook.parameters import Way
 from cgrunbook.redaction import redact
 from cgrunbook.run import report
 from cgrunbook.run.folder import JOURNAL, RECORD, REPORT, RUN_FOLDER_VARIABLE, new_run_folder
@@ -113,7 +114,9 @@ def _check(sources: Sequence[Source], given: Mapping[str, Any]) -> list[str]:
     not_used = [name for name in given if name not in declared and name in parameters.NAMES]
     if not_used and not all(of_the_guide(source.name) for source in sources):
         raise ParameterError(f"{not_used[0]} is no parameter of {', '.join(source.name for source in sources)}.")
-    parameters.check(given, among=[name for name in (*declared, *not_used) if name in parameters.NAMES])
+    parameters.check(
+        given, among=[name for name in (*declared, *not_used) if name in parameters.NAMES], way=lambda _: Way.OPTION
+    )
     return not_used
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 import os
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from cgrunbook import parameters
 from cgrunbook.cloud import Attempts, Cloud, Connection, Wait, connect
 from cgrunbook.errors import CgrunbookError, ParameterError
-from cgrunbook.parameters import Parameters
+from cgrunbook.parameters import Parameters, Way
 from cgrunbook.run.folder import RUN_FOLDER_VARIABLE, new_run_folder
 from cgrunbook.run.journal import Journal, read_lines
 from cgrunbook.run.notebooks import of_the_guide
@@ -95,8 +95,13 @@ class Session:
             form: what the form shows, by the parameter's name; None where there is no form.
 
         Raises:
-            ParameterError: it names each such parameter, all its values, and how to settle it.
+            ParameterError: it names each such parameter, all its values, and how to settle it; or a variable that was meant
+                to be a parameter and is none.
         """
+        for name in _mistyped(self._namespace):
+            # Behind the opening cell people have names of their own; one whose value would not do is none of ours.
+            if parameters.allowed(parameters.meant(name), self._namespace[name]):
+                raise _not_taken(name, self._namespace, self._names)
         said = []
         told = {"the notebook's variable is": self._namespace, "the form shows": form or {}}
         for name in self._names:
@@ -139,10 +144,10 @@ def open_session(notebook: str, namespace: Mapping[str, Any], chosen: Mapping[st
     journal = Journal(Path(folder) if folder else new_run_folder(Path.cwd() / "runs"))
     values = {name: namespace[name] for name in parameters.NAMES if name in namespace} | dict(chosen or {})
     try:
-        for name in injected_names(namespace):
-            if name not in values and name not in parameters.NAMES:
-                raise parameters.unknown(name, among=values)
-        params = parameters.check(values)
+        for name in _mistyped(namespace):
+            raise _not_taken(name, namespace, values)
+        given = injected_names(namespace)
+        params = parameters.check(values, way=lambda name: Way.PAPERMILL if name in given else Way.CELL)
         if not folder:
             journal.begin(params.mode, began_in="notebook")
         connection = connect(
@@ -157,6 +162,34 @@ def open_session(notebook: str, namespace: Mapping[str, Any], chosen: Mapping[st
     caller = connection.caller  # asked here, where a wait may be: whatever asks for a decision shows it
     journal.add("notebook-started", notebook=notebook, parameters=values, target=session.target, caller=caller)
     return session
+
+
+def _mistyped(namespace: Mapping[str, Any]) -> list[str]:
+    """The names in a notebook that were meant to be parameters and are none, whatever way they came."""
+    in_passing = {
+        name.id
+        for source in namespace.get("In", ())
+        for statement in _statements(source)
+        for loop in ast.walk(statement)
+        if isinstance(loop, (ast.For, ast.AsyncFor))
+        for name in ast.walk(loop.target)
+        if isinstance(name, ast.Name)
+    }
+    return parameters.mistyped(namespace, injected_names(namespace), in_passing)
+
+
+def _not_taken(name: str, namespace: Mapping[str, Any], takes: Collection[str]) -> ParameterError:
+    """The error for a variable of a notebook that was meant to be a parameter."""
+    where = (
+        "where it was given: papermill's -p, -r, -y or the file of -f, or the injected cell"
+        if name in injected_names(namespace)
+        else "in the cell that sets it"
+    )
+    return parameters.unknown(
+        name,
+        takes,
+        f"Write the right name {where}. A kernel remembers the wrong one until it is restarted, or until: del {name}",
+    )
 
 
 def leave_out_what_is_not_declared(notebook: str, namespace: MutableMapping[str, Any]) -> str:

@@ -535,6 +535,68 @@ def test_what_papermill_gave_and_only_another_notebook_of_the_guide_takes_is_not
     )
 
 
+INJECTED = "# Parameters\n"
+
+
+@pytest.mark.parametrize(
+    ("cells", "said", "to_do"),
+    [
+        (['mod = "plan"'], "no parameter 'mod' here. Did you mean 'mode'?", "in the cell that sets it"),  # scheduler's
+        ([INJECTED + 'mod = "plan"\n'], "no parameter 'mod' here. Did you mean 'mode'?", "papermill's -p, -r, -y"),
+        ([INJECTED + 'zzz = "plan"\n'], "no parameter 'zzz' here. The parameters are", "papermill's -p, -r, -y"),
+        (['MODE = "plan"'], "Did you mean 'mode'?", "del MODE"),
+        (["projectId: str = 'demo'"], "Did you mean 'project_id'?", "in the cell that sets it"),
+        (["label = ['team=a']"], "Did you mean 'labels'?", "in the cell that sets it"),
+        (["dry_run = True"], "Did you mean 'mode'?", "in the cell that sets it"),
+        (["region, x = 'us-east1', 1"], "Did you mean 'location'?", "in the cell that sets it"),
+        (["if 1:\n    locaton = 'us-east1'"], "Did you mean 'location'?", "in the cell that sets it"),
+        (["globals().update(modes='plan')"], "Did you mean 'mode'?", "in the cell that sets it"),  # %run, import *
+        (["organisation = 'x'"], "It is a parameter of other notebooks", "in the cell that sets it"),
+    ],
+)
+def test_a_name_that_was_meant_to_be_a_parameter_is_refused_whatever_way_it_came(
+    run_folder: Path, cells: list[str], said: str, to_do: str
+):
+    namespace: dict[str, Any] = {"In": ["", *cells], "mode": "apply", "location": "us-central1"}
+    for cell in cells:
+        exec(cell, namespace)
+    with pytest.raises(ParameterError) as raised:
+        open_runbook("02_developer_images", namespace, Watcher())
+    assert said in raised.value.message
+    assert to_do in raised.value.remedy
+    error = record_of(run_folder).first_error
+    assert error is not None
+    assert (error.message, error.exit_code) == (raised.value.message, 2)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        INJECTED + 'PAPERMILL_INPUT_PATH = "02.ipynb"\nPAPERMILL_OUTPUT_PATH = "out.ipynb"\n',
+        "for label in ['a']:\n    _mode = label",
+        "answer, settings = 42, {'mod': 'plan'}\nimport os as locations\ndef modes(): ...",
+    ],
+)
+def test_names_that_nobody_meant_to_be_a_parameter_are_left_alone(run_folder: Path, cell: str):
+    namespace: dict[str, Any] = {"In": ["", cell], "mode": "apply"}
+    exec(cell, namespace)
+    assert open_runbook("02_developer_images", namespace, Watcher()).params.mode == "apply"
+
+
+def test_a_name_mistyped_behind_the_opening_cell_ends_the_step_and_a_name_of_ones_own_does_not(run_folder: Path):
+    namespace: dict[str, Any] = {"mode": "apply", "location": "us-central1"}
+    book = open_runbook("02_developer_images", namespace, Watcher())
+    namespace |= {"locations": ["a", "b"], "label": "x", "model": "small"}
+    perform(book, Light())
+    namespace["mod"] = "plan"
+    light = Light()
+    light.planned = lambda: pytest.fail("it was planned")
+    with pytest.raises(ParameterError, match="Did you mean 'mode'"):
+        perform(book, light)
+    del namespace["mod"]
+    perform(book, Light())
+
+
 @pytest.fixture
 def run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("CGRUNBOOK_RUN_FOLDER", str(tmp_path))
