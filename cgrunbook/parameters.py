@@ -390,6 +390,13 @@ def from_text(name: str, text: str) -> Any:
     return text
 
 
+def as_text(value: Any) -> str:
+    """A value as the command line takes it; `from_text` reads it again."""
+    if isinstance(value, (list, tuple)):
+        return ",".join(map(str, value))
+    return json.dumps(value) if isinstance(value, (bool, int)) else str(value)
+
+
 def _list_from_text(name: str, text: str) -> list[str]:
     if not text.startswith("["):
         return [item.strip() for item in text.split(",") if item.strip()]
@@ -416,9 +423,9 @@ def how_to_give(name: str, way: Way) -> str:
         return f"Write it in a cell before the opening one as: {name} = {json.dumps(example)}".replace(
             " = true", " = True"
         )
-    kind, text = _type(name), json.dumps(example) if isinstance(example, (bool, int)) else str(example)
+    kind, text = _type(name), as_text(example)
     if way is Way.OPTION:
-        return f"Give it as: -p {name} {shlex.quote(','.join(example) if kind is list else text)}"
+        return f"Give it as: -p {name} {shlex.quote(text)}"
     in_cell = f"in the injected cell as: {name} = {example!r}"
     if kind is list:
         return f"Give papermill -y {shlex.quote(f'{name}: {json.dumps(example)}')}, for its -p and -r take no lists; {in_cell}"

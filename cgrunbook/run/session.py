@@ -98,7 +98,7 @@ class Session:
             ParameterError: it names each such parameter, all its values, and how to settle it; or a variable that was meant
                 to be a parameter and is none.
         """
-        for name in _mistyped(self._namespace):
+        for name in mistyped(self._namespace):
             # Behind the opening cell people have names of their own; one whose value would not do is none of ours.
             if parameters.allowed(parameters.meant(name), self._namespace[name]):
                 raise _not_taken(name, self._namespace, self._names)
@@ -144,7 +144,7 @@ def open_session(notebook: str, namespace: Mapping[str, Any], chosen: Mapping[st
     journal = Journal(Path(folder) if folder else new_run_folder(Path.cwd() / "runs"))
     values = {name: namespace[name] for name in parameters.NAMES if name in namespace} | dict(chosen or {})
     try:
-        for name in _mistyped(namespace):
+        for name in mistyped(namespace):
             raise _not_taken(name, namespace, values)
         given = injected_names(namespace)
         params = parameters.check(values, way=lambda name: Way.PAPERMILL if name in given else Way.CELL)
@@ -164,7 +164,7 @@ def open_session(notebook: str, namespace: Mapping[str, Any], chosen: Mapping[st
     return session
 
 
-def _mistyped(namespace: Mapping[str, Any]) -> list[str]:
+def mistyped(namespace: Mapping[str, Any]) -> list[str]:
     """The names in a notebook that were meant to be parameters and are none, whatever way they came."""
     in_passing = {
         name.id

@@ -6,7 +6,7 @@ It knows widgets and the event loop, and not what is approved.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from enum import Enum
 from html import escape
 from typing import Any
@@ -37,12 +37,16 @@ class Panel:
 
     A page that was reloaded while the kernel waited hears nothing more of the cells that run: what they display is
     lost. But it still has this widget, and so it can be asked the next question and told what came of the last.
+
+    Args:
+        beside: widgets that are always shown with it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, beside: Sequence[Any] = ()) -> None:
         self._log = ipywidgets.HTML()
         self._cards: list[str] = []
-        self.widget: Any = ipywidgets.VBox([self._log])
+        self._beside = beside
+        self.widget: Any = ipywidgets.VBox([self._log, *beside])
         self.widget.add_class("cgrunbook-panel")
 
     def ask(self, question: Question, number: int, card: str) -> None:
@@ -63,7 +67,7 @@ class Panel:
 
     def _draw(self, css: str, cards: list[str], *below: Any) -> None:
         self._log.value = f'<div class="cgrunbook-log {css}">{"".join(cards)}</div>'
-        self.widget.children = [self._log, *below]
+        self.widget.children = [self._log, *self._beside, *below]
 
 
 class Question:
@@ -109,10 +113,14 @@ class Question:
             for button in self.buttons.values():
                 button.disabled = False
 
-    async def wait(self) -> Answer:
-        """Wait for the answer."""
+    async def wait(self, waiting: Callable[[Awaitable[Answer]], Awaitable[Answer]] = interruptible) -> Answer:
+        """Wait for the answer.
+
+        Args:
+            waiting: waits for what is awaited, and may give it up.
+        """
         try:
-            return await interruptible(self._answer)
+            return await waiting(self._answer)
         except asyncio.CancelledError:
             self._close("Interrupted: nothing was approved.")
             raise

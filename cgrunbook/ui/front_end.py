@@ -21,6 +21,15 @@ def somebody_can_click(shell: Any) -> bool:
     Returns:
         False when in doubt: then nobody is asked, and nothing waits.
     """
+    return bool(_request(shell).get("content", {}).get("allow_stdin", False))
+
+
+def names_a_cell(shell: Any) -> bool:
+    """Whether a notebook's page sent the cell that runs now: JupyterLab and Notebook name it; consoles and scripts have none."""
+    return "cellId" in _request(shell).get("metadata", {})
+
+
+def _request(shell: Any) -> dict[str, Any]:
+    """The request that the kernel works on."""
     kernel = getattr(shell, "kernel", None)
-    request = kernel.get_parent("shell") if kernel is not None else {}
-    return bool(request.get("content", {}).get("allow_stdin", False))
+    return dict(kernel.get_parent("shell")) if kernel is not None else {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Mapping, MutableMapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import cgrunbook
@@ -16,7 +17,7 @@ from cgrunbook.errors import CgrunbookError, Interrupted, ParameterError, UsageE
 from cgrunbook.run.kernel_output import mask_all_output
 from cgrunbook.run.result import Result
 from cgrunbook.run.runbook import Runbook, open_runbook
-from cgrunbook.run.session import Session, leave_out_what_is_not_declared, open_session
+from cgrunbook.run.session import Session, leave_out_what_is_not_declared, mistyped, open_session
 from cgrunbook.steps.step import Outcome, Plan, Progress, Step
 from cgrunbook.ui import cards, values
 from cgrunbook.ui.cell import CellOutput, ipython_display
@@ -28,6 +29,7 @@ from cgrunbook.ui.waiting import interruptible
 if TYPE_CHECKING:
     from cgrunbook.ui.approval import Panel
     from cgrunbook.ui.form import Form
+    from cgrunbook.ui.presence import Presence
 
 # Seconds between two redraws of the working card: five a second are smooth and flood nothing.
 REDRAW_SECONDS = 0.2
@@ -77,13 +79,15 @@ class LiveFace:
 
     Args:
         form: the form above the cells; None where nothing is filled in.
+        presence: knows whether there is a page to click on; None where that is certain.
     """
 
     interactive = True
 
-    def __init__(self, form: Form | None = None) -> None:
+    def __init__(self, form: Form | None = None, presence: Presence | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         self._form = form
+        self._presence = presence
         self._output = CellOutput()
         self._session: Session | None = None
         self._panel: Panel | None = None
@@ -116,11 +120,16 @@ class LiveFace:
         question = Question(plan.commands, rest=plan.outcome is not Outcome.DELETED)
         card = cards.plan_card(step, plan, number=number, where=where, console=console)
         if self._panel is None:
-            self._panel = Panel()
+            self._panel = Panel(self._presence.widgets if self._presence else ())
         self._panel.ask(question, number, card["text/html"])
         self._output.draw(card)
-        self._output.attach(self._panel.widget, "Approve, Decline: buttons of a running notebook.")
-        answer = await question.wait()
+        otherwise, waiting = "Approve, Decline: buttons of a running notebook.", interruptible
+        if self._presence and self._session:
+            values = self._session.params.model_dump()
+            otherwise = self._presence.otherwise(otherwise, values)
+            waiting = partial(self._presence.wait, values=values)
+        self._output.attach(self._panel.widget, otherwise)
+        answer = await question.wait(waiting)
         if answer is Answer.DECLINE:
             return False
         self._approve_rest |= answer is Answer.APPROVE_REST
@@ -194,7 +203,8 @@ async def open_notebook(notebook: str, namespace: MutableMapping[str, Any], vers
         )
     if not_used := leave_out_what_is_not_declared(notebook, namespace):
         sys.stderr.write(f"{not_used}\n")
-    if somebody_can_click(get_ipython()):
+    # What a mistyped name was meant to be, no form can put right: that ends here, as it does with nobody there.
+    if somebody_can_click(get_ipython()) and not mistyped(namespace):
         return await Opening(notebook, namespace).run()
     return open_runbook(notebook, namespace, QuietFace(values.said_in_notebook(namespace)))
 
@@ -209,8 +219,10 @@ class Opening:
 
     def __init__(self, notebook: str, namespace: MutableMapping[str, Any]) -> None:
         from cgrunbook.ui.form import Form
+        from cgrunbook.ui.presence import Presence
 
         self._notebook = notebook
+        self._presence = Presence(notebook)
         self._namespace = namespace
         self._saved = values.read_saved()
         self._began = values.for_person(namespace, self._saved)
@@ -220,7 +232,7 @@ class Opening:
         self._listing: asyncio.Task[None] | None = None
         self.book: Runbook | None = None
         self.form: Form = Form(self._began, rules=values.broken_rules, on_use=self.use, on_target=self._for_target)
-        self._face = LiveFace(self.form)
+        self._face = LiveFace(self.form, self._presence)
 
     async def run(self) -> Runbook:
         """Show the form, wait for it if need be, and connect.
@@ -248,7 +260,7 @@ class Opening:
                 return book
         self._draw_waiting(why)
         self.form.reveal()
-        self._attach()
+        self._attach(self._told())
         while True:
             chosen = await self._confirmed()
             self.form.busy("Connecting ...")
@@ -273,7 +285,7 @@ class Opening:
     async def _confirmed(self) -> dict[str, Any]:
         self._chosen = asyncio.get_running_loop().create_future()
         try:
-            return await interruptible(self._chosen)
+            return await self._presence.wait(self._chosen, self._told())
         except asyncio.CancelledError as cancelled:
             self.form.busy("Interrupted: run this cell again.")
             self._draw_waiting("was interrupted before its values were confirmed: run this cell again")
@@ -332,8 +344,20 @@ class Opening:
     def _draw_waiting(self, why: str) -> None:
         self._output.draw(cards.values_card(self._notebook, why, self._began, form=True))
 
-    def _attach(self) -> None:
-        self._output.attach(self.form.widget, "A form, where the notebook runs.")
+    def _told(self) -> dict[str, Any]:
+        """What the form began with."""
+        return {name: value.value for name, value in self._began.items()}
+
+    def _attach(self, waits_with: Mapping[str, Any] | None = None) -> None:
+        """Show the form.
+
+        Args:
+            waits_with: what the notebook was told, where it waits for the form's button.
+        """
+        otherwise = "A form, where the notebook runs."
+        if waits_with is not None:
+            otherwise = self._presence.otherwise(otherwise, waits_with)
+        self._output.attach(self._presence.with_sign(self.form.widget), otherwise)
         self._list()
 
     def _list(self) -> None:

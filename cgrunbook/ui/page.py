@@ -36,6 +36,12 @@ if (area && !(typing && (typing.isContentEditable || ['INPUT', 'TEXTAREA', 'SELE
 }
 """
 
+# The box is given its children one by one: the button may come a moment after.
+_CLICK = """
+const box = this.closest('.widget-box');
+setTimeout(() => { box.querySelector('button').click(); this.remove(); }, 200);
+"""
+
 
 def copy_button(commands: Sequence[str]) -> Any:
     """A button that copies commands to the clipboard.
@@ -55,5 +61,14 @@ def copy_button(commands: Sequence[str]) -> Any:
 
 def reveal() -> str:
     """Markup for an HTML widget that brings the output it stands in into view, once, when it is drawn."""
+    return _when_drawn(_REVEAL)
+
+
+def click_when_drawn() -> str:
+    """Markup for an HTML widget that clicks the button beside it in its box, once, when it is drawn."""
+    return _when_drawn(_CLICK)
+
+
+def _when_drawn(script: str) -> str:
     # An image that cannot be one: its error is the only event that markup has of its own as it is put in.
-    return f'<img alt="" src="data:," style="display:none" onerror="{escape(_REVEAL)}">'
+    return f'<img alt="" src="data:," style="display:none" onerror="{escape(script)}">'

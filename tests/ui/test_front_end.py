@@ -16,7 +16,7 @@ import nbformat
 import pytest
 from jupyter_client.manager import start_new_kernel
 
-from cgrunbook.ui.front_end import somebody_can_click
+from cgrunbook.ui.front_end import names_a_cell, somebody_can_click
 
 ASK = """\
 from IPython import get_ipython
@@ -139,3 +139,14 @@ def test_nobody_is_there_for_nbval(notebook: Path):
 )
 def test_in_doubt_nobody_is_there(shell: Any, answer: bool):
     assert somebody_can_click(shell) is answer
+
+
+@pytest.mark.parametrize(
+    ("metadata", "names"),
+    [({"cellId": "5d0c", "deletedCells": [], "recordTiming": False}, True), ({}, False), (None, False)],
+)
+def test_a_page_that_names_its_cell_is_told_from_a_console(metadata: dict[str, Any] | None, *, names: bool):
+    request = {"content": {"allow_stdin": True}} | ({} if metadata is None else {"metadata": metadata})
+    shell = SimpleNamespace(kernel=SimpleNamespace(get_parent=lambda _: request))
+    assert names_a_cell(shell) is names
+    assert not names_a_cell(None)

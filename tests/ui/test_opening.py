@@ -11,10 +11,11 @@ from typing import ClassVar
 import pytest
 
 import cgrunbook
+from cgrunbook import steps
 from cgrunbook.errors import Interrupted, ParameterError, StepFailed, UsageError
 from cgrunbook.steps.step import Evidence, Proof, Section, World
 from cgrunbook.ui import notebook as notebook_
-from cgrunbook.ui import values
+from cgrunbook.ui import presence, values
 from cgrunbook.ui.notebook import Opening, open_notebook
 from tests.sandboxes import sandbox_home
 from tests.ui.pages import Page, open_page, until
@@ -89,6 +90,74 @@ def test_a_second_run_asks_nothing_and_has_what_was_saved(page):
     assert notebook["location"] == book.target["location"] == "europe-west1"
     assert "  location: europe-west1 (saved)" in page.outputs[0]["text/plain"].splitlines()
     assert "  project_id: cgrunbook-sandbox (sandbox)" in page.outputs[0]["text/plain"].splitlines()
+
+
+def test_where_no_page_draws_the_form_it_says_at_once_how_to_go_on_and_ends(page, monkeypatch):
+    monkeypatch.setattr(presence, "UNSEEN_SECONDS", 0.0)
+
+    async def story():
+        await Opening("02_developer_images", namespace(location="europe-west1", project_id="my project")).run()
+
+    with pytest.raises(UsageError, match="shows nothing to click") as ended:
+        asyncio.run(story())
+    way_on = "cgrunbook run 02_developer_images -p project_id 'my project' -p location europe-west1"
+    assert way_on in page.outputs[-1]["text/plain"]
+    assert way_on in ended.value.remedy
+    assert "allow_stdin=False" in ended.value.remedy
+    assert values.read_saved() is None
+
+
+def test_where_no_page_draws_the_buttons_a_plan_is_not_approved_and_the_step_ends(page, monkeypatch):
+    monkeypatch.setattr(presence, "UNSEEN_SECONDS", 0.0)
+    values.save({"target": "sandbox"})
+    step = steps.EnableApi(steps.SECRET_MANAGER)
+
+    async def story():
+        book = await Opening("03_production_images", namespace()).run()
+        with pytest.raises(UsageError, match="shows nothing to click"):
+            await book.perform(step)
+        return book
+
+    book = asyncio.run(story())
+    assert book.session.results[0].outcome == "failed"
+    assert not book.cloud.project.api_enabled(steps.SECRET_MANAGER)
+
+
+def test_a_page_that_draws_the_form_is_waited_for_however_long(page, monkeypatch):
+    monkeypatch.setattr(presence, "UNSEEN_SECONDS", 60.0)
+
+    async def story():
+        opening = Opening("02", namespace())
+        opened = asyncio.ensure_future(opening.run())
+        await waits(opening)
+        opening._presence.widgets[0].children[0].click()  # what the markup beside it does as it is drawn
+        monkeypatch.setattr(presence, "UNSEEN_SECONDS", 0.0)
+        await asyncio.sleep(0)
+        opening.form.use.click()
+        return await opened
+
+    assert asyncio.run(story()).target["target"] == "sandbox"
+
+
+def test_a_page_that_names_its_cells_is_told_nothing_of_consoles(page, monkeypatch):
+    monkeypatch.setattr(presence, "names_a_cell", lambda _: True)
+    monkeypatch.setattr(presence, "UNSEEN_SECONDS", 0.0)
+
+    async def story():
+        opening = Opening("02", namespace())
+        opened = asyncio.ensure_future(opening.run())
+        await waits(opening)
+        assert page.outputs[-1]["text/plain"] == "A form, where the notebook runs."
+        opening.form.use.click()
+        return await opened
+
+    assert asyncio.run(story()).target["target"] == "sandbox"
+
+
+def test_a_mistyped_name_ends_the_opening_cell_and_asks_for_no_click(page, monkeypatch):
+    monkeypatch.setattr(notebook_, "somebody_can_click", lambda _: True)
+    with pytest.raises(ParameterError, match="Did you mean 'mode'"):
+        asyncio.run(open_notebook("02_developer_images", namespace(mod="plan")))
 
 
 def test_it_waits_when_a_value_breaks_its_rule_although_everything_was_confirmed_once(page):

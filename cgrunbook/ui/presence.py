@@ -1,0 +1,96 @@
+"""Is there a page that shows widgets? Who allows input may have none: a console, an editor, a script on jupyter_client.
+
+It knows how pages make themselves known, and nothing of what they show.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+import time
+from collections.abc import Awaitable, Mapping
+from typing import Any, TypeVar
+
+import ipywidgets
+from IPython import get_ipython
+
+from cgrunbook import parameters
+from cgrunbook.errors import UsageError
+from cgrunbook.run.notebooks import of_the_guide
+from cgrunbook.ui.front_end import names_a_cell
+from cgrunbook.ui.page import click_when_drawn
+from cgrunbook.ui.waiting import interruptible
+
+T = TypeVar("T")
+
+# Seconds in which a page that gives no sign of itself must have drawn a widget. Somebody who has none waits so long.
+UNSEEN_SECONDS = 10.0
+
+
+class Presence:
+    """What is known of the page in front of a notebook.
+
+    Args:
+        notebook: the notebook's name, for the advice.
+    """
+
+    def __init__(self, notebook: str) -> None:
+        self._notebook = notebook
+        self._seen = names_a_cell(get_ipython())
+        self.widgets: tuple[Any, ...] = ()
+        """To be shown beside what is to be clicked: what draws it makes itself known by that."""
+        if not self._seen:
+            sign = ipywidgets.Button(layout={"display": "none"})
+            sign.on_click(self._is_there)
+            self.widgets = (ipywidgets.HBox([sign, ipywidgets.HTML(click_when_drawn())]),)
+
+    def with_sign(self, widget: Any) -> Any:
+        """A widget, and beside it what tells that it was drawn."""
+        return ipywidgets.VBox([widget, *self.widgets]) if self.widgets else widget
+
+    def otherwise(self, said: str, values: Mapping[str, Any]) -> str:
+        """What is read in the place of a widget, with the way on where there will be none.
+
+        Args:
+            said: what the widget is, a sentence.
+            values: what the notebook is told, by the parameter's name.
+        """
+        if self._seen:
+            return said
+        return f"{said} Where nothing to click appears, this cell ends in {UNSEEN_SECONDS:g} seconds. {self._way_on(values)}"
+
+    async def wait(self, answer: Awaitable[T], values: Mapping[str, Any]) -> T:
+        """Wait for a click.
+
+        Args:
+            answer: what the click brings about.
+            values: as in `otherwise`.
+
+        Raises:
+            asyncio.CancelledError: the kernel was interrupted.
+            UsageError: there is no page that it could be clicked on.
+        """
+        asked, task = time.monotonic(), asyncio.ensure_future(interruptible(answer))
+        while not self._seen and not task.done() and time.monotonic() < asked + UNSEEN_SECONDS:
+            await asyncio.wait({task}, timeout=0.2)
+        if not self._seen and not task.done():
+            task.cancel()
+            raise UsageError(
+                f"{self._notebook} waits for a click, and this front end shows nothing to click: it has drawn no widget in "
+                f"{UNSEEN_SECONDS:g} seconds. Nothing was changed.",
+                self._way_on(values),
+            )
+        return await interruptible(task)
+
+    def _is_there(self, _: Any) -> None:
+        self._seen = True
+
+    def _way_on(self, values: Mapping[str, Any]) -> str:
+        words = ["cgrunbook", "run", self._notebook if of_the_guide(self._notebook) else f"{self._notebook}.ipynb"]
+        for name, value in values.items():
+            if value != parameters.Parameters.model_fields[name].default:
+                words += ["-p", name, parameters.as_text(value)]
+        return (
+            f"To run the notebook without a click: {shlex.join(words)}\nA program that sends cells by itself tells the kernel "
+            "that nobody is there with allow_stdin=False. To click, open the notebook in JupyterLab: cgrunbook lab"
+        )
