@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import shlex
-from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
+
+from cgrunbook.cloud.roles import may_hold
 
 # The version of a policy that can hold conditions.
 POLICY_VERSION = 3
@@ -14,7 +15,7 @@ POLICY_VERSION = 3
 EVERYBODY = ("allUsers", "allAuthenticatedUsers")
 
 # Who may stand behind these, a policy does not tell.
-_MANY = ("group:", "principalset:", "domain:")
+_MANY = ("group:", "principalset:")
 
 
 def grant_command(on: str, member: str, role: str) -> str:
@@ -94,17 +95,17 @@ class Policy:
         named = tuple(binding for binding in self.bindings if binding.role == role and binding.names(member))
         return tuple(binding for binding in named if not binding.condition) or named
 
-    def in_doubt(self, member: str, roles: Collection[str]) -> list[str]:
-        """Through what a member may have one of some roles, or what these hold, for all that can be told from here.
+    def in_doubt(self, member: str, permission: str, role: str) -> list[str]:
+        """Through what a member may have a permission here, for all that can be told from here.
 
-        Under a condition, through a group, or in a role of somebody's own making.
+        Under a condition, in a role of somebody's own making, or as one of many to whom the role for it is given.
         """
         return [
             f"{binding} to {who}"
             for binding in self.bindings
-            if binding.role in roles or not binding.role.startswith("roles/")
             for who in binding.members
-            if who.lower() == member.lower() or who in EVERYBODY or who.lower().startswith(_MANY)
+            if (who.lower() == member.lower() and may_hold(binding.role, permission))
+            or (binding.role == role and (who in EVERYBODY or who.lower().startswith(_MANY)))
         ]
 
 

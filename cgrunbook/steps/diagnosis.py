@@ -48,8 +48,8 @@ from cgrunbook.steps.step import (
     World,
 )
 
-# What lets a secret's value be read: this, or a role of everything.
-_READERS = frozenset({"roles/owner", *(role for role, held in HELD.items() if READ_SECRET in held)})
+# The roles that let a secret's value be read, the one that is asked for first.
+_READERS = (ACCESSOR, "roles/owner", *sorted(role for role, held in HELD.items() if READ_SECRET in held))
 
 
 class CheckUpstream(Proof):
@@ -145,7 +145,7 @@ class CheckCredential(Proof):
         if held:
             return conditional_grant(keeper, secret_id, member, held)
         seen = f"{member} has no {ACCESSOR} on {where}"
-        if doubts := [way for one in (policy, in_project) for way in one.in_doubt(member, _READERS)]:
+        if doubts := [way for one in (policy, in_project) for way in one.in_doubt(member, READ_SECRET, ACCESSOR)]:
             return Finding(
                 Mark.NOT_CHECKED, check, f"{seen}; it may have its right through {'; '.join(doubts)}", remedy
             )
@@ -389,7 +389,7 @@ def _said(probe: TokenProbe) -> str:
 
 def _reads(policy: Policy, member: str) -> str:
     """Through which role a member may always read a secret's value, "" for none."""
-    return next((role for role in (ACCESSOR, *sorted(_READERS)) if policy.grants(member, role)), "")
+    return next((role for role in _READERS if policy.grants(member, role)), "")
 
 
 def _unknown(check: str, error: CgrunbookError) -> Finding:

@@ -21,7 +21,7 @@ from cgrunbook.cloud.caller import spoken, to_fill_in
 from cgrunbook.cloud.chainctl import LoginState
 from cgrunbook.cloud.iam_policy import Binding, grant_command
 from cgrunbook.cloud.network import why_unreachable
-from cgrunbook.cloud.roles import HELD, fewest_roles
+from cgrunbook.cloud.roles import HELD, fewest_roles, may_hold
 from cgrunbook.cloud.token_hosts import OAUTH2, token_urls
 from cgrunbook.errors import (
     ApiDisabled,
@@ -349,7 +349,7 @@ def _permissions(world: World, to_enable: bool, held: Collection[str]) -> list[F
 
     def perhaps(lacks: Collection[str]) -> list[Binding]:
         """Under which conditions all of it is held."""
-        covers = {one: [b for b in conditional if one in HELD.get(b.role, {one})] for one in lacks}
+        covers = {one: [binding for binding in conditional if may_hold(binding.role, one)] for one in lacks}
         return list(chain.from_iterable(covers.values())) if all(covers.values()) else []
 
     in_doubt = {purpose: held_so for purpose, lacks in lacking.items() if (held_so := perhaps(lacks))}
@@ -362,7 +362,9 @@ def _permissions(world: World, to_enable: bool, held: Collection[str]) -> list[F
     for purpose in PERMISSIONS:
         if purpose in in_doubt:
             seen = f"held only through {' and '.join(dict.fromkeys(map(str, in_doubt[purpose])))}"
-            remedy = "Whether that holds there, the notebook itself will see; if it should hold always, ask for it without."
+            remedy = (
+                "Whether that holds there, the notebook itself will see; if it should hold always, ask for it without."
+            )
             findings.append(Finding(Mark.NOT_CHECKED, purpose, seen, remedy))
             continue
         if not (lacks := lacking.get(purpose, ())):

@@ -134,7 +134,7 @@ class RemoteRepositoryStep(Step):
         """With what the repository is to sign in at its upstream; None to leave that as it is."""
         return None
 
-    def notes(self, existing: RemoteRepository | None) -> tuple[str, ...]:
+    def notes(self, existing: RemoteRepository | None, wanted: RemoteRepository) -> tuple[str, ...]:
         """What the operator should know before agreeing."""
         return ()
 
@@ -155,7 +155,7 @@ class RemoteRepositoryStep(Step):
             tuple(changes),
             tuple(self._commands(world, there, wanted)),
             makes=(expected_repository(self.repository),),
-            notes=self.notes(there),
+            notes=self.notes(there, wanted),
         )
 
     def apply(self, world: World, plan: Plan) -> None:
