@@ -7,16 +7,16 @@ be a username and a secret version to go with it.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from typing import Any, ClassVar, Self
 
 from cgrunbook import durations
-from cgrunbook.cloud.artifact_registry import CleanupPolicy, RemoteRepository, Scanning, enum_name, without_project
+from cgrunbook.cloud.artifact_registry import CleanupPolicy, RemoteRepository, Scanning, enum_name
 from cgrunbook.errors import InvalidRequest, StepFailed
 from cgrunbook.parameters import Parameters
-from cgrunbook.steps.credential import own_project
+from cgrunbook.steps.credential import by_id
 from cgrunbook.steps.step import (
     KNOWN_AFTER_APPLY,
     Evidence,
@@ -134,7 +134,7 @@ class RemoteRepositoryStep(Step):
         """With what the repository is to sign in at its upstream; None to leave that as it is."""
         return None
 
-    def notes(self, existing: RemoteRepository | None) -> tuple[str, ...]:
+    def notes(self, existing: RemoteRepository | None, wanted: RemoteRepository) -> tuple[str, ...]:
         """What the operator should know before agreeing."""
         return ()
 
@@ -147,7 +147,7 @@ class RemoteRepositoryStep(Step):
         wanted = self._wanted(world, there, credentials)
         before = None if there is None else _fields(there)
         made = f"in {world.cloud.connection.location}"
-        changes = differences(f"repository {self.repository}", before, _fields(wanted), made=made)
+        changes = differences(f"repository {self.repository}", before, _fields(wanted), made=made, words=_WORDS)
         if not changes:
             return Plan()
         return Plan(
@@ -155,7 +155,7 @@ class RemoteRepositoryStep(Step):
             tuple(changes),
             tuple(self._commands(world, there, wanted)),
             makes=(expected_repository(self.repository),),
-            notes=self.notes(there),
+            notes=self.notes(there, wanted),
         )
 
     def apply(self, world: World, plan: Plan) -> None:
@@ -196,9 +196,7 @@ class RemoteRepositoryStep(Step):
         credentials, there = self.credentials(world), world.repository(self.repository)
         if there and credentials:
             # The answer has the project's number where the request had its id, and the other way round.
-            is_now, version = there.password_secret_version, credentials.secret_version
-            if without_project(is_now) == without_project(version) and own_project(world, is_now.split("/")[1]):
-                there = replace(there, password_secret_version=version)
+            there = replace(there, password_secret_version=by_id(world, there.password_secret_version))
         return there, credentials
 
     def _wanted(
@@ -267,19 +265,24 @@ class RemoteRepositoryStep(Step):
         if _login(before) != _login(wanted):
             words += _credential_words(wanted)
         commands = [_gcloud("create" if there is None else "update", self.repository, world, words)] if words else []
-        if _policies(before) != _policies(wanted) or before.cleanup_policy_dry_run != wanted.cleanup_policy_dry_run:
-            commands += self._policy_commands(world)
+        policies, settings = (before.cleanup_policies, wanted.cleanup_policies), self.settings
+        if policies[0] != policies[1] or before.cleanup_policy_dry_run != wanted.cleanup_policy_dry_run:
+            commands += self._policy_commands(world, settings.cleanup_policies.values())
+        if gone := sorted(policies[0].keys() - policies[1].keys()):
+            # The command before leaves those that it is not given.
+            commands.append(
+                _gcloud("delete-cleanup-policies", self.repository, world, [f"--policynames={','.join(gone)}"])
+            )
         return commands
 
-    def _policy_commands(self, world: World) -> list[str]:
+    def _policy_commands(self, world: World, policies: Collection[CleanupPolicy]) -> list[str]:
         """gcloud takes clean-up policies as a file; bash's `<(...)` makes one."""
-        policies = [_policy_as_json(policy) for policy in self.settings.cleanup_policies.values()]
         if not policies:
             return []
         import json
 
         dry_run = "--dry-run" if self.settings.cleanup_dry_run else "--no-dry-run"
-        flags = [f"--policy=<(echo {shlex.quote(json.dumps(policies))})", dry_run]
+        flags = [f"--policy=<(echo {shlex.quote(json.dumps([*map(_policy_as_json, policies)]))})", dry_run]
         return [_gcloud("set-cleanup-policies", self.repository, world, flags)]
 
 
@@ -309,7 +312,7 @@ def _fields(repository: RemoteRepository) -> dict[str, Any]:
         "description": repository.description,
         "labels": dict(repository.labels),
         "encryption key": repository.kms_key_name,
-        "clean-up policies": _policies(repository),
+        "clean-up policies": dict(repository.cleanup_policies),
         "clean-up dry run": repository.cleanup_policy_dry_run,
         "vulnerability scanning": repository.vulnerability_scanning,
         "upstream username": repository.username,
@@ -321,12 +324,7 @@ def _login(repository: RemoteRepository) -> tuple[str, str]:
     return repository.username, repository.password_secret_version
 
 
-def _policies(repository: RemoteRepository) -> dict[str, Any]:
-    return {name: _policy_in_words(policy) for name, policy in repository.cleanup_policies.items()}
-
-
 def _policy_in_words(policy: CleanupPolicy) -> str:
-    """All that a policy says: two that read alike are alike, for by these words they are compared."""
     recent, condition = policy.most_recent_versions, policy.condition
     if "most_recent_versions" in policy:
         what = f"keep the {recent.keep_count} most recent versions"
@@ -365,5 +363,8 @@ def _policy_as_json(policy: CleanupPolicy) -> dict[str, Any]:
 def _policies_in_words(repository: RemoteRepository) -> str:
     if not repository.cleanup_policies:
         return "no policies"
-    words = "; ".join(_policies(repository).values())
+    words = "; ".join(map(_policy_in_words, repository.cleanup_policies.values()))
     return f"{words} (dry run: they only log)" if repository.cleanup_policy_dry_run else words
+
+
+_WORDS = {"clean-up policies": _policy_in_words}

@@ -199,7 +199,8 @@ def test_a_secret_that_cannot_be_read_names_the_grant_when_nothing_was_just_gran
     double.on("POST", COLLECTION, refusal(400, "INVALID_ARGUMENT", NO_ACCESS))
     with pytest.raises(PermissionMissing) as caught:
         cloud.repositories.create(WANTED)
-    assert "gcloud secrets add-iam-policy-binding token --project=my-project" in caught.value.remedy
+    # Whose number it is nobody asks in an error: that of another project must not become this one's id.
+    assert "gcloud secrets add-iam-policy-binding token --project=123456789012" in caught.value.remedy
     assert "roles/secretmanager.secretAccessor" in caught.value.remedy
     assert clock.waits == []
 
