@@ -483,7 +483,8 @@ def allowed(name: str, value: Any) -> bool:
 def _as_used(name: str, value: Any) -> Any:
     """What is made of a value; None where it breaks the rule."""
     try:
-        return getattr(Parameters(**{name: list(value) if isinstance(value, tuple) else value}), name)
+        given = {name: list(value) if isinstance(value, tuple) else value}
+        return getattr(Parameters.model_validate(given), name)
     except ValidationError as error:
         # What a value must be together with others says nothing of it alone.
         return None if any(problem["loc"] for problem in error.errors()) else value

@@ -32,6 +32,7 @@ SERVICES = (
     "cloudresourcemanager",
     "cloudbilling",
     "cloudkms",
+    "pubsub",
 )
 #: The official client of a version, where it is installed.
 CLIENTS = {

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cgrunbook.cloud.chainctl import Chainctl
     from cgrunbook.cloud.docker import Docker, SignIn
     from cgrunbook.cloud.project import Project
+    from cgrunbook.cloud.pubsub import Pubsub
     from cgrunbook.cloud.registry import BasicCredentials, Registry
     from cgrunbook.cloud.secret_manager import SecretManager
 
@@ -76,6 +77,13 @@ class Cloud:
         from cgrunbook.cloud.secret_manager import SecretManager
 
         return SecretManager(self.connection, self.attempts)
+
+    @cached_property
+    def pubsub(self) -> Pubsub:
+        """Pub/Sub's topics, of whichever project."""
+        from cgrunbook.cloud.pubsub import Pubsub
+
+        return Pubsub(self.connection, self.attempts)
 
     @cached_property
     def artifact_registry_host(self) -> Registry:

@@ -30,6 +30,11 @@ def service_agent(number: str) -> str:
     return f"service-{number}@gcp-sa-artifactregistry.iam.gserviceaccount.com"
 
 
+def secret_manager_agent(number: str) -> str:
+    """Secret Manager's service agent in the project of a number, as an IAM member: it sends the notices."""
+    return f"serviceAccount:service-{number}@gcp-sa-secretmanager.iam.gserviceaccount.com"
+
+
 def service_agent_of(project: str) -> str:
     """Artifact Registry's service agent as a member in a command, its number left to gcloud: nobody is asked for it here."""
     number = f"$(gcloud projects describe {project} --format='value(projectNumber)')"

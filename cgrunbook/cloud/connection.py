@@ -68,6 +68,7 @@ class Connection:
         who: finds the caller, see `caller`.
         sign_in: what is done to get usable credentials, an instruction for whoever these belong to.
         wider: what is done when they are accepted, and may not do all that Google's APIs ask for.
+        pubsub: base URL without trailing slash.
         enabled_at: when an API was turned on over this connection, by the monotonic clock.
     """
 
@@ -88,6 +89,7 @@ class Connection:
     who: Callable[[], str]
     sign_in: str = f"Sign in: {LOGIN}"
     wider: str = f"Sign in: {WIDER_LOGIN}"
+    pubsub: str = "https://pubsub.googleapis.com"
     enabled_at: dict[str, float] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -210,6 +212,7 @@ def _sandbox(project_id: str, location: str, organization: str) -> Connection:
         chainctl=str(running.bin / "chainctl"),
         environment=environment,
         docker_config=running.docker_config,
+        pubsub=base("pubsub"),
         sign_in="Start the sandbox again: cgrunbook sandbox stop && cgrunbook sandbox start",
         who=lambda: _TRAINEE,
     )

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from google.api_core.retry import Retry
+from google.auth.transport.requests import AuthorizedSession
 
 from cgrunbook.cloud import sessions
 from cgrunbook.cloud.attempts import Attempts
-from cgrunbook.cloud.google_errors import explained
+from cgrunbook.cloud.google_errors import explain_answer, explained, of_response
 from cgrunbook.errors import NotFound, ServiceError, Temporary
 
 if TYPE_CHECKING:
@@ -53,6 +55,21 @@ class GoogleService:
     def __init__(self, connection: Connection, attempts: Attempts) -> None:
         self.connection = connection
         self.attempts = attempts
+
+    @cached_property
+    def _session(self) -> AuthorizedSession:
+        """For what no official client has."""
+        return sessions.authorized(self.connection.credentials)
+
+    def _request(self, method: str, address: str, doing: str) -> dict[str, Any]:
+        """One plain request; the answer is a JSON object."""
+        response = self._session.request(method, address, timeout=TIMEOUT)  # type: ignore[no-untyped-call]
+        if response.status_code >= 400:
+            raise explain_answer(of_response(response), self.connection, doing)
+        body = response.json()
+        if not isinstance(body, dict):
+            raise ServiceError(f"Tried to {doing}. The service answered with something that is no JSON object.")
+        return body
 
     def _once(self, doing: str, call: Callable[[], T]) -> T:
         """Call; for what must not be repeated blindly."""

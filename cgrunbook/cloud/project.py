@@ -12,14 +12,13 @@ from collections.abc import Callable, Iterable
 from functools import cached_property, partial
 from typing import Any
 
-from google.auth.transport.requests import AuthorizedSession
 from google.cloud import resourcemanager_v3 as rm
 from google.cloud import service_usage_v1 as su
 
-from cgrunbook.cloud import apis, sessions
+from cgrunbook.cloud import apis
 from cgrunbook.cloud.apis import ARTIFACT_REGISTRY, SECRET_MANAGER
-from cgrunbook.cloud.google_errors import explain_answer, of_operation, of_response
-from cgrunbook.cloud.google_service import CALL, TIMEOUT, GoogleService, client
+from cgrunbook.cloud.google_errors import explain_answer, of_operation
+from cgrunbook.cloud.google_service import CALL, GoogleService, client
 from cgrunbook.cloud.iam_policy import POLICY_VERSION, Policy, read_policy
 from cgrunbook.errors import ApiDisabled, CgrunbookError, PermissionMissing, ProjectUnknown, ServiceError
 
@@ -34,11 +33,6 @@ class Project(GoogleService):
     @cached_property
     def _services(self) -> Any:
         return client(su.ServiceUsageClient, self.connection, self.connection.service_usage)
-
-    @cached_property
-    def _session(self) -> AuthorizedSession:
-        """For what no official client has."""
-        return sessions.authorized(self.connection.credentials)
 
     @property
     def id(self) -> str:
@@ -204,13 +198,3 @@ class Project(GoogleService):
         request = {"resource": f"projects/{self.id}", "options": {"requested_policy_version": POLICY_VERSION}}
         doing = f"read the IAM policy of the project {self.id}"
         return read_policy(self._repeat(doing, lambda: self._projects.get_iam_policy(request, **CALL)))
-
-    def _request(self, method: str, address: str, doing: str) -> dict[str, Any]:
-        """One plain request; the answer is a JSON object."""
-        response = self._session.request(method, address, timeout=TIMEOUT)  # type: ignore[no-untyped-call]
-        if response.status_code >= 400:
-            raise explain_answer(of_response(response), self.connection, doing)
-        body = response.json()
-        if not isinstance(body, dict):
-            raise ServiceError(f"Tried to {doing}. The service answered with something that is no JSON object.")
-        return body

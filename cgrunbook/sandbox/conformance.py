@@ -21,6 +21,7 @@ _GOOGLE = {
     hosts.RESOURCE_MANAGER: "resource_manager",
     hosts.CLOUD_BILLING: "cloud_billing",
     hosts.CLOUD_KMS: "cloud_kms",
+    hosts.PUBSUB: "pubsub",
 }
 #: Stands for each location's docker host.
 DOCKER_HOSTS = hosts.docker_host_name("LOCATION")

@@ -11,6 +11,7 @@ SERVICE_USAGE = "serviceusage.googleapis.com"
 RESOURCE_MANAGER = "cloudresourcemanager.googleapis.com"
 CLOUD_BILLING = "cloudbilling.googleapis.com"
 CLOUD_KMS = "cloudkms.googleapis.com"
+PUBSUB = "pubsub.googleapis.com"
 CGR_DEV = "cgr.dev"
 CONSOLE_API = "console-api.enforce.dev"
 BLOB_HOST = "9236a389bd48b984df91adc1bc924620.r2.cloudflarestorage.com"
@@ -22,6 +23,7 @@ SINGLE_HOSTS = (
     RESOURCE_MANAGER,
     CLOUD_BILLING,
     CLOUD_KMS,
+    PUBSUB,
     CGR_DEV,
     CONSOLE_API,
     BLOB_HOST,

@@ -43,6 +43,7 @@ _ENDPOINT_VARIABLES = (
     ),
     (host_names.CLOUD_BILLING, "CLOUDBILLING", (("CLOUD_BILLING", "v1"),)),
     (host_names.CLOUD_KMS, "CLOUDKMS", (("KMS", "v1"),)),
+    (host_names.PUBSUB, "PUBSUB", (("PUBSUB", "v1"),)),
 )
 
 _ANEW = "After `cgrunbook sandbox reset` it starts from nothing."

@@ -61,11 +61,15 @@ _USAGE_WRITE = _of("serviceusage", "services.enable services.disable quotas.upda
 _USE = _of("serviceusage", "services.use")
 _KEY_READ_POLICY = _of("cloudkms", "cryptoKeys.getIamPolicy")
 _KEY_POLICY = _KEY_READ_POLICY | _of("cloudkms", "cryptoKeys.setIamPolicy")
+_TOPIC_READ = _of("pubsub", "topics.get topics.list")
+_TOPIC_PUBLISH = _of("pubsub", "topics.publish")
+_TOPIC_EDIT = _TOPIC_READ | _TOPIC_PUBLISH | _of("pubsub", "topics.create topics.delete topics.update")
+_TOPIC_POLICY = _of("pubsub", "topics.getIamPolicy topics.setIamPolicy")
 _ACCESS_POLICY = _of("accesscontextmanager", "policies.get policies.list")
 _POLICIES = _of("artifactregistry", "repositories.getIamPolicy") | _KEY_READ_POLICY
-_VIEWER = _ARTIFACT_READ | _SECRET_READ | _PROJECT_GET | _PROJECT_READ_POLICY | _USAGE_READ | _POLICIES
+_VIEWER = _TOPIC_READ | _ARTIFACT_READ | _SECRET_READ | _PROJECT_GET | _PROJECT_READ_POLICY | _USAGE_READ | _POLICIES
 _EDITOR = (
-    (_VIEWER | _ARTIFACT_WRITE | _ARTIFACT_REPO_ADMIN | _SECRET_WRITE | _USAGE_WRITE | _USE)
+    (_VIEWER | _TOPIC_EDIT | _ARTIFACT_WRITE | _ARTIFACT_REPO_ADMIN | _SECRET_WRITE | _USAGE_WRITE | _USE)
     | _of(
         "artifactregistry",
         "repositories.create repositories.createOnPush repositories.delete repositories.update projectsettings.update",
@@ -74,7 +78,14 @@ _EDITOR = (
 )
 _SECRET_TAGS = _of("secretmanager", "secrets.createTagBinding secrets.deleteTagBinding")
 _OWNER = (
-    _EDITOR | _ARTIFACT_ADMIN | _SECRET_TAGS | _SECRET_ACCESS | _SECRET_POLICY | _PROJECT_POLICY | _KEY_POLICY
+    _EDITOR
+    | _TOPIC_POLICY
+    | _ARTIFACT_ADMIN
+    | _SECRET_TAGS
+    | _SECRET_ACCESS
+    | _SECRET_POLICY
+    | _PROJECT_POLICY
+    | _KEY_POLICY
 ) | _of("resourcemanager", "projects.delete")
 _SECURITY_REVIEWER = (
     _of("resourcemanager", "projects.list")
@@ -87,7 +98,7 @@ _SECURITY_ADMIN = (_SECURITY_REVIEWER | _PROJECT_POLICY | _SECRET_POLICY | _KEY_
     "artifactregistry", "repositories.setIamPolicy"
 )
 #: Documented, and nothing of Secret Manager among it: that is the trap the guide falls into.
-_SERVICE_AGENT = _of("pubsub", "topics.publish") | _of(
+_SERVICE_AGENT = _TOPIC_PUBLISH | _of(
     "artifactregistry",
     "repositories.downloadArtifacts repositories.get repositories.readViaVirtualRepository versions.delete",
 )
@@ -118,6 +129,10 @@ ROLES: Mapping[str, frozenset[str]] = {
     "roles/cloudkms.admin": _PROJECT_ONE | _KEY_POLICY,
     "roles/cloudkms.cryptoKeyEncrypterDecrypter": _PROJECT_ONE
     | _of("cloudkms", "cryptoKeyVersions.useToDecrypt cryptoKeyVersions.useToEncrypt"),
+    "roles/pubsub.publisher": _TOPIC_PUBLISH,
+    "roles/pubsub.viewer": _TOPIC_READ,
+    "roles/pubsub.editor": _TOPIC_EDIT,
+    "roles/pubsub.admin": _TOPIC_EDIT | _TOPIC_POLICY,
     "roles/accesscontextmanager.policyEditor": _PROJECT_GET
     | (_ACCESS_POLICY | _of("accesscontextmanager", "policies.update")),
     "roles/iam.serviceAccountUser": _PROJECT_GET | _of("iam", "serviceAccounts.actAs serviceAccounts.get"),

@@ -44,6 +44,7 @@ _FACTORIES: Mapping[str, str] = {
     hosts.RESOURCE_MANAGER: "google.resource_manager:app",
     hosts.CLOUD_BILLING: "google.cloud_billing:app",
     hosts.CLOUD_KMS: "google.cloud_kms:app",
+    hosts.PUBSUB: "google.pubsub:app",
     hosts.CGR_DEV: "registry.cgr_dev:app",
     hosts.BLOB_HOST: "registry.cgr_dev:blob_app",
     hosts.CONSOLE_API: "chainguard.api:app",

@@ -19,13 +19,16 @@ from cgrunbook.cloud.secret_manager import Rotation, SecretResource
 from cgrunbook.errors import (
     ApiDisabled,
     InvalidRequest,
+    NotFound,
     PermissionMissing,
     PrerequisiteMissing,
     StepFailed,
+    WrongState,
 )
 from cgrunbook.parameters import Parameters
 from cgrunbook.steps.apis import ARTIFACT_REGISTRY
 from cgrunbook.steps.credential import learn_number
+from cgrunbook.steps.notice import check_topic, to_do
 from cgrunbook.steps.step import (
     KNOWN_AFTER_APPLY,
     Change,
@@ -170,6 +173,8 @@ class CreateSecret(Step):
                 f"not in {', '.join(locations)}. Secret Manager cannot change that.",
                 "Choose another secret_id, or leave secret_locations empty.",
             )
+        if topic := self.settings.rotation_topic:
+            check_topic(world, self.secret_id, topic)
         wanted = self._wanted(world, there)
         before = None if there is None else _fields(there)
         changes = differences(
@@ -189,10 +194,15 @@ class CreateSecret(Step):
         world.progress(Progress(f"writing the secret {self.secret_id}"))
         there = world.secret(self.secret_id)
         wanted = self._wanted(world, there)
-        if there is None:
-            world.cloud.secrets.create(wanted)
-        else:
-            world.cloud.secrets.update(there, wanted)
+        try:
+            if there is None:
+                world.cloud.secrets.create(wanted)
+            else:
+                world.cloud.secrets.update(there, wanted)
+        except (InvalidRequest, NotFound, PermissionMissing, WrongState) as error:
+            if topic := self.settings.rotation_topic:  # Secret Manager tries it, it is said; in which words, is not
+                error.remedy += f"\nWhere it is about the topic: {to_do(world, topic)}"
+            raise
 
     def verify(self, world: World) -> Evidence:
         there = require_secret(world, self.secret_id)
@@ -205,7 +215,10 @@ class CreateSecret(Step):
             "expires": there.expire_time or "never",
             "rotation notice": _rotation_in_words(there),
         }
-        return Evidence(f"replication {_places(there)}", facts)
+        topic = self.settings.rotation_topic
+        findings = (check_topic(world, self.secret_id, topic),) if topic else ()
+        unsure = ", the topic not checked" if any(one.mark is Mark.NOT_CHECKED for one in findings) else ""
+        return Evidence(f"replication {_places(there)}{unsure}", facts, findings)
 
     def _wanted(self, world: World, there: SecretResource | None) -> SecretResource:
         settings = self.settings

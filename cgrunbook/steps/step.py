@@ -335,6 +335,10 @@ class World:
         except NotFound:
             return None
 
+    def topic_policy(self, topic: str) -> Policy | None:
+        """Who has which role on a Pub/Sub topic, None where there is no such topic."""
+        return self._once(self.cloud.pubsub.get_policy, topic)
+
     def repository_policy(self, name: str) -> Policy:
         """Who has which role on a repository that is there."""
         return self._once(self.cloud.repositories.get_policy, name)
