@@ -64,11 +64,13 @@ def _text(pattern: str, rule: str, *, longest: int = 0, given: bool = False) -> 
 
 
 def _lasting(shortest: timedelta, rule: str) -> AfterValidator:
-    """A duration that is not shorter, or is empty."""
+    """A duration that is not shorter, or is empty; a hundred years are the longest that Secret Manager takes."""
 
     def check(text: str) -> str:
         if text and durations.parse(text) < shortest:
             raise ValueError(rule)
+        if text and durations.parse(text) > timedelta(days=36500):
+            raise ValueError("must be at most 876000h, a hundred years")
         return text
 
     return AfterValidator(check)
@@ -104,7 +106,16 @@ def _labels(labels: list[str]) -> list[str]:
         raise ValueError(f"must name each key once; twice there: {', '.join(twice)}")
     if "managed-by" in keys:
         raise ValueError("must not set managed-by: cgrunbook marks with it what it made")
+    if len(keys) > 63:
+        raise ValueError("must have at most 63 labels; with managed-by that are the 64 that Google takes")
     return labels
+
+
+def _once_each(items: list[str]) -> list[str]:
+    twice = sorted({item for item in items if items.count(item) > 1})
+    if twice:
+        raise ValueError(f"must name each once; twice there: {', '.join(twice)}")
+    return items
 
 
 def _image(text: str) -> str:
@@ -143,6 +154,11 @@ _PROJECT = _text(
 _LOCATION = _text(
     r"[a-z]+(-[a-z]+[0-9]+)?", "must be a location of Artifact Registry, such as us-central1 or europe", given=True
 )
+_REGION = _text(
+    r"[a-z]+-[a-z]+[0-9]+",
+    "must be a region, such as us-east1: Secret Manager keeps nothing in multi-regions",
+    given=True,
+)
 _REPOSITORY = _text(
     r"[a-z]([a-z0-9-]*[a-z0-9])?",
     "must have 1 to 63 lower-case letters, digits and hyphens, begin with a letter and not end with a hyphen",
@@ -158,10 +174,14 @@ _SECRET = _text(r"[A-Za-z0-9_-]+", "must have only letters, digits, _ and -", lo
 _PLATFORM = _text(r"[a-z0-9]+/[a-z0-9_]+(/[a-z0-9]+)?", "must be OS/ARCHITECTURE, such as linux/arm64", given=True)
 _ONE_LINE = _text(r"[^\r\n]*", "must be one line", longest=1024)
 _KMS_KEY = _text(
-    r"projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+",
+    r"projects/[^/\s]+/locations/[^/\s]+/keyRings/[\w-]{1,63}/cryptoKeys/[\w-]{1,63}",
     "must be a key's full name: projects/P/locations/L/keyRings/R/cryptoKeys/K",
 )
-_TOPIC = _text(r"projects/[^/]+/topics/[^/]+", "must be a topic's full name: projects/P/topics/T")
+_TOPIC = _text(
+    r"projects/[^/\s]+/topics/(?!goog)[A-Za-z][\w.~+%-]{2,254}",
+    "must be a topic's full name, projects/P/topics/T, where T has 3 to 255 letters, digits and -_.~+%, begins with a letter "
+    "and not with goog",
+)
 _AGE = _lasting(timedelta(seconds=1), "must be at least 1s")
 _PERIOD = _lasting(timedelta(hours=1), "must be at least 1h, Secret Manager's shortest")
 _Labels = Annotated[list[Annotated[str, AfterValidator(_label)]], AfterValidator(_labels)]
@@ -248,7 +268,7 @@ class Parameters(BaseModel):
     token_ttl: Annotated[str, AfterValidator(_token_ttl)] = _of(
         Group.TOKEN, "720h", "how long the pull token lives; at most 168h on Team, 720h on Starter, 8760h elsewhere"
     )
-    secret_locations: list[Annotated[str, _LOCATION]] = _of(
+    secret_locations: Annotated[list[Annotated[str, _REGION]], AfterValidator(_once_each)] = _of(
         Group.TOKEN, [], "where the secret is kept; empty lets Google choose; fixed once created", ["us-east1"]
     )
     secret_expires_after: Annotated[str, _PERIOD] = _of(
@@ -273,6 +293,12 @@ class Parameters(BaseModel):
         if bool(self.rotation_topic) != bool(self.rotation_period):
             missing = "rotation_topic" if not self.rotation_topic else "rotation_period"
             raise ValueError(f"{missing} is missing: a notice needs both rotation_topic and rotation_period")
+        key = self.kms_key_name.split("/")
+        if self.kms_key_name and key[3] != self.location:
+            raise ValueError(
+                f"kms_key_name is a key in {key[3]}, and location is {self.location}: Artifact Registry takes only keys of "
+                "the repository's own location"
+            )
         return self
 
 

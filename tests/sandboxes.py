@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from unittest.mock import patch
 
+import requests
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from cgrunbook.cloud import chainctl
@@ -40,6 +41,36 @@ def sandbox_home(home: Path) -> Iterator[Path]:
             yield home
         finally:
             process.reset(home)
+
+
+def make_topic(home: Path, name: str) -> None:
+    """Make a Pub/Sub topic that Secret Manager's service agent may publish to.
+
+    Args:
+        home: the CGRUNBOOK_HOME of a sandbox that runs.
+        name: the topic's name in the sandbox's project.
+    """
+    status = process.status(home)
+    assert status is not None
+    running = status.running
+    project = f"projects/{running.project_id}"
+    agent = f"serviceAccount:service-{running.project_number}@gcp-sa-secretmanager.iam.gserviceaccount.com"
+    policy = {"bindings": [{"role": "roles/pubsub.publisher", "members": [agent]}]}
+    for verb, service, path, body in (
+        ("POST", "serviceusage", f"v1/{project}/services/pubsub.googleapis.com:enable", {}),
+        (
+            "POST",
+            "serviceusage",
+            f"v1beta1/{project}/services/secretmanager.googleapis.com:generateServiceIdentity",
+            {},
+        ),
+        ("PUT", "pubsub", f"v1/{project}/topics/{name}", {}),
+        ("POST", "pubsub", f"v1/{project}/topics/{name}:setIamPolicy", {"policy": policy}),
+    ):
+        address = f"http://{running.hosts[f'{service}.googleapis.com']}/{path}"
+        token = {"Authorization": f"Bearer {running.access_token_file.read_text().strip()}"}
+        answer = requests.request(verb, address, json=body, headers=token, timeout=30)
+        assert answer.ok, answer.text
 
 
 @cache

@@ -68,6 +68,14 @@ def test_nothing_given_is_the_guide_on_the_sandbox():
         ("labels", ["Team=x"], "lower-case"),
         ("labels", ["team=a", "team=b"], "twice there: team"),
         ("labels", ["managed-by=me"], "managed-by"),
+        ("labels", [f"k{n}=v" for n in range(64)], "at most 63 labels"),
+        ("secret_locations", ["us"], "must be a region"),
+        ("secret_locations", ["us-east1", "us-east1"], "twice there: us-east1"),
+        ("secret_expires_after", "99999999h", "a hundred years"),
+        ("rotation_period", "30m", "at least 1h"),
+        ("rotation_topic", "projects/p/topics/t", "3 to 255"),
+        ("rotation_topic", "projects/p/topics/googly", "not with goog"),
+        ("cleanup_older_than", "99999999h", "a hundred years"),
         ("kms_key_name", "my-key", "projects/P/locations/L/keyRings/R/cryptoKeys/K"),
         ("cleanup_older_than", "30d", "no unit for days"),
         ("cleanup_keep", -1, "at least 0"),
@@ -91,6 +99,12 @@ def test_all_that_is_wrong_is_said_at_once():
 
 def test_a_notice_without_its_topic_is_refused():
     assert "rotation_topic is missing" in refused(rotation_period="600h")
+
+
+def test_a_key_of_another_location_than_the_repositorys_is_refused():
+    key = "projects/p/locations/europe-west1/keyRings/r/cryptoKeys/k"
+    assert "kms_key_name is a key in europe-west1, and location is us-central1" in refused(kms_key_name=key)
+    assert parameters.check({"kms_key_name": key, "location": "europe-west1"}).kms_key_name == key
 
 
 @pytest.mark.parametrize(
@@ -260,7 +274,7 @@ def test_a_value_written_differently_is_the_same(name, value, used):
         ("confirm", "", "chainguard-pull-through"),
         ("location", "No Location", "us-central1"),
         ("platform", pytest, "linux/amd64"),
-        ("rotation_topic", "projects/p/topics/t", ""),
+        ("rotation_topic", "projects/p/topics/ttt", ""),
     ],
 )
 def test_a_value_that_means_another_is_not_the_same(name, value, used):

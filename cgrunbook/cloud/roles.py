@@ -21,6 +21,7 @@ _SECRETS = _of("secretmanager.secrets", "get getIamPolicy list") | _of("secretma
 _VERSIONS = _of("secretmanager.versions", "add destroy disable enable get list") | _PROJECT
 _USAGE = _of("serviceusage", "operations.get services.get services.list")
 _USE = _of("serviceusage.services", "use")
+_PUBLISH = _of("pubsub.topics", "publish")
 
 # Of each role what the runbook may need, the narrow roles first. Artifact Registry offers nothing between reader and admin for
 # making repositories; of Secret Manager only admin may create secrets and set their policies.
@@ -34,6 +35,9 @@ HELD: Mapping[str, frozenset[str]] = {
     "roles/serviceusage.serviceUsageViewer": _USAGE,
     "roles/serviceusage.serviceUsageConsumer": _USAGE | _USE,
     "roles/serviceusage.serviceUsageAdmin": _USAGE | _USE | _of("serviceusage.services", "disable enable"),
+    "roles/pubsub.publisher": _PUBLISH,
+    "roles/pubsub.editor": _PUBLISH,
+    "roles/pubsub.admin": _PUBLISH | _of("pubsub.topics", "getIamPolicy"),
     "roles/artifactregistry.admin": _PULL
     | _of("artifactregistry.repositories", "create delete getIamPolicy setIamPolicy update"),
     "roles/secretmanager.admin": (_SECRETS | _VERSIONS | _ACCESS)

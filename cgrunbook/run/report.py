@@ -141,7 +141,10 @@ def _ended_well(record: Record, changed: str) -> str:
         why = " ".join(dict.fromkeys(step.held_back for step in held_back))
         return f"Held back: {changed}; {things}. {why}" if record.changes != planned else f"Held back: {things}. {why}"
     asked_for = " that was asked for" if any(step.skipped for step in last) else ""
-    return f"Done: {changed}, and every step{asked_for} was proved."
+    # A step that only checks says so in its own line, and proves nothing else.
+    looked_away = [one.check for step in last if step.evidence for one in step.findings if one.mark == "not checked"]
+    but = f", but for what could not be checked: {', '.join(looked_away)}" if looked_away else ""
+    return f"Done: {changed}, and every step{asked_for} was proved{but}."
 
 
 def _count(number: int, what: str) -> str:

@@ -311,6 +311,8 @@ def permission_denied(permission: str, resource: str) -> errors.PermissionDenied
         message = f"Permission '{permission}' denied for resource '{resource}' (or it may not exist)."
     elif service in {"artifactregistry", "resourcemanager"}:
         message = f"Permission '{permission}' denied on resource '//{domain}/{resource}' (or it may not exist)."
+    elif service == "cloudkms":
+        message = f"Permission '{permission}' denied on resource '{resource}' (or it may not exist)."
     elif service == "pubsub":
         message = "User not authorized to perform this action."
     else:

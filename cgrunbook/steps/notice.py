@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from cgrunbook.cloud import apis
 from cgrunbook.cloud.iam_policy import Policy
+from cgrunbook.cloud.roles import HELD
 from cgrunbook.errors import ApiDisabled, CgrunbookError, Interrupted, PrerequisiteMissing
 from cgrunbook.steps.apis import SECRET_MANAGER
 from cgrunbook.steps.credential import kept_in, learn_number, own_project
@@ -19,7 +20,7 @@ PUBLISHER = "roles/pubsub.publisher"
 
 _PUBSUB = "pubsub.googleapis.com"
 _PUBLISH = "pubsub.topics.publish"
-_PUBLISHERS = (PUBLISHER, "roles/pubsub.editor", "roles/pubsub.admin", "roles/editor", "roles/owner")
+_PUBLISHERS = (*(role for role, held in HELD.items() if _PUBLISH in held), "roles/editor", "roles/owner")
 _CHECK = "Secret Manager may publish to the topic"
 
 

@@ -72,6 +72,7 @@ class SecretSettings:
         expires_after: a Go duration after which Secret Manager deletes the secret; empty never.
         rotation_topic: the Pub/Sub topic that is told when the token is due.
         rotation_period: a Go duration, how often it is told.
+        token_ttl: how long the pull token lives that will be in it.
     """
 
     labels: Sequence[str] = ()
@@ -79,6 +80,7 @@ class SecretSettings:
     expires_after: str = ""
     rotation_topic: str = ""
     rotation_period: str = ""
+    token_ttl: str = Parameters().token_ttl
 
     @classmethod
     def of(cls, params: Parameters) -> Self:
@@ -89,6 +91,7 @@ class SecretSettings:
             params.secret_expires_after,
             params.rotation_topic,
             params.rotation_period,
+            params.token_ttl,
         )
 
 
@@ -244,12 +247,20 @@ class CreateSecret(Step):
         )
 
     def _notes(self) -> tuple[str, ...]:
-        if not self.settings.expires_after:
-            return ()
-        return (
-            f"In {durations.in_words(durations.parse(self.settings.expires_after))} Secret Manager deletes this secret with "
-            "its versions; from then on Artifact Registry cannot fetch anything that it has not cached.",
-        )
+        notes, settings = [], self.settings
+        if settings.expires_after:
+            notes.append(
+                f"In {durations.in_words(durations.parse(settings.expires_after))} Secret Manager deletes this secret with "
+                "its versions; from then on Artifact Registry cannot fetch anything that it has not cached."
+            )
+        if settings.rotation_period and durations.parse(settings.rotation_period) >= durations.parse(
+            settings.token_ttl
+        ):
+            notes.append(
+                f"The notice comes every {durations.in_words(durations.parse(settings.rotation_period))}, and a pull token "
+                f"ends after {durations.in_words(durations.parse(settings.token_ttl))}: the first comes too late."
+            )
+        return tuple(notes)
 
     def _command(self, world: World, there: SecretResource | None, wanted: SecretResource) -> str:
         before = there or SecretResource(wanted.name)

@@ -18,7 +18,7 @@ import pytest
 from cgrunbook.sandbox import process
 from tests.clients.programs import client
 from tests.left_behind import difference, password_of, world
-from tests.sandboxes import sandbox_home
+from tests.sandboxes import make_topic, sandbox_home
 
 CGRUNBOOK = (sys.executable, "-m", "cgrunbook")
 WATCHED = ("gcloud", "chainctl", "sed", "tr", "date")
@@ -81,6 +81,7 @@ def by_hand(commands: list[str], home: Path, folder: Path) -> str:
 def test_the_commands_shown_leave_the_world_that_the_notebooks_leave(tmp_path, options):
     client("gcloud")
     with sandbox_home(tmp_path / "by-notebook") as home:
+        make_topic(home, "rotate")
         run = [*CGRUNBOOK, "run", "02", "03", "--output", str(tmp_path / "run"), *options]
         done = subprocess.run(run, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
@@ -88,6 +89,7 @@ def test_the_commands_shown_leave_the_world_that_the_notebooks_leave(tmp_path, o
         their_host = process.start(home).docker_host("us-central1")
     commands = commands_shown(tmp_path / "run")
     with sandbox_home(tmp_path / "by-hand") as home:
+        make_topic(home, "rotate")
         our_host = process.start(home).docker_host("us-central1")
         seen = by_hand([command.replace(their_host, our_host) for command in commands], home, tmp_path)
         assert password_of(home) not in seen

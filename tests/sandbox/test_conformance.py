@@ -52,7 +52,7 @@ def path_of(method: Played) -> str:
     values = {
         "project": PROJECT_ID, "location": "us-central1", "repository": "one", "secret": "one",
         "version": DIGEST if method.host == hosts.ARTIFACT_REGISTRY else "1", "service": hosts.SECRET_MANAGER,
-        "package": "chainguard%2Fgo", "tag": "latest", "dockerImage": f"chainguard%2Fgo@{DIGEST}",
+        "package": "chainguard%2Fgo", "tag": "latest", "topic": "one", "dockerImage": f"chainguard%2Fgo@{DIGEST}",
     }  # fmt: skip
     return re.sub(r"\{(\w+)\}", lambda variable: values.get(variable[1], "x"), method.path)
 
@@ -61,8 +61,11 @@ def prepared(api: Api, method: Played) -> tuple[str, Any]:
     """Put there what the method is about; return the path, with an operation's name in it, and the body."""
     from cgrunbook.sandbox.registry import cache
 
-    api.enable(hosts.ARTIFACT_REGISTRY, hosts.SECRET_MANAGER, hosts.CLOUD_BILLING, hosts.CLOUD_KMS)
+    api.enable(hosts.ARTIFACT_REGISTRY, hosts.SECRET_MANAGER, hosts.CLOUD_BILLING, hosts.CLOUD_KMS, hosts.PUBSUB)
     api.artifacts("POST", "/locations/us-central1/repositories?repositoryId=one", {"format": "DOCKER"})
+    if method.host == hosts.PUBSUB:
+        verb = "DELETE" if method.name == "projects.topics.create" else "PUT"
+        api.call(verb, hosts.PUBSUB, f"/v1/projects/{PROJECT_ID}/topics/one", {} if verb == "PUT" else None)
     api.secrets("DELETE", "/secrets/one")
     api.add_secret("one")
     api.sandbox.state.declare(cache.SCHEMA)

@@ -182,7 +182,7 @@ def test_the_same_step_plans_the_same_twice_so_that_an_approved_plan_can_be_reco
     book, _ = open_book()
     perform(book, steps.EnableApi(steps.ARTIFACT_REGISTRY), steps.EnableApi(steps.SECRET_MANAGER))
     settings = steps.SecretSettings(
-        expires_after="2400h", rotation_topic="projects/p/topics/t", rotation_period="24h", labels=["a=b"]
+        expires_after="2400h", rotation_topic="projects/p/topics/ttt", rotation_period="24h", labels=["a=b"]
     )
     step = steps.CreateSecret(names.secret, settings)
     assert step.plan(World(book.cloud)) == step.plan(World(book.cloud))

@@ -132,6 +132,9 @@ async def _create(call: Call) -> Answer:
     repositories.check(sandbox, document, location)
     if repository(sandbox, location, identifier) is not None:
         raise errors.AlreadyExists(_EXISTS)
+    if key := document.get("kmsKeyName"):
+        agent = sandbox.iam.agent(hosts.ARTIFACT_REGISTRY)
+        sandbox.iam.check(agent and f"serviceAccount:{agent}", "cloudkms.cryptoKeyVersions.useToEncrypt", key)
     prefix = f"{parent_of(call)}/operations/"
     if not skip_validation:
         try:
