@@ -37,9 +37,10 @@ and what to do next (`error.remedy`); no error ever carries a secret.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from enum import IntEnum
-from typing import ClassVar, Self
+from typing import ClassVar, Self, TypeGuard
 
 from cgrunbook.redaction import redact
 
@@ -88,6 +89,35 @@ class CgrunbookError(Exception):
     def _render_traceback_(self) -> list[str]:
         """What IPython shows in place of a traceback: the sentence, not the machinery."""
         return [f"{type(self).__name__}: {self}"]
+
+
+# What the system refuses a file for where no code is at fault, and what is to be done. OTHER is how another place is chosen.
+_OF_THE_SYSTEM = {
+    errno.ENOSPC: "Make room on that disk, or OTHER.",
+    errno.EDQUOT: "The quota of that disk is used up: make room there, or OTHER.",
+    errno.EFBIG: "This process may write no larger file: raise that limit (ulimit -f), or OTHER.",
+    errno.EMFILE: "No place is at fault: this process has as many files open as it may. Raise that limit where it is "
+    "started: ulimit -n 1024",
+    errno.ENFILE: "No place is at fault: this machine has as many files open as it can. End what needs many.",
+    errno.EROFS: "That file system is read-only: OTHER.",
+    errno.EACCES: "This user may not write there: OTHER.",
+    errno.EPERM: "This user may not write there: OTHER.",
+}
+
+
+def of_the_system(error: BaseException) -> TypeGuard[OSError]:
+    """Whether an error is the system's refusal of a file, such as a full disk, and no defect of anything."""
+    return isinstance(error, OSError) and error.errno in _OF_THE_SYSTEM
+
+
+def what_helps(error: OSError, elsewhere: str) -> str:
+    """What is to be done about the system's refusal of a file.
+
+    Args:
+        elsewhere: how another place is chosen, an instruction in lower case without its full stop.
+    """
+    otherwise = f"{elsewhere[0].upper()}{elsewhere[1:]}."
+    return _OF_THE_SYSTEM.get(error.errno or 0, otherwise).replace("OTHER", elsewhere)
 
 
 class ParameterError(CgrunbookError):

@@ -12,8 +12,8 @@ import typer
 from typer.core import TyperGroup
 
 from cgrunbook import __version__
-from cgrunbook.errors import CgrunbookError, ExitCode
-from cgrunbook.home import home
+from cgrunbook.errors import CgrunbookError, ExitCode, of_the_system, what_helps
+from cgrunbook.home import VARIABLE, home
 from cgrunbook.redaction import redact
 
 EXIT_CODES = "Exit codes: " + "; ".join(f"{code} {code.means}" for code in ExitCode) + "."
@@ -41,7 +41,10 @@ class _Verbs(TyperGroup):
         except Exception as error:
             if hasattr(error, "format_message"):
                 raise  # typer itself says what is wrong with the arguments, and does it well
-            complain(f"Something that should not happen: {type(error).__name__}: {error}", _keep_traceback(error))
+            if of_the_system(error):
+                complain(f"{error}.", what_helps(error, f"let {VARIABLE} and TMPDIR name folders that you may write"))
+            else:
+                complain(f"Something that should not happen: {type(error).__name__}: {error}", _keep_traceback(error))
             raise typer.Exit(ExitCode.FAILED) from None
 
 

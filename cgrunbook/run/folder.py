@@ -8,11 +8,13 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import sys
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cgrunbook.errors import StepFailed, UsageError
+from cgrunbook.errors import StepFailed, UsageError, what_helps
+from cgrunbook.home import VARIABLE, home
 
 JOURNAL = "journal.jsonl"
 RECORD = "record.json"
@@ -92,8 +94,15 @@ def write_whole(path: Path, text: str, *, mode: int = 0o644) -> None:
 
 
 def cannot_write(path: Path, error: OSError) -> StepFailed:
-    """The error for a disk that is full, or a folder that may not be written."""
+    """The error for a disk that is full, a folder that may not be written, and what else the system refuses a file for."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    if path.is_relative_to(home()):
+        elsewhere = f"set {VARIABLE} to another folder"
+    elif shell is not None and RUN_FOLDER_VARIABLE not in os.environ:  # JupyterLab, plain papermill, jupyter execute
+        elsewhere = "run the notebook in another folder, which gets the folder runs"
+    else:
+        elsewhere = "choose another place with --output"
     return StepFailed(
         f"{path} cannot be written: {error.strerror or error}.",
-        "Make room there, or choose another place with --output; then run again: what was done is found and left as it is.",
+        f"{what_helps(error, elsewhere)}\nThen run again: what was done is found and left as it is.",
     )

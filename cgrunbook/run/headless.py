@@ -18,7 +18,18 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from cgrunbook import parameters
-from cgrunbook.errors import CgrunbookError, ExitCode, Interrupted, KernelDied, ParameterError, StepFailed, UsageError
+from cgrunbook.errors import (
+    CgrunbookError,
+    ExitCode,
+    Interrupted,
+    KernelDied,
+    ParameterError,
+    PrerequisiteMissing,
+    StepFailed,
+    UsageError,
+    what_helps,
+)
+from cgrunbook.home import require_user_folder
 from cgrunbook.parameters import Way
 from cgrunbook.redaction import redact
 from cgrunbook.run import report
@@ -34,6 +45,9 @@ if TYPE_CHECKING:
 
 # How often the journal is looked at for somebody who watches.
 _LOOK_SECONDS = 0.1
+
+# Open files: the sandbox listens on a socket for each of its hosts, and a kernel has some forty.
+_FILES = 128
 
 # What every notebook of the guide imports sooner or later; a kernel that waits for its turn has the time for it.
 _IMPORTED_AHEAD = (
@@ -93,8 +107,11 @@ def run(
     Raises:
         UsageError: no such notebook, or the output folder cannot take a run.
         ParameterError: a parameter breaks its rule or is none of these notebooks'. Nothing was written or called.
+        PrerequisiteMissing: this process's user has no home, or it may not open as many files as a run needs.
         StepFailed: the run folder cannot be written.
     """
+    require_user_folder()
+    require_files()
     sources = find(notebooks)
     if not_used := _check(sources, values):
         on_not_used(parameters.not_used(not_used, [source.name for source in sources]))
@@ -134,7 +151,10 @@ def _folder_for(sources: Sequence[Source], output: Path | None, runs: Path) -> P
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"The output folder {folder} cannot be made: {error.strerror or error}.") from error
+        raise UsageError(
+            f"The output folder {folder} cannot be made: {error.strerror or error}.",
+            what_helps(error, "give --output another folder"),
+        ) from error
     return folder
 
 
@@ -237,6 +257,24 @@ class _Run:
         if end.kind == "error":
             return told if told and told.type == end.name else end.raised or _from_elsewhere(end, where)
         return told or _without_outcome(lines)
+
+
+def require_files() -> None:
+    """Let this process and its kernels open as many files as a run needs.
+
+    Raises:
+        PrerequisiteMissing: its limit is lower, and cannot be raised from here.
+    """
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < _FILES:
+        raise PrerequisiteMissing(
+            f"This process may open {hard} files at once (ulimit -n), and a run with its kernel and the sandbox needs {_FILES}.",
+            "Raise that limit where it is started: ulimit -n 1024",
+        )
+    if soft != resource.RLIM_INFINITY and soft < _FILES:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (_FILES, hard))
 
 
 @contextlib.contextmanager

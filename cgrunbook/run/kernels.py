@@ -22,7 +22,7 @@ from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_core.utils import run_sync
 
-from cgrunbook.errors import StepFailed
+from cgrunbook.errors import StepFailed, what_helps
 from cgrunbook.redaction import redact
 
 # A socket's path may have 107 characters on Linux and 103 on macOS; the file's own name takes up to 20 of them.
@@ -279,5 +279,5 @@ def _no_place(cause: OSError | None) -> StepFailed:
     why = (cause.strerror or str(cause)) if cause else "its path is too long"
     return StepFailed(
         f"A kernel cannot be started: its connection file cannot be written in {tempfile.gettempdir()}: {why}.",
-        "Make room there, or set TMPDIR to a folder with a short path that you may write.",
+        what_helps(cause or OSError(), "set TMPDIR to a folder with a short path that you may write"),
     )

@@ -16,7 +16,7 @@ from typing import Any
 
 import cgrunbook
 from cgrunbook import installation
-from cgrunbook.errors import StepFailed, UsageError
+from cgrunbook.errors import StepFailed, UsageError, what_helps
 
 # The guide itself; 00 is for people, 05 and 06 are asked for by name.
 _THE_GUIDE = ("01", "02", "03", "04")
@@ -159,6 +159,6 @@ def copy(destination: Path, source: Path | None = None) -> Copied:
                     target.unlink()  # half a notebook would be left as it is the next time
             raise StepFailed(
                 f"{target} cannot be written: {error.strerror or error}.",
-                "Choose a folder that you may write, with room.",
+                what_helps(error, "choose another folder"),
             ) from error
     return Copied(tuple(made), tuple(there))

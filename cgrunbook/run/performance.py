@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from cgrunbook.cloud import Cloud, Wait
-from cgrunbook.errors import CgrunbookError, Declined, Interrupted, StepFailed
+from cgrunbook.errors import CgrunbookError, Declined, Interrupted, StepFailed, of_the_system, what_helps
 from cgrunbook.home import home
 from cgrunbook.run.face import Face
 from cgrunbook.run.result import Result, failure_of, plan_as_journaled
@@ -24,6 +24,9 @@ from cgrunbook.steps.step import Evidence, Outcome, Plan, Progress, Proof, Step,
 T = TypeVar("T")
 
 _TURN_SECONDS = 0.2
+
+# What a step writes beside its journal is in these.
+_ELSEWHERE = "let CGRUNBOOK_HOME, DOCKER_CONFIG and TMPDIR name folders that you may write, then run again"
 
 
 class Performance:
@@ -68,11 +71,14 @@ class Performance:
             error = Interrupted(f"{step.title}: interrupted.", "Run it again: it goes on where it ended.")
             cause = interrupt
         except Exception as unexpected:  # noqa: BLE001 - a defect must end as a journaled, redacted failure
-            error = StepFailed(
-                f"{step.title}: a defect of cgrunbook, {type(unexpected).__name__}: {unexpected}",
-                "Please report it with the traceback in the run folder's journal; secrets are masked there.",
-            )
             cause = unexpected
+            if of_the_system(unexpected):
+                error = StepFailed(f"{step.title}: {unexpected}.", what_helps(unexpected, _ELSEWHERE))
+            else:
+                error = StepFailed(
+                    f"{step.title}: a defect of cgrunbook, {type(unexpected).__name__}: {unexpected}",
+                    "Please report it with the traceback in the run folder's journal; secrets are masked there.",
+                )
         if error:
             outcome = Outcome.DECLINED if isinstance(error, Declined) else Outcome.FAILED
         seconds = time.monotonic() - begun - self._thought

@@ -6,6 +6,8 @@ Knows the order in which the process comes up: lock, log, state, ports, ready. K
 from __future__ import annotations
 
 import argparse
+import contextlib
+import errno
 import json
 import logging
 import os
@@ -48,6 +50,23 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--idle", type=float, help="seconds without a request after which the process ends")
     parser.add_argument("--ready-fd", type=int, help="descriptor to write a line to when requests are answered")
     given = parser.parse_args(arguments)
+    try:
+        return _serve(given)
+    except OSError as problem:
+        return _refuse(given, problem.errno or 0, f"{given.home} cannot be used: {problem.strerror}")
+
+
+def _refuse(given: argparse.Namespace, number: int, said: str) -> int:
+    """End without having served, and tell the starter why, by the system's number: a log may be what cannot be written."""
+    log.error("%s.", said)
+    if given.ready_fd is not None:
+        with contextlib.suppress(OSError):
+            os.write(given.ready_fd, f"{number}\n".encode())
+    return 1
+
+
+def _serve(given: argparse.Namespace) -> int:
+    """Serve until the end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.umask(0o077)
     home: Path = given.home
@@ -82,11 +101,8 @@ def main(arguments: list[str] | None = None) -> int:
         _install_commands(home, folder)
         sandbox = Sandbox(settings, state, hosts)
     except (sqlite3.Error, StateOfAnotherVersion) as problem:
-        log.error("The state %s cannot be used: %s.", folder / "state.db", problem)
-        return 1
-    except OSError as problem:
-        log.error("The state folder %s cannot be used: %s.", folder, problem.strerror)
-        return 1
+        number = _ERRNO.get(getattr(problem, "sqlite_errorcode", 0) & 0xFF, 0)
+        return _refuse(given, number, f"The state {folder / 'state.db'} cannot be used: {problem}")
 
     def ready() -> None:
         _tell(folder, settings, hosts)
@@ -103,6 +119,10 @@ def main(arguments: list[str] | None = None) -> int:
     state.close()
     log.info("ended")
     return 0
+
+
+# What SQLite's own codes stand for where the place is at fault, and not what is in it.
+_ERRNO = {sqlite3.SQLITE_FULL: errno.ENOSPC, sqlite3.SQLITE_READONLY: errno.EROFS, sqlite3.SQLITE_IOERR: errno.EIO}
 
 
 class _BoundedLog(logging.StreamHandler[TextIO]):

@@ -7,6 +7,7 @@ imports no server, so that asking for the status costs nothing.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -47,6 +48,12 @@ _ENDPOINT_VARIABLES = (
 )
 
 _ANEW = "After `cgrunbook sandbox reset` it starts from nothing."
+
+_HELPS = {
+    errno.ENOSPC: "Free some space there.",
+    errno.EDQUOT: "Free some space there: your quota is used up.",
+    errno.EMFILE: "It may open no more files: raise that limit where it is started (ulimit -n 1024).",
+}
 
 _READY_SECONDS = 30.0
 _STOP_SECONDS = 8.0
@@ -355,7 +362,7 @@ def write_client_files(home: Path, hosts: Mapping[str, str]) -> None:
 def _unusable(base: Path, problem: OSError) -> SandboxFailure:
     return SandboxFailure(
         f"The sandbox's home {base} cannot be used: {problem.strerror or problem}. "
-        "Set CGRUNBOOK_HOME to a folder that you may write."
+        + _HELPS.get(problem.errno or 0, f"Set {VARIABLE} to a folder that you may write.")
     )
 
 
@@ -464,7 +471,7 @@ def _launch(base: Path, upstream: str | None, seconds: Mapping[str, float | None
     except OSError as problem:
         raise SandboxFailure(
             f"The sandbox's folder {folder} cannot be written: {problem.strerror or problem}. "
-            "Set CGRUNBOOK_HOME to a folder that you may write, on a disk with space."
+            + _HELPS.get(problem.errno or 0, f"Set {VARIABLE} to a folder that you may write.")
         ) from problem
     reader, writer = os.pipe()
     with log, os.fdopen(reader, "rb", buffering=0) as answer, os.fdopen(writer, "wb", buffering=0) as childs_end:
@@ -485,26 +492,28 @@ def _launch(base: Path, upstream: str | None, seconds: Mapping[str, float | None
             start_new_session=True,
         )
         childs_end.close()  # else its death would not close the pipe
-        ready = _line_comes(answer, _READY_SECONDS)
-    if ready:
+        told = _line(answer, _READY_SECONDS)
+    if told == b"ready":
         # The child outlives us on purpose; without this Popen would warn of a child that nobody waited for.
         child.returncode = 0
         return
-    if child.poll() is None:
+    number = int(told) if told.isdigit() else 0
+    if not number and child.poll() is None:
         child.kill()
     child.wait()
-    tail = _log_tail(base)
-    full = "disk is full" in tail or "No space left" in tail
-    remedy = "Free some space there." if full else _ANEW
-    raise SandboxFailure(f"The sandbox did not come up; its process ended with {child.returncode}.{tail} {remedy}")
+    why = f": {os.strerror(number)}" if number else ""
+    remedy = _HELPS.get(number, f"Set {VARIABLE} to another folder.") if number else _ANEW
+    raise SandboxFailure(
+        f"The sandbox did not come up; its process ended with {child.returncode}{why}.{_log_tail(base)} {remedy}"
+    )
 
 
-def _line_comes(pipe: IO[bytes], seconds: float) -> bool:
-    """Whether a line comes before the other end closes or the time is over."""
+def _line(pipe: IO[bytes], seconds: float) -> bytes:
+    """The line that comes before the other end closes or the time is over; empty for none."""
     import select
 
     readable, _, _ = select.select([pipe], [], [], seconds)
-    return bool(readable) and pipe.read(64) != b""
+    return pipe.read(64).strip() if readable else b""
 
 
 def _end(base: Path) -> bool:
