@@ -197,6 +197,11 @@ class Chainctl:
         items = self._items(["iam", "organizations", "list", "-o", "json"], "list the organisations")
         return tuple(one_line(str(item.get("name", ""))) for item in items)
 
+    def images(self, organization: str) -> tuple[str, ...]:
+        """The names of the images in an organisation's catalogue; raises as `organizations`."""
+        items = self._items(["images", "repos", "list", "--parent", organization, "-o", "json"], "list the images")
+        return tuple(one_line(str(item.get("name", ""))) for item in items)
+
     def create_pull_token(self, parent: str, name: str, ttl: str, description: str = "") -> PullToken:
         """Create a pull token; never tried twice, since each try may make one.
 

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from cgrunbook.cloud import alike
 from cgrunbook.cloud.application_default import LOGIN, WIDER_LOGIN, Login, application_default
 from cgrunbook.cloud.held_values import mask_what_is_held
 from cgrunbook.errors import CgrunbookError, NotSignedIn, ParameterError, SandboxUnavailable, Temporary
@@ -188,9 +189,8 @@ def _sandbox(project_id: str, location: str, organization: str) -> Connection:
         raise SandboxUnavailable(str(error)) from error
     registry = f"{location}-docker.pkg.dev"
     if registry not in running.hosts:
-        raise ParameterError(
-            f"location is {location!r}; the sandbox plays no {registry}.", 'Example: location = "us-central1"'
-        )
+        said = f"the sandbox plays no {registry}. {alike.location(location)}".rstrip()
+        raise ParameterError(f"location is {location!r}; {said}", rules={"location": said})
     _keep_loopback_off_proxies()
     environment = {name: value for name, value in process.environment(running).items() if name not in TOKEN_VARIABLES}
 
@@ -238,7 +238,8 @@ def _google_cloud(project_id: str, location: str, organization: str) -> Connecti
     if not project:
         raise ParameterError(
             "project_id is empty, and neither the environment, the credentials nor gcloud's configuration name a project.",
-            'Give the project\'s id (example: project_id = "my-project"), or run: gcloud config set project PROJECT_ID',
+            "Give the project's id, or run: gcloud config set project PROJECT_ID",
+            rules={"project_id": "must be given."},
         )
     registry = f"{location}-docker.pkg.dev"
     return Connection(

@@ -19,7 +19,7 @@ from google.api_core.exceptions import GoogleAPICallError
 from google.auth.exceptions import GoogleAuthError, TransportError
 from google.rpc.code_pb2 import Code
 
-from cgrunbook.cloud import apis, network, retry
+from cgrunbook.cloud import alike, apis, network, retry
 from cgrunbook.cloud.caller import to_fill_in
 from cgrunbook.cloud.iam_policy import grant_command
 from cgrunbook.cloud.roles import narrowest_role
@@ -195,7 +195,8 @@ def explain_answer(answer: Answer, connection: Connection, doing: str) -> Cgrunb
         return Temporary(message, _quota(answer.metadata, connection))
     if answer.status in _PLAIN:
         kind, remedy = _PLAIN[answer.status]
-        return kind(message, remedy.format(project=connection.project_id, location=connection.location))
+        told = remedy.format(project=connection.project_id, location=connection.location)
+        return kind(message, f"{told} {alike.location(connection.location)}".rstrip() if kind is NotFound else told)
     explanation = _precondition if answer.status == "FAILED_PRECONDITION" else _invalid
     return explanation(text, connection, message)
 
@@ -398,7 +399,7 @@ def _invalid(text: str, connection: Connection, message: str) -> CgrunbookError:
         return InvalidRequest(
             message,
             f"Often the location: {connection.location} must be one of those listed by: "
-            f"gcloud artifacts locations list --project={connection.project_id}",
+            f"gcloud artifacts locations list --project={connection.project_id}\n{alike.location(connection.location)}".rstrip(),
         )
     return InvalidRequest(message, "Correct what the answer names, then run again.")
 

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from cgrunbook.cloud import apis, retry
+from cgrunbook.cloud import alike, apis, retry
 from cgrunbook.cloud.caller import UNKNOWN, spoken, to_fill_in
 from cgrunbook.cloud.iam_policy import grant_command
 from cgrunbook.errors import (
@@ -151,7 +151,10 @@ def _chainguard(refusal: Refusal) -> CgrunbookError:
             )
         return ImageNotAvailable(
             f"{said} It is not public, or it does not exist; without credentials the registry does not tell which.",
-            "Check the image's name; a production image needs a pull token (notebook 03).",
+            _asking(
+                alike.free_image(refusal.repository),
+                "Check the image's name; a production image needs a pull token (notebook 03).",
+            ),
             debugging=3,
         )
     if refusal.status == 403:
@@ -164,12 +167,19 @@ def _chainguard(refusal: Refusal) -> CgrunbookError:
     if refusal.status == 404:
         return ImageNotAvailable(
             f"{said} There is no such image or tag for this caller; the free images have only latest and latest-dev.",
-            "Check image and tag; version tags need a pull token of an organisation that has the image.",
+            _asking(
+                alike.free_tag(refusal.subject.rpartition(":")[2]),
+                "Check image and tag; version tags need a pull token of an organisation that has the image.",
+            ),
             debugging=3,
         )
     return RegistryError(
         said, "Try the same image directly with docker pull, and report the answer above.", debugging=3
     )
+
+
+def _asking(question: str, remedy: str) -> str:
+    return f"{question} {remedy}".lstrip()
 
 
 def _artifact_registry(refusal: Refusal) -> CgrunbookError:

@@ -146,13 +146,11 @@ def open_session(notebook: str, namespace: Mapping[str, Any], chosen: Mapping[st
     try:
         for name in mistyped(namespace):
             raise _not_taken(name, namespace, values)
-        given = injected_names(namespace)
-        params = parameters.check(values, way=lambda name: Way.PAPERMILL if name in given else Way.CELL)
+        way = _way_of(namespace)
+        params = parameters.check(values, way=way)
         if not folder:
             journal.begin(params.mode, began_in="notebook")
-        connection = connect(
-            params.target, project_id=params.project_id, location=params.location, organization=params.organization
-        )
+        connection = _connected(params, way)
     except CgrunbookError as error:
         journal.add("notebook-started", notebook=notebook, parameters=values)
         journal.add("notebook-ended", notebook=notebook, outcome="failed", error=ErrorRecord.of(error).model_dump())
@@ -162,6 +160,26 @@ def open_session(notebook: str, namespace: Mapping[str, Any], chosen: Mapping[st
     caller = connection.caller  # asked here, where a wait may be: whatever asks for a decision shows it
     journal.add("notebook-started", notebook=notebook, parameters=values, target=session.target, caller=caller)
     return session
+
+
+def _connected(params: Parameters, way: Callable[[str], Way]) -> Connection:
+    """The target; where it refuses a value, its advice ends with how another is given."""
+    try:
+        return connect(
+            params.target, project_id=params.project_id, location=params.location, organization=params.organization
+        )
+    except ParameterError as error:
+        given = (parameters.how_to_give(name, way(name)) for name in error.rules)
+        error.remedy = "\n".join(filter(None, (error.remedy, *given)))
+        raise
+
+
+def _way_of(namespace: Mapping[str, Any]) -> Callable[[str], Way]:
+    """How the value of each name came into a notebook."""
+    if RUN_FOLDER_VARIABLE in os.environ:
+        return lambda _: Way.OPTION
+    given = injected_names(namespace)
+    return lambda name: Way.PAPERMILL if name in given else Way.CELL
 
 
 def mistyped(namespace: Mapping[str, Any]) -> list[str]:

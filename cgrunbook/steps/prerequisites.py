@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from cgrunbook import installation
+from cgrunbook.cloud import alike
 from cgrunbook.cloud.apis import ENABLED_BY, USE
 from cgrunbook.cloud.caller import spoken, to_fill_in
 from cgrunbook.cloud.chainctl import LoginState
@@ -127,7 +128,8 @@ class CheckChainguard(Proof):
         known = world.organizations()
         if name not in known:
             seen = f"{name} is not among those you may see: {', '.join(known) or 'none'}"
-            return [_missing(check, seen, "Correct the name, or ask one of its owners to invite you.")]
+            asked = f"{alike.question(name, known)} Correct the name, or ask one of its owners to invite you."
+            return [_missing(check, seen, asked.lstrip())]
         return [Finding(Mark.OK, check, name), self._may_create(login, name)]
 
     def _may_create(self, login: LoginState, organization: str) -> Finding:
@@ -328,7 +330,8 @@ def _location(world: World, locations: Future[tuple[str, ...]]) -> Finding:
         if location in offered:
             return [Finding(Mark.OK, check, f"{location}, one of {len(offered)} that Artifact Registry offers")]
         seen = f"Artifact Registry does not offer {location} to this project"
-        return [_missing(check, seen, f"Choose another: {', '.join(offered)}.")]
+        asked = f"{alike.question(location, offered)} Choose another: {', '.join(offered)}."
+        return [_missing(check, seen, asked.lstrip())]
 
     [found] = _seen(check, locations, say)
     return found

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
+from cgrunbook.cloud import alike
 from cgrunbook.cloud.manifests import Descriptor
 from cgrunbook.cloud.pull import PulledImage, PullProgress
 from cgrunbook.cloud.registry import BasicCredentials, Registry
@@ -68,6 +69,15 @@ def upstream_login(world: World, repository: str) -> BasicCredentials | None:
         raise PermissionMissing(f"The password is in another project, {project}. {error.message}") from error
 
 
+def _alike(world: World, image: ImageReference) -> str:
+    """The question for an image that an organisation's catalogue has not, "" where chainctl cannot tell."""
+    try:
+        there = world.cloud.chainctl.images(image.organization)
+    except CgrunbookError:
+        return ""
+    return alike.question(image.repository.partition("/")[2], there)
+
+
 def why_refused(
     world: World, repository: str, image: ImageReference, refused: UpstreamCredentialsRefused
 ) -> CgrunbookError:
@@ -102,7 +112,7 @@ def why_refused(
     return ImageNotAvailable(
         f"cgr.dev does not give {image.repository} to a pull token that is live and whole: the image is not in the "
         f"catalogue of {image.organization}, or its name is another.",
-        f"See what is: chainctl images repos list --parent={image.organization}",
+        f"{_alike(world, image)} See what is: chainctl images repos list --parent={image.organization}".lstrip(),
         debugging=3,
     )
 

@@ -369,7 +369,7 @@ class World:
         seen = f"chainctl knows {', '.join(names)}" if names else "chainctl knows none"
         raise ParameterError(
             f"organization is empty, and {seen}.",
-            "Give the one whose images you pull, as in cgr.dev/ORGANIZATION/chainguard-base: -p organization NAME",
+            "Give the one whose images you pull, as in cgr.dev/ORGANIZATION/chainguard-base, as the parameter organization.",
         )
 
     def _once(self, ask: Callable[..., T], *about: str) -> T:
