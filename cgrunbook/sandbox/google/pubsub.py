@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import sqlite3
 from typing import Any
 
 from starlette.types import ASGIApp
@@ -19,14 +18,12 @@ from cgrunbook.sandbox.google.policies import Policies
 from cgrunbook.sandbox.google.wire import Answer, Call, Handlers, Partly, Service
 from cgrunbook.sandbox.iam import permission_denied
 
-SCHEMA = "CREATE TABLE IF NOT EXISTS topic (id TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;"
 _ID = re.compile(r"(?!goog)[A-Za-z][A-Za-z0-9._~+%-]{2,254}")
 
 
 def app(sandbox: Sandbox) -> ASGIApp:
     """The service as an ASGI application."""
     service_usage.prepare(sandbox)
-    sandbox.state.declare(SCHEMA)
     return Service(sandbox, hosts.PUBSUB, PLAYED, service_usage.require_enabled, _foreign)
 
 
@@ -39,12 +36,17 @@ def _name(call: Call) -> str:
     return f"{call.project}/topics/{call.names['topic']}"
 
 
+def _topics(sandbox: Sandbox) -> dict[str, Any]:
+    """All topics by their ids; there are few, and so they need no table."""
+    kept: dict[str, Any] = json.loads(sandbox.state.setting("pubsub_topics") or "{}")
+    return kept
+
+
 def _topic(call: Call) -> dict[str, Any]:
-    row = call.sandbox.state.row("SELECT document FROM topic WHERE id = ?", call.names["topic"])
-    if row is None:
+    topic: dict[str, Any] | None = _topics(call.sandbox).get(call.names["topic"])
+    if topic is None:
         raise errors.NotFound(f"Resource not found (resource={call.names['topic']}).")
-    document: dict[str, Any] = json.loads(row["document"])
-    return document
+    return topic
 
 
 def _create(call: Call) -> Answer:
@@ -52,13 +54,11 @@ def _create(call: Call) -> Answer:
     if not _ID.fullmatch(call.names["topic"]):
         raise errors.InvalidArgument(f"Invalid resource name given (name={_name(call)}).")
     topic = dict(call.body) | {"name": _name(call)}
-    with call.sandbox.state.transaction() as connection:
-        try:
-            connection.execute("INSERT INTO topic VALUES (?, ?)", (call.names["topic"], json.dumps(topic)))
-        except sqlite3.IntegrityError:
-            raise errors.AlreadyExists(
-                f"Resource already exists in the project (resource={call.names['topic']})."
-            ) from None
+    with call.sandbox.state.transaction():
+        topics = _topics(call.sandbox)
+        if call.names["topic"] in topics:
+            raise errors.AlreadyExists(f"Resource already exists in the project (resource={call.names['topic']}).")
+        call.sandbox.state.remember("pubsub_topics", json.dumps(topics | {call.names["topic"]: topic}))
     return topic
 
 
@@ -69,15 +69,16 @@ def _get(call: Call) -> Answer:
 
 def _list(call: Call) -> Answer:
     call.check("pubsub.topics.list")
-    rows = call.sandbox.state.read().execute("SELECT id, document FROM topic WHERE id > ? ORDER BY id", (call.after,))
-    return call.page("topics", ((row["id"], json.loads(row["document"])) for row in rows))
+    return call.page("topics", (entry for entry in sorted(_topics(call.sandbox).items()) if entry[0] > call.after))
 
 
 def _delete(call: Call) -> Answer:
     call.check("pubsub.topics.delete", _name(call))
     _topic(call)
-    with call.sandbox.state.transaction() as connection:
-        connection.execute("DELETE FROM topic WHERE id = ?", (call.names["topic"],))
+    with call.sandbox.state.transaction():
+        topics = _topics(call.sandbox)
+        topics.pop(call.names["topic"], None)
+        call.sandbox.state.remember("pubsub_topics", json.dumps(topics))
         call.sandbox.iam.forget(_name(call))
     return {}
 
