@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cgrunbook.sandbox import hosts
@@ -292,7 +292,7 @@ _PATHS = st.sampled_from(
 ) | st.text(max_size=30).map(lambda text: "/" + text.encode("unicode_escape").decode())
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200)
 @given(
     host=st.sampled_from(HOSTS),
     verb=st.sampled_from(["GET", "POST", "PATCH", "DELETE", "PUT"]),
