@@ -16,7 +16,15 @@ from typing import Any, TextIO
 import cgrunbook
 from cgrunbook.cloud import Attempts, Cloud, Connection, connect
 from cgrunbook.cloud.roles import fewest_roles
-from cgrunbook.errors import ApiDisabled, CgrunbookError, ExitCode, Interrupted, ParameterError, PermissionMissing, UsageError
+from cgrunbook.errors import (
+    ApiDisabled,
+    CgrunbookError,
+    ExitCode,
+    Interrupted,
+    ParameterError,
+    PermissionMissing,
+    UsageError,
+)
 from cgrunbook.redaction import redact
 from cgrunbook.steps.rights import APIS, PERMISSIONS
 from tests.probe import comparing
@@ -32,7 +40,7 @@ _ASKED = """\
 This asks the real services in the project {project}, location {location}, as {caller}.
 
   It makes      up to six repositories and two secrets, all named {label}-..., labelled {label}, and a grant on one of the secrets
-  It turns on   Artifact Registry and Secret Manager where they are off, and off again at the end
+{tokens}  It turns on   Artifact Registry and Secret Manager where they are off, and off again at the end
   It takes away all of that, also when it is stopped (Ctrl-C) or fails; one that is killed is swept by the next start.
                 Artifact Registry's service agent, which Google makes once for a project, stays.
   It costs      less than a cent: no image is scanned, a few kilobytes are kept for some minutes
@@ -46,10 +54,16 @@ def main(arguments: list[str] | None = None) -> int:
     """Walk, or compare."""
     parser = argparse.ArgumentParser(prog="python -m tests.probe", description=sys.modules[__name__].__doc__)
     parser.add_argument("--target", choices=("sandbox", "google-cloud"), default="sandbox")
-    parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help=", ".join(_PARAMETERS))
-    parser.add_argument("--output", type=Path, metavar="FILE", help="where to write; probe-TARGET.json where nothing is said")
+    parser.add_argument(
+        "-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help=", ".join(_PARAMETERS)
+    )
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="where to write; probe-TARGET.json where nothing is said"
+    )
     parser.add_argument("--yes", action="store_true", help="begin without being asked")
-    parser.add_argument("--compare", nargs=2, type=Path, metavar=("A", "B"), help="print where two files differ; 1 where they do")
+    parser.add_argument(
+        "--compare", nargs=2, type=Path, metavar=("A", "B"), help="print where two files differ; 1 where they do"
+    )
     given = parser.parse_args(arguments)
     try:
         if given.compare:
@@ -73,7 +87,9 @@ def _compare(one: Path, other: Path) -> int:
 def _probe(given: argparse.Namespace) -> int:
     parameters = dict(given.p)
     if unknown := parameters.keys() - set(_PARAMETERS):
-        raise ParameterError(f"There is no parameter {', '.join(sorted(unknown))}.", f"There are: {', '.join(_PARAMETERS)}.")
+        raise ParameterError(
+            f"There is no parameter {', '.join(sorted(unknown))}.", f"There are: {', '.join(_PARAMETERS)}."
+        )
     connection = connect(given.target, **parameters)
     path: Path = given.output or Path(f"probe-{given.target}.json")
     if given.target == "google-cloud" and not given.yes:
@@ -91,11 +107,20 @@ def _ask(connection: Connection, path: Path) -> None:
         Interrupted: it was something else.
     """
     said = _ASKED.format(
-        project=connection.project_id, location=connection.location, caller=connection.caller, label=LABEL, file=path
+        project=connection.project_id,
+        location=connection.location,
+        caller=connection.caller,
+        label=LABEL,
+        file=path,
+        tokens=f"                and three pull tokens of {connection.organization}, named alike\n"
+        if connection.organization
+        else "",
     )
     print(redact(said), file=sys.stderr)
     if not sys.stdin.isatty():
-        raise UsageError("Nobody is there to say yes, and nothing was asked.", "Where that is what you want, add --yes.")
+        raise UsageError(
+            "Nobody is there to say yes, and nothing was asked.", "Where that is what you want, add --yes."
+        )
     print("Type yes to begin: ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() != "yes":
         raise Interrupted("Nothing was asked.")
@@ -108,7 +133,9 @@ def _file(path: Path) -> Iterator[TextIO]:
         with path.open("a", encoding="utf-8") as file:
             yield file
     except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}.", "Choose another place with --output.") from error
+        raise UsageError(
+            f"{path} cannot be written: {error.strerror}.", "Choose another place with --output."
+        ) from error
 
 
 @contextlib.contextmanager
@@ -136,9 +163,13 @@ def _walk(connection: Connection, stop: threading.Event, file: TextIO, path: Pat
         with contextlib.closing(left):
             stay += take_away(remover, left, lambda thing: _say(f"left by an earlier walk, taken away: {thing}"))
     _check_rights(sender.cloud)
+    if connection.organization:
+        sender.cloud.chainctl.require_login()
     made = Made.new(connection)
     words = _words(connection, made.suffix)
     fill = names(made.suffix) | {"project": connection.project_id, "location": connection.location}
+    if connection.organization:
+        fill["organization"] = connection.organization
     walking = Walking(sender, words, fill, made.begin, look=5.0 if connection.target == "google-cloud" else 0.5)
     code, ended = ExitCode.DONE, "at its end"
     with contextlib.closing(made):

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import requests
 
 from cgrunbook.cloud import Cloud, sessions
-from cgrunbook.cloud.registry_sign_in import ACCESS_TOKEN_USER
-from cgrunbook.errors import Temporary
+from cgrunbook.cloud.pull_token import PullToken, read_pull_token
+from cgrunbook.cloud.registry_sign_in import ACCESS_TOKEN_USER, BasicCredentials
+from cgrunbook.errors import MalformedToken, Temporary
 from cgrunbook.redaction import Secret
 
 # Seconds for one answer, all of it; an upstream that does not answer takes Artifact Registry some of them.
@@ -34,11 +34,13 @@ class Answer:
         status: HTTP's.
         headers: by their names in lower case.
         body: parsed where it is JSON, else text; None where there is none.
+        pull_token: what chainctl printed, which stands nowhere else.
     """
 
     status: int
     headers: Mapping[str, str]
     body: Any = field(repr=False)
+    pull_token: PullToken | None = field(default=None, repr=False)
 
     def found(self, path: str) -> str:
         """What stands somewhere in it, "" where it does not: "header:location", or a body's field, "config.digest"."""
@@ -85,7 +87,7 @@ class Sender:
         path: str,
         *,
         body: Any = None,
-        who: str | Secret = "caller",
+        who: str | Secret | BasicCredentials = "caller",
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """One request, sent again only where the service says that it is busy.
@@ -96,7 +98,7 @@ class Sender:
             path: from the root, with its query.
             body: JSON.
             who: "caller", who is signed in; "nobody"; "docker", the caller as docker's login has it; "a stranger", with a
-                password that nobody has; or a token.
+                password that nobody has; or a token, or a pair.
             headers: in addition.
 
         Raises:
@@ -129,16 +131,37 @@ class Sender:
             answer = self.send("GET", host, f"/v1/{answer.found('name')}")
         return answer
 
-    def _signed(self, host: str, who: str | Secret) -> dict[str, str]:
-        if isinstance(who, Secret):
-            return {"Authorization": f"Bearer {who.reveal()}"}
+    def chainctl(self, words: Sequence[str]) -> Answer:
+        """Run chainctl; its exit code is the status, and what it printed is in the body unless it is a pull token.
+
+        Raises:
+            CgrunbookError: it is not there, or does not end.
+        """
+        ended = self.cloud.chainctl._run(words)
+        body: dict[str, Any] = {"said": ended.said}
+        token = None
+        if "create" not in words:
+            return Answer(ended.code, {}, body | {"printed": _read(ended.output.encode())})
+        try:
+            token = read_pull_token(ended.output)
+        except MalformedToken as error:
+            body["said"] += error.wrong
+        if token is not None and token.issued is not None:
+            body["lives"] = f"{round((token.expires - token.issued).total_seconds(), -1):.0f} s"
+        return Answer(ended.code, {}, body, token)
+
+    def _signed(self, host: str, who: str | Secret | BasicCredentials) -> dict[str, str]:
         if who == "nobody":
             return {}
         if who == "a stranger":
-            return {"Authorization": _basic(f"{'0' * 40}/{'0' * 16}", Secret("a-password-that-nobody-has"))}
+            who = BasicCredentials(f"{'0' * 40}/{'0' * 16}", Secret("a-password-that-nobody-has"))
+        if isinstance(who, BasicCredentials):
+            return {"Authorization": who.header()}
+        if isinstance(who, Secret):
+            return {"Authorization": f"Bearer {who.reveal()}"}
         token = self.cloud.access_token()
         if who == "docker":
-            return {"Authorization": _basic(ACCESS_TOKEN_USER, token)}
+            return {"Authorization": BasicCredentials(ACCESS_TOKEN_USER, token).header()}
         charged = getattr(self.cloud.connection.credentials, "quota_project_id", None)
         quota = {"x-goog-user-project": charged} if charged and host not in self.registries else {}
         return {"Authorization": f"Bearer {token.reveal()}"} | quota
@@ -165,10 +188,6 @@ class Sender:
         return Answer(
             response.status_code, {name.lower(): value for name, value in response.headers.items()}, _read(content)
         )
-
-
-def _basic(username: str, password: Secret) -> str:
-    return f"Basic {base64.b64encode(f'{username}:{password.reveal()}'.encode()).decode()}"
 
 
 def _read(content: bytes | bytearray) -> Any:

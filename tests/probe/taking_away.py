@@ -119,11 +119,13 @@ def take_away(sender: Sender, made: Made, told: Callable[[str], None]) -> list[s
         told(thing)
         kind, name = thing.split()
         try:
-            problem = {"repository": _repository, "secret": _secret, "api": _api}[kind](sender, name)
+            problem = _TAKING[kind](sender, name)
             # Of the last one nobody may have seen whether it was made.
-            for pause in _LATER if number == 0 and problem is None and sender.cloud.connection.target != "sandbox" else ():
+            for pause in (
+                _LATER if number == 0 and problem is None and sender.cloud.connection.target != "sandbox" else ()
+            ):
                 sender.cloud.attempts.pause(pause, f"{name}, which may appear yet")
-                problem = {"repository": _repository, "secret": _secret, "api": _api}[kind](sender, name)
+                problem = _TAKING[kind](sender, name)
         except CgrunbookError as error:
             problem = str(error)
         if problem:
@@ -154,14 +156,21 @@ def _api(sender: Sender, name: str) -> str | None:
     return _problem(sender, "serviceusage", sender.send("POST", "serviceusage", path, body={}))
 
 
+def _pull_tokens(sender: Sender, name: str) -> str | None:
+    organization, _, begins = name.partition("/")
+    for token in sender.cloud.chainctl.list_pull_tokens(organization):
+        if token.name.startswith(begins):
+            sender.cloud.chainctl.revoke(token.id, organization)
+    return None
+
+
 def _problem(sender: Sender, host: str, answer: Answer) -> str | None:
     """Why something is still there; None where it is gone."""
     if answer.status == 200 and "/operations/" in f"/{answer.found('name')}":
         answer = sender.finished(host, answer)
-    error = answer.body.get("error") if isinstance(answer.body, dict) else None
-    if answer.status in (200, 404) and not error:
+    if answer.status == 404 or (answer.status == 200 and not answer.found("error.message")):
         return None
-    if answer.status == 404:
-        return None
-    reason = error.get("message") if isinstance(error, dict) else ""
-    return f"{answer.status} {reason}".strip()
+    return f"{answer.status} {answer.found('error.message')}".strip()
+
+
+_TAKING = {"repository": _repository, "secret": _secret, "api": _api, "pull-tokens": _pull_tokens}

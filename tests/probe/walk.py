@@ -44,6 +44,11 @@ class Outcome:
     answer: Answer
     said: str
 
+    @property
+    def refused(self) -> bool:
+        """Whether nothing came of it."""
+        return self.answer.status >= 400 or bool(self.answer.found("error.message"))
+
 
 #: What came of the calls so far, by their names.
 Past = Mapping[str, Outcome]
@@ -55,12 +60,13 @@ class Call:
 
     Args:
         name: stays the same for ever: files are compared by it, and docs/services.md names it.
-        request: method, host (a key of `Sender.bases`) and path; words in braces are `names`, `project`, `location`, `number`, or kept.
+        request: method, host (a key of `Sender.bases`) and path, or "RUN chainctl" and its words; those in braces are `names`, `project`,
+            `location`, `organization`, `number`, or kept.
         body: JSON, with braces in its texts.
-        who: as for `Sender.send`; "token:NAME" for a token that was kept.
+        who: as for `Sender.send`; "kept:NAME" for a token or a pair that was kept.
         headers: in addition to the usual.
         keeps: names for what later calls need, each with where it is (`Answer.found`).
-        makes: "repository NAME", "secret NAME" or "api NAME": what has to be taken away.
+        makes: kind and name of what has to be taken away, as `take_away` knows them.
         when: whether it is asked, by what came before.
         again: whether it is asked once more, in some seconds: for what takes a moment. The last answer counts, and how long it took.
         shown: as for `Words.answer`.
@@ -91,6 +97,10 @@ def _disabled(outcome: Outcome, _past: Past) -> bool:
 def _not_yet(outcome: Outcome, _past: Past) -> bool:
     """IAM does not know the agent."""
     return outcome.answer.status == 400 and "does not exist" in outcome.said
+
+
+def _granted(outcome: Outcome, _past: Past) -> bool:
+    return outcome.answer.status == 200
 
 
 def _as(call: str) -> Callable[[Outcome, Past], bool]:
@@ -133,9 +143,9 @@ def _create(repository: str) -> str:
     return f"POST artifactregistry {_REPOSITORIES}?repositoryId={{{repository}}}"
 
 
-def _patch(name: str, version: str, *, validated: bool = False, **more: Any) -> Call:
-    """Another password for the private repository, by the mask of gcloud and Terraform."""
-    config = _pair(version) | ({} if validated else {"disableUpstreamValidation": True})
+def _patch(name: str, version: str, username: str = _STRANGER, *, validated: bool = False, **more: Any) -> Call:
+    """Another pair for the private repository, by the mask of gcloud and Terraform."""
+    config = _pair(version, username) | ({} if validated else {"disableUpstreamValidation": True})
     mask = f"{_PAIR}.username,{_PAIR}.passwordSecretVersion"
     request = f"PATCH artifactregistry {_PRIVATE}?updateMask={mask}"
     return Call(name, request, _remote("https://cgr.dev", **config), **more)
@@ -152,10 +162,16 @@ _ENABLED = [
         f"GET {host} {_PROJECT}/{what}?pageSize=1",
         shown="status",
     )
-    for name, host, what in (("artifact-registry", "artifactregistry", "locations"), ("secret-manager", "secretmanager", "secrets"))
+    for name, host, what in (
+        ("artifact-registry", "artifactregistry", "locations"),
+        ("secret-manager", "secretmanager", "secrets"),
+    )
 ] + [
     call
-    for name, host, what in (("artifact-registry", "artifactregistry", "locations"), ("secret-manager", "secretmanager", "secrets"))
+    for name, host, what in (
+        ("artifact-registry", "artifactregistry", "locations"),
+        ("secret-manager", "secretmanager", "secrets"),
+    )
     for call in (
         Call(
             f"{name}-turned-on",
@@ -163,7 +179,6 @@ _ENABLED = [
             {},
             makes=f"api {host}.googleapis.com",
             when=_off(f"{name}-is-on"),
-            shown="shape",
             vital=True,
         ),
         Call(
@@ -183,7 +198,10 @@ _PROJECT_CALLS = [
         keeps={"number_name": "name"},
         shown="shape",
     ),
-    Call("service-in-part", f"GET serviceusage {_PROJECT}/services/artifactregistry.googleapis.com?fields=name,parent,state"),
+    Call(
+        "service-in-part",
+        f"GET serviceusage {_PROJECT}/services/artifactregistry.googleapis.com?fields=name,parent,state",
+    ),
     *_ENABLED,
     Call("location-unknown", f"GET artifactregistry {_PROJECT}/locations/nowhere-1/repositories/{{nothing}}"),
     Call(
@@ -191,17 +209,21 @@ _PROJECT_CALLS = [
         f"POST artifactregistry {_PROJECT}/locations/nowhere-1/repositories?repositoryId={{nothing}}",
         _remote("https://cgr.dev"),
     ),
-    Call("repositories-of-all-locations", f"GET artifactregistry {_PROJECT}/locations/-/repositories?pageSize=1", shown="status"),
+    Call(
+        "repositories-of-all-locations",
+        f"GET artifactregistry {_PROJECT}/locations/-/repositories?pageSize=1",
+        shown="status",
+    ),
     Call("repository-missing", f"GET artifactregistry {_REPOSITORIES}/{{nothing}}"),
     Call("project-missing", "GET artifactregistry /v1/projects/{absent}/locations/{location}/repositories/{nothing}"),
     Call("perimeter", f"GET artifactregistry {_LOCATION}/vpcscConfig"),
 ]
 
 _PUBLIC_CALLS = [
-    Call("create-public", _create("public"), _remote("https://cgr.dev/"), makes="repository public", vital=True),
+    Call("create-public", _create("public"), _remote("https://cgr.dev/"), makes="repository {public}", vital=True),
     Call("public-as-it-is-read", f"GET artifactregistry {_PUBLIC}"),
     Call("create-public-again", _create("public"), _remote("https://cgr.dev/")),
-    Call("create-with-a-path", _create("path"), _remote("https://cgr.dev/chainguard"), makes="repository path"),
+    Call("create-with-a-path", _create("path"), _remote("https://cgr.dev/chainguard"), makes="repository {path}"),
     Call(
         "change-the-upstream",
         f"PATCH artifactregistry {_PUBLIC}?updateMask=remoteRepositoryConfig.commonRepository.uri",
@@ -213,8 +235,16 @@ _PUBLIC_CALLS = [
         _remote("https://cgr.dev/", description="another"),
     ),
     Call("change-the-mode", f"PATCH artifactregistry {_PUBLIC}?updateMask=mode", {"mode": "STANDARD_REPOSITORY"}),
-    Call("change-with-an-unknown-mask", f"PATCH artifactregistry {_PUBLIC}?updateMask=noSuchField", {"description": "another"}),
-    Call("change-labels", f"PATCH artifactregistry {_PUBLIC}?updateMask=labels", _marked() | {"labels": {"Not Valid": "x"}}),
+    Call(
+        "change-with-an-unknown-mask",
+        f"PATCH artifactregistry {_PUBLIC}?updateMask=noSuchField",
+        {"description": "another"},
+    ),
+    Call(
+        "change-labels",
+        f"PATCH artifactregistry {_PUBLIC}?updateMask=labels",
+        _marked() | {"labels": {"Not Valid": "x"}},
+    ),
 ]
 
 _PULLS = [
@@ -232,8 +262,8 @@ _PULLS = [
     Call("token-for-nobody", "GET docker /v2/token", who="nobody", keeps={"nobodys_token": "token"}, shown="shape"),
     Call("token-for-a-stranger", "GET docker /v2/token", who="a stranger", shown="shape"),
     _pull("pull", "public", keeps={"digest": "header:docker-content-digest", "below": "manifests.0.digest"}),
-    _pull("pull-with-a-registrys-token", "public", who="token:docker_token"),
-    _pull("pull-with-nobodys-token", "public", who="token:nobodys_token"),
+    _pull("pull-with-a-registrys-token", "public", who="kept:docker_token"),
+    _pull("pull-with-nobodys-token", "public", who="kept:nobodys_token"),
     _pull("pull-without-accepting-an-index", "public", headers={"Accept": _DOCKER_ONLY}),
     _pull("pull-gzipped", "public", headers={"Accept": _INDEX, "Accept-Encoding": "gzip"}),
     _pull("pull-by-digest", "public", "{digest}"),
@@ -257,7 +287,10 @@ _PULLS = [
     Call("tags-at-the-api", f"GET artifactregistry {_PUBLIC}/packages?pageSize=5", shown="shape"),
     Call("images-at-the-api", f"GET artifactregistry {_PUBLIC}/dockerImages?pageSize=5", shown="shape"),
     Call("referrers", f"GET docker {_THROUGH}/{_IMAGE}/referrers/{{digest}}"),
-    Call("referrers-of-one-type", f"GET docker {_THROUGH}/{_IMAGE}/referrers/{{digest}}?artifactType=application/spdx%2Bjson"),
+    Call(
+        "referrers-of-one-type",
+        f"GET docker {_THROUGH}/{_IMAGE}/referrers/{{digest}}?artifactType=application/spdx%2Bjson",
+    ),
     _pull("signature-tag", "public", "{signature}"),
     Call("push", f"POST docker {_THROUGH}/{_IMAGE}/blobs/uploads/"),
     Call("delete-a-manifest", f"DELETE docker {_THROUGH}/{_IMAGE}/manifests/{{below}}"),
@@ -279,14 +312,14 @@ _AT_CGR = [
         "GET cgr /token?service=cgr.dev&scope=repository:no-such-organization.example.com/static:pull",
         who="nobody",
     ),
-    Call("cgr-pull", f"GET cgr /v2/{_IMAGE}/manifests/latest", who="token:cgr_token", headers={"Accept": _INDEX}, shown="status"),
-    Call("cgr-pull-gzipped", f"GET cgr /v2/{_IMAGE}/manifests/latest", who="token:cgr_token",
+    Call("cgr-pull", f"GET cgr /v2/{_IMAGE}/manifests/latest", who="kept:cgr_token", headers={"Accept": _INDEX}, shown="status"),
+    Call("cgr-pull-gzipped", f"GET cgr /v2/{_IMAGE}/manifests/latest", who="kept:cgr_token",
          headers={"Accept": _INDEX, "Accept-Encoding": "gzip"}, shown="status"),
-    Call("cgr-pull-with-anothers-token", f"GET cgr /v2/{_OTHER_IMAGE}/manifests/latest", who="token:cgr_token"),
-    Call("cgr-blob", f"GET cgr /v2/{_IMAGE}/blobs/{{config}}", who="token:cgr_token", shown="status"),
-    Call("cgr-tags", f"GET cgr /v2/{_IMAGE}/tags/list", who="token:cgr_token"),
-    Call("cgr-referrers", f"GET cgr /v2/{_IMAGE}/referrers/{{digest}}", who="token:cgr_token"),
-    Call("cgr-signature-tag", f"GET cgr /v2/{_IMAGE}/manifests/{{signature}}", who="token:cgr_token", shown="status"),
+    Call("cgr-pull-with-anothers-token", f"GET cgr /v2/{_OTHER_IMAGE}/manifests/latest", who="kept:cgr_token"),
+    Call("cgr-blob", f"GET cgr /v2/{_IMAGE}/blobs/{{config}}", who="kept:cgr_token", shown="status"),
+    Call("cgr-tags", f"GET cgr /v2/{_IMAGE}/tags/list", who="kept:cgr_token"),
+    Call("cgr-referrers", f"GET cgr /v2/{_IMAGE}/referrers/{{digest}}", who="kept:cgr_token"),
+    Call("cgr-signature-tag", f"GET cgr /v2/{_IMAGE}/manifests/{{signature}}", who="kept:cgr_token", shown="status"),
 ]  # fmt: skip
 
 _SECRETS = [
@@ -296,18 +329,26 @@ _SECRETS = [
         f"POST secretmanager {_PROJECT}/secrets?secretId={{secret}}",
         _marked(replication={"automatic": {}}),
         keeps={"number_name": "name"},
-        makes="secret secret",
+        makes="secret {secret}",
         vital=True,
     ),
     Call("value-of-an-empty-secret", f"GET secretmanager {_SECRET}/versions/latest:access", shown="shape"),
     Call("add-nothing", f"POST secretmanager {_SECRET}:addVersion", {"payload": {"data": ""}}),
-    Call("add-with-a-wrong-checksum", f"POST secretmanager {_SECRET}:addVersion", {"payload": {"data": "bm8=", "dataCrc32c": "1"}}),
-    Call("add-a-password", f"POST secretmanager {_SECRET}:addVersion", {"payload": {"data": "YS1wYXNzd29yZC10aGF0LW5vYm9keS1oYXM="}}),
+    Call(
+        "add-with-a-wrong-checksum",
+        f"POST secretmanager {_SECRET}:addVersion",
+        {"payload": {"data": "bm8=", "dataCrc32c": "1"}},
+    ),
+    Call(
+        "add-a-password",
+        f"POST secretmanager {_SECRET}:addVersion",
+        {"payload": {"data": "YS1wYXNzd29yZC10aGF0LW5vYm9keS1oYXM="}},
+    ),
     Call(
         "create-with-a-missing-topic",
         f"POST secretmanager {_PROJECT}/secrets?secretId={{noticed}}",
         _marked(replication={"automatic": {}}, topics=[{"name": "projects/{project}/topics/{absent}"}]),
-        makes="secret noticed",
+        makes="secret {noticed}",
     ),
     Call(
         "change-with-an-old-etag",
@@ -332,14 +373,14 @@ _SECRETS = [
 
 _CREDENTIALS = [
     Call("create-where-the-secret-cannot-be-read", _create("unread"), _remote("https://cgr.dev", **_pair(f"{_SECRET_NAME}/versions/1")),
-         makes="repository unread"),
+         makes="repository {unread}"),
     Call("create-with-a-missing-secret", _create("gone"),
-         _remote("https://cgr.dev", **_pair("projects/{project}/secrets/{absent}/versions/1")), makes="repository gone"),
+         _remote("https://cgr.dev", **_pair("projects/{project}/secrets/{absent}/versions/1")), makes="repository {gone}"),
     Call(
         "create-private",
         _create("private"),
         _remote("https://cgr.dev", disableUpstreamValidation=True, **_pair(f"{_SECRET_NAME}/versions/1")),
-        makes="repository private",
+        makes="repository {private}",
     ),
     Call("private-as-it-is-read", f"GET artifactregistry {_PRIVATE}"),
     _pull("pull-where-the-secret-cannot-be-read", "private"),
@@ -352,7 +393,7 @@ _CREDENTIALS = [
     ),
     _pull("pull-with-refused-credentials", "private", again=_as("pull-where-the-secret-cannot-be-read")),
     Call("create-with-refused-credentials", _create("unread"), _remote("https://cgr.dev", **_pair(f"{_SECRET_NAME}/versions/1")),
-         makes="repository unread", again=_as("create-where-the-secret-cannot-be-read")),
+         makes="repository {unread}", again=_as("create-where-the-secret-cannot-be-read")),
     _patch("change-to-refused-credentials", f"{_SECRET_NAME}/versions/1", validated=True),
     _patch("change-to-latest", f"{_SECRET_NAME}/versions/latest"),
     Call("private-with-latest", f"GET artifactregistry {_PRIVATE}"),
@@ -374,6 +415,49 @@ _CREDENTIALS = [
     _pull("pull-without-credentials", "private"),
 ]  # fmt: skip
 
+
+def _pull_token(name: str, ttl: str) -> Call:
+    words = f"--parent {{organization}} --name {{secret}} --ttl {ttl} -o json"
+    return Call(
+        name,
+        f"RUN chainctl auth pull-token create {words}",
+        keeps={name.replace("-", "_"): "pull token"},
+        makes="pull-tokens {organization}/{secret}",
+    )
+
+
+def _cgr_token(name: str, pair: str, **more: Any) -> Call:
+    request = "GET cgr /token?service=cgr.dev&scope=repository:{organization}/chainguard-base:pull"
+    return Call(name, request, who=f"kept:{pair}", shown="shape", **more)
+
+
+_BOUGHT = "{organization}/chainguard-base"
+_NEWER = f"{_SECRET_NAME}/versions/2"
+# Only for whoever names an organization of Chainguard's, and is signed in to it.
+_ORGANIZATION = [
+    _pull_token("pull-token", "1h"),
+    _pull_token("pull-token-that-lives-too-long", "8761h"),
+    _pull_token("pull-token-that-ends", "30s"),
+    Call("pull-tokens", "RUN chainctl auth pull-token list --parent {organization} -o json", shown="shape"),
+    Call("pull-token-described", "RUN chainctl iam identities describe {pull_token_username} -o json", shown="shape"),
+    _cgr_token("cgr-token-of-a-pull-token", "pull_token"),
+    Call(
+        "add-a-pull-token", f"POST secretmanager {_SECRET}:addVersion", {"payload": {"data": "{pull_token_password}"}}
+    ),
+    _patch("change-to-a-pull-token", _NEWER, "{pull_token_username}", validated=True),
+    _pull("pull-with-a-pull-token", "private", image=_BOUGHT),
+    Call(
+        "pull-token-described-after-that",
+        "RUN chainctl iam identities describe {pull_token_username} -o json",
+        shown="shape",
+    ),
+    Call("revoke-the-pull-token", "RUN chainctl iam identities delete {pull_token_username} --yes"),
+    _cgr_token("cgr-token-of-a-revoked-pull-token", "pull_token", again=_granted),
+    _patch("change-to-a-revoked-pull-token", _NEWER, "{pull_token_username}", validated=True),
+    _pull("pull-with-a-revoked-pull-token", "private", "latest-dev", image=_BOUGHT),
+    _cgr_token("cgr-token-of-an-ended-pull-token", "pull_token_that_ends", again=_granted),
+]
+
 _DELETIONS = [
     Call(
         "create-virtual",
@@ -387,12 +471,12 @@ _DELETIONS = [
                 ]
             },
         ),
-        makes="repository virtual",
+        makes="repository {virtual}",
     ),
     Call("virtual-as-it-is-read", f"GET artifactregistry {_REPOSITORIES}/{{virtual}}"),
     _pull("pull-through-a-virtual", "virtual"),
     Call("create-behind", _create("behind"), _remote("projects/{project}/locations/{location}/repositories/{public}"),
-         makes="repository behind"),
+         makes="repository {behind}"),
     _pull("pull-through-two", "behind"),
     Call("delete-what-others-serve-from", f"DELETE artifactregistry {_PUBLIC}"),
     Call("virtual-after-that", f"GET artifactregistry {_REPOSITORIES}/{{virtual}}"),
@@ -401,7 +485,6 @@ _DELETIONS = [
     Call("delete-what-is-missing", f"DELETE artifactregistry {_REPOSITORIES}/{{nothing}}"),
 ]  # fmt: skip
 
-#: All that whoever has a project can ask.
 WALK: tuple[Call, ...] = (
     *_PROJECT_CALLS,
     *_PUBLIC_CALLS,
@@ -409,5 +492,6 @@ WALK: tuple[Call, ...] = (
     *_AT_CGR,
     *_SECRETS,
     *_CREDENTIALS,
+    *_ORGANIZATION,
     *_DELETIONS,
 )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from cgrunbook.cloud.registry_sign_in import BasicCredentials
 from cgrunbook.errors import Interrupted, ServiceError
 from cgrunbook.redaction import Secret
 from tests.probe.sending import Answer, Sender
@@ -36,7 +38,8 @@ class Walking:
         self, sender: Sender, words: Words, fill: dict[str, str], begun: Callable[[str], None], look: float = _LOOK
     ) -> None:
         self._sender, self._words, self._fill, self._begun, self._look = sender, words, fill, begun, look
-        self._tokens: dict[str, Secret] = {}
+        self._patience = _PATIENCE
+        self._kept: dict[str, Secret | BasicCredentials] = {}
         self._past: dict[str, Outcome] = {}
         #: What is written down, a call each, and how long what takes a moment took.
         self.written: list[dict[str, Any]] = []
@@ -65,22 +68,24 @@ class Walking:
 
     def _missing(self, call: Call) -> list[str]:
         named = set(re.findall(r"\{(\w+)\}", f"{call.request} {call.body}"))
-        token = {call.who.removeprefix("token:")} if call.who.startswith("token:") else set()
-        return sorted((named - self._fill.keys()) | (token - self._tokens.keys()))
+        kept = {call.who.removeprefix("kept:")} if call.who.startswith("kept:") else set()
+        return sorted((named - self._fill.keys()) | (kept - self._kept.keys()))
 
     def _ask(self, call: Call, entry: dict[str, Any]) -> None:
         begun = time.monotonic()
-        while True:
-            outcome = self._once(call, entry)
+        outcome, written = self._once(call)
+        while call.again(outcome, self._past):
             waited = time.monotonic() - begun
-            if not call.again(outcome, self._past) or waited > _PATIENCE:
+            if waited > self._patience:
+                self.seconds[call.name] = f"more than {waited:.0f}"
                 break
             self._sender.cloud.attempts.pause(self._look, call.name)
-        if waited > self._look:
-            self.seconds[call.name] = f"about {5 * round(waited / 5)}" if waited < _PATIENCE else "more than could be waited for"
+            outcome, written = self._once(call)
+            self.seconds[call.name] = f"about {time.monotonic() - begun:.0f}"
+        entry |= written
         self._past[call.name] = outcome
         self._keep(call, outcome.answer)
-        if call.vital and outcome.answer.status >= 400:
+        if call.vital and outcome.refused:
             raise Stopped(
                 f"{call.name} was refused with {outcome.answer.status}: {outcome.said or 'no reason'}",
                 "Nothing else can be asked without it. The rights that are needed: "
@@ -88,32 +93,38 @@ class Walking:
                 "roles/serviceusage.serviceUsageAdmin where one of the two APIs is off.",
             )
 
-    def _once(self, call: Call, entry: dict[str, Any]) -> Outcome:
+    def _once(self, call: Call) -> tuple[Outcome, dict[str, Any]]:
         method, host, path = call.request.split(" ", 2)
         if call.makes:
             kind, name = call.makes.split()
-            self._begun(f"{kind} {self._fill.get(name, name)}")
-        who: str | Secret = call.who
-        if call.who.startswith("token:"):
-            who = self._tokens[call.who.removeprefix("token:")]
-        answer = self._sender.send(
-            method, host, _filled(path, self._fill), body=_filled(call.body, self._fill), who=who, headers=call.headers
-        )
+            self._begun(f"{kind} {_filled(name, self._fill)}")
+        who = self._kept[call.who.removeprefix("kept:")] if call.who.startswith("kept:") else call.who
+        if method == "RUN":
+            answer = self._sender.chainctl(_filled(path, self._fill).split(" "))
+        else:
+            body = _filled(call.body, self._fill)
+            answer = self._sender.send(
+                method, host, _filled(path, self._fill), body=body, who=who, headers=call.headers
+            )
         written = self._words.answer(answer, call.shown)
         said = _sentence(written)
-        entry |= written
         if answer.status == 200 and "/operations/" in f"/{answer.found('name')}" and method != "GET":
             answer = self._sender.finished(host, answer)
-            entry["operation"] = written = self._words.answer(answer, call.shown)
-            said = _sentence(written)
-        return Outcome(answer, said)
+            written["operation"] = self._words.answer(answer, call.shown)
+            said = _sentence(written["operation"])
+        return Outcome(answer, said), written
 
     def _keep(self, call: Call, answer: Answer) -> None:
         for name, where in call.keeps.items():
-            if not (value := answer.found(where)):
+            if where == "pull token" and (token := answer.pull_token) is not None:
+                self._kept[name] = BasicCredentials(token.username, token.password)
+                self._fill[f"{name}_username"] = token.username
+                self._fill[f"{name}_password"] = base64.b64encode(token.password.reveal().encode()).decode()
+                self._words.learn(token.username, "USERNAME")
+            elif not (value := answer.found(where)):
                 continue
-            if name.endswith("token"):
-                self._tokens[name] = Secret(value)
+            elif where == "token":
+                self._kept[name] = Secret(value)
             elif name == "number_name":  # projects/123456789012/secrets/...
                 if (number := value.split("/")[1]).isdigit():
                     self._fill["number"] = number

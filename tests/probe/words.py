@@ -35,9 +35,9 @@ _QUOTA_HEADER = re.compile(r"x-goog-[\w-]*|[\w-]*ratelimit[\w-]*|[\w-]*quota[\w-
 #: Fields whose texts are kept; enums are, wherever they stand.
 TEXTS = frozenset(
     {
-        "@type", "artifactType", "code", "consumer", "description", "detail", "domain", "enablementStateReason", "error", "field", "mediaType",
+        "@type", "artifactType", "code", "consumer", "description", "detail", "domain", "email", "enablementStateReason", "error", "field", "lives", "mediaType",
         "members", "message", "mode", "name", "passwordSecretVersion", "permission", "reason", "registryUri", "repository",
-        "resource", "role", "schemaVersion", "service", "state", "status", "subject", "tags", "topics", "type", "uri", "username",
+        "resource", "role", "said", "schemaVersion", "service", "state", "status", "subject", "tags", "topics", "type", "uri", "username",
     }
 )  # fmt: skip
 _NUMBERS = frozenset({"code", "priority", "schemaVersion", "status", "version"})
@@ -50,7 +50,7 @@ _FORMS: tuple[tuple[re.Pattern[str], str], ...] = (
     (_TIME, "TIME"),
     (re.compile(r"\b\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT"), "TIME"),
     (re.compile(r"principal(?:Set)?://[^\s\"',\])]+"), "PRINCIPAL"),
-    (re.compile(rf"(?!{_AGENT})[\w.+%-]+(?:@|%40)[\w-]+(?:\.[\w-]+)+"), "ACCOUNT"),
+    (re.compile(rf"(?<![\w.+%-])(?!{_AGENT})[\w.+%-]+(?:@|%40)[\w-]+(?:\.[\w-]+)+"), "ACCOUNT"),
     (re.compile(r"(?i)\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"), "ID"),
     (re.compile(r"sha256[:-][0-9a-f]{64}"), "DIGEST"),
     (re.compile(r"(?i)(?<![a-z0-9])(?=[a-z]*\d)(?=\d*[a-z])[0-9a-f]{12,}(?![a-z0-9])"), "ID"),
@@ -61,7 +61,7 @@ _FORMS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?<=projects%2F)(?!PROJECT\b|NUMBER\b)[\w:.-]+"), "ANOTHER"),
     (re.compile(r"(?<=operations/)[\w.-]+"), "ID"),
     (re.compile(r"(?<=\?)[^\s\"']*(?:[Ss]ignature|[Cc]redential|[Tt]oken)=[^\s\"']*"), "QUERY"),
-    (re.compile(r"(?<![\w/+=-])(?=[\w/+=-]*\d)(?=[\w/+=-]*[a-z])(?=[\w/+=-]*[A-Z])[\w/+=-]{24,}"), "ID"),
+    (re.compile(r"(?<![\w+=-])(?=[\w+=-]*\d)(?=[\w+=-]*[a-z])(?=[\w+=-]*[A-Z])[\w+=-]{24,}"), "ID"),
 )
 
 
@@ -106,7 +106,10 @@ class Words:
             return {self.text(name): self.shape(item, name, texts=texts) for name, item in sorted(value.items())}
         if isinstance(value, list):
             # How many, and in which order, is another day's.
-            shapes = {json.dumps(found, sort_keys=True): found for found in (self.shape(item, field, texts=texts) for item in value)}
+            shapes = {
+                json.dumps(found, sort_keys=True): found
+                for found in (self.shape(item, field, texts=texts) for item in value)
+            }
             return [shapes[key] for key in sorted(shapes)]
         if value is None or isinstance(value, bool):
             return value
@@ -124,7 +127,9 @@ class Words:
             shown: "texts"; "shape" for a body without texts, "status" for no body but a refusal's.
         """
         written: dict[str, Any] = {"status": answer.status}
-        if headers := {name: self._header(name, value) for name, value in sorted(answer.headers.items()) if _told(name)}:
+        if headers := {
+            name: self._header(name, value) for name, value in sorted(answer.headers.items()) if _told(name)
+        }:
             written["headers"] = headers
         if answer.status >= 400 or shown != "status":
             if isinstance(answer.body, str):
