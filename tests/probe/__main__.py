@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import signal
 import sys
@@ -29,7 +30,7 @@ from cgrunbook.redaction import redact
 from cgrunbook.steps.rights import APIS, PERMISSIONS
 from tests.probe import comparing
 from tests.probe.sending import Sender
-from tests.probe.taking_away import Made, take_away
+from tests.probe.taking_away import books, take_away
 from tests.probe.walk import LABEL, WALK, names
 from tests.probe.walking import Walking
 from tests.probe.words import Words
@@ -91,16 +92,24 @@ def _probe(given: argparse.Namespace) -> int:
             f"There is no parameter {', '.join(sorted(unknown))}.", f"There are: {', '.join(_PARAMETERS)}."
         )
     connection = connect(given.target, **parameters)
-    path: Path = given.output or Path(f"probe-{given.target}.json")
-    if given.target == "google-cloud" and not given.yes:
-        _ask(connection, path)
+    path: Path = given.output or _free(Path(f"probe-{given.target}.json"))
+    if given.target == "google-cloud":
+        _ask(connection, path, sure=given.yes)
     stop = threading.Event()
-    with _file(path) as file, _stopped_by_signals(stop):
-        return _walk(connection, stop, file, path)
+    with _draft(path) as file, _stopped_by_signals(stop):
+        code = _walk(connection, stop, file)
+    print(path)
+    return code
 
 
-def _ask(connection: Connection, path: Path) -> None:
-    """Say what comes, and wait for a yes.
+def _free(path: Path) -> Path:
+    """A name that no file has: an earlier walk's is there to be compared with."""
+    others = (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(2))
+    return path if not path.exists() else next(other for other in others if not other.exists())
+
+
+def _ask(connection: Connection, path: Path, *, sure: bool) -> None:
+    """Say what comes, and wait for a yes where nobody has said it.
 
     Raises:
         UsageError: nobody is there to say it.
@@ -117,6 +126,8 @@ def _ask(connection: Connection, path: Path) -> None:
         else "",
     )
     print(redact(said), file=sys.stderr)
+    if sure:
+        return
     if not sys.stdin.isatty():
         raise UsageError(
             "Nobody is there to say yes, and nothing was asked.", "Where that is what you want, add --yes."
@@ -127,15 +138,20 @@ def _ask(connection: Connection, path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _file(path: Path) -> Iterator[TextIO]:
-    """Open what is written at the end, so that a walk is not for nothing."""
+def _draft(path: Path) -> Iterator[TextIO]:
+    """Open what is written at the end, so that a walk is not for nothing; the file is there only when all of it is."""
+    draft = path.with_name(f"{path.name}.draft")
     try:
-        with path.open("a", encoding="utf-8") as file:
+        with draft.open("w", encoding="utf-8") as file:
             yield file
+        if draft.stat().st_size:
+            draft.replace(path)
     except OSError as error:
         raise UsageError(
             f"{path} cannot be written: {error.strerror}.", "Choose another place with --output."
         ) from error
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -156,23 +172,21 @@ def _stopped_by_signals(stop: threading.Event) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _walk(connection: Connection, stop: threading.Event, file: TextIO, path: Path) -> int:
+def _walk(connection: Connection, stop: threading.Event, file: TextIO) -> int:
     sender, remover = Sender(Cloud(connection, Attempts(cancelled=stop))), Sender(Cloud(connection))
     stay: list[str] = []
-    for left in Made.left(connection):
-        with contextlib.closing(left):
-            stay += take_away(remover, left, lambda thing: _say(f"left by an earlier walk, taken away: {thing}"))
-    _check_rights(sender.cloud)
-    if connection.organization:
-        sender.cloud.chainctl.require_login()
-    made = Made.new(connection)
-    words = _words(connection, made.suffix)
-    fill = names(made.suffix) | {"project": connection.project_id, "location": connection.location}
-    if connection.organization:
-        fill["organization"] = connection.organization
-    walking = Walking(sender, words, fill, made.begin, look=5.0 if connection.target == "google-cloud" else 0.5)
-    code, ended = ExitCode.DONE, "at its end"
-    with contextlib.closing(made):
+    with books(connection) as (made, left):
+        for earlier in left:
+            stay += take_away(remover, earlier, lambda thing: _say(f"left by an earlier walk, taken away: {thing}"))
+        _check_rights(sender.cloud)
+        if connection.organization:
+            sender.cloud.chainctl.require_login()
+        words = _words(connection, made.suffix)
+        fill = names(made.suffix) | {"project": connection.project_id, "location": connection.location}
+        if connection.organization:
+            fill["organization"] = connection.organization
+        walking = Walking(sender, words, fill, made.begin)
+        code, ended = ExitCode.DONE, "at its end"
         try:
             walking.go(WALK, lambda name: _say(f"{len(walking.written) + 1}/{len(WALK)} {name}"))
         except CgrunbookError as error:
@@ -188,14 +202,13 @@ def _walk(connection: Connection, stop: threading.Event, file: TextIO, path: Pat
         "calls": walking.written,
         "seconds": walking.seconds,
     }
-    file.truncate(0)
     json.dump(document, file, indent=1, ensure_ascii=False)
     file.write("\n")
-    print(f"{len(walking.written)} of {len(WALK)} calls are in {path}.", file=sys.stderr)
+    _say(f"{len(walking.written)} of {len(WALK)} calls were asked.")
     for line in stay:
-        print(f"Still there: {redact(line)}", file=sys.stderr)
+        _say(f"Still there: {line}")
     if stay:
-        print("The next start tries again to take it away.", file=sys.stderr)
+        _say("The next start tries again to take it away.")
     return code or (ExitCode.FAILED if stay else ExitCode.DONE)
 
 

@@ -32,16 +32,21 @@ def differences(one: dict[str, Any], other: dict[str, Any]) -> Iterator[str]:
         other: the same.
     """
     for name in dict.fromkeys([*one, *other]):
-        before, after = (
-            json.dumps(found.get(name, {}), indent=1, ensure_ascii=False).splitlines() if name in found else []
-            for found in (one, other)
-        )
+        before, after = one.get(name, {}), other.get(name, {})
         if before == after:
             continue
-        request = (one.get(name) or other[name]).get("request", "")
-        yield f"{name}: {request}"
-        if not before or not after:
-            yield f"  only in the {'second' if not before else 'first'} file"
+        yield f"{name}: {(before or after).get('request', '')}"
+        missing = [
+            f"  {place} file: {entry.get('not asked', 'not there')}"
+            for place, entry in (("first", before), ("second", after))
+            if "status" not in entry
+        ]
+        if missing:
+            yield from missing
             continue
-        changed = list(difflib.unified_diff(before, after, lineterm="", n=1))[2:]
-        yield from (f"  {line}" for line in changed if not line.startswith("@@"))
+        changed = difflib.unified_diff(_lines(before), _lines(after), lineterm="", n=1)
+        yield from (f"  {line}" for line in list(changed)[2:] if not line.startswith("@@"))
+
+
+def _lines(entry: dict[str, Any]) -> list[str]:
+    return json.dumps(entry, indent=1, ensure_ascii=False).splitlines()

@@ -22,8 +22,10 @@ _ANSWER = 120.0
 _OPERATION, _LOOK = 600.0, 2.0
 _LARGEST = 4 * 1024 * 1024
 
-#: What may be sent again at once: a quota for the minute, and "away for now".
-BUSY = (429, 503)
+# What is sent again: a quota for the minute, and "away for now"; without an answer what may come twice. Seconds before each.
+_BUSY = (429, 503)
+_REPEATED = ("GET", "HEAD", "PATCH")
+_PAUSES = (2.0, 20.0, 60.0)
 
 
 @dataclass(frozen=True)
@@ -105,12 +107,17 @@ class Sender:
             Temporary: there was no answer, or it did not end.
             CgrunbookError: there are no credentials.
         """
-        for pause in (5.0, 20.0, 60.0, None):
-            answer = self._once(method, host, path, body, self._signed(host, who) | dict(headers or {}))
-            if answer.status not in BUSY or pause is None:
-                break
-            self.cloud.attempts.pause(pause, f"{host}, which is busy")
-        return answer
+        for pause in (*_PAUSES, None):
+            try:
+                answer = self._once(method, host, path, body, self._signed(host, who) | dict(headers or {}))
+            except Temporary:
+                if pause is None or method not in _REPEATED:
+                    raise
+            else:
+                if pause is None or answer.status not in _BUSY:
+                    return answer
+            self.cloud.attempts.pause(pause, host)
+        raise AssertionError
 
     def finished(self, host: str, answer: Answer) -> Answer:
         """Look at an operation until it is done.

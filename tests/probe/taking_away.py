@@ -2,47 +2,44 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
 from cgrunbook import home
 from cgrunbook.cloud import Connection
-from cgrunbook.errors import CgrunbookError
+from cgrunbook.errors import CgrunbookError, StepFailed, Temporary
 from tests.probe.sending import Answer, Sender
 from tests.probe.walk import LABEL
 
-# Seconds after which it is looked again for what a call was making that nobody saw the end of.
+# Seconds after which it is looked again for what a call was making when its answer was lost.
 _LATER = (5.0, 15.0)
+# Seconds for which a service that does not answer is asked again to take something away.
+_PATIENCE = 30.0
 
 
 class Made:
-    """What one walk has made and not yet taken away; a file that is there as long as anything is, and locked while the walk lives.
+    """What one walk has made and not yet taken away; a file is there as long as anything is.
 
     Args:
         path: the file.
+        project: the project's id.
+        things: kind and name each, in the order in which they were begun.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._lock = FileLock(path.with_suffix(".lock"))
-        self._told: dict[str, Any] = {}
+    def __init__(self, path: Path, project: str, things: list[str]) -> None:
+        self._path, self._project = path, project
+        self.things = things
 
     @property
     def suffix(self) -> str:
         """What all names of the walk have in them."""
         return self._path.stem
-
-    @property
-    def things(self) -> list[str]:
-        """Kind and name each, in the order in which they were begun."""
-        found: list[str] = self._told["made"]
-        return found
 
     def begin(self, thing: str) -> None:
         """Remember one; on the disk when this returns."""
@@ -55,52 +52,51 @@ class Made:
         self.things.remove(thing)
         self._write()
 
-    def close(self) -> None:
-        """Give up the file, and remove it where nothing is left."""
+    def _write(self) -> None:
         if not self.things:
             self._path.unlink(missing_ok=True)
-        self._lock.release()
-        if not self._path.exists():
-            Path(self._lock.lock_file).unlink(missing_ok=True)
-
-    def _write(self) -> None:
+            return
         draft = self._path.with_suffix(".draft")
-        with draft.open("w", encoding="utf-8") as file:
-            json.dump(self._told, file)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(self._path)
-
-    @classmethod
-    def new(cls, connection: Connection) -> Made:
-        """Of a walk that begins now."""
-        folder = _folder(connection)
-        folder.mkdir(parents=True, exist_ok=True)
-        made = cls(folder / f"{secrets.token_hex(4)}.json")
-        made._lock.acquire()
-        made._told = {"project": connection.project_id, "location": connection.location, "made": []}
-        return made
-
-    @classmethod
-    def left(cls, connection: Connection) -> Iterator[Made]:
-        """Of walks in this project and location that ended without taking all away; each is locked, and to be closed."""
-        for path in sorted(_folder(connection).glob("*.json")):
-            made = cls(path)
-            try:
-                made._lock.acquire(timeout=0)
-                made._told = json.loads(path.read_text(encoding="utf-8"))
-            except (Timeout, OSError):  # it lives, or another start has just swept it
-                continue
-            if (made._told["project"], made._told["location"]) == (connection.project_id, connection.location):
-                yield made
-            else:
-                made.close()
+        try:
+            with draft.open("w", encoding="utf-8") as file:
+                json.dump({"project": self._project, "made": self.things}, file)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(self._path)
+        except OSError as error:
+            raise StepFailed(f"What is made cannot be written down in {self._path}: {error.strerror}.") from error
 
 
-def _folder(connection: Connection) -> Path:
+@contextlib.contextmanager
+def books(connection: Connection) -> Iterator[tuple[Made, list[Made]]]:
+    """An empty book for a walk, and those of the walks in this project that ended without taking all away.
+
+    Raises:
+        StepFailed: another walk is under way in the project on this machine, or nothing can be written here.
+    """
     # A reset of the sandbox takes this with it.
-    below = "sandbox/probe" if connection.target == "sandbox" else "probe"
-    return home.home() / below
+    folder = home.home() / ("sandbox/probe" if connection.target == "sandbox" else "probe")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / f"{connection.project_id}.lock")
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise StepFailed(
+            f"Another walk is under way in the project {connection.project_id}.", "Wait for its end."
+        ) from None
+    except OSError as error:
+        raise StepFailed(f"Nothing can be written in {folder}: {error.strerror}.") from error
+    with lock:
+        left = []
+        for path in sorted(folder.glob("*.json")):
+            with contextlib.suppress(OSError, ValueError, KeyError):  # whatever somebody else has put here
+                told = json.loads(path.read_text(encoding="utf-8"))
+                if told["project"] == connection.project_id:
+                    left.append(Made(path, told["project"], told["made"]))
+        yield Made(folder / f"{secrets.token_hex(4)}.json", connection.project_id, []), left
+        Path(lock.lock_file).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # another project's may be there
+        folder.rmdir()
 
 
 def take_away(sender: Sender, made: Made, told: Callable[[str], None]) -> list[str]:
@@ -109,68 +105,80 @@ def take_away(sender: Sender, made: Made, told: Callable[[str], None]) -> list[s
     Args:
         sender: how calls go out; its waits must not be cancelled.
         made: what there may be.
-        told: hears what is being taken away.
+        told: hears what is taken away.
 
     Returns:
         What is still there, each with the reason.
     """
-    stay = []
+    stay: list[str] = []
+    attempts, google = sender.cloud.attempts, sender.cloud.connection.target == "google-cloud"
     for number, thing in enumerate(reversed(made.things.copy())):
         told(thing)
         kind, name = thing.split()
+        # The answer to the call that makes the last one may have been lost, and the service still be at it.
+        looks = (0.0, *(_LATER if number == 0 and google else ()))
         try:
-            problem = _TAKING[kind](sender, name)
-            # Of the last one nobody may have seen whether it was made.
-            for pause in (
-                _LATER if number == 0 and problem is None and sender.cloud.connection.target != "sandbox" else ()
-            ):
-                sender.cloud.attempts.pause(pause, f"{name}, which may appear yet")
-                problem = _TAKING[kind](sender, name)
-        except CgrunbookError as error:
-            problem = str(error)
-        if problem:
-            stay.append(f"{thing}: {problem}")
-        else:
+            for pause in looks:
+                if pause:
+                    attempts.pause(pause, thing)
+                found = attempts.run(
+                    lambda kind=kind, name=name: _TAKING[kind](sender, name),  # type: ignore[misc]
+                    reason=thing,
+                    temporary=(Temporary,),
+                    limit=0.0 if stay else _PATIENCE,
+                )
+                if found:
+                    break
             made.gone(thing)
+        except CgrunbookError as error:
+            stay.append(f"{thing}: {error}")
     return stay
 
 
-def _repository(sender: Sender, name: str) -> str | None:
-    connection = sender.cloud.connection
-    path = f"/v1/projects/{connection.project_id}/locations/{connection.location}/repositories/{name}"
-    return _deleted(sender, "artifactregistry", path, name)
+def _repository(sender: Sender, name: str) -> bool:
+    location, _, identifier = name.partition("/")
+    path = f"/v1/projects/{sender.cloud.connection.project_id}/locations/{location}/repositories/{identifier}"
+    return _deleted(sender, "artifactregistry", path)
 
 
-def _secret(sender: Sender, name: str) -> str | None:
-    return _deleted(sender, "secretmanager", f"/v1/projects/{sender.cloud.connection.project_id}/secrets/{name}", name)
+def _secret(sender: Sender, name: str) -> bool:
+    return _deleted(sender, "secretmanager", f"/v1/projects/{sender.cloud.connection.project_id}/secrets/{name}")
 
 
-def _deleted(sender: Sender, host: str, path: str, name: str) -> str | None:
-    if not name.startswith(f"{LABEL}-"):
-        return "it has not the name of something that a probe makes"
-    return _problem(sender, host, sender.send("DELETE", host, path))
+def _deleted(sender: Sender, host: str, path: str) -> bool:
+    """Delete something whose name says that a probe made it; whether it was there."""
+    if not path.rpartition("/")[2].startswith(f"{LABEL}-"):
+        raise StepFailed("It has not the name of something that a probe makes.")
+    return _done(sender, host, sender.send("DELETE", host, path))
 
 
-def _api(sender: Sender, name: str) -> str | None:
+def _api(sender: Sender, name: str) -> bool:
     path = f"/v1/projects/{sender.cloud.connection.project_id}/services/{name}:disable"
-    return _problem(sender, "serviceusage", sender.send("POST", "serviceusage", path, body={}))
+    return _done(sender, "serviceusage", sender.send("POST", "serviceusage", path, body={}))
 
 
-def _pull_tokens(sender: Sender, name: str) -> str | None:
+def _pull_tokens(sender: Sender, name: str) -> bool:
     organization, _, begins = name.partition("/")
-    for token in sender.cloud.chainctl.list_pull_tokens(organization):
-        if token.name.startswith(begins):
-            sender.cloud.chainctl.revoke(token.id, organization)
-    return None
+    chainctl = sender.cloud.chainctl
+    found = [token for token in chainctl.list_pull_tokens(organization) if token.name.startswith(begins)]
+    for token in found:
+        chainctl.revoke(token.id, organization)
+    return bool(found)
 
 
-def _problem(sender: Sender, host: str, answer: Answer) -> str | None:
-    """Why something is still there; None where it is gone."""
+def _done(sender: Sender, host: str, answer: Answer) -> bool:
+    """Whether something was there and is gone; False where it was not there.
+
+    Raises:
+        StepFailed: it is still there.
+    """
     if answer.status == 200 and "/operations/" in f"/{answer.found('name')}":
         answer = sender.finished(host, answer)
-    if answer.status == 404 or (answer.status == 200 and not answer.found("error.message")):
-        return None
-    return f"{answer.status} {answer.found('error.message')}".strip()
+    if answer.status == 404:
+        return False
+    if answer.status != 200 or answer.found("error.message"):
+        raise StepFailed(f"{answer.status} {answer.found('error.message')}".strip())
+    return True
 
 
 _TAKING = {"repository": _repository, "secret": _secret, "api": _api, "pull-tokens": _pull_tokens}

@@ -12,7 +12,6 @@ from typing import Any
 
 from tests.probe.sending import Answer
 
-
 LABEL = "cgrunbook-probe"
 _IMAGE = "chainguard/static"
 _OTHER_IMAGE = "chainguard/go"
@@ -60,15 +59,16 @@ class Call:
 
     Args:
         name: stays the same for ever: files are compared by it, and docs/services.md names it.
-        request: method, host (a key of `Sender.bases`) and path, or "RUN chainctl" and its words; those in braces are `names`, `project`,
-            `location`, `organization`, `number`, or kept.
+        request: method, host (a key of `Sender.bases`) and path, or "RUN chainctl" and its words; those in braces are `names`,
+            `project`, `location`, `organization`, `number`, or kept.
         body: JSON, with braces in its texts.
         who: as for `Sender.send`; "kept:NAME" for a token or a pair that was kept.
         headers: in addition to the usual.
         keeps: names for what later calls need, each with where it is (`Answer.found`).
         makes: kind and name of what has to be taken away, as `take_away` knows them.
         when: whether it is asked, by what came before.
-        again: whether it is asked once more, in some seconds: for what takes a moment. The last answer counts, and how long it took.
+        again: whether it is asked once more, in some seconds: for what takes a moment. The last answer counts, and how long
+            it took.
         shown: as for `Words.answer`.
         vital: whether the walk ends where it is refused.
     """
@@ -137,6 +137,10 @@ def _remote(uri: str, **config: Any) -> dict[str, Any]:
 def _pair(version: str, username: str = _STRANGER) -> dict[str, Any]:
     pair = {"username": username, "passwordSecretVersion": version}
     return {"upstreamCredentials": {"usernamePasswordCredentials": pair}}
+
+
+def _granted_to(member: str) -> dict[str, Any]:
+    return {"policy": {"bindings": [{"role": "roles/secretmanager.secretAccessor", "members": [member]}]}}
 
 
 def _create(repository: str) -> str:
@@ -220,10 +224,21 @@ _PROJECT_CALLS = [
 ]
 
 _PUBLIC_CALLS = [
-    Call("create-public", _create("public"), _remote("https://cgr.dev/"), makes="repository {public}", vital=True),
+    Call(
+        "create-public",
+        _create("public"),
+        _remote("https://cgr.dev/"),
+        makes="repository {location}/{public}",
+        vital=True,
+    ),
     Call("public-as-it-is-read", f"GET artifactregistry {_PUBLIC}"),
     Call("create-public-again", _create("public"), _remote("https://cgr.dev/")),
-    Call("create-with-a-path", _create("path"), _remote("https://cgr.dev/chainguard"), makes="repository {path}"),
+    Call(
+        "create-with-a-path",
+        _create("path"),
+        _remote("https://cgr.dev/chainguard"),
+        makes="repository {location}/{path}",
+    ),
     Call(
         "change-the-upstream",
         f"PATCH artifactregistry {_PUBLIC}?updateMask=remoteRepositoryConfig.commonRepository.uri",
@@ -279,7 +294,7 @@ _PULLS = [
     _pull("pull-an-unknown-tag", "public", "no-such-tag"),
     _pull("pull-an-unknown-digest", "public", f"sha256:{'0' * 64}"),
     _pull("pull-an-unknown-image", "public", image="chainguard/no-such-image"),
-    _pull("pull-from-an-unknown-organization", "public", image="no-such-organization.example.com/static"),
+    _pull("pull-from-an-unknown-organization", "public", image="no-such-organization.invalid/static"),
     _pull("pull-from-a-missing-repository", "nothing"),
     Call("pull-from-a-missing-project", f"GET docker /v2/{{absent}}/{{nothing}}/{_IMAGE}/manifests/latest"),
     Call("tags", f"GET docker {_THROUGH}/{_IMAGE}/tags/list"),
@@ -306,21 +321,34 @@ _AT_CGR = [
         keeps={"cgr_token": "token"},
         shown="shape",
     ),
-    Call("cgr-token-for-a-stranger", f"GET cgr /token?service=cgr.dev&scope=repository:{_IMAGE}:pull", who="a stranger"),
+    Call(
+        "cgr-token-for-a-stranger", f"GET cgr /token?service=cgr.dev&scope=repository:{_IMAGE}:pull", who="a stranger"
+    ),
     Call(
         "cgr-token-of-an-unknown-organization",
-        "GET cgr /token?service=cgr.dev&scope=repository:no-such-organization.example.com/static:pull",
+        "GET cgr /token?service=cgr.dev&scope=repository:no-such-organization.invalid/static:pull",
         who="nobody",
     ),
-    Call("cgr-pull", f"GET cgr /v2/{_IMAGE}/manifests/latest", who="kept:cgr_token", headers={"Accept": _INDEX}, shown="status"),
-    Call("cgr-pull-gzipped", f"GET cgr /v2/{_IMAGE}/manifests/latest", who="kept:cgr_token",
-         headers={"Accept": _INDEX, "Accept-Encoding": "gzip"}, shown="status"),
+    Call(
+        "cgr-pull",
+        f"GET cgr /v2/{_IMAGE}/manifests/latest",
+        who="kept:cgr_token",
+        headers={"Accept": _INDEX},
+        shown="status",
+    ),
+    Call(
+        "cgr-pull-gzipped",
+        f"GET cgr /v2/{_IMAGE}/manifests/latest",
+        who="kept:cgr_token",
+        headers={"Accept": _INDEX, "Accept-Encoding": "gzip"},
+        shown="status",
+    ),
     Call("cgr-pull-with-anothers-token", f"GET cgr /v2/{_OTHER_IMAGE}/manifests/latest", who="kept:cgr_token"),
     Call("cgr-blob", f"GET cgr /v2/{_IMAGE}/blobs/{{config}}", who="kept:cgr_token", shown="status"),
     Call("cgr-tags", f"GET cgr /v2/{_IMAGE}/tags/list", who="kept:cgr_token"),
     Call("cgr-referrers", f"GET cgr /v2/{_IMAGE}/referrers/{{digest}}", who="kept:cgr_token"),
     Call("cgr-signature-tag", f"GET cgr /v2/{_IMAGE}/manifests/{{signature}}", who="kept:cgr_token", shown="status"),
-]  # fmt: skip
+]
 
 _SECRETS = [
     Call("secret-missing", f"GET secretmanager {_PROJECT}/secrets/{{absent}}"),
@@ -358,47 +386,56 @@ _SECRETS = [
     Call(
         "grant-to-nobody",
         f"POST secretmanager {_SECRET}:setIamPolicy",
-        {
-            "policy": {
-                "bindings": [
-                    {
-                        "role": "roles/secretmanager.secretAccessor",
-                        "members": ["serviceAccount:{absent}@{project}.iam.gserviceaccount.com"],
-                    }
-                ]
-            }
-        },
+        _granted_to("serviceAccount:{absent}@{project}.iam.gserviceaccount.com"),
     ),
 ]
 
 _CREDENTIALS = [
-    Call("create-where-the-secret-cannot-be-read", _create("unread"), _remote("https://cgr.dev", **_pair(f"{_SECRET_NAME}/versions/1")),
-         makes="repository {unread}"),
-    Call("create-with-a-missing-secret", _create("gone"),
-         _remote("https://cgr.dev", **_pair("projects/{project}/secrets/{absent}/versions/1")), makes="repository {gone}"),
+    Call(
+        "create-where-the-secret-cannot-be-read",
+        _create("unread"),
+        _remote("https://cgr.dev", **_pair(f"{_SECRET_NAME}/versions/1")),
+        makes="repository {location}/{unread}",
+    ),
+    Call(
+        "create-with-a-missing-secret",
+        _create("gone"),
+        _remote("https://cgr.dev", **_pair("projects/{project}/secrets/{absent}/versions/1")),
+        makes="repository {location}/{gone}",
+    ),
     Call(
         "create-private",
         _create("private"),
         _remote("https://cgr.dev", disableUpstreamValidation=True, **_pair(f"{_SECRET_NAME}/versions/1")),
-        makes="repository {private}",
+        makes="repository {location}/{private}",
     ),
     Call("private-as-it-is-read", f"GET artifactregistry {_PRIVATE}"),
     _pull("pull-where-the-secret-cannot-be-read", "private"),
-    Call("service-agent", "POST serviceusage /v1beta1/projects/{project}/services/artifactregistry.googleapis.com:generateServiceIdentity"),
+    Call(
+        "service-agent",
+        "POST serviceusage /v1beta1/projects/{project}/services/artifactregistry.googleapis.com:generateServiceIdentity",
+    ),
     Call(
         "grant-to-the-agent",
         f"POST secretmanager {_SECRET}:setIamPolicy",
-        {"policy": {"bindings": [{"role": "roles/secretmanager.secretAccessor", "members": [_AGENT]}]}},
+        _granted_to(_AGENT),
         again=_not_yet,
     ),
     _pull("pull-with-refused-credentials", "private", again=_as("pull-where-the-secret-cannot-be-read")),
-    Call("create-with-refused-credentials", _create("unread"), _remote("https://cgr.dev", **_pair(f"{_SECRET_NAME}/versions/1")),
-         makes="repository {unread}", again=_as("create-where-the-secret-cannot-be-read")),
+    Call(
+        "create-with-refused-credentials",
+        _create("unread"),
+        _remote("https://cgr.dev", **_pair(f"{_SECRET_NAME}/versions/1")),
+        makes="repository {location}/{unread}",
+        again=_as("create-where-the-secret-cannot-be-read"),
+    ),
     _patch("change-to-refused-credentials", f"{_SECRET_NAME}/versions/1", validated=True),
     _patch("change-to-latest", f"{_SECRET_NAME}/versions/latest"),
     Call("private-with-latest", f"GET artifactregistry {_PRIVATE}"),
     _patch("change-to-latest-validated", f"{_SECRET_NAME}/versions/latest", validated=True),
-    Call("name-a-version", f"PATCH secretmanager {_SECRET}?updateMask=versionAliases", {"versionAliases": {"probe": "1"}}),
+    Call(
+        "name-a-version", f"PATCH secretmanager {_SECRET}?updateMask=versionAliases", {"versionAliases": {"probe": "1"}}
+    ),
     _patch("change-to-an-alias", f"{_SECRET_NAME}/versions/probe"),
     _patch("change-to-an-alias-validated", f"{_SECRET_NAME}/versions/probe", validated=True),
     _patch("change-to-a-number", "projects/{number}/secrets/{secret}/versions/1"),
@@ -409,11 +446,14 @@ _CREDENTIALS = [
     Call("value-of-a-disabled-version", f"GET secretmanager {_SECRET}/versions/1:access", shown="shape"),
     _patch("change-to-a-disabled-version", f"{_SECRET_NAME}/versions/1", validated=True),
     _pull("pull-with-a-disabled-version", "private"),
-    Call("clear-the-credentials", f"PATCH artifactregistry {_PRIVATE}?updateMask=remoteRepositoryConfig.upstreamCredentials",
-         _remote("https://cgr.dev")),
+    Call(
+        "clear-the-credentials",
+        f"PATCH artifactregistry {_PRIVATE}?updateMask=remoteRepositoryConfig.upstreamCredentials",
+        _remote("https://cgr.dev"),
+    ),
     Call("private-without-credentials", f"GET artifactregistry {_PRIVATE}"),
     _pull("pull-without-credentials", "private"),
-]  # fmt: skip
+]
 
 
 def _pull_token(name: str, ttl: str) -> Call:
@@ -438,7 +478,7 @@ _ORGANIZATION = [
     _pull_token("pull-token", "1h"),
     _pull_token("pull-token-that-lives-too-long", "8761h"),
     _pull_token("pull-token-that-ends", "30s"),
-    Call("pull-tokens", "RUN chainctl auth pull-token list --parent {organization} -o json", shown="shape"),
+    Call("pull-tokens", "RUN chainctl auth pull-token list --parent {organization} -o json", shown="status"),
     Call("pull-token-described", "RUN chainctl iam identities describe {pull_token_username} -o json", shown="shape"),
     _cgr_token("cgr-token-of-a-pull-token", "pull_token"),
     Call(
@@ -467,23 +507,31 @@ _DELETIONS = [
             mode="VIRTUAL_REPOSITORY",
             virtualRepositoryConfig={
                 "upstreamPolicies": [
-                    {"id": "first", "priority": 1, "repository": "projects/{project}/locations/{location}/repositories/{public}"}
+                    {
+                        "id": "first",
+                        "priority": 1,
+                        "repository": "projects/{project}/locations/{location}/repositories/{public}",
+                    }
                 ]
             },
         ),
-        makes="repository {virtual}",
+        makes="repository {location}/{virtual}",
     ),
     Call("virtual-as-it-is-read", f"GET artifactregistry {_REPOSITORIES}/{{virtual}}"),
     _pull("pull-through-a-virtual", "virtual"),
-    Call("create-behind", _create("behind"), _remote("projects/{project}/locations/{location}/repositories/{public}"),
-         makes="repository {behind}"),
+    Call(
+        "create-behind",
+        _create("behind"),
+        _remote("projects/{project}/locations/{location}/repositories/{public}"),
+        makes="repository {location}/{behind}",
+    ),
     _pull("pull-through-two", "behind"),
     Call("delete-what-others-serve-from", f"DELETE artifactregistry {_PUBLIC}"),
     Call("virtual-after-that", f"GET artifactregistry {_REPOSITORIES}/{{virtual}}"),
     _pull("pull-through-a-virtual-after-that", "virtual"),
     _pull("pull-through-two-after-that", "behind"),
     Call("delete-what-is-missing", f"DELETE artifactregistry {_REPOSITORIES}/{{nothing}}"),
-]  # fmt: skip
+]
 
 WALK: tuple[Call, ...] = (
     *_PROJECT_CALLS,

@@ -31,14 +31,12 @@ class Walking:
         words: how answers are written down.
         fill: what the calls' braces stand for; what calls keep is added.
         begun: told what a call may make, before it is sent.
-        look: seconds between two looks at what takes a moment.
     """
 
-    def __init__(
-        self, sender: Sender, words: Words, fill: dict[str, str], begun: Callable[[str], None], look: float = _LOOK
-    ) -> None:
-        self._sender, self._words, self._fill, self._begun, self._look = sender, words, fill, begun, look
-        self._patience = _PATIENCE
+    def __init__(self, sender: Sender, words: Words, fill: dict[str, str], begun: Callable[[str], None]) -> None:
+        self._sender, self._words, self._fill, self._begun = sender, words, fill, begun
+        # The sandbox's moments are shorter.
+        self._look = 0.5 if sender.cloud.connection.target == "sandbox" else _LOOK
         self._kept: dict[str, Secret | BasicCredentials] = {}
         self._past: dict[str, Outcome] = {}
         #: What is written down, a call each, and how long what takes a moment took.
@@ -76,7 +74,7 @@ class Walking:
         outcome, written = self._once(call)
         while call.again(outcome, self._past):
             waited = time.monotonic() - begun
-            if waited > self._patience:
+            if waited > _PATIENCE:
                 self.seconds[call.name] = f"more than {waited:.0f}"
                 break
             self._sender.cloud.attempts.pause(self._look, call.name)

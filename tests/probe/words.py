@@ -1,7 +1,7 @@
 """What is written down of an answer: its status, its shape and its sentences, and nothing that tells whose it was, or when.
 
-Kept is what is named here. A text whose field is not among them is written as its kind, and within the texts that are kept what has the
-form of a name, a number, a time, an address or a token is written as a word.
+Kept is what is named here. A text whose field is not among them is written as its kind, and within the texts that are kept what
+has the form of a name, a number, a time, an address or a token is written as a word.
 """
 
 from __future__ import annotations
@@ -35,9 +35,11 @@ _QUOTA_HEADER = re.compile(r"x-goog-[\w-]*|[\w-]*ratelimit[\w-]*|[\w-]*quota[\w-
 #: Fields whose texts are kept; enums are, wherever they stand.
 TEXTS = frozenset(
     {
-        "@type", "artifactType", "code", "consumer", "description", "detail", "domain", "email", "enablementStateReason", "error", "field", "lives", "mediaType",
-        "members", "message", "mode", "name", "passwordSecretVersion", "permission", "reason", "registryUri", "repository",
-        "resource", "role", "said", "schemaVersion", "service", "state", "status", "subject", "tags", "topics", "type", "uri", "username",
+        "@type", "artifactType", "code", "consumer", "description", "detail", "domain", "email",
+        "enablementStateReason", "error", "field", "lives", "mediaType", "members", "message", "mode", "name",
+        "passwordSecretVersion", "permission", "reason", "registryUri", "repository", "resource", "role",
+        "said", "schemaVersion", "service", "state", "status", "subject", "tags", "topics", "type", "uri",
+        "username",
     }
 )  # fmt: skip
 _NUMBERS = frozenset({"code", "priority", "schemaVersion", "status", "version"})
@@ -115,8 +117,8 @@ class Words:
             return value
         if isinstance(value, int | float):
             return value if field in _NUMBERS else "a number"
-        if texts and (field in TEXTS or _ENUM.fullmatch(value)):
-            return self.text(value)
+        if field == "said" or (texts and (field in TEXTS or _ENUM.fullmatch(value))):
+            return self.text(value.strip())
         return "" if not value else "a time" if _TIME.fullmatch(value) else "a text"
 
     def answer(self, answer: Answer, shown: str) -> dict[str, Any]:
@@ -131,11 +133,13 @@ class Words:
             name: self._header(name, value) for name, value in sorted(answer.headers.items()) if _told(name)
         }:
             written["headers"] = headers
-        if answer.status >= 400 or shown != "status":
+        # An exit code is below those of HTTP.
+        refused = answer.status >= 400 or 0 < answer.status < 100
+        if refused or shown != "status":
             if isinstance(answer.body, str):
                 written["text"] = self.text(" ".join(re.sub(r"<[^>]*>", " ", answer.body).split()))[:400]
             elif answer.body is not None:
-                written["body"] = self.shape(answer.body, texts=answer.status >= 400 or shown == "texts")
+                written["body"] = self.shape(answer.body, texts=refused or shown == "texts")
         return written
 
     def _header(self, name: str, value: str) -> str:
