@@ -49,4 +49,5 @@ def differences(one: dict[str, Any], other: dict[str, Any]) -> Iterator[str]:
 
 
 def _lines(entry: dict[str, Any]) -> list[str]:
-    return json.dumps(entry, indent=1, ensure_ascii=False).splitlines()
+    found = {name: value for name, value in entry.items() if name not in ("call", "request")}
+    return json.dumps(found, indent=1, ensure_ascii=False).splitlines()[1:-1]

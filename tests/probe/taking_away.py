@@ -93,10 +93,12 @@ def books(connection: Connection) -> Iterator[tuple[Made, list[Made]]]:
                 told = json.loads(path.read_text(encoding="utf-8"))
                 if told["project"] == connection.project_id:
                     left.append(Made(path, told["project"], told["made"]))
-        yield Made(folder / f"{secrets.token_hex(4)}.json", connection.project_id, []), left
-        Path(lock.lock_file).unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # another project's may be there
-        folder.rmdir()
+        try:
+            yield Made(folder / f"{secrets.token_hex(4)}.json", connection.project_id, []), left
+        finally:
+            Path(lock.lock_file).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # another project's may be there
+                folder.rmdir()
 
 
 def take_away(sender: Sender, made: Made, told: Callable[[str], None]) -> list[str]:
@@ -113,8 +115,10 @@ def take_away(sender: Sender, made: Made, told: Callable[[str], None]) -> list[s
     stay: list[str] = []
     attempts, google = sender.cloud.attempts, sender.cloud.connection.target == "google-cloud"
     for number, thing in enumerate(reversed(made.things.copy())):
-        told(thing)
         kind, name = thing.split()
+        if kind == "api" and stay:
+            continue  # what stays could not be reached any more
+        told(thing)
         # The answer to the call that makes the last one may have been lost, and the service still be at it.
         looks = (0.0, *(_LATER if number == 0 and google else ()))
         try:
@@ -153,7 +157,21 @@ def _deleted(sender: Sender, host: str, path: str) -> bool:
 
 
 def _api(sender: Sender, name: str) -> bool:
-    path = f"/v1/projects/{sender.cloud.connection.project_id}/services/{name}:disable"
+    """Turn an API off that was off before, unless it is off or somebody has begun to use it meanwhile."""
+    connection = sender.cloud.connection
+    lists = {
+        "artifactregistry.googleapis.com": (
+            "locations/-/repositories",
+            f"locations/{connection.location}/repositories",
+        ),
+        "secretmanager.googleapis.com": ("secrets",),
+    }
+    for path in lists[name]:
+        host = name.partition(".")[0]
+        answer = sender.send("GET", host, f"/v1/projects/{connection.project_id}/{path}?pageSize=1")
+        if answer.disabled or answer.found("repositories.0.name") or answer.found("secrets.0.name"):
+            return False
+    path = f"/v1/projects/{connection.project_id}/services/{name}:disable"
     return _done(sender, "serviceusage", sender.send("POST", "serviceusage", path, body={}))
 
 

@@ -1,0 +1,458 @@
+"""The probe on the sandbox: it finds the same twice, leaves nothing behind however it ends, and writes down nobody."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cgrunbook.cloud import Cloud, connect
+from cgrunbook.cloud.chainctl import Chainctl
+from cgrunbook.cloud.credentials import TokenFile
+from cgrunbook.errors import Temporary
+from cgrunbook.sandbox import process
+from tests.misfortunes import change_policy
+from tests.probe import __main__ as probe
+from tests.probe import sending, walking
+from tests.probe.sending import Answer, Sender
+from tests.probe.taking_away import books
+from tests.probe.walk import LABEL, WALK, Call
+from tests.probe.words import Words
+from tests.sandboxes import chainctl_without_a_process, sandbox_home
+from tests.test_canary import spellings
+from tests.waiting import wait_for
+
+# Of the sandbox's tables those with what somebody can make; operations and the service agent stay at Google too.
+_TABLES = {
+    "repository", "secret", "secret_version", "enabled_service", "access_token", "vpcsc_config", "cg_identity", "cg_binding",
+    "cached_blob", "cached_manifest", "cached_tag", "cached_tag_list",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with sandbox_home(tmp_path_factory.mktemp("cgrunbook")) as home, chainctl_without_a_process():
+        # What is there from the first call on is there.
+        cloud = Cloud(connect("sandbox"))
+        assert cloud.chainctl.list_pull_tokens("example.com") == ()
+        assert not cloud.project.api_enabled("artifactregistry.googleapis.com")
+        yield home
+
+
+@pytest.fixture(autouse=True)
+def _in_a_hurry(monkeypatch, tmp_path):
+    monkeypatch.setattr(walking, "_PATIENCE", 0)
+    monkeypatch.setattr(sending, "_PAUSES", (0.0, 0.0))
+    monkeypatch.chdir(tmp_path)
+
+
+def world(home: Path) -> dict[str, list[str]]:
+    """All that there is, and the books that were not closed."""
+    with closing(sqlite3.connect(home / "sandbox" / "state.db")) as state:
+        there = {row[0] for row in state.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        found = {name: sorted(map(str, state.execute(f"SELECT * FROM {name}"))) for name in there & _TABLES}
+        # The project's own policy has a grant that comes with the service agent.
+        found["policy"] = sorted(map(str, state.execute("SELECT * FROM policy WHERE resource LIKE '%/%/%'")))
+    found["books"] = sorted(path.name for path in (home / "sandbox").glob("probe*"))
+    return {name: rows for name, rows in found.items() if rows}
+
+
+def walk(*words: str) -> int:
+    return probe.main(["--target", "sandbox", *words])
+
+
+class Killed(BaseException):
+    """What a killed process does from then on: nothing."""
+
+
+def shortened(monkeypatch: pytest.MonkeyPatch, wanted: Callable[[Call], bool]) -> None:
+    monkeypatch.setattr(probe, "WALK", [call for call in WALK if wanted(call)])
+
+
+def makes(call: Call) -> bool:
+    return bool(call.makes) or call.name.endswith("-is-on")
+
+
+def recorded(patch: pytest.MonkeyPatch) -> list[str]:
+    """The requests, and what is run, as they go out."""
+    found: list[str] = []
+    once, chainctl = Sender._once, Chainctl._run
+
+    def send(self, method, host, path, *rest):
+        found.append(f"{method} {host} {path}")
+        return once(self, method, host, path, *rest)
+
+    def run(self, words, **more):
+        found.append(f"chainctl {' '.join(words)}")
+        return chainctl(self, words, **more)
+
+    patch.setattr(Sender, "_once", send)
+    patch.setattr(Chainctl, "_run", run)
+    return found
+
+
+@pytest.fixture
+def sent(monkeypatch) -> list[str]:
+    return recorded(monkeypatch)
+
+
+# --- a walk from its beginning to its end ---------------------------------------------------------------------------------
+
+
+def test_two_walks_find_no_difference_leave_nothing_behind_and_write_down_no_secret_and_nobody(
+    home, capsys, monkeypatch
+):
+    secrets = [connect("sandbox").credentials.token or (home / "sandbox" / "access-token").read_text().strip()]
+    answered = Sender.chainctl
+
+    def chainctl(self, words):
+        answer = answered(self, words)
+        if answer.pull_token is not None:
+            secrets.extend([answer.pull_token.password.reveal(), answer.pull_token.username])
+        return answer
+
+    monkeypatch.setattr(Sender, "chainctl", chainctl)
+    before = world(home)
+    assert walk() == 0
+    assert world(home) == before
+    said = capsys.readouterr()
+    assert (said.out, f"{len(WALK)} of {len(WALK)} calls were asked." in said.err) == ("probe-sandbox.json\n", True)
+
+    assert walk() == 0
+    assert world(home) == before
+    capsys.readouterr()
+    assert probe.main(["--compare", "probe-sandbox.json", "probe-sandbox-2.json"]) == 0
+    assert capsys.readouterr().out == f"No difference in {len(WALK)} calls.\n"
+
+    written = Path("probe-sandbox.json").read_bytes().replace(b"0" * 64, b"")
+    assert len(secrets) >= 5
+    assert [form for value in secrets for form in spellings(value) if form in written] == []
+    text = written.decode()
+    for somebodys in (
+        "cgrunbook-sandbox",
+        "123456789012",
+        "trainee",
+        "example.com",
+        "us-central1",
+        "127.0.0.1",
+        "eyJ",
+        "ya29",
+    ):
+        assert somebodys not in text
+    assert not re.search(r"\d{4}-\d\d-\d\d|\d\d:\d\d:|[0-9a-f]{12}|\d+\.\d+\.\d+\.\d+|(?<!NUMBER)@(?!type)", text)
+    calls = {entry["call"]: entry for entry in json.loads(text)["calls"]}
+    assert [name for name, entry in calls.items() if "nothing brought" in entry.get("not asked", "")] == []
+    # A status, a shape and a sentence are there all the same.
+    assert calls["token"]["body"] == {
+        "access_token": "a text",
+        "expires_in": "a number",
+        "issued_at": "a time",
+        "token": "a text",
+    }
+    assert calls["create-with-refused-credentials"]["status"] == 400
+    assert (
+        "your upstream credentials are invalid" in calls["create-with-refused-credentials"]["body"]["error"]["message"]
+    )
+
+
+def test_a_difference_is_shown_by_the_calls_name(tmp_path, capsys):
+    one, other = tmp_path / "one.json", tmp_path / "other.json"
+    entry = {"call": "blob", "request": "GET docker /v2/...", "status": 200}
+    one.write_text(
+        json.dumps(
+            {"calls": [entry, {"call": "push", "request": "POST", "status": 403}], "seconds": {"blob": "about 2"}}
+        )
+    )
+    other.write_text(
+        json.dumps({"calls": [entry | {"status": 302}, {"call": "push", "not asked": "there was no need"}]})
+    )
+    assert probe.main(["--compare", str(one), str(other)]) == 1
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0] == "blob: GET docker /v2/..."
+    assert {'  - "status": 200', '  + "status": 302', "push: POST", "  second file: there was no need"} <= set(shown)
+    assert probe.main(["--compare", str(one), str(one)]) == 0
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"calls": [1]}', "\x00"])
+def test_what_is_no_file_of_the_probes_is_not_compared(tmp_path, capsys, content):
+    (tmp_path / "x").write_text(content)
+    assert probe.main(["--compare", str(tmp_path / "x"), str(tmp_path / "x")]) == 2
+    assert "no file of the probe's" in capsys.readouterr().err
+
+
+# --- however it ends -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def requests(home, tmp_path_factory) -> list[str]:
+    """What a walk of all that makes something sends, from its first request to its last."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("undisturbed"))
+        shortened(patch, makes)
+        patch.setattr(walking, "_PATIENCE", 0)
+        found = recorded(patch)
+        assert walk() == 0
+    return found
+
+
+def interrupted(monkeypatch, number: int, happen: Callable[[], Any], *, arrived: bool) -> None:
+    """Let something happen at the request of a number, and at each one after it when it is an exception."""
+    once, chainctl, count = Sender._once, Chainctl._run, [0]
+
+    def at(call: Callable[[], Any]) -> Any:
+        count[0] += 1
+        if count[0] < number:
+            return call()
+        answer = call() if arrived and count[0] == number else None
+        happen()
+        return answer if answer is not None else call()
+
+    monkeypatch.setattr(Sender, "_once", lambda self, *request: at(lambda: once(self, *request)))
+    monkeypatch.setattr(Chainctl, "_run", lambda self, words, **more: at(lambda: chainctl(self, words, **more)))
+
+
+def raises(error: BaseException) -> Callable[[], None]:
+    def happen() -> None:
+        raise error
+
+    return happen
+
+
+def killed_and_swept(home: Path, patch: pytest.MonkeyPatch, number: int, *, arrived: bool) -> bool:
+    """Kill a walk at a request; whether there was one, and the next start has left the world as it was."""
+    before = world(home)
+    with patch.context() as killing:
+        shortened(killing, makes)
+        interrupted(killing, number, raises(Killed()), arrived=arrived)
+        with pytest.raises(Killed):
+            walk()
+    with patch.context() as sweeping:
+        shortened(sweeping, lambda _call: False)
+        assert walk() == 0
+    return world(home) == before
+
+
+def test_what_a_killed_walk_left_is_swept_by_the_next_start(home, requests, monkeypatch):
+    writes = [number for number, request in enumerate(requests, 1) if not request.startswith("GET")]
+    assert len(writes) > 20
+    for number in writes[::7]:
+        assert killed_and_swept(home, monkeypatch, number, arrived=True), requests[number - 1]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("arrived", [False, True])
+def test_what_a_walk_killed_at_any_call_left_is_swept_by_the_next_start(home, requests, monkeypatch, arrived):
+    for number, request in enumerate(requests, 1):
+        assert killed_and_swept(home, monkeypatch, number, arrived=arrived), request
+
+
+@pytest.mark.long
+def test_a_process_that_was_killed_is_swept_too(home, tmp_path):
+    before = world(home)
+    command = [sys.executable, "-m", "tests.probe", "--target", "sandbox"]
+    with subprocess.Popen(command, cwd=Path(__file__).parents[2], stderr=subprocess.PIPE, text=True) as killed:
+        assert killed.stderr is not None
+        wait_for(lambda: "create-secret" in killed.stderr.readline(), "the secret")
+        killed.send_signal(signal.SIGKILL)
+    assert world(home) != before
+    assert walk() == 0
+    assert world(home) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda one: one.name)
+def test_a_walk_that_is_stopped_takes_away_what_it_made_and_writes_what_it_heard(
+    home, requests, monkeypatch, capsys, number
+):
+    before = world(home)
+    shortened(monkeypatch, makes)
+    at = next(count for count, request in enumerate(requests, 1) if "secrets?secretId" in request)
+    done: list[None] = []
+    interrupted(monkeypatch, at, lambda: done or done.append(signal.raise_signal(number)), arrived=True)
+    assert walk() == 130
+    assert world(home) == before
+    assert "taken away: secret" in capsys.readouterr().err
+    told = json.loads(Path("probe-sandbox.json").read_text())
+    assert told["ended"].startswith("Stopped before")
+    assert told["calls"][-1]["call"] == "create-secret"
+
+
+def test_a_second_signal_ends_at_once_and_the_next_start_sweeps(home, requests, monkeypatch, capsys):
+    before = world(home)
+    at = next(count for count, request in enumerate(requests, 1) if "secrets?secretId" in request)
+    with monkeypatch.context() as stopping:
+        shortened(stopping, makes)
+        interrupted(stopping, at, lambda: signal.raise_signal(signal.SIGINT), arrived=True)
+        assert walk() == 130
+    assert "taken away by the next start" in capsys.readouterr().err
+    assert list(Path().iterdir()) == []
+    shortened(monkeypatch, lambda _call: False)
+    assert walk() == 0
+    assert world(home) == before
+
+
+@pytest.mark.parametrize(
+    "which", ["repositoryId", "secretId", "pull-token create", "DELETE artifactregistry", "operations"]
+)
+def test_a_call_that_gets_no_answer_ends_the_walk_and_all_is_taken_away(home, requests, monkeypatch, capsys, which):
+    before = world(home)
+    shortened(monkeypatch, makes)
+    at = next(count for count, request in enumerate(requests, 1) if which in request)
+    done: list[None] = []
+
+    def happen() -> None:
+        if not done:
+            done.append(None)
+            raise Temporary("artifactregistry did not answer POST: ConnectionError.")
+
+    interrupted(monkeypatch, at, happen, arrived=True)
+    tried_again = which in ("DELETE artifactregistry", "operations")
+    assert walk() == (0 if tried_again else 1)
+    assert world(home) == before
+    assert ("did not answer" in capsys.readouterr().err) != tried_again
+    assert json.loads(Path("probe-sandbox.json").read_text())["calls"]
+
+
+def test_what_cannot_be_taken_away_is_named_and_tried_again_by_the_next_start(home, monkeypatch, capsys):
+    before = world(home)
+    once = Sender._once
+    with monkeypatch.context() as refusing:
+        shortened(refusing, makes)
+        refused = Answer(403, {}, {"error": {"message": "Permission denied."}})
+        refusing.setattr(
+            Sender,
+            "_once",
+            lambda self, method, *rest: (
+                refused if method == "DELETE" and rest[0] == "secretmanager" else once(self, method, *rest)
+            ),
+        )
+        assert walk() == 1
+    said = capsys.readouterr().err
+    assert re.search(rf"Still there: secret {LABEL}-\w+: 403 Permission denied\.", said)
+    shortened(monkeypatch, lambda _call: False)
+    assert walk() == 0
+    assert world(home) == before
+
+
+def test_only_what_has_the_name_of_the_probes_is_ever_deleted(home, sent, capsys, monkeypatch):
+    shortened(monkeypatch, lambda _call: False)
+    connection = connect("sandbox")
+    with books(connection) as (made, _):
+        made.begin("repository us-central1/chainguard-pull-through")
+    assert walk() == 1
+    assert "chainguard-pull-through: It has not the name of something that a probe makes." in capsys.readouterr().err
+    assert not [request for request in sent if "chainguard-pull-through" in request]
+    with books(connection) as (_, (left,)):
+        left.gone("repository us-central1/chainguard-pull-through")
+
+
+def test_a_second_walk_in_the_project_at_the_same_time_asks_nothing(home, sent, capsys):
+    with books(connect("sandbox")):
+        assert walk() == 1
+    assert "Another walk is under way in the project" in capsys.readouterr().err
+    assert sent == []
+
+
+def test_a_book_that_is_no_book_or_another_projects_is_let_be(home):
+    folder = home / "sandbox" / "probe"
+    folder.mkdir()
+    (folder / "rubbish.json").write_text("[")
+    (folder / "another.json").write_text(json.dumps({"project": "another", "made": [f"secret {LABEL}-1"]}))
+    with books(connect("sandbox")) as (_, left):
+        assert left == []
+    assert sorted(path.name for path in folder.iterdir()) == ["another.json", "rubbish.json"]
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
+
+
+# --- who may, and who is asked -----------------------------------------------------------------------------------------------
+
+
+def test_rights_that_are_missing_are_named_before_anything_is_made(home, tmp_path, monkeypatch, capsys, sent):
+    member = "user:reader@example.com"
+    change_policy(
+        Cloud(connect("sandbox")), lambda all_: [*all_, {"role": "roles/artifactregistry.admin", "members": [member]}]
+    )
+    (tmp_path / "token").write_text(process.access_token(member))
+    reader = replace(connect("sandbox"), credentials=TokenFile(tmp_path / "token"))
+    monkeypatch.setattr(probe, "connect", lambda *_names, **_given: reader)
+    before = world(home)
+    assert walk() == 3
+    said = capsys.readouterr().err
+    assert "would lack secretmanager.secrets.create" in said
+    assert "Ask for roles/secretmanager.admin there" in said
+    assert sent == []
+    assert world(home) == before
+    assert not Path("probe-sandbox.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["-p", "repository", "x"], "no parameter repository"),
+        (["-p", "location", "nowhere"], "plays no nowhere-docker.pkg.dev"),
+        (["--output", "/no-such-folder/x.json"], "Choose another place with --output"),
+    ],
+)
+def test_bad_words_are_refused_before_anything_is_asked(home, capsys, sent, words, said):
+    assert walk(*words) == 2
+    assert said in capsys.readouterr().err
+    assert sent == []
+
+
+# --- what is written down ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("Permission denied for ada.lovelace+x@corp.example.org on my-project-1", "Permission denied for ACCOUNT on PROJECT"),
+        ("projects%2Fmy-project-1%2Fsecrets", "projects%2FPROJECT%2Fsecrets"),
+        ("projects/4711/secrets/s and projects/some-others", "projects/ANOTHER/secrets/s and projects/ANOTHER"),
+        ("service-998877665544@gcp-sa-a.iam.gserviceaccount.com", "service-NUMBER@gcp-sa-a.iam.gserviceaccount.com"),
+        ("robot@my-project-1.iam.gserviceaccount.com", "ACCOUNT"),
+        ("principal://iam.googleapis.com/projects/1/locations/global/p/subject/s said no", "PRINCIPAL said no"),
+        ("from 10.1.2.3:443 and 2001:db8::1:2:3 at 2026-11-27T10:11:12.123456Z", "from ADDRESS and ADDRESS at TIME"),
+        ("uniqueIdentifier: GxYz0aB3dEfGhIjKlMnOpQrStUvWx", "uniqueIdentifier: ID"),
+        ("trace 5f2c7e1a-0b1c-4d5e-8f90-123456789abc, 0123456789abcdef", "trace ID, ID"),
+        ("operations/p6-1f2-abc", "operations/ID"),
+        ("Bearer ya29.a0AfB_byExampleOfATokenThatNobodyHas", "Bearer [redacted]"),
+        ("the digest sha256:" + "0a" * 32, "the digest DIGEST"),
+        ("at \x1b[31mred", "at \\u001b[31mred"),
+    ],
+)  # fmt: skip
+def test_nobody_is_found_in_what_is_written_down(text, written):
+    assert Words({"my-project-1": "PROJECT"}).text(text) == written
+
+
+def test_a_text_of_a_field_that_is_not_known_is_written_as_its_kind():
+    body = {"displayName": "The payroll of Ada", "labels": {"team": "Payroll"}, "state": "ACTIVE", "size": 4711}
+    assert Words({}).shape(body) == {
+        "displayName": "a text",
+        "labels": {"team": "a text"},
+        "size": "a number",
+        "state": "ACTIVE",
+    }
+
+
+def test_a_header_is_written_down_by_name_only_where_it_tells_of_quotas_and_without_the_path_where_it_is_a_link():
+    headers = {
+        "x-ratelimit-remaining": "7",
+        "server": "secret-box",
+        "location": "https://blobs.example.com/a/b?sig=x",
+        "date": "now",
+    }
+    assert Words({}).answer(Answer(307, headers, None), "texts")["headers"] == {
+        "location": "https://blobs.example.com/...",
+        "x-ratelimit-remaining": "there",
+    }
