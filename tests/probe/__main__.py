@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Any, TextIO
+from typing import Any
 
 import cgrunbook
 from cgrunbook.cloud import Attempts, Cloud, Connection, connect
@@ -95,9 +95,16 @@ def _probe(given: argparse.Namespace) -> int:
     path: Path = given.output or _free(Path(f"probe-{given.target}.json"))
     if given.target == "google-cloud":
         _ask(connection, path, sure=given.yes)
+    _write(path, "")
     stop = threading.Event()
-    with _draft(path) as file, _stopped_by_signals(stop):
-        code = _walk(connection, stop, file)
+    with _stopped_by_signals(stop):
+        code, document = _walk(connection, stop)
+    text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+    try:
+        _write(path, text)
+    except UsageError:
+        print(text)  # so that the walk was not for nothing
+        raise
     print(path)
     return code
 
@@ -137,21 +144,22 @@ def _ask(connection: Connection, path: Path, *, sure: bool) -> None:
         raise Interrupted("Nothing was asked.")
 
 
-@contextlib.contextmanager
-def _draft(path: Path) -> Iterator[TextIO]:
-    """Open what is written at the end, so that a walk is not for nothing; the file is there only when all of it is."""
+def _write(path: Path, text: str) -> None:
+    """Put all of a text into a file, or nothing; "" only looks whether that can be done.
+
+    Raises:
+        UsageError: it cannot.
+    """
     draft = path.with_name(f"{path.name}.draft")
     try:
-        with draft.open("w", encoding="utf-8") as file:
-            yield file
-        if draft.stat().st_size:
+        draft.write_text(text, encoding="utf-8")
+        if text:
             draft.replace(path)
+        draft.unlink(missing_ok=True)
     except OSError as error:
         raise UsageError(
             f"{path} cannot be written: {error.strerror}.", "Choose another place with --output."
         ) from error
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -172,7 +180,7 @@ def _stopped_by_signals(stop: threading.Event) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _walk(connection: Connection, stop: threading.Event, file: TextIO) -> int:
+def _walk(connection: Connection, stop: threading.Event) -> tuple[int, dict[str, Any]]:
     sender, remover = Sender(Cloud(connection, Attempts(cancelled=stop))), Sender(Cloud(connection))
     stay: list[str] = []
     with books(connection) as (made, left):
@@ -202,14 +210,12 @@ def _walk(connection: Connection, stop: threading.Event, file: TextIO) -> int:
         "calls": walking.written,
         "seconds": walking.seconds,
     }
-    json.dump(document, file, indent=1, ensure_ascii=False)
-    file.write("\n")
     _say(f"{len(walking.written)} of {len(WALK)} calls were asked.")
     for line in stay:
         _say(f"Still there: {line}")
     if stay:
         _say("The next start tries again to take it away.")
-    return code or (ExitCode.FAILED if stay else ExitCode.DONE)
+    return code or (ExitCode.FAILED if stay else ExitCode.DONE), document
 
 
 def _check_rights(cloud: Cloud) -> None:
