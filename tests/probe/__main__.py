@@ -44,6 +44,7 @@ This asks the real services in the project {project}, location {location}, as {c
 {tokens}  It turns on   Artifact Registry and Secret Manager where they are off, and off again at the end
   It takes away all of that, also when it is stopped (Ctrl-C) or fails; one that is killed is swept by the next start.
                 Artifact Registry's service agent, which Google makes once for a project, stays.
+  It needs      roles/artifactregistry.admin and roles/secretmanager.admin; where an API is off, roles/serviceusage.serviceUsageAdmin
   It costs      less than a cent: no image is scanned, a few kilobytes are kept for some minutes
   It takes      some ten minutes
   It writes     {file}: statuses, shapes and texts of the answers, without names, numbers, addresses, times and tokens;
@@ -190,7 +191,11 @@ def _walk(connection: Connection, stop: threading.Event) -> tuple[int, dict[str,
         if connection.organization:
             sender.cloud.chainctl.require_login()
         words = _words(connection, made.suffix)
-        fill = names(made.suffix) | {"project": connection.project_id, "location": connection.location}
+        fill = names(made.suffix) | {
+            "project": connection.project_id,
+            "registry_project": connection.project_id.replace(":", "/"),
+            "location": connection.location,
+        }
         if connection.organization:
             fill["organization"] = connection.organization
         walking = Walking(sender, words, fill, made.begin)

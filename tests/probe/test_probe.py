@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import signal
@@ -348,16 +349,30 @@ def test_what_cannot_be_taken_away_is_named_and_tried_again_by_the_next_start(ho
     assert world(home) == before
 
 
-def test_only_what_has_the_name_of_the_probes_is_ever_deleted(home, sent, capsys, monkeypatch):
+@pytest.mark.parametrize(
+    "book",
+    [
+        "[",
+        "[1]",
+        '{"project": "cgrunbook-sandbox"}',
+        '{"project": "another", "made": ["secret cgrunbook-probe-1"]}',
+        '{"project": "cgrunbook-sandbox", "made": ["repository us-central1/chainguard-pull-through"]}',
+        '{"project": "cgrunbook-sandbox", "made": ["pull-tokens example.com/"]}',
+        '{"project": "cgrunbook-sandbox", "made": ["secret chainguard-pull-token", "secret cgrunbook-probe-1"]}',
+        '{"project": "cgrunbook-sandbox", "made": ["api serviceusage.googleapis.com"]}',
+        '{"project": "cgrunbook-sandbox", "made": [4]}',
+    ],
+)
+def test_nothing_is_taken_away_by_a_book_that_is_no_probes(home, sent, monkeypatch, book):
     shortened(monkeypatch, lambda _call: False)
-    connection = connect("sandbox")
-    with books(connection) as (made, _):
-        made.begin("repository us-central1/chainguard-pull-through")
-    assert walk() == 1
-    assert "chainguard-pull-through: It has not the name of something that a probe makes." in capsys.readouterr().err
-    assert not [request for request in sent if "chainguard-pull-through" in request]
-    with books(connection) as (_, (left,)):
-        left.gone("repository us-central1/chainguard-pull-through")
+    folder = home / "sandbox" / "probe"
+    folder.mkdir()
+    (folder / "0.json").write_text(book)
+    assert walk() == 0
+    assert [request for request in sent if request != "chainctl auth status -o json"] == []
+    assert (folder / "0.json").read_text() == book
+    (folder / "0.json").unlink()
+    folder.rmdir()
 
 
 def test_a_second_walk_in_the_project_at_the_same_time_asks_nothing(home, sent, capsys):
@@ -367,30 +382,31 @@ def test_a_second_walk_in_the_project_at_the_same_time_asks_nothing(home, sent, 
     assert sent == []
 
 
-def test_a_book_that_is_no_book_or_another_projects_is_let_be(home):
-    folder = home / "sandbox" / "probe"
-    folder.mkdir()
-    (folder / "rubbish.json").write_text("[")
-    (folder / "another.json").write_text(json.dumps({"project": "another", "made": [f"secret {LABEL}-1"]}))
-    with books(connect("sandbox")) as (_, left):
-        assert left == []
-    assert sorted(path.name for path in folder.iterdir()) == ["another.json", "rubbish.json"]
-    for path in folder.iterdir():
-        path.unlink()
-    folder.rmdir()
-
-
 # --- who may, and who is asked -----------------------------------------------------------------------------------------------
 
 
-def test_rights_that_are_missing_are_named_before_anything_is_made(home, tmp_path, monkeypatch, capsys, sent):
-    member = "user:reader@example.com"
-    change_policy(
-        Cloud(connect("sandbox")), lambda all_: [*all_, {"role": "roles/artifactregistry.admin", "members": [member]}]
-    )
-    (tmp_path / "token").write_text(process.access_token(member))
-    reader = replace(connect("sandbox"), credentials=TokenFile(tmp_path / "token"))
-    monkeypatch.setattr(probe, "connect", lambda *_names, **_given: reader)
+@pytest.fixture
+def somebody(home, tmp_path, monkeypatch) -> Callable[..., None]:
+    """Who walks: somebody with these roles in the project."""
+
+    def become(*roles: str) -> None:
+        member = f"user:{'-'.join(role.rpartition('/')[2].lower() for role in roles)}@example.com"
+        change_policy(
+            Cloud(connect("sandbox")), lambda all_: [*all_, *({"role": role, "members": [member]} for role in roles)]
+        )
+        (tmp_path / "token").write_text(process.access_token(member))
+        theirs = replace(connect("sandbox"), credentials=TokenFile(tmp_path / "token"))
+        monkeypatch.setattr(probe, "connect", lambda *_names, **_given: theirs)
+
+    return become
+
+
+_APIS = ("artifactregistry.googleapis.com", "secretmanager.googleapis.com")
+_LEAST = ("roles/artifactregistry.admin", "roles/secretmanager.admin")
+
+
+def test_rights_that_are_missing_are_named_before_anything_is_asked(home, somebody, capsys, sent):
+    somebody("roles/artifactregistry.admin")
     before = world(home)
     assert walk() == 3
     said = capsys.readouterr().err
@@ -398,7 +414,54 @@ def test_rights_that_are_missing_are_named_before_anything_is_made(home, tmp_pat
     assert "Ask for roles/secretmanager.admin there" in said
     assert sent == []
     assert world(home) == before
-    assert not Path("probe-sandbox.json").exists()
+    assert list(Path().glob("probe*")) == []
+
+
+def test_whoever_may_not_turn_an_api_on_is_told_so_and_leaves_nothing(home, somebody, capsys):
+    somebody(*_LEAST)
+    before = world(home)
+    assert walk() == 3
+    said = capsys.readouterr().err
+    assert "artifact-registry-turned-on was refused with 403" in said
+    assert "roles/serviceusage.serviceUsageAdmin where one of the two APIs is off" in said
+    assert world(home) == before
+
+
+def test_the_least_roles_are_enough_where_the_apis_are_on_and_they_stay_on(home, somebody):
+    owner = Cloud(connect("sandbox"))
+    for api in _APIS:
+        owner.project.enable_api(api)
+    try:
+        somebody(*_LEAST)
+        before = world(home)
+        assert walk() == 0
+        assert world(home) == before
+        calls = {entry["call"]: entry for entry in json.loads(Path("probe-sandbox.json").read_text())["calls"]}
+        assert calls["artifact-registry-turned-on"]["not asked"] == "there was no need"
+        assert calls["delete-what-others-serve-from"]["status"] == 200
+    finally:
+        for api in _APIS:
+            Sender(owner).send(
+                "POST", "serviceusage", f"/v1/projects/cgrunbook-sandbox/services/{api}:disable", body={}
+            )
+
+
+@pytest.mark.parametrize("typed", ["no\n", "", "y\n", "yes please\n"])
+def test_in_a_real_project_nothing_is_asked_without_a_yes(home, monkeypatch, capsys, sent, typed):
+    monkeypatch.setattr(probe, "connect", lambda *_names, **_given: replace(connect("sandbox"), target="google-cloud"))
+    stdin = io.StringIO(typed)
+    monkeypatch.setattr(stdin, "isatty", lambda: True)
+    monkeypatch.setattr("sys.stdin", stdin)
+    assert probe.main(["--target", "google-cloud"]) == 130
+    said = capsys.readouterr().err
+    for told in (
+        "in the project cgrunbook-sandbox",
+        "as user:trainee@example.com",
+        "three pull tokens of example.com",
+        "less than a cent",
+    ):
+        assert told in said
+    assert sent == []
 
 
 @pytest.mark.parametrize(
@@ -433,6 +496,7 @@ def test_bad_words_are_refused_before_anything_is_asked(home, capsys, sent, word
         ("operations/p6-1f2-abc", "operations/ID"),
         ("Bearer ya29.a0AfB_byExampleOfATokenThatNobodyHas", "Bearer [redacted]"),
         ("the digest sha256:" + "0a" * 32, "the digest DIGEST"),
+        ("constraints/custom.noRemotesAtAcme in servicePerimeters/acme", "constraints/custom.ANOTHER in servicePerimeters/ANOTHER"),
         ("at \x1b[31mred", "at \\u001b[31mred"),
     ],
 )  # fmt: skip
@@ -507,3 +571,12 @@ def test_each_file_that_says_that_nobody_knows_is_where_an_open_question_is():
     }
     assert len(saying) >= 8
     assert saying - listed == set()
+
+
+def test_of_a_page_the_title_is_kept_and_of_a_text_all():
+    assert (
+        Words({}).answer(Answer(404, {}, "<html><title>Error 404</title><p>Acme's proxy"), "texts")["text"]
+        == "Error 404"
+    )
+    assert Words({}).answer(Answer(403, {}, "<HTML><p>Acme's proxy"), "texts")["text"] == "a page"
+    assert Words({}).answer(Answer(405, {}, "method not allowed"), "texts")["text"] == "method not allowed"

@@ -60,7 +60,7 @@ class Call:
     Args:
         name: stays the same for ever: files are compared by it, and docs/services.md names it.
         request: method, host (a key of `Sender.bases`) and path, or "RUN chainctl" and its words; those in braces are `names`,
-            `project`, `location`, `organization`, `number`, or kept.
+            `project`, `registry_project` (as registries write it), `location`, `organization`, `number`, or kept.
         body: JSON, with braces in its texts.
         who: as for `Sender.send`; "kept:NAME" for a token or a pair that was kept.
         headers: in addition to the usual.
@@ -114,7 +114,7 @@ _REPOSITORIES = f"{_LOCATION}/repositories"
 _PUBLIC, _PRIVATE = f"{_REPOSITORIES}/{{public}}", f"{_REPOSITORIES}/{{private}}"
 _SECRET = f"{_PROJECT}/secrets/{{secret}}"
 _SECRET_NAME = "projects/{project}/secrets/{secret}"
-_THROUGH = "/v2/{project}/{public}"
+_THROUGH = "/v2/{registry_project}/{public}"
 _AGENT = "serviceAccount:service-{number}@gcp-sa-artifactregistry.iam.gserviceaccount.com"
 _STRANGER = f"{'0' * 40}/{'0' * 16}"
 _PAIR = "remoteRepositoryConfig.upstreamCredentials.usernamePasswordCredentials"
@@ -157,7 +157,7 @@ def _patch(name: str, version: str, username: str = _STRANGER, *, validated: boo
 
 def _pull(name: str, repository: str, reference: str = "latest", image: str = _IMAGE, **more: Any) -> Call:
     more = {"headers": {"Accept": _INDEX}, "shown": "status"} | more
-    return Call(name, f"GET docker /v2/{{project}}/{{{repository}}}/{image}/manifests/{reference}", **more)
+    return Call(name, f"GET docker /v2/{{registry_project}}/{{{repository}}}/{image}/manifests/{reference}", **more)
 
 
 _ENABLED = [
@@ -269,7 +269,7 @@ _PULLS = [
     Call("token", "GET docker /v2/token", who="docker", shown="shape"),
     Call(
         "token-for-an-image",
-        f"GET docker /v2/token?service={{location}}-docker.pkg.dev&scope=repository:{{project}}/{{public}}/{_IMAGE}:pull",
+        f"GET docker /v2/token?service={{location}}-docker.pkg.dev&scope=repository:{{registry_project}}/{{public}}/{_IMAGE}:pull",
         who="docker",
         keeps={"docker_token": "token"},
         shown="shape",

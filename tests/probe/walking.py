@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from cgrunbook.cloud.registry_sign_in import BasicCredentials
-from cgrunbook.errors import Interrupted, ServiceError
+from cgrunbook.errors import Interrupted, PermissionMissing, StepFailed
 from cgrunbook.redaction import Secret
 from tests.probe.sending import Answer, Sender
 from tests.probe.walk import Call, Outcome
@@ -17,10 +17,6 @@ from tests.probe.words import Words
 
 # Seconds for what takes a moment, such as a grant, and between two looks at it.
 _PATIENCE, _LOOK = 180.0, 5.0
-
-
-class Stopped(ServiceError):
-    """The walk cannot go on."""
 
 
 class Walking:
@@ -47,8 +43,7 @@ class Walking:
         """Ask each.
 
         Raises:
-            Stopped: without what a call should have made the others say nothing.
-            CgrunbookError: a service does not answer, or there are no credentials any more.
+            CgrunbookError: what the others need was refused, a service does not answer, or there are no credentials any more.
             Interrupted: somebody stopped it.
         """
         for call in calls:
@@ -84,11 +79,11 @@ class Walking:
         self._past[call.name] = outcome
         self._keep(call, outcome.answer)
         if call.vital and outcome.refused:
-            raise Stopped(
+            kind = PermissionMissing if outcome.answer.status == 403 else StepFailed
+            raise kind(
                 f"{call.name} was refused with {outcome.answer.status}: {outcome.said or 'no reason'}",
-                "Nothing else can be asked without it. The rights that are needed: "
-                "roles/artifactregistry.admin and roles/secretmanager.admin in the project, and "
-                "roles/serviceusage.serviceUsageAdmin where one of the two APIs is off.",
+                "Nothing more can be asked without it. It needs roles/artifactregistry.admin and roles/secretmanager.admin in the "
+                "project, and roles/serviceusage.serviceUsageAdmin where one of the two APIs is off.",
             )
 
     def _once(self, call: Call) -> tuple[Outcome, dict[str, Any]]:

@@ -62,6 +62,7 @@ _FORMS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?<=projects/)(?!PROJECT\b|NUMBER\b)[\w:.-]+"), "ANOTHER"),
     (re.compile(r"(?<=projects%2F)(?!PROJECT\b|NUMBER\b)[\w:.-]+"), "ANOTHER"),
     (re.compile(r"(?<=operations/)[\w.-]+"), "ID"),
+    (re.compile(r"(?<=Perimeters/)[\w.-]+|(?<=accessLevels/)[\w.-]+|(?<=custom\.)[\w-]+"), "ANOTHER"),
     (re.compile(r"(?<=\?)[^\s\"']*(?:[Ss]ignature|[Cc]redential|[Tt]oken)=[^\s\"']*"), "QUERY"),
     (re.compile(r"(?<![\w+=-])(?=[\w+=-]*\d)(?=[\w+=-]*[a-z])(?=[\w+=-]*[A-Z])[\w+=-]{24,}"), "ID"),
 )
@@ -137,7 +138,10 @@ class Words:
         refused = answer.status >= 400 or 0 < answer.status < 100
         if refused or shown != "status":
             if isinstance(answer.body, str):
-                written["text"] = self.text(" ".join(re.sub(r"<[^>]*>", " ", answer.body).split()))[:400]
+                # A page may be a proxy's, and say whose.
+                title = re.search(r"(?is)<title>(.*?)</title>", answer.body)
+                page = "a page" if re.search(r"(?i)<html|<!doctype", answer.body) else answer.body
+                written["text"] = self.text(title[1] if title else page)[:400]
             elif answer.body is not None:
                 written["body"] = self.shape(answer.body, texts=refused or shown == "texts")
         return written
