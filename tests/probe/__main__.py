@@ -40,11 +40,12 @@ _PARAMETERS = ("project_id", "location", "organization")
 _ASKED = """\
 This asks the real services in the project {project}, location {location}, as {caller}.
 
-  It makes      up to six repositories and two secrets, all named {label}-..., labelled {label}, and a grant on one of the secrets
+  It makes      up to seven repositories and two secrets, named {label}-... and labelled {label}, and a grant on one of the secrets
 {tokens}  It turns on   Artifact Registry and Secret Manager where they are off, and off again at the end
   It takes away all of that, also when it is stopped (Ctrl-C) or fails; one that is killed is swept by the next start.
                 Artifact Registry's service agent, which Google makes once for a project, stays.
-  It needs      roles/artifactregistry.admin and roles/secretmanager.admin; where an API is off, roles/serviceusage.serviceUsageAdmin
+  It needs      roles/artifactregistry.admin and roles/secretmanager.admin, and roles/serviceusage.serviceUsageAdmin
+                where an API is off
   It costs      less than a cent: no image is scanned, a few kilobytes are kept for some minutes
   It takes      some ten minutes
   It writes     {file}: statuses, shapes and texts of the answers, without names, numbers, addresses, times and tokens;

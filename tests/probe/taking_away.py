@@ -93,6 +93,8 @@ def books(connection: Connection) -> Iterator[tuple[Made, list[Made]]]:
     except OSError as error:
         raise StepFailed(f"Nothing can be written in {folder}: {error.strerror}.") from error
     with lock:
+        for draft in folder.glob("*.draft"):
+            draft.unlink()
         left = []
         for path in sorted(folder.glob("*.json")):
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # whatever somebody else has put here

@@ -94,6 +94,11 @@ def _disabled(outcome: Outcome, _past: Past) -> bool:
     return outcome.answer.disabled
 
 
+def _too_early(turned_on: str) -> Callable[[Outcome, Past], bool]:
+    """An API that was just turned on refuses for a moment."""
+    return lambda outcome, past: outcome.answer.status == 403 and turned_on in past
+
+
 def _not_yet(outcome: Outcome, _past: Past) -> bool:
     """IAM does not know the agent."""
     return outcome.answer.status == 400 and "does not exist" in outcome.said
@@ -220,6 +225,11 @@ _PROJECT_CALLS = [
     ),
     Call("repository-missing", f"GET artifactregistry {_REPOSITORIES}/{{nothing}}"),
     Call("project-missing", "GET artifactregistry /v1/projects/{absent}/locations/{location}/repositories/{nothing}"),
+    Call(
+        "charged-to-a-missing-project",
+        f"GET artifactregistry {_REPOSITORIES}/{{nothing}}",
+        headers={"x-goog-user-project": "{absent}"},
+    ),
     Call("perimeter", f"GET artifactregistry {_LOCATION}/vpcscConfig"),
 ]
 
@@ -229,9 +239,15 @@ _PUBLIC_CALLS = [
         _create("public"),
         _remote("https://cgr.dev/"),
         makes="repository {location}/{public}",
+        again=_too_early("artifact-registry-turned-on"),
         vital=True,
     ),
     Call("public-as-it-is-read", f"GET artifactregistry {_PUBLIC}"),
+    Call(
+        "create-with-an-id-that-is-none",
+        f"POST artifactregistry {_REPOSITORIES}?repositoryId=Not_An_Id",
+        _remote("https://cgr.dev"),
+    ),
     Call("create-public-again", _create("public"), _remote("https://cgr.dev/")),
     Call(
         "create-with-a-path",
@@ -358,6 +374,7 @@ _SECRETS = [
         _marked(replication={"automatic": {}}),
         keeps={"number_name": "name"},
         makes="secret {secret}",
+        again=_too_early("secret-manager-turned-on"),
         vital=True,
     ),
     Call("value-of-an-empty-secret", f"GET secretmanager {_SECRET}/versions/latest:access", shown="shape"),

@@ -95,10 +95,8 @@ class Walking:
         if method == "RUN":
             answer = self._sender.chainctl(_filled(path, self._fill).split(" "))
         else:
-            body = _filled(call.body, self._fill)
-            answer = self._sender.send(
-                method, host, _filled(path, self._fill), body=body, who=who, headers=call.headers
-            )
+            body, headers = _filled(call.body, self._fill), _filled(dict(call.headers), self._fill)
+            answer = self._sender.send(method, host, _filled(path, self._fill), body=body, who=who, headers=headers)
         written = self._words.answer(answer, call.shown)
         said = _sentence(written)
         if answer.status == 200 and "/operations/" in f"/{answer.found('name')}" and method != "GET":
