@@ -45,7 +45,7 @@ def differences(one: dict[str, Any], other: dict[str, Any]) -> Iterator[str]:
             yield from missing
             continue
         if before.get("request") != after.get("request"):
-            yield f"  second file: asked as {after.get("request")}"
+            yield f"  second file: asked as {after.get('request')}"
         changed = difflib.unified_diff(_lines(before), _lines(after), lineterm="", n=1)
         yield from (f"  {line}" for line in list(changed)[2:] if not line.startswith("@@"))
 
