@@ -204,8 +204,9 @@ def _walk(connection: Connection, stop: threading.Event) -> tuple[int, dict[str,
         try:
             walking.go(WALK, lambda name: _say(f"{len(walking.written) + 1}/{len(WALK)} {name}"))
         except CgrunbookError as error:
-            code, ended = error.exit_code, words.text(str(error))
-            print(f"Error: {error}", file=sys.stderr)
+            code, ended = error.exit_code, words.text(error.message)
+            # Who stopped it knows what to do.
+            _say(error.message if code is ExitCode.INTERRUPTED else f"Error: {error}")
         finally:
             stay += take_away(remover, made, lambda thing: _say(f"taken away: {thing}"))
     document = {
