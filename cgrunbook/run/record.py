@@ -309,15 +309,15 @@ def _take_into_notebook(notebook: dict[str, Any], line: Line) -> None:
         else:
             _add(NotebookRecord, notebook, line.data | {"ended": line.time})
         return
-    begun = {"title": "", "number": line.step, "started": line.time}
+    begun: dict[str, Any] = {"title": "", "number": line.step, "started": line.time}
     if line.event == "step-started":
         step = begun | line.data
         StepRecord.model_validate(step)
         notebook["steps"].append(step)
         return
     # What came of a step is written once: a line about one that has its outcome is of another, whose first line is lost.
-    open_steps = (item for item in reversed(notebook["steps"]) if item["number"] == line.step and not item.get("outcome"))
-    step = next(open_steps, begun)
+    of_number = (item for item in reversed(notebook["steps"]) if item["number"] == line.step)
+    step = next((item for item in of_number if not item.get("outcome")), begun)
     said: dict[str, Any] = {}
     if line.event == "planned":
         said = line.data
