@@ -6,6 +6,7 @@ It knows how a line is put on the disk so that it stays there. What the lines ad
 from __future__ import annotations
 
 import getpass
+import json
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 import cgrunbook
-from cgrunbook.redaction import redact_all
+from cgrunbook.redaction import redact, redact_all
 from cgrunbook.run.folder import JOURNAL, cannot_write, folder_is_taken
 
 Event = Literal[
@@ -89,7 +90,9 @@ class Journal:
         Raises:
             StepFailed: the disk is full, or the folder cannot be written.
         """
-        line = Line(time=datetime.now(UTC), event=event, notebook=notebook, step=step, data=redact_all(data))
+        # A notebook's variable may be anything, and what is wrong with it is to be written down.
+        plain = json.loads(json.dumps(redact_all(data), default=lambda value: redact(repr(value))))
+        line = Line(time=datetime.now(UTC), event=event, notebook=notebook, step=step, data=plain)
         text = line.model_dump_json(exclude_defaults=True) + "\n"
         try:
             descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)

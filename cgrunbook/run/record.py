@@ -272,8 +272,8 @@ def _take(told: dict[str, Any], line: Line) -> bool:
         ValidationError, TypeError: the line is none of ours; nothing of it was taken.
     """
     if line.event == "run-started":
-        begun = {"began_in": "command line"} | line.data
-        _add(Record, told, begun | {"started": line.time, "target": told["target"] | line.data.get("target", {})})
+        data = {"began_in": "command line"} | line.data
+        _add(Record, told, data | {"started": line.time, "target": told["target"] | line.data.get("target", {})})
     elif line.event == "run-ended":
         _add(Record, told, line.data | {"ended": line.time})
     elif line.event == "notebook-started":
@@ -284,10 +284,10 @@ def _take(told: dict[str, Any], line: Line) -> bool:
         _add(Record, told, {"started": told.get("started", line.time), "target": target, "caller": caller})
         told["notebooks"].append(notebook)
     else:
-        notebook = next((item for item in reversed(told["notebooks"]) if item["name"] == line.notebook), None)
-        if notebook is None:
+        of_name = (item for item in reversed(told["notebooks"]) if item["name"] == line.notebook)
+        if (begun := next(of_name, None)) is None:
             return False
-        _take_into_notebook(notebook, line)
+        _take_into_notebook(begun, line)
     return True
 
 
