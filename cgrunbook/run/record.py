@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, FiniteFloat, ValidationError
 
 from cgrunbook.errors import CgrunbookError, ExitCode, StepFailed
 from cgrunbook.redaction import redact
@@ -58,8 +58,9 @@ class FindingRecord(BaseModel):
 
 
 class CellError(ErrorRecord):
-    """An error with which a cell ended outside of a step, and how the cell is told from others."""
+    """An error with which a cell ended outside of a step, when, and how the cell is told from others."""
 
+    time: datetime
     cell: str
 
 
@@ -77,7 +78,7 @@ class StepRecord(BaseModel):
     section: str = ""
     started: datetime
     ended: datetime | None = None
-    seconds: float | None = None
+    seconds: FiniteFloat | None = None
     outcome: Literal["unchanged", "created", "updated", "deleted", "planned", "declined", "failed"] | None = None
     approval: Literal["not asked", "approved", "declined"] = "not asked"
     answered: datetime | None = None
@@ -89,7 +90,7 @@ class StepRecord(BaseModel):
     skipped: bool = False
     held_back: str = ""
     findings: list[FindingRecord] = []
-    waits: float = 0.0
+    waits: FiniteFloat = 0.0
     error: ErrorRecord | None = None
 
     @property
@@ -192,7 +193,8 @@ def _as_they_stand(notebooks: Sequence[NotebookRecord], mode: str) -> list[StepR
     for notebook in notebooks:
         where = [notebook.parameters.get(name) for name in ("target", "project_id", "location", "organization")]
         for step in notebook.steps:
-            key = (notebook.name, str(where), step.kind, step.title, step.subject)
+            # Without a title, nobody knows which step it was: the line with which it began is lost.
+            key = (notebook.name, str(where), step.kind, step.title or id(step), step.subject)
             left = step.skipped or (step.outcome == "planned" and mode != "plan")  # it is as the time before left it
             if not left or key not in standing or not standing[key].undone:
                 standing[key] = step
@@ -205,7 +207,7 @@ def record_of(folder: Path) -> Record:
     for line in read_journal(folder / JOURNAL):
         try:
             read = line is not None and _take(told, line)
-        except (ValidationError, TypeError):  # another program's, or another version's
+        except (ValidationError, TypeError, KeyError):  # another program's, or another version's
             read = False
         told["unread"] += not read
     record = Record.model_validate(told)
@@ -247,8 +249,8 @@ def _conclude(record: Record, *, so_far: bool = False) -> None:
         notebook.error = notebook.failure(record.mode)
         if notebook.outcome in (None, "done"):
             notebook.outcome = notebook_outcome(notebook.error)
-        if notebook.ended is None and notebook.steps:
-            notebook.ended = notebook.steps[-1].ended
+        ends = [step.ended for step in notebook.steps[-1:]] + [error.time for error in notebook.cell_errors]
+        notebook.ended = notebook.ended or max(filter(None, ends), default=None)
     if record.exit_code is None and so_far and record.notebooks and all(book.outcome for book in record.notebooks):
         record.exit_code = record.exit_code_after(record.first_error)
         record.ended = record.notebooks[-1].ended
@@ -269,7 +271,7 @@ def _take(told: dict[str, Any], line: Line) -> bool:
     Fields bear the same names in both.
 
     Raises:
-        ValidationError, TypeError: the line is none of ours; nothing of it was taken.
+        ValidationError, TypeError, KeyError: the line is none of ours; nothing of it was taken.
     """
     if line.event == "run-started":
         data = {"began_in": "command line"} | line.data
@@ -305,7 +307,7 @@ def _take_into_notebook(notebook: dict[str, Any], line: Line) -> None:
         if line.event == "cell-mended":
             notebook["cell_errors"] = others
         elif cell:  # outside of a step, where nobody but the cell says it; a later cell may be run all the same
-            _add(NotebookRecord, notebook, {"cell_errors": [*others, line.data["error"] | {"cell": cell}]})
+            _add(NotebookRecord, notebook, {"cell_errors": [*others, line.data["error"] | {"cell": cell, "time": line.time}]})
         else:
             _add(NotebookRecord, notebook, line.data | {"ended": line.time})
         return
