@@ -185,7 +185,6 @@ class _Run:
                 if stop.reason:
                     self._error = _interrupted(stop, f"before {source.name}")
                     return
-                self._begun += 1
                 self._execute(source, kernels, stop)
                 if self._error is not None:
                     return
@@ -198,6 +197,7 @@ class _Run:
         given = {name: self._given[name] for name in source.declares if name in self._given}
         notebook = Notebook(source.content, self._folder / f"{source.name}.ipynb", source.path.name)
         kernel = kernels.take()
+        self._begun += 1
         kernels.start_ahead()
         try:
             end = notebook.execute(given, kernel, stop, self._limit)

@@ -307,7 +307,11 @@ def _take_into_notebook(notebook: dict[str, Any], line: Line) -> None:
         if line.event == "cell-mended":
             notebook["cell_errors"] = others
         elif cell:  # outside of a step, where nobody but the cell says it; a later cell may be run all the same
-            _add(NotebookRecord, notebook, {"cell_errors": [*others, line.data["error"] | {"cell": cell, "time": line.time}]})
+            _add(
+                NotebookRecord,
+                notebook,
+                {"cell_errors": [*others, line.data["error"] | {"cell": cell, "time": line.time}]},
+            )
         else:
             _add(NotebookRecord, notebook, line.data | {"ended": line.time})
         return

@@ -149,13 +149,8 @@ def approvals(record: Record) -> str:
 
 def verdict(record: Record) -> str:
     """What came of the run, in words that stand alone: taken from all that is known of it, and of what could not be known."""
-    said = [_ended(record)]
-    not_made = sum(finding.mark == "not checked" for step in record.last_steps for finding in step.findings)
-    if not_made:
-        said.append(f"{_count(not_made, 'check')} could not be made.")
-    if record.unread:
-        said.append(f"{_count(record.unread, 'line')} of the journal could not be read.")
-    return " ".join(said)
+    unread = f" {_count(record.unread, 'line')} of the journal could not be read." if record.unread else ""
+    return _ended(record) + unread
 
 
 def _ended(record: Record) -> str:
