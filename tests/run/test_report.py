@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import re
 import secrets
 import subprocess
 import sys
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from cgrunbook import cli
 from cgrunbook.run import report
 from cgrunbook.run.journal import Journal
 from cgrunbook.run.record import ChangeRecord, ErrorRecord, FindingRecord, NotebookRecord, Record, StepRecord, record_of
@@ -422,8 +425,11 @@ def test_who_approved_and_declined_what_and_when_is_said_at_the_top():
 
 
 def verb(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "cgrunbook", "report", *words]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    """`cgrunbook report`, in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with chdir(folder), redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
+        cli.main(["report", *words])
+    return subprocess.CompletedProcess(words, int(ended.value.code or 0), out.getvalue(), err.getvalue())
 
 
 def a_run(folder: Path) -> Path:
