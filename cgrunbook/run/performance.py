@@ -53,6 +53,7 @@ class Performance:
         about: dict[str, Any] = {"kind": type(step).__name__, "title": step.title, "section": step.section.value}
         self._write("step-started", **about | ({"subject": step.subject} if step.subject else {}))
         try:
+            self._session.paperwork.step_begun()
             self._session.require_one_truth(self._face.form())
             with self._session.waits_told_to(self._on_wait):
                 plan, outcome, world = await self._plan_and_apply()

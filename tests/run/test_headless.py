@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import nbformat as nbformat_
 import pytest
@@ -352,6 +353,29 @@ def test_an_error_that_is_not_ours_is_named_with_its_cell(make: Any, run: Any) -
     assert result.error is not None
     assert "NameError" in result.error.message
     assert "code cell 3 of one" in result.error.message
+
+
+@pytest.mark.parametrize(
+    ("stopped", "error", "exit_code", "begun"),
+    [
+        ("kernels.Kernels.take", RuntimeError("no kernel"), 1, []),
+        ("kernels.Kernels.take", KeyboardInterrupt(), 130, []),
+        ("engine.Notebook.execute", StepFailed("The disk is full."), 1, ["one"]),
+    ],
+)
+def test_whatever_ends_a_run_is_its_last_word(
+    make: Any, run: Any, tmp_path: Path, *, stopped: str, error: BaseException, exit_code: int, begun: list[str]
+) -> None:
+    kernel = patch("cgrunbook.run.kernels.Kernels.take"), patch("cgrunbook.run.kernels.Kernels.start_ahead")
+    with kernel[0], kernel[1], patch(f"cgrunbook.run.{stopped}", side_effect=error), pytest.raises(type(error)):
+        run(make("one"), make("two"))
+    record = read_record(tmp_path / "out")
+    assert (record.exit_code, [notebook.name for notebook in record.notebooks]) == (exit_code, begun)
+    assert record.not_begun == ["one", "two"][len(begun) :]
+    assert record.first_error
+    assert record.first_error.type == type(error).__name__
+    assert str(error) in record.first_error.message
+    assert "not ended" not in (tmp_path / "out" / "report.html").read_text()
 
 
 @pytest.mark.parametrize("end", ["raise SystemExit", "raise SystemExit(0)", "import sys\nsys.exit()"])
