@@ -6,11 +6,14 @@ be a username and a secret version to go with it.
 
 from __future__ import annotations
 
+import json
 import shlex
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from typing import Any, ClassVar, Self
+
+from google.protobuf.json_format import MessageToDict
 
 from cgrunbook import durations
 from cgrunbook.cloud.artifact_registry import CleanupPolicy, RemoteRepository, Scanning, enum_name
@@ -265,25 +268,19 @@ class RemoteRepositoryStep(Step):
         if _login(before) != _login(wanted):
             words += _credential_words(wanted)
         commands = [_gcloud("create" if there is None else "update", self.repository, world, words)] if words else []
-        policies, settings = (before.cleanup_policies, wanted.cleanup_policies), self.settings
-        if policies[0] != policies[1] or before.cleanup_policy_dry_run != wanted.cleanup_policy_dry_run:
-            commands += self._policy_commands(world, settings.cleanup_policies.values())
-        if gone := sorted(policies[0].keys() - policies[1].keys()):
-            # The command before leaves those that it is not given.
-            commands.append(
-                _gcloud("delete-cleanup-policies", self.repository, world, [f"--policynames={','.join(gone)}"])
-            )
+        if (before.cleanup_policies, before.cleanup_policy_dry_run) != (
+            wanted.cleanup_policies,
+            wanted.cleanup_policy_dry_run,
+        ):
+            commands.append(self._policy_command(world, wanted))
         return commands
 
-    def _policy_commands(self, world: World, policies: Collection[CleanupPolicy]) -> list[str]:
-        """gcloud takes clean-up policies as a file; bash's `<(...)` makes one."""
-        if not policies:
-            return []
-        import json
-
-        dry_run = "--dry-run" if self.settings.cleanup_dry_run else "--no-dry-run"
-        flags = [f"--policy=<(echo {shlex.quote(json.dumps([*map(_policy_as_json, policies)]))})", dry_run]
-        return [_gcloud("set-cleanup-policies", self.repository, world, flags)]
+    def _policy_command(self, world: World, wanted: RemoteRepository) -> str:
+        """gcloud takes clean-up policies as a file; bash's `<(...)` makes one. It takes those away that are not in it."""
+        policies = json.dumps([*map(_policy_as_json, wanted.cleanup_policies.values())])
+        dry_run = "--dry-run" if wanted.cleanup_policy_dry_run else "--no-dry-run"
+        flags = [f"--policy=<(echo {shlex.quote(policies)})", dry_run]
+        return _gcloud("set-cleanup-policies", self.repository, world, flags)
 
 
 def _gcloud(verb: str, repository: str, world: World, flags: Iterable[str]) -> str:
@@ -350,14 +347,9 @@ def _age(length: timedelta) -> str:
 
 
 def _policy_as_json(policy: CleanupPolicy) -> dict[str, Any]:
-    """One of the policies that settings ask for, as gcloud takes it."""
-    if "most_recent_versions" in policy:
-        what: dict[str, Any] = {"mostRecentVersions": {"keepCount": policy.most_recent_versions.keep_count}}
-    else:
-        condition = policy.condition
-        older = f"{condition.older_than.total_seconds():.0f}s"
-        what = {"condition": {"tagState": condition.tag_state.name.lower(), "olderThan": older}}
-    return {"name": policy.id, "action": {"type": policy.action.name.capitalize()}, **what}
+    """A policy, whole, as gcloud takes it."""
+    said = MessageToDict(CleanupPolicy.pb(policy))
+    return {"name": said.pop("id"), "action": {"type": said.pop("action")}, **said}
 
 
 def _policies_in_words(repository: RemoteRepository) -> str:
