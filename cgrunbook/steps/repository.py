@@ -19,7 +19,7 @@ from cgrunbook import durations
 from cgrunbook.cloud.artifact_registry import CleanupPolicy, RemoteRepository, Scanning, enum_name
 from cgrunbook.errors import InvalidRequest, StepFailed
 from cgrunbook.parameters import Parameters
-from cgrunbook.steps.credential import by_id
+from cgrunbook.steps.credential import by_id, same_name
 from cgrunbook.steps.step import (
     KNOWN_AFTER_APPLY,
     Evidence,
@@ -146,7 +146,7 @@ class RemoteRepositoryStep(Step):
         if there is None and world.expects(expected_repository(self.repository)):
             there = self._wanted(world, None, None)
         if there is not None:
-            self._refuse_what_cannot_change(there)
+            self._refuse_what_cannot_change(world, there)
         wanted = self._wanted(world, there, credentials)
         before = None if there is None else _fields(there)
         made = f"in {world.cloud.connection.location}"
@@ -229,7 +229,7 @@ class RemoteRepositoryStep(Step):
             vulnerability_scanning=settings.vulnerability_scanning or ground.vulnerability_scanning,
         )
 
-    def _refuse_what_cannot_change(self, there: RemoteRepository) -> None:
+    def _refuse_what_cannot_change(self, world: World, there: RemoteRepository) -> None:
         wrong = [
             f"{name} is {is_now or 'none'}, not {asked}"
             for name, is_now, asked in (
@@ -238,7 +238,7 @@ class RemoteRepositoryStep(Step):
                 ("upstream", there.upstream, self.upstream),
                 ("encryption key", there.kms_key_name, self.settings.kms_key_name or there.kms_key_name),
             )
-            if is_now.rstrip("/") != asked.rstrip("/")
+            if not same_name(world, is_now.rstrip("/"), asked.rstrip("/"))
         ]
         if wrong:
             raise InvalidRequest(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -18,7 +18,7 @@ import requests as http
 from cgrunbook import steps
 from cgrunbook.cloud import Cloud
 from cgrunbook.cloud.iam_policy import Binding, Policy, take_command
-from cgrunbook.errors import PermissionMissing
+from cgrunbook.errors import InvalidRequest, PermissionMissing
 from cgrunbook.steps.secret import ACCESSOR
 from cgrunbook.steps.step import Evidence, Finding, Mark, Outcome, World
 from tests.misfortunes import change_policy
@@ -312,3 +312,29 @@ def test_a_grant_is_taken_with_its_condition_in_one_word_of_the_shell(binding: B
     assert parts["expression"] == binding.condition
     assert parts["title"] == binding.title
     assert parts.get("description", "") == binding.description
+
+
+def test_teardown_leaves_the_secret_of_another_project_and_says_so(made: Made):
+    elsewhere = f"projects/{ID}/secrets/{made.names.secret}/versions/1"
+    made.signs_in_with(elsewhere)
+    with another_project():
+        plan = steps.TearDown(made.names.public, made.names.private, made.names.secret).plan(World(made.cloud))
+    assert f"{elsewhere}, with which {made.names.private} signs in, stays as it is." in plan.notes
+    assert not [change for change in plan.changes if ID in change.resource]
+    assert not [command for command in plan.commands if ID in command]
+
+
+@pytest.mark.parametrize(("project", "same"), [("123456789012", True), ("cgrunbook-sandbox", True), (NUMBER, False)])
+def test_a_key_is_the_same_by_the_projects_number_and_by_its_id(made: Made, project: str, same: bool):
+    key = "locations/us-central1/keyRings/r/cryptoKeys/k"
+    there = made.cloud.repositories.get(made.names.private)
+    assert there is not None
+    settings = steps.RepositorySettings(kms_key_name=f"projects/cgrunbook-sandbox/{key}")
+    world = World(made.cloud)
+    with patch.object(World, "repository", lambda *_: replace(there, kms_key_name=f"projects/{project}/{key}")):
+        step = steps.CreateRemoteRepository(made.names.private, settings=settings)
+        if same:
+            assert step.plan(world).empty
+        else:
+            with pytest.raises(InvalidRequest, match="encryption key"):
+                step.plan(world)
