@@ -85,8 +85,8 @@ def why_refused(
     if there is None or not there.username:
         return refused
     project, secret_id, version = split_version(there.password_secret_version)
-    keeper = kept_in(world, project, secret_id)
     try:
+        keeper = kept_in(world, project, secret_id)
         stored_token(world, keeper, there.username, secret_id, version)
         live = {token.id for token in world.pull_tokens(image.organization)}
     except UpstreamCredentialsRefused as found:
