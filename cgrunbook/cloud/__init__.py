@@ -5,6 +5,7 @@ Importing it stays cheap: Google's clients, requests, urllib3 and docker are imp
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,10 @@ class Cloud:
         self.connection = connection
         self.attempts = attempts if attempts is not None else Attempts()
         self._cgr: list[tuple[BasicCredentials | None, Registry]] = []
+
+    def of_project(self, project: str) -> Cloud:
+        """Another project of the same target, by its id or number, as the same caller."""
+        return Cloud(replace(self.connection, project_id=project), self.attempts)
 
     def access_token(self) -> Secret:
         """An OAuth access token that is valid now; docker.pkg.dev takes it as the password of `oauth2accesstoken`.

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from cgrunbook.cloud import gcloud, metadata_server
+from cgrunbook.cloud.iam_policy import grant_command
 from cgrunbook.errors import NotSignedIn
 from cgrunbook.redaction import one_line
 
@@ -199,10 +200,8 @@ def _token_source(source: Any) -> str:
 
 
 def _may_act_as(target: str, member: str, role: str) -> str:
-    return (
-        f"\nWho stands behind them must be able to act as {target}: gcloud iam service-accounts add-iam-policy-binding "
-        f'{target} --member="{member}" --role=roles/iam.{role}'
-    )
+    command = grant_command(f"iam service-accounts add-iam-policy-binding {target}", member, f"roles/iam.{role}")
+    return f"\nWho stands behind them must be able to act as {target}: {command}"
 
 
 def principal(audience: str) -> str:

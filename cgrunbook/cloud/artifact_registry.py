@@ -201,7 +201,10 @@ class ArtifactRegistry(GoogleService):
         request = ar.CreateRepositoryRequest(parent=self.parent, repository_id=wanted.id, repository=_message(wanted))
 
         def arrived() -> RemoteRepository:
-            if _sent(there := self._must_get(wanted.id, doing)) != _sent(wanted):
+            there = self._must_get(wanted.id, doing)
+            if _sent(there) != _sent(wanted) or not _alike(
+                there.password_secret_version, wanted.password_secret_version
+            ):
                 raise AlreadyExists(
                     f"Tried to {doing}. Somebody else made one of this name meanwhile, with other settings.",
                     f"Look at it: gcloud artifacts repositories describe {wanted.id} "
@@ -240,8 +243,15 @@ class ArtifactRegistry(GoogleService):
         new = _message(wanted)
 
         def edit(raw: Any) -> None:
-            for path in mask:
-                setattr(raw, path, getattr(new, path))
+            for ours, path in _CHANGEABLE.items():
+                if path not in mask:
+                    continue
+                value, was, wish = getattr(new, path), getattr(before, ours), getattr(wanted, ours)
+                if isinstance(wish, Mapping):  # what others put in since it was read stays
+                    gone = {key for key in was if key not in wish}
+                    changed = {key: value[key] for key in wish if wish[key] != was.get(key)}
+                    value = {key: one for key, one in getattr(raw, path).items() if key not in gone} | changed
+                setattr(raw, path, value)
 
         return self._patch(before.id, f"change the repository {before.id}", mask, edit)
 
@@ -276,8 +286,7 @@ class ArtifactRegistry(GoogleService):
 
         mask = [f"{_CREDENTIALS}.password_secret_version", f"{_CREDENTIALS}.username"]
         there = self._while_unreadable(lambda: self._patch(repository_id, doing, mask, edit), propagation)
-        wanted = (username, without_project(password_secret_version))
-        if (there.username, without_project(there.password_secret_version)) != wanted:
+        if there.username != username or not _alike(there.password_secret_version, password_secret_version):
             raise ServiceError(
                 f"Tried to {doing}. The service said yes, but the repository reads back with the user "
                 f"{there.username!r} and {there.password_secret_version!r}.",
@@ -354,9 +363,11 @@ def _secret_unreadable(error: BaseException) -> bool:
     return isinstance(error, UpstreamNotValidated)
 
 
-def without_project(version: str) -> str:
-    """A secret version's name from "secrets/" on: the API may answer with the project's number in place of its id."""
-    return version.partition("/secrets/")[2]
+def _alike(one: str, other: str) -> bool:
+    """Whether two names may be one secret version's: the API may answer with the project's number in place of its id."""
+    (project, _, version), (of_other, _, other_version) = one.partition("/secrets/"), other.partition("/secrets/")
+    spelled_otherwise = project.rpartition("/")[2].isdigit() != of_other.rpartition("/")[2].isdigit()
+    return version == other_version and (project == of_other or spelled_otherwise)
 
 
 def _sent(repository: RemoteRepository) -> RemoteRepository:
@@ -365,7 +376,7 @@ def _sent(repository: RemoteRepository) -> RemoteRepository:
         repository,
         name=repository.id,
         upstream=repository.upstream.rstrip("/"),
-        password_secret_version=without_project(repository.password_secret_version),
+        password_secret_version="",  # compared by itself, see `_alike`
         # Read back, this says what the project's setting comes to.
         vulnerability_scanning="",
         scanning_state="",

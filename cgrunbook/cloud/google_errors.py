@@ -315,17 +315,18 @@ def _upstream(answer: Answer, connection: Connection, message: str) -> Cgrunbook
     # The exact text for a secret that the service agent cannot read is not known; it names the secret or the access.
     if "secretmanager" in text or "secret manager" in text or "/secrets/" in text or "secret version" in text:
         secret = _SECRET.search(answer.message)
+        # Whose secret a repository names is not known here: a number stays one, and gcloud takes it.
+        where = secret["project"] if secret else connection.project_id
         if "not found" in text and "permission" not in text:
-            where = _project_of(secret, connection)
             return NotFound(
                 message, f"The secret or its version is not there; list them: gcloud secrets list --project={where}"
             )
         if "disabled" in text or "destroyed" in text:
-            return WrongState(message, _versions_command(answer.message, connection))
+            return WrongState(message, _versions_command(answer.message, where))
         return PermissionMissing(
             message,
             "Artifact Registry's service agent needs secretmanager.versions.access on the secret; the narrowest role with "
-            f"it is roles/secretmanager.secretAccessor: {_grant_command(secret, connection)}. A grant takes a moment, "
+            f"it is roles/secretmanager.secretAccessor: {_grant_command(secret, where, connection)}. A grant takes a moment, "
             "sometimes minutes, to be seen.",
             permission=READ_SECRET,
         )
@@ -348,7 +349,7 @@ def _upstream(answer: Answer, connection: Connection, message: str) -> Cgrunbook
     return UpstreamNotValidated(
         message,
         "Artifact Registry could not use the upstream. It must be exactly https://cgr.dev/; with credentials, the "
-        f"service agent must be able to read the secret ({_grant_command(None, connection)}).",
+        f"service agent must be able to read the secret ({_grant_command(None, connection.project_id, connection)}).",
         debugging=2,
     )
 
@@ -372,15 +373,14 @@ def _precondition(text: str, connection: Connection, message: str) -> CgrunbookE
     if "etag" in text.lower():
         return Conflict(message, "Somebody else changed it in between. Run again: it is read anew.")
     if _SECRET_STATE.search(text) is not None:
-        return WrongState(message, _versions_command(text, connection))
+        return WrongState(message, _versions_command(text, _project_of(_SECRET.search(text), connection)))
     return WrongState(message, "Look at the state of the resource that the answer names; then run again.")
 
 
-def _versions_command(text: str, connection: Connection) -> str:
+def _versions_command(text: str, project: str) -> str:
     """What to do about a version that is disabled or destroyed."""
     found = _SECRET.search(text)
     secret, version = (found["id"], found["version"] or "VERSION") if found else ("SECRET", "VERSION")
-    project = _project_of(found, connection)
     if "destroyed" in text.lower():
         return (
             "A destroyed version cannot come back: store the value again as a new version. What is there is listed by: "
@@ -404,12 +404,12 @@ def _invalid(text: str, connection: Connection, message: str) -> CgrunbookError:
 
 
 def _project_of(found: re.Match[str] | None, connection: Connection) -> str:
-    """The project of a resource that an answer names; a number is taken for that of the project worked in."""
+    """The project of what was asked for, as an answer names it; a number is that of the project worked in."""
     return connection.project_id if found is None or found["project"].isdigit() else str(found["project"])
 
 
-def _grant_command(secret: re.Match[str] | None, connection: Connection) -> str:
-    on = f"secrets add-iam-policy-binding {secret['id'] if secret else 'SECRET'} --project={_project_of(secret, connection)}"
+def _grant_command(secret: re.Match[str] | None, project: str, connection: Connection) -> str:
+    on = f"secrets add-iam-policy-binding {secret['id'] if secret else 'SECRET'} --project={project}"
     return grant_command(on, apis.service_agent_of(connection.project_id), narrowest_role(READ_SECRET))
 
 

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import base64
+import shlex
 from dataclasses import dataclass
 from typing import Any
 
+from cgrunbook.cloud.roles import may_hold
+
 # The version of a policy that can hold conditions.
 POLICY_VERSION = 3
+
+EVERYBODY = ("allUsers", "allAuthenticatedUsers")
+
+# Who may stand behind these, a policy does not tell.
+_MANY = ("group:", "principalset:")
 
 
 def grant_command(on: str, member: str, role: str) -> str:
@@ -25,6 +33,18 @@ def grant_command(on: str, member: str, role: str) -> str:
     return f'gcloud {on} --member="{member}" --role={role} --condition=None'
 
 
+def take_command(on: str, member: str, binding: Binding) -> str:
+    """Gcloud's command that takes a role from a member, as it is held; arguments as of `grant_command`.
+
+    The condition is named: gcloud (528) says that `--all` would do instead, and does not take it for secrets.
+    """
+    parts = {"expression": binding.condition, "title": binding.title, "description": binding.description}
+    said = [f"{name}={part}" for name, part in parts.items() if part]
+    separator = next((mark for mark in "~#;|" if not any(mark in part for part in said)), ",")
+    condition = f"^{separator}^{separator.join(said)}" if binding.condition else "None"
+    return f"gcloud {on} --member={shlex.quote(member)} --role={binding.role} --condition={shlex.quote(condition)}"
+
+
 @dataclass(frozen=True)
 class Binding:
     """Who has a role.
@@ -32,11 +52,23 @@ class Binding:
     Args:
         members: such as "serviceAccount:NAME@PROJECT.iam.gserviceaccount.com".
         condition: the expression under which it holds, "" for always.
+        title: what the condition is called.
+        description: what is said of it.
     """
 
     role: str
     members: tuple[str, ...]
     condition: str = ""
+    title: str = ""
+    description: str = ""
+
+    def __str__(self) -> str:
+        """The role, and the condition under which it is held."""
+        return f"{self.role} under the condition {self.title!r}, {self.condition}" if self.condition else self.role
+
+    def names(self, member: str) -> bool:
+        """Whether a member is named; without case, as IAM compares e-mail addresses."""
+        return member.lower() in {one.lower() for one in self.members}
 
 
 @dataclass(frozen=True)
@@ -52,22 +84,43 @@ class Policy:
     etag: str
 
     def grants(self, member: str, role: str) -> bool:
-        """Whether a member has a role here without condition.
+        """Whether a member has a role here without condition."""
+        return any(not binding.condition for binding in self.held(member, role))
 
-        Args:
-            member: compared without case, as IAM compares e-mail addresses.
+    def held(self, member: str, role: str) -> tuple[Binding, ...]:
+        """By what a member has a role here: without condition, or else under which conditions; empty for neither.
+
+        Whether a condition holds, only IAM can tell.
         """
-        return any(
-            binding.role == role
-            and not binding.condition
-            and member.lower() in {one.lower() for one in binding.members}
+        named = tuple(binding for binding in self.bindings if binding.role == role and binding.names(member))
+        return tuple(binding for binding in named if not binding.condition) or named
+
+    def in_doubt(self, member: str, permission: str, role: str) -> list[str]:
+        """Through what a member may have a permission here, for all that can be told from here.
+
+        Under a condition, in a role of somebody's own making, or as one of many to whom the role for it is given.
+        """
+        return [
+            f"{binding} to {who}"
             for binding in self.bindings
-        )
+            for who in binding.members
+            if (who.lower() == member.lower() and may_hold(binding.role, permission))
+            or (binding.role == role and (who in EVERYBODY or who.lower().startswith(_MANY)))
+        ]
 
 
 def read_policy(raw: Any) -> Policy:
     """Read the message that all of Google's clients have for it."""
     return Policy(
-        tuple(Binding(binding.role, tuple(binding.members), binding.condition.expression) for binding in raw.bindings),
+        tuple(
+            Binding(
+                one.role,
+                tuple(one.members),
+                one.condition.expression,
+                one.condition.title,
+                one.condition.description,
+            )
+            for one in raw.bindings
+        ),
         base64.b64encode(raw.etag).decode(),
     )

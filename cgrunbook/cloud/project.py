@@ -20,7 +20,7 @@ from cgrunbook.cloud import apis, sessions
 from cgrunbook.cloud.apis import ARTIFACT_REGISTRY, SECRET_MANAGER
 from cgrunbook.cloud.google_errors import explain_answer, of_operation, of_response
 from cgrunbook.cloud.google_service import CALL, TIMEOUT, GoogleService, client
-from cgrunbook.cloud.iam_policy import POLICY_VERSION, read_policy
+from cgrunbook.cloud.iam_policy import POLICY_VERSION, Policy, read_policy
 from cgrunbook.errors import ApiDisabled, CgrunbookError, PermissionMissing, ProjectUnknown, ServiceError
 
 
@@ -195,17 +195,15 @@ class Project(GoogleService):
         doing = f"ask for the permissions in the project {self.id}"
         return frozenset(self._repeat(doing, lambda: self._projects.test_iam_permissions(request, **CALL)).permissions)
 
-    def has_grant(self, member: str, role: str) -> bool:
-        """Whether a member has a role in the whole project, without condition.
+    def get_policy(self) -> Policy:
+        """Who has which role in the whole project; what is inherited from folders and the organisation is not part of it.
 
         Raises:
             PermissionMissing: the caller lacks resourcemanager.projects.getIamPolicy.
         """
         request = {"resource": f"projects/{self.id}", "options": {"requested_policy_version": POLICY_VERSION}}
         doing = f"read the IAM policy of the project {self.id}"
-        return read_policy(self._repeat(doing, lambda: self._projects.get_iam_policy(request, **CALL))).grants(
-            member, role
-        )
+        return read_policy(self._repeat(doing, lambda: self._projects.get_iam_policy(request, **CALL)))
 
     def _request(self, method: str, address: str, doing: str) -> dict[str, Any]:
         """One plain request; the answer is a JSON object."""

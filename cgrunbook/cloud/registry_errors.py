@@ -33,6 +33,7 @@ from cgrunbook.redaction import Secret, one_line
 Step = Literal["token", "/v2/"]
 
 _LONGEST_CODE = 100
+_SECRET = re.compile(r"projects/([^/\s'\"]+)/secrets/([\w-]+)")
 _UPSTREAM_STATUS = re.compile(r"status code\D{0,20}(\d{3})")
 
 
@@ -227,7 +228,9 @@ def _of_upstream(refusal: Refusal, said: str, text: str) -> CgrunbookError | Non
         )
     if "secret" in text:
         project = _Place.of(refusal).project
-        on = f"secrets add-iam-policy-binding SECRET --project={project}"
+        secret = _SECRET.search(refusal.message)
+        where, named = secret.groups() if secret else (project, "SECRET")
+        on = f"secrets add-iam-policy-binding {named} --project={where}"
         command = grant_command(on, apis.service_agent_of(project), "roles/secretmanager.secretAccessor")
         return PermissionMissing(
             f"{said} Artifact Registry's service agent cannot read the secret version that holds the password.",

@@ -44,6 +44,11 @@ HELD: Mapping[str, frozenset[str]] = {
 ROLES: Mapping[str, str] = {permission: role for role in [*HELD][::-1] for permission in HELD[role]}
 
 
+def may_hold(role: str, permission: str) -> bool:
+    """Whether a role holds a permission, or may: one of nearly everything, or one of somebody's own making."""
+    return permission in HELD.get(role, ()) or role in ("roles/editor", "roles/owner") or not role.startswith("roles/")
+
+
 def narrowest_role(permission: str) -> str:
     """The narrowest predefined role that holds a permission, "" when it is not among those the runbook needs."""
     return ROLES.get(permission, "")

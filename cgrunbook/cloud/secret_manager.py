@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -63,6 +63,7 @@ class SecretResource:
         expire_time: when the service deletes the secret with all its versions; None for never.
         topics: Pub/Sub topics that are told of events, as projects/P/topics/T; at least one with a rotation.
         rotation: when to remind; None for never.
+        aliases: numbers of versions by the names that others gave them; read only.
         etag: changes with each change; a change made with an old one is refused.
     """
 
@@ -73,6 +74,7 @@ class SecretResource:
     expire_time: dt.datetime | None = None
     topics: tuple[str, ...] = ()
     rotation: Rotation | None = None
+    aliases: Mapping[str, int] = field(default_factory=dict)
     etag: str = ""
 
     @property
@@ -118,9 +120,7 @@ class SecretManager(GoogleService):
 
     def get(self, secret_id: str) -> SecretResource | None:
         """Read one secret, without its values; None when there is none of this name."""
-        doing = f"read the secret {secret_id}"
-        request = sm.GetSecretRequest(name=self.name(secret_id))
-        raw = self._find(doing, lambda: self._client.get_secret(request, **CALL))
+        raw = self._read(secret_id)
         return None if raw is None else _secret(raw)
 
     def create(self, wanted: SecretResource) -> SecretResource:
@@ -138,12 +138,13 @@ class SecretManager(GoogleService):
         )
 
         def arrived() -> SecretResource:
-            if not _same(there := self._must_get(wanted.id, doing), wanted):
+            raw = self._read_back(doing, f"the secret {wanted.id}", lambda: self._read(wanted.id))
+            if _sent(raw) != request.secret:
                 raise AlreadyExists(
                     f"Tried to {doing}. Somebody else made one of this name meanwhile, with other settings.",
                     f"Look at it: gcloud secrets describe {wanted.id} --project={self.connection.project_id}",
                 )
-            return there
+            return _secret(raw)
 
         self._send_once(
             doing, lambda: self._client.create_secret(request, **CALL), arrived=arrived, noticed=(AlreadyExists,)
@@ -174,7 +175,7 @@ class SecretManager(GoogleService):
 
         def arrived() -> SecretResource | None:
             there = self._must_get(before.id, doing)
-            return there if _same(there, wanted) else None
+            return there if all(getattr(there, path) == getattr(wanted, path) for path in mask) else None
 
         self._send_once(
             doing, lambda: self._client.update_secret(request, **CALL), arrived=arrived, noticed=(Conflict,)
@@ -336,6 +337,11 @@ class SecretManager(GoogleService):
         doing = f"take the role {role} on the secret {secret_id} from {member}"
         return self._change_policy(secret_id, doing, edit, lambda policy: not policy.grants(member, role))
 
+    def _read(self, secret_id: str) -> Any:
+        """The client's own message, None when there is no such secret."""
+        request = sm.GetSecretRequest(name=self.name(secret_id))
+        return self._find(f"read the secret {secret_id}", lambda: self._client.get_secret(request, **CALL))
+
     def _must_get(self, secret_id: str, doing: str) -> SecretResource:
         return self._read_back(doing, f"the secret {secret_id}", lambda: self.get(secret_id))
 
@@ -425,9 +431,12 @@ def _checked_payload(payload: Secret, doing: str) -> bytes:
     return data
 
 
-def _same(there: SecretResource, wanted: SecretResource) -> bool:
-    """Whether all that a create or an update sends is there."""
-    return replace(there, name=wanted.name, etag=wanted.etag) == wanted
+def _sent(raw: Any) -> Any:
+    """The message that makes a secret like one that was read: without what the service alone says."""
+    message = sm.Secret(raw)
+    for field_of_the_service in ("name", "create_time", "etag"):
+        delattr(message, field_of_the_service)
+    return message
 
 
 def _secret(raw: Any) -> SecretResource:
@@ -443,6 +452,7 @@ def _secret(raw: Any) -> SecretResource:
         rotation=Rotation(rotation.next_rotation_time, rotation.rotation_period or None)
         if "next_rotation_time" in rotation
         else None,
+        aliases=dict(raw.version_aliases),
         etag=raw.etag,
     )
 

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 
+from cgrunbook.cloud import Cloud
 from cgrunbook.cloud.pull_token import PullToken
-from cgrunbook.cloud.secret_manager import SecretVersion
+from cgrunbook.cloud.secret_manager import SecretResource, SecretVersion
 from cgrunbook.errors import (
     ApiDisabled,
+    CgrunbookError,
     InvalidRequest,
     MalformedToken,
     PermissionMissing,
@@ -24,6 +27,8 @@ from cgrunbook.steps.step import World
 from cgrunbook.steps.token_pairs import Pair, pairs
 
 _SECRET_VERSION = re.compile(r"projects/(?P<project>[^/]+)/secrets/(?P<secret>[^/]+)/versions/(?P<version>[^/]+)")
+
+_RESOURCE = re.compile(r"projects/([^/]+)/(.+)")
 
 
 def expected_pair(secret_id: str) -> str:
@@ -52,6 +57,39 @@ def own_project(world: World, project: str) -> bool:
         return world.cloud.project.named(project)
     except (ApiDisabled, PermissionMissing):
         return True  # so that in doubt nothing is taken away from whatever bears the name
+
+
+def kept_in(world: World, project: str, secret_id: str) -> Cloud:
+    """The project that a secret's name names, to ask there; this one also by its number, another one as it is named."""
+    cloud = world.cloud
+    if project.isdigit():
+        learn_number(world, secret_id)
+        with suppress(ApiDisabled, PermissionMissing):
+            project = cloud.project.id if cloud.project.named(project) else project
+    return cloud if project == cloud.project.id else cloud.of_project(project)
+
+
+def learn_number(world: World, secret_id: str) -> None:
+    """Have a secret of the project tell its number, which whoever works here need not be allowed to ask for."""
+    if not world.cloud.project.number_is_known:
+        with suppress(CgrunbookError):
+            world.secret(secret_id)
+
+
+def same_name(world: World, one: str, other: str) -> bool:
+    """Whether two full names mean one resource, the number of this project being as good as its id."""
+    first, second = _RESOURCE.fullmatch(one), _RESOURCE.fullmatch(other)
+    if one == other or not first or not second:
+        return one == other
+    return first[2] == second[2] and own_project(world, first[1]) and own_project(world, second[1])
+
+
+def by_id(world: World, name: str) -> str:
+    """A secret version's name with the project's id, where it may be this project's: services answer with its number."""
+    match = _SECRET_VERSION.fullmatch(name)
+    if match is None or not own_project(world, match["project"]):
+        return name
+    return world.cloud.secrets.version_name(match["secret"], match["version"])
 
 
 def version_of(world: World, secret_id: str, name: str) -> str | None:
@@ -86,7 +124,7 @@ def pair_in_use(world: World, secret_id: str, repository: str) -> Pair | None:
     def good(pair: Pair) -> bool:
         return pair.version in versions and versions[pair.version].enabled and not pair.ended(now)
 
-    pair = _pair_of_repository(world, secret_id, repository, versions, written)
+    pair = _pair_of_repository(world, secret, repository, versions, written)
     if pair and pair.version in versions and versions[pair.version].state == "DISABLED":
         project = world.cloud.connection.project_id
         raise WrongState(
@@ -101,23 +139,31 @@ def pair_in_use(world: World, secret_id: str, repository: str) -> Pair | None:
 
 
 def _pair_of_repository(
-    world: World, secret_id: str, repository: str, versions: Mapping[int, SecretVersion], written: Mapping[int, Pair]
+    world: World,
+    secret: SecretResource,
+    repository: str,
+    versions: Mapping[int, SecretVersion],
+    written: Mapping[int, Pair],
 ) -> Pair | None:
     """What the repository is set to, also when the operator did it by hand and nothing is written down."""
     there = world.repository(repository)
     if there is None or not there.username or not there.password_secret_version:
         return None
     split_version(there.password_secret_version)  # refused where it has no form that is known
-    version = version_of(world, secret_id, there.password_secret_version)
+    version = version_of(world, secret.id, there.password_secret_version)
     if version is None:
         return None
-    number = max(versions, default=0) if version == "latest" else int(version) if version.isdigit() else 0
+    aliases = {**secret.aliases, "latest": max(versions, default=0)}
+    number = int(version) if version.isdigit() else aliases.get(version, 0)
     # Where both are known, the version's own username is right: with another one its password is worth nothing.
     return written.get(number) or Pair(there.username, number, None)
 
 
-def stored_token(world: World, username: str, secret_id: str, version: str) -> PullToken:
+def stored_token(world: World, there: Cloud, username: str, secret_id: str, version: str) -> PullToken:
     """Read what a repository signs in with, and look whether it is a pull token at all.
+
+    Args:
+        there: where it is, see `kept_in`.
 
     Raises:
         UpstreamCredentialsRefused: the value is no pull token, or one whose time is over.
@@ -125,26 +171,32 @@ def stored_token(world: World, username: str, secret_id: str, version: str) -> P
         WrongState: the version is disabled or destroyed.
     """
     try:
-        token = PullToken.checked(username, world.cloud.secrets.access(secret_id, version))
+        token = PullToken.checked(username, there.secrets.access(secret_id, version))
     except MalformedToken as error:
         # The error speaks of what chainctl prints; this may have been stored by anybody.
         raise UpstreamCredentialsRefused(
             f"Version {version} of the secret {secret_id}, with the username {username!r}, is no pull token: "
             f"its {error.wrong}.",
-            renewal(world, secret_id, version),
+            renewal(world, there, secret_id, version),
         ) from error
     if token.expired(datetime.now(UTC)):
         raise UpstreamCredentialsRefused(
             f"The pull token in version {version} of the secret {secret_id} ended at {token.expires:%Y-%m-%d %H:%M} UTC.",
-            renewal(world, secret_id, version),
+            renewal(world, there, secret_id, version),
         )
     return token
 
 
-def renewal(world: World, secret_id: str, version: str) -> str:
-    """What to do about a pull token that is no good."""
-    there = None if version.isdigit() else world.cloud.secrets.version(secret_id, version)
-    number = there.number if there else version
+def renewal(world: World, there: Cloud, secret_id: str, version: str) -> str:
+    """What to do about a pull token that is no good; arguments as of `stored_token`."""
+    if there is not world.cloud:
+        return (
+            f"Store a new pull token in the secret {secret_id} of the project {there.project.id}, and set username and "
+            "version in the repository together. Or run 03_production_images: it makes a secret of this project and a pull "
+            "token in it, lets the repository sign in with these, and leaves the other secret as it is."
+        )
+    found = None if version.isdigit() else there.secrets.version(secret_id, version)
+    number = found.number if found else version
     return (
         f"Destroy it: gcloud secrets versions destroy {number} --secret={secret_id} "
         f"--project={world.cloud.connection.project_id}\nThen run 03_production_images: it takes a good one or makes a new "

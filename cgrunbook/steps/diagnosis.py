@@ -13,22 +13,26 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from cgrunbook.cloud import Cloud
 from cgrunbook.cloud.artifact_registry import RemoteRepository
-from cgrunbook.cloud.iam_policy import grant_command
+from cgrunbook.cloud.google_errors import READ_SECRET
+from cgrunbook.cloud.iam_policy import EVERYBODY, Binding, Policy, grant_command
 from cgrunbook.cloud.registry import Registry, TokenProbe
+from cgrunbook.cloud.roles import HELD
 from cgrunbook.errors import (
     CgrunbookError,
     PermissionMissing,
     PrerequisiteMissing,
+    ProjectUnknown,
     StepFailed,
     UpstreamCredentialsRefused,
 )
 from cgrunbook.image_reference import ImageReference, Platform
 from cgrunbook.parameters import UPSTREAM
-from cgrunbook.steps.credential import split_version, stored_token
+from cgrunbook.steps.credential import kept_in, split_version, stored_token
 from cgrunbook.steps.pulling import image_of, path_through, upstream_login
 from cgrunbook.steps.repository import expected_repository, made_by_cgrunbook
-from cgrunbook.steps.secret import ACCESSOR, agent_may_read, service_agent
+from cgrunbook.steps.secret import ACCESSOR, conditional_grant, policy_of, service_agent
 from cgrunbook.steps.step import (
     MANAGED_BY,
     Change,
@@ -43,6 +47,9 @@ from cgrunbook.steps.step import (
     Step,
     World,
 )
+
+# The roles that let a secret's value be read, the one that is asked for first.
+_READERS = (ACCESSOR, "roles/owner", *sorted(role for role, held in HELD.items() if READ_SECRET in held))
 
 
 class CheckUpstream(Proof):
@@ -102,51 +109,73 @@ class CheckCredential(Proof):
         if not there.username:
             nothing = "does not sign in: there is nothing to check"
             return Evidence(findings=(Finding(Mark.OK, self.repository, nothing),))
-        _, secret_id, version = split_version(there.password_secret_version)
+        project, secret_id, version = split_version(there.password_secret_version)
+        keeper = kept_in(world, project, secret_id)
         with ThreadPoolExecutor() as side_by_side:
-            grants = side_by_side.submit(self._grant, world, secret_id)
-            value, was_read = self._value(world, there, secret_id, version)
+            grants = side_by_side.submit(self._grant, world, keeper, secret_id)
+            value, was_read = self._value(world, keeper, there, secret_id, version)
         grant = grants.result()
-        return Evidence(findings=(grant, self._version(world, secret_id, version, was_read=was_read), value))
+        return Evidence(findings=(grant, self._version(world, keeper, secret_id, version, was_read=was_read), value))
 
-    def _grant(self, world: World, secret_id: str) -> Finding:
-        check = "the service agent may read the secret"
+    def _grant(self, world: World, keeper: Cloud, secret_id: str) -> Finding:
+        check, ours = "the service agent may read the secret", keeper is world.cloud
+        member: str = ""
+        held: tuple[Binding, ...] = ()
+        where = secret_id if ours else f"{secret_id} in the project {keeper.project.id}"
         try:
+            # The agent is that of the project where Artifact Registry works, wherever the secret is.
+            policy = policy_of(world, secret_id) if ours else keeper.secrets.get_policy(secret_id)
+            if policy is None:
+                return Finding(Mark.NOT_CHECKED, check, f"{where} is not there yet; this plan would make it")
             member = service_agent(world, secret_id)
-            if agent_may_read(world, secret_id):
-                return Finding(Mark.OK, check, f"{ACCESSOR} on {secret_id}")
-            if world.cloud.project.has_grant(member, ACCESSOR):
-                return Finding(Mark.WARN, check, f"{ACCESSOR} on the whole project", "Grant it on the secret alone.")
+            held = policy.held(member, ACCESSOR)
+            if role := _reads(policy, member):
+                return Finding(Mark.OK, check, f"{role} on {where}")
+            in_project = keeper.project.get_policy()
         except CgrunbookError as error:
-            return _unknown(check, error)
-        seen = f"{member} has no {ACCESSOR} on {secret_id}: images that are not cached cannot be pulled"
-        on = f"secrets add-iam-policy-binding {secret_id} --project={world.cloud.connection.project_id}"
-        remedy = f"Run 03_production_images again, or: {grant_command(on, member, ACCESSOR)}"
-        return Finding(Mark.FAIL, check, seen, remedy)
+            return conditional_grant(keeper, secret_id, member, held) if held else _unknown(check, error)
+        on = f"secrets add-iam-policy-binding {secret_id} --project={keeper.project.id}"
+        remedy = (
+            f"{'Run 03_production_images again, or' if ours else 'Grant it'}: {grant_command(on, member, ACCESSOR)}"
+        )
+        if who := next((one for one in EVERYBODY if _reads(policy, one) or _reads(in_project, one)), ""):
+            return Finding(Mark.WARN, check, f"{who} may: everybody can read the pull token's password", remedy)
+        if role := _reads(in_project, member):
+            return Finding(Mark.WARN, check, f"{role} on the whole project", "Grant it on the secret alone.")
+        if held:
+            return conditional_grant(keeper, secret_id, member, held)
+        seen = f"{member} has no {ACCESSOR} on {where}"
+        if doubts := [way for one in (policy, in_project) for way in one.in_doubt(member, READ_SECRET, ACCESSOR)]:
+            return Finding(
+                Mark.NOT_CHECKED, check, f"{seen}; it may have its right through {'; '.join(doubts)}", remedy
+            )
+        return Finding(Mark.FAIL, check, f"{seen}: images that are not cached cannot be pulled", remedy)
 
-    def _version(self, world: World, secret_id: str, version: str, *, was_read: bool) -> Finding:
+    def _version(self, world: World, keeper: Cloud, secret_id: str, version: str, *, was_read: bool) -> Finding:
         check = "the secret version is enabled"
         name = f"{secret_id}/versions/{version}"
         if was_read:
             return Finding(Mark.OK, check, name)
         try:
-            there = world.cloud.secrets.version(secret_id, version)
+            there = keeper.secrets.version(secret_id, version)
         except CgrunbookError as error:
             return _unknown(check, error)
         if there is None:
             return Finding(Mark.FAIL, check, f"{name} does not exist", "Run 03_production_images again.")
         if there.enabled:
             return Finding(Mark.OK, check, name)
-        enable = f"gcloud secrets versions enable {there.number} --secret={secret_id}"
+        enable = f"gcloud secrets versions enable {there.number} --secret={secret_id} --project={keeper.project.id}"
         remedy = enable if there.state == "DISABLED" else "Run 03_production_images again: it makes a new pull token."
         return Finding(Mark.FAIL, check, f"{name} is {there.state}", remedy)
 
-    def _value(self, world: World, repository: RemoteRepository, secret_id: str, version: str) -> tuple[Finding, bool]:
+    def _value(
+        self, world: World, keeper: Cloud, repository: RemoteRepository, secret_id: str, version: str
+    ) -> tuple[Finding, bool]:
         """The check, and whether the value could be read, which says of its version that it is enabled."""
         check = "the value is a pull token in its time"
         try:
-            token = stored_token(world, repository.username, secret_id, version)
-        except PermissionMissing as error:
+            token = stored_token(world, keeper, repository.username, secret_id, version)
+        except (PermissionMissing, ProjectUnknown) as error:
             return _unknown(check, error), False
         except CgrunbookError as error:
             remedy = error.remedy or "Store the right value as a new version."
@@ -209,8 +238,9 @@ class TryDirectly(Proof):
         pull = f"docker pull {connection.cgr.address}/{image}"
         if not there.username:
             return (pull,)
-        _, secret_id, version = split_version(there.password_secret_version)
-        access = f"gcloud secrets versions access {version} --secret={secret_id} --project={connection.project_id}"
+        project, secret_id, version = split_version(there.password_secret_version)
+        project = kept_in(world, project, secret_id).project.id
+        access = f"gcloud secrets versions access {version} --secret={secret_id} --project={project}"
         login = f"docker login {connection.cgr.address} --username={there.username} --password-stdin"
         return (f"{access} |\n  {login}", pull)
 
@@ -355,6 +385,11 @@ def _with(image: ImageReference, probe: TokenProbe) -> Finding:
 
 def _said(probe: TokenProbe) -> str:
     return f"{probe.status} {probe.code} {probe.message}".strip()
+
+
+def _reads(policy: Policy, member: str) -> str:
+    """Through which role a member may always read a secret's value, "" for none."""
+    return next((role for role in _READERS if policy.grants(member, role)), "")
 
 
 def _unknown(check: str, error: CgrunbookError) -> Finding:

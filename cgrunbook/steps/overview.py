@@ -8,8 +8,8 @@ from functools import partial
 
 from cgrunbook.cloud.apis import ARTIFACT_REGISTRY, ENABLED_BY, SECRET_MANAGER, TITLES
 from cgrunbook.errors import ApiDisabled, CgrunbookError, Interrupted, WrongState
-from cgrunbook.steps.credential import pair_in_use
-from cgrunbook.steps.secret import agent_may_read
+from cgrunbook.steps.credential import pair_in_use, version_of
+from cgrunbook.steps.secret import ACCESSOR, conditional_grant, policy_of, service_agent
 from cgrunbook.steps.step import Evidence, Finding, Mark, Proof, Section, World
 
 _FIRST, _SECOND = ENABLED_BY[ARTIFACT_REGISTRY], ENABLED_BY[SECRET_MANAGER]
@@ -52,16 +52,31 @@ class ShowMap(Proof):
         )
 
     def _repository(self, world: World, notebook: str, name: str) -> Finding:
-        def look() -> str:
+        def look() -> str | Finding:
             there = world.repository(name)
             if there is None:
                 return ""
-            return f"{'signs in at' if there.username else 'open to all images that are public at'} {there.upstream}"
+            if not there.username:
+                return f"open to all images that are public at {there.upstream}"
+            seen, password = f"signs in at {there.upstream}", there.password_secret_version
+            if version_of(world, self.secret_id, password) is not None:
+                return seen
+            return Finding(
+                Mark.WARN,
+                name,
+                f"{seen} with {password}, not with the secret {self.secret_id}",
+                f"See what {_SECOND} plans.",
+            )
 
         return _seen(world, notebook, f"repository {name}", look)
 
-    def _granted(self, world: World) -> str:
-        return "granted" if world.secret(self.secret_id) and agent_may_read(world, self.secret_id) else ""
+    def _granted(self, world: World) -> str | Finding:
+        policy = policy_of(world, self.secret_id) if world.secret(self.secret_id) else None
+        member = service_agent(world, self.secret_id) if policy else ""
+        granted = policy.held(member, ACCESSOR) if policy else ()
+        if any(binding.condition for binding in granted):
+            return conditional_grant(world.cloud, self.secret_id, member, granted)
+        return "granted" if granted else ""
 
     def _token(self, world: World) -> str:
         pair = pair_in_use(world, self.secret_id, self.private_repository)
@@ -76,10 +91,13 @@ def _api(world: World, api: str, ask: Callable[[], object]) -> Finding:
     return _seen(world, ENABLED_BY[api], TITLES[api], lambda: "enabled" if look() else "")
 
 
-def _seen(world: World, notebook: str, what: str, look: Callable[[], str]) -> Finding:
+def _seen(world: World, notebook: str, what: str, look: Callable[[], str | Finding]) -> Finding:
     """Something that a notebook makes, as it was seen; where its API is off, it is not there."""
     try:
-        return _part(notebook, what, look())
+        seen = look()
+        if isinstance(seen, Finding):
+            return replace(seen, check=_part(notebook, what, "").check)
+        return _part(notebook, what, seen)
     except Interrupted:
         raise
     except ApiDisabled as off:

@@ -19,9 +19,9 @@ from cgrunbook import installation
 from cgrunbook.cloud.apis import ENABLED_BY, USE
 from cgrunbook.cloud.caller import spoken, to_fill_in
 from cgrunbook.cloud.chainctl import LoginState
-from cgrunbook.cloud.iam_policy import grant_command
+from cgrunbook.cloud.iam_policy import Binding, grant_command
 from cgrunbook.cloud.network import why_unreachable
-from cgrunbook.cloud.roles import HELD, fewest_roles
+from cgrunbook.cloud.roles import HELD, fewest_roles, may_hold
 from cgrunbook.cloud.token_hosts import OAUTH2, token_urls
 from cgrunbook.errors import (
     ApiDisabled,
@@ -345,12 +345,28 @@ def _permissions(world: World, to_enable: bool, held: Collection[str]) -> list[F
         for purpose, needed in PERMISSIONS.items()
         if purpose != APIS or to_enable
     }
+    conditional = _under_conditions(world) if any(lacking.values()) else ()
+
+    def perhaps(lacks: Collection[str]) -> list[Binding]:
+        """Under which conditions all of it is held."""
+        covers = {one: [binding for binding in conditional if may_hold(binding.role, one)] for one in lacks}
+        return list(chain.from_iterable(covers.values())) if all(covers.values()) else []
+
+    in_doubt = {purpose: held_so for purpose, lacks in lacking.items() if (held_so := perhaps(lacks))}
+    lacking = {purpose: lacks for purpose, lacks in lacking.items() if purpose not in in_doubt}
     roles = fewest_roles(chain.from_iterable(lacks for purpose, lacks in lacking.items() if purpose not in OPTIONAL))
     given = frozenset().union(*(HELD[role] for role in roles))
     more = fewest_roles(permission for lacks in lacking.values() for permission in lacks if permission not in given)
     to_say = {Mark.FAIL: roles, Mark.WARN: more}
     findings = []
     for purpose in PERMISSIONS:
+        if purpose in in_doubt:
+            seen = f"held only through {' and '.join(dict.fromkeys(map(str, in_doubt[purpose])))}"
+            remedy = (
+                "Whether that holds there, the notebook itself will see; if it should hold always, ask for it without."
+            )
+            findings.append(Finding(Mark.NOT_CHECKED, purpose, seen, remedy))
+            continue
         if not (lacks := lacking.get(purpose, ())):
             allowed = "allowed" if purpose in lacking else "not needed: both APIs are on"
             findings.append(Finding(Mark.OK, purpose, allowed))
@@ -359,6 +375,18 @@ def _permissions(world: World, to_enable: bool, held: Collection[str]) -> list[F
         remedy = _ask_for(world, to_say.pop(mark, ()))
         findings.append(Finding(mark, purpose, f"lacks {', '.join(lacks)}", remedy, prerequisite=mark is Mark.FAIL))
     return findings
+
+
+def _under_conditions(world: World) -> list[Binding]:
+    """What the caller holds in the project under a condition, as far as it can be seen."""
+    try:
+        policy = world.cloud.project.get_policy()
+    except Interrupted:
+        raise
+    except CgrunbookError:
+        return []
+    caller = world.cloud.connection.caller
+    return [binding for binding in policy.bindings if binding.condition and binding.names(caller)]
 
 
 def _ask_for(world: World, roles: Collection[str]) -> str:

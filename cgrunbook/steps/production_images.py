@@ -54,7 +54,10 @@ class CreatePrivateRepository(RemoteRepositoryStep):
             )
         return UpstreamCredentials(pair.username, world.cloud.secrets.version_name(self.secret_id, pair.version))
 
-    def notes(self, existing: RemoteRepository | None) -> tuple[str, ...]:
+    def notes(self, existing: RemoteRepository | None, wanted: RemoteRepository) -> tuple[str, ...]:
+        before = existing.password_secret_version.rpartition("/versions/")[0] if existing else ""
+        if before and before != wanted.password_secret_version.rpartition("/versions/")[0]:
+            return (f"So far it signs in with {before}, which stays as it is: nothing of it is destroyed or revoked.",)
         if not self.shared and not (existing and not existing.username):
             return ()
         return (

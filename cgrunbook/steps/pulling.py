@@ -14,17 +14,17 @@ from cgrunbook.cloud.manifests import Descriptor
 from cgrunbook.cloud.pull import PulledImage, PullProgress
 from cgrunbook.cloud.registry import BasicCredentials, Registry
 from cgrunbook.errors import (
-    ApiDisabled,
     CgrunbookError,
     DigestMismatch,
     ImageNotAvailable,
     PermissionMissing,
     PrerequisiteMissing,
+    ProjectUnknown,
     RegistryError,
     UpstreamCredentialsRefused,
 )
 from cgrunbook.image_reference import ImageReference, Platform
-from cgrunbook.steps.credential import renewal, split_version, stored_token
+from cgrunbook.steps.credential import kept_in, renewal, split_version, stored_token
 from cgrunbook.steps.step import Evidence, Progress, Proof, Section, World
 
 
@@ -61,19 +61,11 @@ def upstream_login(world: World, repository: str) -> BasicCredentials | None:
     if not there.username:
         return None
     project, secret_id, version = split_version(there.password_secret_version)
-    connection = world.cloud.connection
+    keeper = kept_in(world, project, secret_id)
     try:
-        ours = world.cloud.project.named(project)
-    except (ApiDisabled, PermissionMissing) as error:
-        raise PermissionMissing(
-            f"Whether the password's project, {project}, is {connection.project_id} cannot be seen: {error.message}",
-            error.remedy,
-        ) from error
-    if not ours:
-        raise PermissionMissing(
-            f"The password is in another project, {project}.", f"Compare by hand with the secret {secret_id} there."
-        )
-    return BasicCredentials(there.username, world.cloud.secrets.access(secret_id, version))
+        return BasicCredentials(there.username, keeper.secrets.access(secret_id, version))
+    except ProjectUnknown as error:
+        raise PermissionMissing(f"The password is in another project, {project}. {error.message}") from error
 
 
 def why_refused(
@@ -92,9 +84,10 @@ def why_refused(
     there = world.repository(repository)
     if there is None or not there.username:
         return refused
-    _, secret_id, version = split_version(there.password_secret_version)
+    project, secret_id, version = split_version(there.password_secret_version)
     try:
-        stored_token(world, there.username, secret_id, version)
+        keeper = kept_in(world, project, secret_id)
+        stored_token(world, keeper, there.username, secret_id, version)
         live = {token.id for token in world.pull_tokens(image.organization)}
     except UpstreamCredentialsRefused as found:
         return found
@@ -104,7 +97,7 @@ def why_refused(
         return UpstreamCredentialsRefused(
             f"cgr.dev does not take the credential: the pull token {there.username} is not among those of "
             f"{image.organization}; it was revoked.",
-            renewal(world, secret_id, version),
+            renewal(world, keeper, secret_id, version),
         )
     return ImageNotAvailable(
         f"cgr.dev does not give {image.repository} to a pull token that is live and whole: the image is not in the "

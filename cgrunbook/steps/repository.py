@@ -6,17 +6,20 @@ be a username and a secret version to go with it.
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from typing import Any, ClassVar, Self
 
+from google.protobuf.json_format import MessageToDict
+
 from cgrunbook import durations
-from cgrunbook.cloud.artifact_registry import CleanupPolicy, RemoteRepository, Scanning, enum_name, without_project
+from cgrunbook.cloud.artifact_registry import CleanupPolicy, RemoteRepository, Scanning, enum_name
 from cgrunbook.errors import InvalidRequest, StepFailed
 from cgrunbook.parameters import Parameters
-from cgrunbook.steps.credential import own_project
+from cgrunbook.steps.credential import by_id, same_name
 from cgrunbook.steps.step import (
     KNOWN_AFTER_APPLY,
     Evidence,
@@ -134,7 +137,7 @@ class RemoteRepositoryStep(Step):
         """With what the repository is to sign in at its upstream; None to leave that as it is."""
         return None
 
-    def notes(self, existing: RemoteRepository | None) -> tuple[str, ...]:
+    def notes(self, existing: RemoteRepository | None, wanted: RemoteRepository) -> tuple[str, ...]:
         """What the operator should know before agreeing."""
         return ()
 
@@ -143,11 +146,11 @@ class RemoteRepositoryStep(Step):
         if there is None and world.expects(expected_repository(self.repository)):
             there = self._wanted(world, None, None)
         if there is not None:
-            self._refuse_what_cannot_change(there)
+            self._refuse_what_cannot_change(world, there)
         wanted = self._wanted(world, there, credentials)
         before = None if there is None else _fields(there)
         made = f"in {world.cloud.connection.location}"
-        changes = differences(f"repository {self.repository}", before, _fields(wanted), made=made)
+        changes = differences(f"repository {self.repository}", before, _fields(wanted), made=made, words=_WORDS)
         if not changes:
             return Plan()
         return Plan(
@@ -155,7 +158,7 @@ class RemoteRepositoryStep(Step):
             tuple(changes),
             tuple(self._commands(world, there, wanted)),
             makes=(expected_repository(self.repository),),
-            notes=self.notes(there),
+            notes=self.notes(there, wanted),
         )
 
     def apply(self, world: World, plan: Plan) -> None:
@@ -196,9 +199,7 @@ class RemoteRepositoryStep(Step):
         credentials, there = self.credentials(world), world.repository(self.repository)
         if there and credentials:
             # The answer has the project's number where the request had its id, and the other way round.
-            is_now, version = there.password_secret_version, credentials.secret_version
-            if without_project(is_now) == without_project(version) and own_project(world, is_now.split("/")[1]):
-                there = replace(there, password_secret_version=version)
+            there = replace(there, password_secret_version=by_id(world, there.password_secret_version))
         return there, credentials
 
     def _wanted(
@@ -228,7 +229,7 @@ class RemoteRepositoryStep(Step):
             vulnerability_scanning=settings.vulnerability_scanning or ground.vulnerability_scanning,
         )
 
-    def _refuse_what_cannot_change(self, there: RemoteRepository) -> None:
+    def _refuse_what_cannot_change(self, world: World, there: RemoteRepository) -> None:
         wrong = [
             f"{name} is {is_now or 'none'}, not {asked}"
             for name, is_now, asked in (
@@ -237,7 +238,7 @@ class RemoteRepositoryStep(Step):
                 ("upstream", there.upstream, self.upstream),
                 ("encryption key", there.kms_key_name, self.settings.kms_key_name or there.kms_key_name),
             )
-            if is_now.rstrip("/") != asked.rstrip("/")
+            if not same_name(world, is_now.rstrip("/"), asked.rstrip("/"))
         ]
         if wrong:
             raise InvalidRequest(
@@ -267,20 +268,19 @@ class RemoteRepositoryStep(Step):
         if _login(before) != _login(wanted):
             words += _credential_words(wanted)
         commands = [_gcloud("create" if there is None else "update", self.repository, world, words)] if words else []
-        if _policies(before) != _policies(wanted) or before.cleanup_policy_dry_run != wanted.cleanup_policy_dry_run:
-            commands += self._policy_commands(world)
+        if (before.cleanup_policies, before.cleanup_policy_dry_run) != (
+            wanted.cleanup_policies,
+            wanted.cleanup_policy_dry_run,
+        ):
+            commands.append(self._policy_command(world, wanted))
         return commands
 
-    def _policy_commands(self, world: World) -> list[str]:
-        """gcloud takes clean-up policies as a file; bash's `<(...)` makes one."""
-        policies = [_policy_as_json(policy) for policy in self.settings.cleanup_policies.values()]
-        if not policies:
-            return []
-        import json
-
-        dry_run = "--dry-run" if self.settings.cleanup_dry_run else "--no-dry-run"
-        flags = [f"--policy=<(echo {shlex.quote(json.dumps(policies))})", dry_run]
-        return [_gcloud("set-cleanup-policies", self.repository, world, flags)]
+    def _policy_command(self, world: World, wanted: RemoteRepository) -> str:
+        """gcloud takes clean-up policies as a file; bash's `<(...)` makes one. It takes those away that are not in it."""
+        policies = json.dumps([*map(_policy_as_json, wanted.cleanup_policies.values())])
+        dry_run = "--dry-run" if wanted.cleanup_policy_dry_run else "--no-dry-run"
+        flags = [f"--policy=<(echo {shlex.quote(policies)})", dry_run]
+        return _gcloud("set-cleanup-policies", self.repository, world, flags)
 
 
 def _gcloud(verb: str, repository: str, world: World, flags: Iterable[str]) -> str:
@@ -309,7 +309,7 @@ def _fields(repository: RemoteRepository) -> dict[str, Any]:
         "description": repository.description,
         "labels": dict(repository.labels),
         "encryption key": repository.kms_key_name,
-        "clean-up policies": _policies(repository),
+        "clean-up policies": dict(repository.cleanup_policies),
         "clean-up dry run": repository.cleanup_policy_dry_run,
         "vulnerability scanning": repository.vulnerability_scanning,
         "upstream username": repository.username,
@@ -321,12 +321,7 @@ def _login(repository: RemoteRepository) -> tuple[str, str]:
     return repository.username, repository.password_secret_version
 
 
-def _policies(repository: RemoteRepository) -> dict[str, Any]:
-    return {name: _policy_in_words(policy) for name, policy in repository.cleanup_policies.items()}
-
-
 def _policy_in_words(policy: CleanupPolicy) -> str:
-    """All that a policy says: two that read alike are alike, for by these words they are compared."""
     recent, condition = policy.most_recent_versions, policy.condition
     if "most_recent_versions" in policy:
         what = f"keep the {recent.keep_count} most recent versions"
@@ -352,18 +347,16 @@ def _age(length: timedelta) -> str:
 
 
 def _policy_as_json(policy: CleanupPolicy) -> dict[str, Any]:
-    """One of the policies that settings ask for, as gcloud takes it."""
-    if "most_recent_versions" in policy:
-        what: dict[str, Any] = {"mostRecentVersions": {"keepCount": policy.most_recent_versions.keep_count}}
-    else:
-        condition = policy.condition
-        older = f"{condition.older_than.total_seconds():.0f}s"
-        what = {"condition": {"tagState": condition.tag_state.name.lower(), "olderThan": older}}
-    return {"name": policy.id, "action": {"type": policy.action.name.capitalize()}, **what}
+    """A policy, whole, as gcloud takes it."""
+    said = MessageToDict(CleanupPolicy.pb(policy))
+    return {"name": said.pop("id"), "action": {"type": said.pop("action")}, **said}
 
 
 def _policies_in_words(repository: RemoteRepository) -> str:
     if not repository.cleanup_policies:
         return "no policies"
-    words = "; ".join(_policies(repository).values())
+    words = "; ".join(map(_policy_in_words, repository.cleanup_policies.values()))
     return f"{words} (dry run: they only log)" if repository.cleanup_policy_dry_run else words
+
+
+_WORDS = {"clean-up policies": _policy_in_words}

@@ -6,19 +6,18 @@ leaves out.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Self
 
 from cgrunbook import durations
-from cgrunbook.cloud import apis
+from cgrunbook.cloud import Cloud, apis
+from cgrunbook.cloud.iam_policy import Binding, Policy, grant_command
 from cgrunbook.cloud.secret_manager import Rotation, SecretResource
 from cgrunbook.errors import (
     ApiDisabled,
-    CgrunbookError,
     InvalidRequest,
     PermissionMissing,
     PrerequisiteMissing,
@@ -26,10 +25,13 @@ from cgrunbook.errors import (
 )
 from cgrunbook.parameters import Parameters
 from cgrunbook.steps.apis import ARTIFACT_REGISTRY
+from cgrunbook.steps.credential import learn_number
 from cgrunbook.steps.step import (
     KNOWN_AFTER_APPLY,
     Change,
     Evidence,
+    Finding,
+    Mark,
     Outcome,
     Plan,
     Progress,
@@ -118,21 +120,18 @@ def service_agent(world: World, secret_id: str) -> str:
     Raises:
         ApiDisabled, PermissionMissing: neither can be asked.
     """
-    if not world.cloud.project.number_is_known:
-        with suppress(CgrunbookError):
-            world.secret(secret_id)
+    learn_number(world, secret_id)
     return f"serviceAccount:{world.cloud.project.service_agent_email()}"
 
 
-def agent_may_read(world: World, secret_id: str) -> bool | None:
-    """Whether the service agent has the role on the secret itself; None and raises as `require_secret`."""
+def policy_of(world: World, secret_id: str) -> Policy | None:
+    """Who may do what with the secret itself, with the project's number known; None and raises as `require_secret`."""
     if not world.cloud.project.number_is_known:
         world.at_once(partial(world.policy, secret_id), partial(world.secret, secret_id))
     policy = world.policy(secret_id)
     if policy is None:
         _must_come(world, secret_id)
-        return None
-    return policy.grants(service_agent(world, secret_id), ACCESSOR)
+    return policy
 
 
 def _must_come(world: World, secret_id: str) -> None:
@@ -173,7 +172,9 @@ class CreateSecret(Step):
             )
         wanted = self._wanted(world, there)
         before = None if there is None else _fields(there)
-        changes = differences(f"secret {self.secret_id}", before, _fields(wanted), made="without a version")
+        changes = differences(
+            f"secret {self.secret_id}", before, _fields(wanted), made="without a version", words=_WORDS
+        )
         if not changes:
             return Plan()
         return Plan(
@@ -249,14 +250,32 @@ class CreateSecret(Step):
             ]
         if wanted.expire_time and wanted.expire_time != before.expire_time:
             flags.append(f"--expire-time={wanted.expire_time:{_TIME}}")
+        if topics := [topic for topic in wanted.topics if topic not in before.topics]:
+            flags.append(f"--{'' if there is None else 'add-'}topics={','.join(topics)}")
         if wanted.rotation and wanted.rotation != before.rotation:
             period = wanted.rotation.period
             flags += [
-                f"--{'' if there is None else 'add-'}topics={','.join(wanted.topics)}",
                 f"--next-rotation-time={wanted.rotation.next_time:{_TIME}}",
                 f"--rotation-period={period.total_seconds():.0f}s" if period else "",
             ]
         return gcloud(f"secrets {'create' if there is None else 'update'} {self.secret_id}", world, quoted(flags))
+
+
+def conditional_grant(cloud: Cloud, secret_id: str, member: str, granted: Sequence[Binding]) -> Finding:
+    """What is to be said of a grant under a condition: neither that it is there nor that it is not.
+
+    Args:
+        cloud: the project that the secret is in.
+        granted: by what the member has the role, each under a condition.
+    """
+    on = f"secrets add-iam-policy-binding {secret_id} --project={cloud.project.id}"
+    return Finding(
+        Mark.NOT_CHECKED,
+        "the service agent may read the secret",
+        f"{' or '.join(map(str, granted))}: whether that holds, Google's IAM alone can tell",
+        "An image that is not cached shows it: 03_production_images when it makes the repository, 04_debugging with "
+        f"try_fresh_repository. It is left as it is; if it should hold always: {grant_command(on, member, ACCESSOR)}",
+    )
 
 
 class GrantSecretAccess(Step):
@@ -278,8 +297,9 @@ class GrantSecretAccess(Step):
         self.title = f"Let Artifact Registry's service agent read the secret {secret_id}"
 
     def plan(self, world: World) -> Plan:
-        if agent_may_read(world, self.secret_id):
-            return Plan()
+        policy = policy_of(world, self.secret_id)
+        if policy and policy.held(service_agent(world, self.secret_id), ACCESSOR):
+            return Plan()  # under a condition too: nothing is added beside what somebody has limited
         project = world.cloud.connection.project_id
         try:
             member = shown = service_agent(world, self.secret_id)
@@ -303,17 +323,20 @@ class GrantSecretAccess(Step):
         world.cloud.secrets.grant(self.secret_id, member, ACCESSOR, introduce=partial(self._make_agent, world))
 
     def verify(self, world: World) -> Evidence:
-        granted = agent_may_read(world, self.secret_id)
-        if granted is None:
+        policy = policy_of(world, self.secret_id)
+        if policy is None:
             return Evidence("will be granted by then")
         member = service_agent(world, self.secret_id)
+        granted = policy.held(member, ACCESSOR)
         if not granted:
             raise StepFailed(
                 f"The grant of {ACCESSOR} to {member} on the secret {self.secret_id} is gone again.",
                 "Somebody or something removes it (a policy controller?); find out who, then run again.",
             )
         facts = {"member": member, "role": ACCESSOR, "on": f"the secret {self.secret_id} alone"}
-        return Evidence("on this secret alone", facts)
+        if not any(binding.condition for binding in granted):
+            return Evidence("on this secret alone", facts)
+        return Evidence("under a condition", facts, (conditional_grant(world.cloud, self.secret_id, member, granted),))
 
     def _make_agent(self, world: World) -> None:
         world.progress(Progress("making Artifact Registry's service agent"))
@@ -328,12 +351,13 @@ class GrantSecretAccess(Step):
 
 
 def _fields(secret: SecretResource) -> dict[str, Any]:
+    """What of a secret is compared: what the operator can ask for."""
     return {
         "replication": _places(secret),
         "labels": dict(secret.labels),
         "expires": secret.expire_time,
-        "topics": ", ".join(secret.topics),
-        "rotation notice": _rotation_in_words(secret) if secret.rotation else "",
+        "topics": secret.topics,
+        "rotation notice": secret.rotation,
     }
 
 
@@ -342,7 +366,11 @@ def _places(secret: SecretResource) -> str:
 
 
 def _rotation_in_words(secret: SecretResource) -> str:
-    if secret.rotation is None:
-        return "none"
-    period = f" every {durations.in_words(secret.rotation.period)}" if secret.rotation.period else " once"
-    return f"to {', '.join(secret.topics)}{period}"
+    return f"to {', '.join(secret.topics)} {_how_often(secret.rotation)}" if secret.rotation else "none"
+
+
+def _how_often(rotation: Rotation) -> str:
+    return f"every {durations.in_words(rotation.period)}" if rotation.period else "once"
+
+
+_WORDS: Mapping[str, Callable[[Any], str]] = {"topics": ", ".join, "rotation notice": _how_often}

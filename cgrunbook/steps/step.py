@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from cgrunbook.cloud import Cloud
 from cgrunbook.errors import ApiDisabled, CgrunbookError, NotFound, ParameterError
+from cgrunbook.redaction import one_line
 
 if TYPE_CHECKING:
     from cgrunbook.cloud.artifact_registry import Everywhere, RemoteRepository
@@ -180,27 +181,48 @@ class Progress:
 
 
 def differences(
-    resource: str, before: Mapping[str, Any] | None, after: Mapping[str, Any], *, made: str = ""
+    resource: str,
+    before: Mapping[str, Any] | None,
+    after: Mapping[str, Any],
+    *,
+    made: str = "",
+    words: Mapping[str, Callable[[Any], str]] | None = None,
 ) -> list[Change]:
     """The changes between two sets of fields, a mapping's by its keys; in the order of the second.
+
+    Values are compared and words only shown: words may say less.
 
     Args:
         before: None where the resource comes into being; then all fields that say something are named.
         made: what is said of a resource that comes into being, as a whole.
+        words: how the value of a field, or each of a mapping's, is shown where it is no plain data.
     """
+
+    def shown(name: str, value: Any) -> Any:
+        say = (words or {}).get(name)
+        if say is None or value is None:
+            return value
+        return {key: say(one) for key, one in value.items()} if isinstance(value, dict) else say(value)
+
+    def change(field: str, name: str, old: Any, new: Any) -> Change:
+        was, will_be = shown(name, old), shown(name, new)
+        if old is not None and was == will_be:  # what makes them differ is not in the words
+            was = f"{was} ({one_line(str(old))})"
+        return Change(resource, field, was, will_be)
+
     if before is None:
         return [
             Change(resource, "", None, made),
-            *(Change(resource, name, None, new) for name, new in after.items() if new),
+            *(Change(resource, name, None, shown(name, new)) for name, new in after.items() if new),
         ]
     changes = []
     for name, new in after.items():
         old = before[name]
         if isinstance(new, dict):
             keys = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
-            changes += [Change(resource, f"{name}.{key}", old.get(key), new.get(key)) for key in keys]
+            changes += [change(f"{name}.{key}", name, old.get(key), new.get(key)) for key in keys]
         elif old != new:
-            changes.append(Change(resource, name, old or None, new))
+            changes.append(change(name, name, old or None, new))
     return changes
 
 

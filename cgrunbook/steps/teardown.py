@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 
 from cgrunbook.cloud.apis import ARTIFACT_REGISTRY
 from cgrunbook.cloud.artifact_registry import RemoteRepository
-from cgrunbook.cloud.iam_policy import Policy
+from cgrunbook.cloud.iam_policy import Binding, Policy, take_command
 from cgrunbook.cloud.secret_manager import SecretResource
 from cgrunbook.errors import ApiDisabled, CgrunbookError, Conflict, ParameterError, PermissionMissing, StepFailed
 from cgrunbook.steps import token_pairs
-from cgrunbook.steps.credential import own_project, version_of
+from cgrunbook.steps.credential import same_name, version_of
 from cgrunbook.steps.pull_token import token_name
 from cgrunbook.steps.repository import made_by_cgrunbook
 from cgrunbook.steps.secret import made_by_cgrunbook as secret_made_by_cgrunbook
@@ -30,7 +30,6 @@ T = TypeVar("T")
 
 _NOT_OURS = "cgrunbook did not make it"
 _AGENT = re.compile(r"serviceAccount:service-\d+@gcp-sa-artifactregistry\.iam\.gserviceaccount\.com", re.IGNORECASE)
-_REPOSITORY = re.compile(r"projects/([^/]+)/(locations/[^/]+/repositories/[^/]+)")
 
 
 @dataclass(frozen=True)
@@ -93,6 +92,8 @@ class TearDown(Step):
         for name, there in self._found(world).items():
             if made_by_cgrunbook(there):
                 notes += _lost_with(world, there)
+                if there.username and version_of(world, self.secret_id, there.password_secret_version) is None:
+                    notes.append(f"{there.password_secret_version}, with which {name} signs in, stays as it is.")
             else:
                 notes.append(f"The repository {name} stays: {_NOT_OURS}.")
         if of_secret:
@@ -237,12 +238,13 @@ class TearDown(Step):
                     f"cgrunbook did not store version {version.number} of it",
                     f"gcloud secrets versions destroy {version.number} --secret={self.secret_id} --project={project}",
                 )
-        for role, member in _grants(world.policy(self.secret_id)):
+        remove = f"secrets remove-iam-policy-binding {self.secret_id} --project={project}"
+        for binding, member in _grants(world.policy(self.secret_id)):
             if _AGENT.fullmatch(member) and member.lower() != service_agent(world, self.secret_id).lower():
+                condition = f" under the condition {binding.condition}" if binding.condition else ""
                 yield (
-                    f"the Artifact Registry of another project may read it, {member}",
-                    f"gcloud secrets remove-iam-policy-binding {self.secret_id} --project={project} --member={member} "
-                    f"--role={role} --all",
+                    f"the Artifact Registry of another project may read it{condition}, {member}",
+                    take_command(remove, member, binding),
                 )
 
     def _lost_with_secret(self, world: World) -> list[str]:
@@ -253,7 +255,9 @@ class TearDown(Step):
             notes.append(f"Whether the pull tokens still live cannot be seen ({problem}); they are revoked unseen.")
         own = service_agent(world, self.secret_id).lower()
         if lost := [
-            f"{member} has {role}" for role, member in _grants(world.policy(self.secret_id)) if member.lower() != own
+            f"{member} has {binding}"
+            for binding, member in _grants(world.policy(self.secret_id))
+            if member.lower() != own
         ]:
             notes.append(f"What others were granted on the secret {self.secret_id} goes with it: {', '.join(lost)}.")
         return notes
@@ -296,21 +300,15 @@ def _lost_with(world: World, repository: RemoteRepository) -> list[str]:
         f"The repository {other.id} in {other.location} serves from {repository.id}: it loses these images."
         for other in world.everywhere().repositories
         if other.upstream.rstrip("/") == f"https://{host}/{world.cloud.project.id}/{repository.id}"
-        or any(_same_repository(world, name, upstream) for upstream in (other.upstream, *other.virtual_upstreams))
+        or any(same_name(world, name, upstream) for upstream in (other.upstream, *other.virtual_upstreams))
     ]
     try:
-        grants = [f"{member} has {role}" for role, member in _grants(world.repository_policy(repository.id))]
+        grants = [f"{member} has {binding}" for binding, member in _grants(world.repository_policy(repository.id))]
     except PermissionMissing:
         return [*notes, f"What was granted on the repository {repository.id} goes with it; it cannot be seen by you."]
     if grants:
         notes.append(f"What was granted on the repository {repository.id} goes with it: {', '.join(grants)}.")
     return notes
-
-
-def _same_repository(world: World, name: str, other: str) -> bool:
-    """Whether another name means a repository of this project, its number being as good as its id."""
-    one, two = _REPOSITORY.fullmatch(name), _REPOSITORY.fullmatch(other)
-    return bool(one and two and one[2] == two[2] and own_project(world, two[1]))
 
 
 def _unread(world: World) -> Iterator[tuple[str, str]]:
@@ -335,9 +333,9 @@ def _unread(world: World) -> Iterator[tuple[str, str]]:
         yield f"whether repositories {where} sign in with it is not known, since {why}", command
 
 
-def _grants(policy: Policy | None) -> list[tuple[str, str]]:
-    """Each role with each member that has it."""
-    return [(binding.role, member) for binding in (policy.bindings if policy else ()) for member in binding.members]
+def _grants(policy: Policy | None) -> list[tuple[Binding, str]]:
+    """Each role, as it is held, with each member that has it."""
+    return [(binding, member) for binding in (policy.bindings if policy else ()) for member in binding.members]
 
 
 def _docker_login(world: World) -> list[str]:

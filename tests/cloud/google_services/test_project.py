@@ -264,5 +264,5 @@ def test_a_grant_in_the_whole_project_counts_only_without_condition(cloud, doubl
         (200, {"etag": "ACAB", "version": 3, "bindings": [conditional]}),
         (200, {"etag": "ACAB", "bindings": [plain]}),
     )
-    assert cloud.project.has_grant(member, role) is False
-    assert cloud.project.has_grant(member, role) is True
+    assert cloud.project.get_policy().grants(member, role) is False
+    assert cloud.project.get_policy().grants(member, role) is True

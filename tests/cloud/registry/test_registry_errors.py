@@ -210,7 +210,7 @@ def test_the_command_that_lets_the_service_agent_read_works_as_it_stands():
     """Without its project gcloud takes the one that it is set to; without its last flag it asks where there are conditions."""
     denied = "Permission to access secret projects/1/secrets/s/versions/1 denied"
     said = refused(refusal(GOOGLE, code="DENIED", message=denied, repository="my-project/cgr/base")).remedy
-    assert " SECRET --project=my-project " in said
+    assert " s --project=1 " in said
     assert "service-$(gcloud projects describe my-project --format='value(projectNumber)')@" in said
     assert said.endswith("--condition=None")
 
