@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ast
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from platformdirs import user_data_dir
@@ -86,26 +86,29 @@ def test_a_home_is_not_made_by_asking_for_it(person: Path, monkeypatch: pytest.M
     assert list(person.iterdir()) == []
 
 
-UNFIT = {
+def put_behind_somebody_elses_link(home: Path) -> None:
+    home.rename(home.with_name("elsewhere"))
+    home.symlink_to("elsewhere")
+    os.chown(home, 12345, -1, follow_symlinks=False)
+
+
+UNFIT: dict[str, tuple[Callable[[Path], None], str]] = {
     "somebody else's": (lambda home: os.chown(home, 12345, -1), "belongs to the user 12345, and this runs as "),
     "of everybody": (lambda home: home.chmod(0o777), "everybody may write in "),
     "with a link for the sandbox": (lambda home: (home / "sandbox").symlink_to("/"), "sandbox is a link"),
     "with a link for the locks": (lambda home: (home / "locks").symlink_to("nowhere"), "locks is a link"),
     "with a link for what is saved": (lambda home: (home / "parameters.json").symlink_to("x"), "json is a link"),
-    "behind somebody else's link": (
-        lambda home: (
-            home.rename(home.with_name("elsewhere")),
-            home.symlink_to(home.with_name("elsewhere")),
-            os.chown(home, 12345, -1, follow_symlinks=False),
-        ),
-        "belongs to",
-    ),
+    "behind somebody else's link": (put_behind_somebody_elses_link, "belongs to"),
 }
 
 
 @pytest.mark.parametrize(("spoil", "why"), UNFIT.values(), ids=UNFIT)
 def test_a_home_that_is_not_ours_alone_is_refused_in_a_sentence(
-    person: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], spoil: Any, why: str
+    person: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    spoil: Callable[[Path], None],
+    why: str,
 ):
     if os.geteuid() != 0 and "belongs" in why:
         pytest.skip("only root can give a folder away")

@@ -154,7 +154,7 @@ def test_a_number_that_is_not_proved_to_be_the_sandboxs_is_never_signalled(
     """A process in a container that has the same home holds the lock, and its number means somebody else here."""
     monkeypatch.setattr(process, "_WRITTEN_SECONDS", 0.05)
     signalled: list[int] = []
-    monkeypatch.setattr(process.os, "kill", lambda pid, _: signalled.append(pid))
+    monkeypatch.setattr(os, "kill", lambda pid, _: signalled.append(pid))
     folder = process.folder_of(home)
     folder.mkdir(parents=True, mode=0o700)
     home.chmod(0o700)

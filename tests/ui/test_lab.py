@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from traitlets.config import Config
@@ -102,8 +103,8 @@ async def _kernel_runs(words: list[str], work: Path, runtime: Path) -> None:
         config[owner][trait] = value
     manager = AsyncMappingKernelManager(config=config, connection_dir=str(runtime))
     identity = await manager.start_kernel(kernel_name="python3", cwd=str(work))
-    kernel = manager.get_kernel(identity)
-    client = kernel.client()
+    kernel: Any = manager.get_kernel(identity)
+    client: Any = kernel.client()
     client.start_channels()
     try:
         assert kernel.get_connection_info()["transport"] == "ipc"
