@@ -12,14 +12,20 @@ import pickle
 import re
 import secrets
 import time
+from datetime import UTC, datetime
 from itertools import pairwise
+from typing import Any
 from urllib.parse import quote, quote_plus, urlencode
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cgrunbook.errors import StepFailed
+from cgrunbook.cloud import command, docker_config
+from cgrunbook.cloud.manifests import parse_document
+from cgrunbook.cloud.pull_token import PullToken
+from cgrunbook.errors import CgrunbookError, StepFailed
+from cgrunbook.image_reference import ImageReference, Platform
 from cgrunbook.redaction import (
     _REMEMBERED,
     LONGEST_WORD,
@@ -36,7 +42,10 @@ from cgrunbook.redaction import (
     visible,
     watch,
 )
+from cgrunbook.sandbox.google import wire
+from cgrunbook.sandbox.registry import upstream
 
+NOBODY: Any = None
 SECRET_TEXT = st.text(min_size=6, max_size=80).filter(
     lambda text: text.strip() and MASK not in text and text not in MASK
 )
@@ -417,6 +426,41 @@ def test_an_error_never_carries_a_living_secret():
     secret = Secret(value)
     error = StepFailed(f"upstream said {value}", f"try {value} again")
     assert value not in f"{error} {error!r} {error.args} {error.remedy} {error._render_traceback_()}"
+    assert secret
+
+
+@pytest.mark.parametrize(
+    "hold",
+    [
+        lambda value: command.Ended(0, value, value),
+        lambda value: docker_config.Answer(None, value),
+        lambda value: wire.Call(NOBODY, NOBODY, "", {}, {"access_token": value}, {"payload": {"data": value}}),
+        lambda value: upstream.Credentials("user", value),
+        lambda value: PullToken("user", Secret(value), datetime.now(UTC), None),
+    ],
+)
+def test_what_came_from_outside_is_in_no_repr(hold):
+    value = fresh()
+    assert value not in repr(hold(value))
+
+
+@pytest.mark.parametrize(
+    "refuse",
+    [
+        lambda value: ImageReference.parse(f"{'a/' * 56}{value}"),
+        lambda value: Platform(f"{'a/' * 36}{value}"),
+        lambda value: parse_document(
+            json.dumps({"schemaVersion": 2, "mediaType": f"{'a/' * 46}{value}"}).encode(), "application/json", "go"
+        ),
+    ],
+)
+def test_what_is_cut_in_an_error_was_masked_before(refuse):
+    value = fresh()
+    secret = Secret(value)
+    with pytest.raises(CgrunbookError) as refused:
+        refuse(value)
+    assert not pieces_in(value, str(refused.value), 6)
+    assert "[red" in str(refused.value)
     assert secret
 
 

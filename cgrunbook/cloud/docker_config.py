@@ -19,7 +19,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -101,7 +101,7 @@ class Answer:
     """
 
     credentials: BasicCredentials | None
-    said: str = ""
+    said: str = field(default="", repr=False)
 
 
 class _Object(dict[str, Any]):
