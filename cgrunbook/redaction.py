@@ -403,7 +403,7 @@ _SHAPES: tuple[tuple[tuple[str, ...], re.Pattern[str]], ...] = (
         ("authorization", "x+registry+auth", "cookie", "x+amz+security+token"),
         re.compile(
             r"""(?i:(?:authorization(?:\\?["'])?\s*[:=]\s*b?\\?["']?(?:token|negotiate|digest|aws4-hmac-sha256)\s+|"""
-            r"""(?:x-registry-auth|cookie(?=[^\r\n=]*=)|x-amz-security-token)(?:\\?["'])?\s*[:=]\s*b?\\?["']?))"""
+            r"""(?:x-registry-auth|cookie(?=[^\r\n=]{0,99}=)|x-amz-security-token)(?:\\?["'])?\s*[:=]\s*b?\\?["']?))"""
             r"""([^\s"'\\]{8,}[^\r\n"'\\]*)"""
         ),
     ),

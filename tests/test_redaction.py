@@ -242,6 +242,17 @@ def test_a_long_text_of_lines_that_begin_like_a_jwt_is_masked_in_its_time():
     assert time.process_time() - began < 20
 
 
+@pytest.mark.parametrize(
+    "part", ["cookie ", "<span ", "\\", "://a:b", "%25", "password=", "1//0", "-----BEGIN PRIVATE KEY-----"]
+)
+def test_no_text_takes_the_square_of_its_length(part):
+    secret = Secret(fresh())
+    began = time.process_time()
+    mask(part * (100_000 // len(part)))
+    assert time.process_time() - began < 5
+    assert secret
+
+
 def test_a_short_one_is_forgotten_with_its_secret():
     secret = Secret("latest")
     assert mask("chainguard/go:latest") == f"chainguard/go:{MASK}"
