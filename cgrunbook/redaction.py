@@ -12,9 +12,8 @@ import html
 import re
 import threading
 import weakref
-from bisect import bisect_right
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 MASK = "[redacted]"
@@ -58,6 +57,8 @@ _BETWEEN = re.compile(
 _BASE64 = bytes.maketrans(b"-_", b"+/").translate(
     bytes(byte if chr(byte) in f"{_LETTERS}0123456789+/" else ord("A") for byte in range(256))
 )
+# Rubbish has other characters at every few.
+_TEXT = re.compile(rf"[^\x00-\x08\x0b-\x1f]{{{_SHORTEST},}}")
 _HEXADECIMAL = bytes(byte if chr(byte) in "0123456789ABCDEFabcdef" else 48 for byte in range(256))
 
 
@@ -186,25 +187,20 @@ class _Known:
 
     def places(self, text: str) -> list[tuple[int, int]]:
         """Where known values are in a text, and pieces of them, however often they were encoded."""
-        return self._places(_Reading(text, lambda at: (at, at + 1)), _DEPTH) if self._whole else []
+        whole = _Reading(text, range(len(text)), range(1, len(text) + 1))
+        return list(self._places(whole, _DEPTH)) if self._whole else []
 
-    def _places(self, reading: _Reading, depth: int) -> list[tuple[int, int]]:
-        found = []
-        while True:
-            found += [_source(reading, begin, end) for begin, end in self._seen(reading.text)]
-            spelt = _without(reading, _SPELT, _meant)
-            if spelt is None or not depth:
-                break
-            reading, depth = spelt, depth - 1
-        joined = _without(reading, _BETWEEN, lambda _: "")
-        if joined is not None:
-            reading = joined
-            found += [_source(reading, begin, end) for begin, end in self._seen(reading.text)]
-        if depth:
-            for decoded in _decoded(reading):
-                if self._may_hold(decoded.text):
-                    found += self._places(decoded, depth - 1)
-        return found
+    def _places(self, reading: _Reading, depth: int) -> Iterator[tuple[int, int]]:
+        readings = [reading]
+        while len(readings) <= _DEPTH and (spelt := _without(readings[-1], _SPELT, _meant)):
+            readings.append(spelt)
+        if joined := _without(readings[-1], _BETWEEN, lambda _: ""):
+            readings.append(joined)
+        for each in readings:
+            for begin, end in self._seen(each.text):
+                yield each.begins[begin], each.ends[end - 1]
+        for decoded in _decoded(readings[-1], self._may_hold) if depth else ():
+            yield from self._places(decoded, depth - 1)
 
     def _may_hold(self, text: str) -> bool:
         """Whether it is worth looking in what was decoded: what never was encoded becomes rubbish."""
@@ -214,10 +210,8 @@ class _Known:
         """Where values are in a text, and pieces of them, as they are written there."""
         for forms in tuple(self._whole.values()):
             for form in forms:
-                at = text.find(form)
-                while at >= 0:
-                    yield at, at + len(form)
-                    at = text.find(form, at + len(form))
+                if form in text:
+                    yield from (found.span() for found in re.finditer(re.escape(form), text))
         alike, grams, done = text.translate(_ALIKE), self._grams, 0
         for run in _RUN.finditer(text) if grams else ():
             for at in [at for at in range(run.start(), run.end() - _GRAM + 1) if alike[at : at + _GRAM] in grams]:
@@ -270,45 +264,34 @@ class _Reading(NamedTuple):
 
     Args:
         text: what is read.
-        span: where the character at a place stands in the text as it came.
+        begins: where each of its characters begins in the text as it came.
+        ends: where it ends there.
     """
 
     text: str
-    span: Callable[[int], tuple[int, int]]
-
-
-def _source(reading: _Reading, begin: int, end: int) -> tuple[int, int]:
-    return reading.span(begin)[0], reading.span(end - 1)[1]
+    begins: Sequence[int]
+    ends: Sequence[int]
 
 
 def _without(reading: _Reading, pattern: re.Pattern[str], meaning: Callable[[re.Match[str]], str]) -> _Reading | None:
-    """A text with something in it replaced by one character or nothing; None where it has nothing of it."""
-    # Of each part: where it begins in the new text and in the old, and where it ends there if it stands for one character.
-    parts, starts, sources = [], [], []
-    done = length = 0
-    for found in pattern.finditer(reading.text):
-        for part, source in (
-            (reading.text[done : found.start()], (done, 0)),
-            (meaning(found), (found.start(), found.end())),
-        ):
-            if part:
-                parts.append(part)
-                starts.append(length)
-                sources.append(source)
-                length += len(part)
-        done = found.end()
+    """A text with something in it replaced by one character or by nothing; None where it has nothing of it."""
+    text, begins, ends = reading
+    parts: list[str] = []
+    new_begins: list[int] = []
+    new_ends: list[int] = []
+    done = 0
+    for found in pattern.finditer(text):
+        first, last = found.span()
+        parts += text[done:first], (meant := meaning(found))
+        new_begins += begins[done:first]
+        new_ends += ends[done:first]
+        if meant:
+            new_begins.append(begins[first])
+            new_ends.append(ends[last - 1])
+        done = last
     if not done:
         return None
-    starts.append(length)
-    sources.append((done, 0))
-
-    def span(at: int) -> tuple[int, int]:
-        part = bisect_right(starts, at) - 1
-        begin, end = sources[part]
-        begin, end = (begin, end) if end else (begin + at - starts[part], begin + at - starts[part] + 1)
-        return _source(reading, begin, end)
-
-    return _Reading("".join(parts) + reading.text[done:], span)
+    return _Reading("".join(parts) + text[done:], [*new_begins, *begins[done:]], [*new_ends, *ends[done:]])
 
 
 def _meant(found: re.Match[str]) -> str:
@@ -324,29 +307,30 @@ def _meant(found: re.Match[str]) -> str:
     return _CONTROL.get(spelt[1], spelt[1])
 
 
-def _decoded(reading: _Reading) -> Iterator[_Reading]:
-    """What is in a text's base64 and hexadecimal, wherever in it that begins; all else in it becomes rubbish."""
-    written = reading.text.encode("ascii", "replace")
-    for digits, size, characters, decode in ((_BASE64, 4, 3, binascii.a2b_base64), (_HEXADECIMAL, 2, 1, _from_hex)):
-        text = written.translate(digits)
-        for first in range(min(size, len(text))):
-            rest = text[first:]
-            decoded = decode(rest + b"A" * (-len(rest) % size)).decode("latin-1")
-            yield _Reading(decoded, _by_digits(reading, first, size, characters))
+def _decoded(reading: _Reading, worth: Callable[[str], bool]) -> Iterator[_Reading]:
+    """What is in a text's base64 and hexadecimal, wherever in it that begins; all else in it becomes rubbish.
 
-
-def _from_hex(digits: bytes) -> bytes:
-    return bytes.fromhex(digits.decode())
-
-
-def _by_digits(reading: _Reading, first: int, size: int, characters: int) -> Callable[[int], tuple[int, int]]:
-    """Where a character is whose digits stand from a place on, so many of them for so many characters."""
-
-    def span(at: int) -> tuple[int, int]:
-        begin, end = first + at * size // characters, first - (-(at + 1) * size // characters)
-        return _source(reading, begin, min(end, len(reading.text)))
-
-    return span
+    Args:
+        reading: the text.
+        worth: whether it is worth looking in what was decoded.
+    """
+    written, last = reading.text.encode("ascii", "replace"), len(reading.text) - 1
+    for digits, size, characters, decode in (
+        (_BASE64, 4, 3, binascii.a2b_base64),
+        (_HEXADECIMAL, 2, 1, binascii.unhexlify),
+    ):
+        for first in range(size):
+            text = written[first:].translate(digits)
+            decoded = decode(text + b"A" * (-len(text) % size)).decode("latin-1")
+            for part in _TEXT.finditer(decoded) if worth(decoded) else ():
+                if worth(part[0]):
+                    places = [
+                        (first + at * size // characters, first + (at * size + size - 1) // characters)
+                        for at in range(*part.span())
+                    ]
+                    begins = [reading.begins[min(begin, last)] for begin, _ in places]
+                    ends = [reading.ends[min(end, last)] for _, end in places]
+                    yield _Reading(part[0], begins, ends)
 
 
 _known = _Known()

@@ -126,6 +126,9 @@ ENCODINGS = {
     "in a URL in a URL": lambda value: quote(quote(value, safe=""), safe=""),
     "a base64 in a URL in a URL": lambda value: quote(quote(base64.b64encode(value.encode()), safe=""), safe=""),
     "JSON in JSON in JSON": lambda value: json.dumps(json.dumps(json.dumps(value))),
+    "docker's pair in JSON in JSON in JSON": lambda value: json.dumps(
+        json.dumps(json.dumps(base64.b64encode(f"u:{value}".encode()).decode()))
+    ),
     "base64 in base64": lambda value: base64.b64encode(base64.b64encode(value.encode())).decode(),
     "base64 in hexadecimal": lambda value: base64.b64encode(value.encode()).hex(),
     "hexadecimal in groups": lambda value: value.encode().hex(" ", 2),
