@@ -454,13 +454,17 @@ def test_the_kernel_is_this_interpreter_whatever_the_notebook_and_the_environmen
     startup.mkdir(parents=True)
     (startup / "00.py").write_text("raise SystemExit('a profile of the user')")
     (tmp_path / "random.py").write_text("raise ImportError('a file of the caller')")
+    (tmp_path / "colorsys.py").write_text("raise ImportError('a file of the caller')")
+    (home / "begin.py").write_text("raise SystemExit('a startup file of the user')")
+    monkeypatch.setenv("PYTHONSTARTUP", str(home / "begin.py"))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["", "."]))
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("PATH", str(home))
     monkeypatch.setenv("JPY_SESSION_NAME", "/somebody/looks.ipynb")
     monkeypatch.delenv("VIRTUAL_ENV", raising=False)
     monkeypatch.chdir(tmp_path)
     cell = """
-import os, random, sys
+import colorsys, os, random, sys
 print(sys.executable, os.getcwd(), os.environ.get("JPY_SESSION_NAME"), os.environ["CGRUNBOOK_RUN_FOLDER"], sep="\\n")
 """
     path = make("one", cell, kernelspec={"name": "julia-1.9", "display_name": "Julia", "language": "julia"})
