@@ -453,8 +453,8 @@ def test_the_kernel_is_this_interpreter_whatever_the_notebook_and_the_environmen
     startup = home / ".ipython" / "profile_default" / "startup"
     startup.mkdir(parents=True)
     (startup / "00.py").write_text("raise SystemExit('a profile of the user')")
-    for name in ("json", "random", "colorsys"):
-        (tmp_path / f"{name}.py").write_text("raise ImportError('a file of the caller')")
+    for name in ("sitecustomize", "random", "colorsys"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('a file of the caller')")
     (home / "begin.py").write_text("raise SystemExit('a startup file of the user')")
     monkeypatch.setenv("PYTHONSTARTUP", str(home / "begin.py"))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["", "."]))
