@@ -565,10 +565,13 @@ def _life_of(process: int | str) -> str:
         return subprocess.run(
             ["/bin/ps", "-o", "lstart=", "-p", number], capture_output=True, text=True, check=False
         ).stdout.strip()
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
-    # The 22nd field is when it started; the second, in parentheses, may hold anything (proc_pid_stat(5)).
-    started = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[19]
-    return f"{boot} {Path('/proc/self/ns/pid').readlink()} {started}"
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
+        told = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
+        # The 22nd field is when it started; the second, in parentheses, may hold anything (proc_pid_stat(5)).
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()} {told.rpartition(')')[2].split()[19]}"
+    except OSError:  # there is no such process, or no /proc
+        return ""
 
 
 def _log_tail(base: Path) -> str:
