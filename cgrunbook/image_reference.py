@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 
 from cgrunbook.errors import ParameterError
+from cgrunbook.redaction import one_line
 
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
@@ -101,7 +102,7 @@ class Platform:
     def __post_init__(self) -> None:
         if not _PLATFORM.fullmatch(self.text):
             raise ParameterError(
-                f"The platform {self.text[:80]!r} is not OS/ARCHITECTURE or OS/ARCHITECTURE/VARIANT.",
+                f"The platform {one_line(self.text, 80)!r} is not OS/ARCHITECTURE or OS/ARCHITECTURE/VARIANT.",
                 "Write it as in linux/amd64 or linux/arm64.",
             )
 
@@ -152,5 +153,4 @@ def _refused(text: str, rule: str, nearest: str = "") -> ParameterError:
                 break
         except ParameterError:
             continue
-    shown = text if len(text) <= 120 else f"{text[:120]}..."
-    return ParameterError(f"The image reference {shown!r} {rule}.", f"Write it as in {suggestion}.")
+    return ParameterError(f"The image reference {one_line(text, 120)!r} {rule}.", f"Write it as in {suggestion}.")

@@ -21,6 +21,7 @@ from cgrunbook.cloud.attempts import Attempts
 from cgrunbook.cloud.manifests import Descriptor
 from cgrunbook.cloud.registry_transport import Errand, RegistryTransport
 from cgrunbook.errors import DigestMismatch, Interrupted, RegistryError, Temporary
+from cgrunbook.redaction import one_line
 
 # Large enough that the interpreter's lock and the kernel's calls cost next to nothing; a reset loses one at most.
 _CHUNK = 512 * 1024
@@ -157,7 +158,7 @@ class Blob:
             # Unusable as the rest, and every further range would be too.
             self._start_over()
             raise Temporary(
-                f"{self._subject}: asked for the bytes from {self.done}, got {header[:60]!r}.",
+                f"{self._subject}: asked for the bytes from {self.done}, got {one_line(header, 60)!r}.",
                 "Check that nothing between here and the registry rewrites its answers.",
                 debugging=1,
             )

@@ -13,6 +13,7 @@ from typing import Any
 
 from cgrunbook.errors import DigestMismatch, ImageNotAvailable, ParameterError, RegistryError
 from cgrunbook.image_reference import Platform, is_digest
+from cgrunbook.redaction import one_line
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -147,7 +148,7 @@ def parse_document(body: bytes, content_type: str, subject: str) -> Index | Imag
         return _index(document, subject)
     if kind in _MANIFESTS:
         return _manifest(document, subject)
-    raise _unusable(subject, f"is of the unknown type {str(kind)[:100]!r}")
+    raise _unusable(subject, f"is of the unknown type {one_line(str(kind), 100)!r}")
 
 
 def platform_of_config(body: bytes) -> Platform | None:
@@ -206,7 +207,7 @@ def _descriptor(entry: Any, subject: str) -> Descriptor:
         raise _unusable(subject, "has a descriptor that is not a JSON object")
     media_type, digest, size = entry.get("mediaType"), entry.get("digest"), entry.get("size")
     if not isinstance(digest, str) or not is_digest(digest):
-        raise _unusable(subject, f"has a descriptor whose digest cannot be checked: {str(digest)[:100]!r}")
+        raise _unusable(subject, f"has a descriptor whose digest cannot be checked: {one_line(str(digest), 100)!r}")
     if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= _LARGEST_BLOB:
         raise _unusable(subject, f"has a descriptor without a usable size ({digest})")
     return Descriptor(media_type if isinstance(media_type, str) else "", digest, size)

@@ -30,7 +30,7 @@ from cgrunbook.cloud.registry_sign_in import (
 )
 from cgrunbook.errors import CgrunbookError, RegistryError, Temporary
 from cgrunbook.image_reference import is_digest
-from cgrunbook.redaction import Secret
+from cgrunbook.redaction import Secret, one_line
 
 # A blob is one redirect away at cgr.dev; more than this many is a loop.
 _MOST_REDIRECTS = 5
@@ -424,4 +424,4 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
 
 def _shown(url: str) -> str:
     """A URL without its query: a signed link's signature is in there."""
-    return urlsplit(url)._replace(query="", fragment="").geturl()[:200]
+    return one_line(urlsplit(url)._replace(query="", fragment="").geturl(), 200)

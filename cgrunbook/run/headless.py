@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from cgrunbook import parameters
 from cgrunbook.errors import CgrunbookError, ExitCode, Interrupted, KernelDied, ParameterError, StepFailed, UsageError
+from cgrunbook.home import home
 from cgrunbook.redaction import redact
 from cgrunbook.run import report
 from cgrunbook.run.folder import JOURNAL, RECORD, REPORT, RUN_FOLDER_VARIABLE, folder_is_taken, new_run_folder
@@ -92,12 +93,14 @@ def run(
     Raises:
         UsageError: no such notebook, or the output folder cannot take a run.
         ParameterError: a parameter breaks its rule or is none of these notebooks'. Nothing was written or called.
+        PrerequisiteMissing: what cgrunbook keeps cannot be kept.
         StepFailed: the run folder cannot be written.
     """
     sources = find(notebooks)
     if not_used := _check(sources, values):
         on_not_used(parameters.not_used(not_used, [source.name for source in sources]))
     limit = cell_timeout or max(3600.0, 4.0 * values.get("wait_limit", parameters.Parameters().wait_limit))
+    home()  # before anything begins
     folder = _folder_for(sources, output, runs)
     return _Run(sources, values, folder, limit).perform(on_event)
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from cgrunbook.cloud import Cloud, Wait
 from cgrunbook.errors import CgrunbookError, Declined, Interrupted, StepFailed
-from cgrunbook.home import home
+from cgrunbook.home import home, made
 from cgrunbook.run.face import Face
 from cgrunbook.run.result import Result, failure_of, plan_as_journaled
 from cgrunbook.run.session import Session
@@ -179,9 +179,7 @@ def _alone_on(cloud: Cloud) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     project_id = cloud.connection.project_id
-    folder = home() / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / f"{cloud.connection.target}.{project_id.replace(':', '.')}.lock")
+    lock = FileLock(made(home() / "locks") / f"{cloud.connection.target}.{project_id.replace(':', '.')}.lock")
     try:
         held = cloud.attempts.run(
             partial(lock.acquire, timeout=0),

@@ -12,7 +12,7 @@ import inspect
 import json
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
@@ -56,8 +56,8 @@ class Call:
     method: Method
     principal: str
     names: Mapping[str, str]
-    query: Mapping[str, Any]
-    body: Mapping[str, Any]
+    query: Mapping[str, Any] = field(repr=False)  # a payload, or an access token, may stand in both
+    body: Mapping[str, Any] = field(repr=False)
 
     @property
     def project(self) -> str:
