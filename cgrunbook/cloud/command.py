@@ -1,6 +1,7 @@
 """One run of a command: no terminal, bounded in time and in what it prints, ended when somebody cancels.
 
-It knows processes and pipes. It does not know any command, and shows nothing of what one printed.
+It knows processes and pipes, and lets a command find the proxies that this process has. It does not know any command, and
+shows nothing of what one printed.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+
+from cgrunbook.cloud import proxies
 
 _LARGEST_OUTPUT = 8 * 1024 * 1024
 # Seconds between two looks at the clock and the cancellation.
@@ -54,7 +57,7 @@ def run(
 
     Args:
         arguments: the program's path, then its arguments.
-        environment: the whole of it.
+        environment: the whole of it; the variables of proxies are spelt anew.
         seconds: how long it may take.
         cancelled: ends it when set.
         given: what it reads from its standard input.
@@ -69,7 +72,7 @@ def run(
         stdin=subprocess.PIPE if given else subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env=environment,
+        env=proxies.for_a_command(environment),
         # A group of its own, so that what it starts ends with it, and a terminal's Ctrl-C does not cut it in the middle
         # of what it makes.
         start_new_session=True,

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import requests
 from google.api_core.exceptions import GoogleAPICallError
 from google.auth.exceptions import GoogleAuthError, TransportError
+from google.protobuf.json_format import ParseError
 from google.rpc.code_pb2 import Code
 
 from cgrunbook.cloud import apis, network, retry
@@ -128,6 +129,11 @@ def explained(connection: Connection, doing: str) -> Iterator[None]:
         yield
     except (GoogleAPICallError, GoogleAuthError, requests.RequestException) as error:
         raise explain(error, connection, doing) from error
+    except (ParseError, UnicodeDecodeError, RecursionError) as error:
+        raise ServiceError(
+            f"Tried to {doing}. What came back is no answer of the service ({_short(error)}).",
+            "Look at what is between here and Google: a proxy, or a page that wants a login, may answer in its place.",
+        ) from error
 
 
 def explain(error: Exception, connection: Connection, doing: str) -> CgrunbookError:
@@ -439,7 +445,7 @@ def of_response(response: requests.Response) -> Answer:
     code = response.status_code
     try:
         payload = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         payload = None
     fallback = _STATUS_OF_HTTP.get(code, "INTERNAL" if code >= 500 else "INVALID_ARGUMENT")
     if isinstance(payload, list) and payload:
