@@ -190,7 +190,7 @@ def _names(
     if colon:
         return digits.isdecimal() and int(digits) == port and _names(name, host, address, None)
     domain = entry.removeprefix("*").strip(".")
-    return bool(domain) and (host == domain or host.endswith(f".{domain}"))
+    return address is None and bool(domain) and (host == domain or host.endswith(f".{domain}"))
 
 
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
