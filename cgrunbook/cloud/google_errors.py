@@ -144,6 +144,8 @@ def explain(error: Exception, connection: Connection, doing: str) -> CgrunbookEr
     """
     if isinstance(error, GoogleAPICallError):
         return explain_answer(_answer(error), connection, doing)
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return explain_answer(of_response(error.response), connection, doing)
     tried = f"Tried to {doing}"
     if isinstance(error, GoogleAuthError) and not _unanswered(error):
         if error.retryable:
@@ -464,10 +466,12 @@ def of_operation(error: Mapping[str, Any]) -> Answer:
 
 def _of_status(error: Mapping[str, Any], code: int, status: str) -> Answer:
     reason, metadata = "", {}
-    for detail in error.get("details") or ():
+    details = error.get("details")
+    for detail in details if isinstance(details, list) else ():
         if isinstance(detail, dict) and detail.get("@type") == _ERROR_INFO:
             reason = str(detail.get("reason", ""))
-            metadata = {str(key): str(value) for key, value in (detail.get("metadata") or {}).items()}
+            told = detail.get("metadata")
+            metadata = {str(key): str(value) for key, value in told.items()} if isinstance(told, dict) else {}
     return Answer(code, status, _cut(str(error.get("message") or "no message")), reason, metadata)
 
 

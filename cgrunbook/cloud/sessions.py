@@ -9,6 +9,7 @@ from __future__ import annotations
 import ssl
 import threading
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -139,6 +140,7 @@ def authorized(credentials: Any) -> AuthorizedSession:
 def share(authorized: AuthorizedSession) -> None:
     """Let a session that one of Google's clients has made for itself use the kept connections, for its tokens too."""
     _mount(authorized)
+    authorized.hooks["response"].append(_see_that_an_error_can_be_read)
     authorized._auth_request = AuthRequest()  # noqa: SLF001 - its argument is out of reach: the clients make their sessions
 
 
@@ -168,6 +170,25 @@ def pools(url: str) -> urllib3.PoolManager:
         if context not in _direct:
             _direct[context] = bounded(urllib3.PoolManager(_HOSTS, maxsize=_CONNECTIONS, ssl_context=context))
         return _direct[context]
+
+
+def _see_that_an_error_can_be_read(answer: requests.Response, **_: Any) -> None:
+    """Take what Google's clients stumble over out of their hands: an error's body that is JSON, and none of Google's.
+
+    Raises:
+        requests.HTTPError: it is such a one.
+    """
+    if answer.status_code < HTTPStatus.BAD_REQUEST:
+        return
+    try:
+        said = answer.json()
+    except ValueError:
+        return  # for the clients too this is text
+    except RecursionError:
+        said = None
+    error = said.get("error", {}) if isinstance(said, dict) else None
+    if not isinstance(error, dict) or not isinstance(error.get("details", []), list):
+        raise requests.HTTPError("an error of nobody's form", response=answer)
 
 
 def _mount(made: requests.Session) -> None:
