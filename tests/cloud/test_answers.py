@@ -26,7 +26,7 @@ from cgrunbook.cloud.registry import Registry
 from cgrunbook.errors import CgrunbookError, Interrupted, NotSignedIn, ServiceError, Temporary
 from cgrunbook.image_reference import Platform
 
-SILENCE = 0.1
+SILENCE = 0.05
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 CONNECTION = SimpleNamespace(
     credentials=AnonymousCredentials(),
@@ -139,29 +139,34 @@ BEGINNINGS = {
 }
 
 
-@pytest.mark.parametrize("begins", BEGINNINGS.values(), ids=BEGINNINGS)
-@pytest.mark.parametrize("ask", ASKS, ids=lambda ask: ask.__name__)
+# A HEAD's answer ends with its headers.
+PAIRS = [
+    (ask, name) for ask in ASKS for name, begins in BEGINNINGS.items() if ask is not a_tag or b"\r\n\r\n" not in begins
+]
+
+
+@pytest.mark.parametrize(("ask", "begins"), PAIRS, ids=lambda value: getattr(value, "__name__", value))
 def test_an_answer_that_drips_ends_with_a_sentence(dripping, ask, begins):
-    if ask is a_tag and b"\r\n\r\n" in begins:
-        return  # a HEAD's answer ends with its headers
+    begins = BEGINNINGS[begins]
     dripping.begins = begins
     dripping.goes_on = b"1" if begins else b"HTTP/1.1 100 Continue\r\n\r\n"
     begun = time.monotonic()
     with pytest.raises(CgrunbookError) as caught:
         ask(dripping.address, once())
-    assert time.monotonic() - begun < 20 * SILENCE
+    assert time.monotonic() - begun < 5
     assert not isinstance(caught.value, Interrupted)
 
 
-@pytest.mark.parametrize("begins", [BEGINNINGS["nothing"], BEGINNINGS["a header"], BEGINNINGS["a body"]], ids=len)
 @pytest.mark.parametrize("silent", [True, False], ids=["silent", "dripping"])
-@pytest.mark.parametrize("ask", ASKS, ids=lambda ask: ask.__name__)
+@pytest.mark.parametrize(
+    ("ask", "begins"),
+    [pair for pair in PAIRS if pair[1] in ("nothing", "a header", "a body")],
+    ids=lambda value: getattr(value, "__name__", value),
+)
 def test_whoever_waits_for_an_answer_hears_an_interrupt(dripping, monkeypatch, ask, begins, silent):
-    if ask is a_tag and b"\r\n\r\n" in begins:
-        return
     monkeypatch.setattr(f"{__name__}.SILENCE", 30.0)
     monkeypatch.setattr(answers, "_LOOK", 0.01)
-    dripping.begins, dripping.goes_on = begins, b"1"
+    dripping.begins, dripping.goes_on = BEGINNINGS[begins], b"1"
     dripping.pause = 30.0 if silent else 0.02
     attempts = Attempts()
     threading.Timer(0.05, attempts.cancelled.set).start()
@@ -204,7 +209,8 @@ NO_ANSWERS = {
 
 @pytest.mark.parametrize("body", NO_ANSWERS.values(), ids=NO_ANSWERS)
 @pytest.mark.parametrize("status", [200, 404, 502])
-def test_what_is_no_answer_of_googles_is_a_sentence(dripping, body, status):
+def test_what_is_no_answer_of_googles_is_a_sentence(dripping, monkeypatch, body, status):
+    monkeypatch.setattr(f"{__name__}.SILENCE", 5.0)
     dripping.begins = b"HTTP/1.1 %d OK\r\nContent-Length: %d\r\n\r\n%s" % (status, len(body), body)
     dripping.pause = 30.0
     with pytest.raises(CgrunbookError, match="Tried to read the project") as caught:
@@ -228,6 +234,7 @@ def test_what_is_no_token_of_googles_is_a_sentence(dripping, body):
 
 @pytest.mark.parametrize("packed", [False, True], ids=["as it is", "compressed"])
 def test_an_answer_of_google_that_is_larger_than_any_is_not_read(dripping, monkeypatch, packed):
+    monkeypatch.setattr(f"{__name__}.SILENCE", 5.0)
     monkeypatch.setattr(sessions, "_LARGEST", 100_000)
     body = b"0" * 200_000
     sent, header = (gzip.compress(body), b"Content-Encoding: gzip\r\n") if packed else (body, b"")
@@ -244,6 +251,6 @@ def test_a_large_body_that_goes_on_may_take_longer_than_any_limit(dripping, monk
     dripping.goes_on = b"1" * 10
     begun = time.monotonic()
     pool = sessions.pools(f"http://{dripping.address}/")
-    answer = pool.request("GET", f"http://{dripping.address}/", timeout=SILENCE, retries=False)
+    answer = pool.request("GET", f"http://{dripping.address}/", timeout=0.5, retries=False)
     assert len(answer.data) == 600
-    assert time.monotonic() - begun > 2 * SILENCE
+    assert time.monotonic() - begun > 1.0
