@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from cgrunbook.cloud import proxies
+from cgrunbook.cloud.attempts import hear
 
 _LARGEST_OUTPUT = 8 * 1024 * 1024
 # Seconds between two looks at the clock and the cancellation.
@@ -50,7 +51,7 @@ def run(
     environment: Mapping[str, str],
     *,
     seconds: float,
-    cancelled: threading.Event,
+    cancelled: threading.Event | None = None,
     given: bytes = b"",
 ) -> Ended:
     """Run a command to its end, or end it with what it started.
@@ -59,13 +60,13 @@ def run(
         arguments: the program's path, then its arguments.
         environment: the whole of it; the variables of proxies are spelt anew.
         seconds: how long it may take.
-        cancelled: ends it when set.
+        cancelled: ends it when set; without one an interrupt of the attempt that it is part of does.
         given: what it reads from its standard input.
 
     Raises:
         OSError: it could not be started.
         TooMuch: it was ended because of its bounds.
-        Cancelled: it was ended because of `cancelled`.
+        Cancelled: it was ended because of `cancelled`; without one, Interrupted.
     """
     with subprocess.Popen(
         arguments,
@@ -85,12 +86,14 @@ def run(
 
 
 def _read(
-    process: subprocess.Popen[bytes], seconds: float, cancelled: threading.Event, given: bytes = b""
+    process: subprocess.Popen[bytes], seconds: float, cancelled: threading.Event | None, given: bytes = b""
 ) -> tuple[bytes, bytes]:
     """Read both pipes to their ends, looking up now and then; what came before a look is kept by `communicate`."""
     deadline = time.monotonic() + seconds
     handed_over = {"input": given} if given else {}
-    while not cancelled.is_set():
+    while cancelled is None or not cancelled.is_set():
+        if cancelled is None:
+            hear()
         left = deadline - time.monotonic()
         if left <= 0:
             raise TooMuch(f"did not end within {seconds:.0f} s")

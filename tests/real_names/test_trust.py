@@ -202,7 +202,7 @@ def test_behind_a_proxy_that_wants_a_login_with_tls_on_both_sides_everybody_is_r
         f"--host={SPARE[0]}",
         login,
     ]
-    given = {"GOOGLE_APPLICATION_CREDENTIALS": str(real_names.user())}
+    given: dict[str, Any] = {"GOOGLE_APPLICATION_CREDENTIALS": str(real_names.user())}
     done = real_names.run(sys.executable, *behind, sys.executable, "-m", "tests.real_names.asking", **given)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)

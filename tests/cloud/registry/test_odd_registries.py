@@ -26,7 +26,7 @@ Odd = Callable[[Any], object]  # of the double
 def index(*entries: dict[str, Any], tag: str = "latest", kind: str = f"{OCI}.index.v1+json") -> Odd:
     """An index over images, each given as its architecture and what its entry says besides."""
 
-    def make(double: Any) -> dict[str, Any]:
+    def make(double: Any) -> object:
         made = []
         for number, entry in enumerate(entries):
             architecture = entry.pop("of", "amd64")
@@ -99,7 +99,7 @@ def wanting(*challenges: str, **token: object) -> Odd:
             request.send_header("Content-Length", "0")
             request.end_headers()
 
-        double._ask = lambda request, _repository: ask(request)  # type: ignore[method-assign]
+        double._ask = lambda request, _repository: ask(request)
         if token:
             double.tokens["abc"] = GO
             kind = "application/json; charset=utf-8"
