@@ -26,6 +26,8 @@ _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 LOGIN = "gcloud auth application-default login"
 WIDER_LOGIN = f"{LOGIN} --scopes=openid,https://www.googleapis.com/auth/userinfo.email,{_SCOPE}"
 _VARIABLE = "GOOGLE_APPLICATION_CREDENTIALS"
+# Characters; what is longer is cut, and no JSON any more.
+_LARGEST = 1024 * 1024
 
 _IMPERSONATED = re.compile(r"/serviceAccounts/([^/:]+):generateAccessToken$")
 
@@ -65,7 +67,8 @@ class KeyFile:
             NotSignedIn: it cannot be read, or is no JSON object.
         """
         try:
-            content = json.loads(self.path.read_text(encoding="utf-8"))
+            with self.path.open(encoding="utf-8") as file:
+                content = json.loads(file.read(_LARGEST))
         except OSError as error:
             raise self._unusable(f"it cannot be read: {error.strerror or error}") from error
         except (ValueError, RecursionError) as error:

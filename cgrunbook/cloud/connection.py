@@ -148,8 +148,7 @@ def connect(
 ) -> Connection:
     """Find a target's addresses and credentials; starts the sandbox where that is the target.
 
-    Proxies come from the usual environment variables (HTTPS_PROXY, NO_PROXY), which the HTTP libraries read themselves;
-    who is trusted, trust.py says.
+    Through which proxies the services are called, proxies.py says; who is trusted, trust.py.
 
     Args:
         target: "sandbox" or "google-cloud".

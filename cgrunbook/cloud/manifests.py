@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from types import MappingProxyType
 from typing import Any
 
 from cgrunbook.errors import DigestMismatch, ImageNotAvailable, ParameterError, RegistryError
@@ -48,6 +50,22 @@ class Descriptor:
     size: int
 
 
+class OtherPlatform(ImageNotAvailable):
+    """An image that is there for other platforms only.
+
+    Args:
+        there: those platforms.
+    """
+
+    def __init__(self, subject: str, wanted: Platform, there: Sequence[Platform]) -> None:
+        platforms = ", ".join(dict.fromkeys(str(platform) for platform in there)) or "none"
+        super().__init__(
+            f"{subject} has no manifest for {wanted}; the platforms there: {platforms}.",
+            "Choose one of these platforms.",
+        )
+        self.there = tuple(there)
+
+
 @dataclass(frozen=True)
 class Index:
     """An image for several platforms: one manifest each.
@@ -55,27 +73,36 @@ class Index:
     Args:
         manifests: platform and descriptor of each, in the document's order; None where no platform is given or
             where it is "unknown/unknown", as build attestations have it.
+        unsaid: the descriptors of images and indexes of which no platform is given: it is in them.
     """
 
     manifests: tuple[tuple[Platform | None, Descriptor], ...]
+    unsaid: tuple[Descriptor, ...] = ()
 
-    def choose(self, wanted: Platform, subject: str) -> Descriptor:
+    def choose(
+        self, wanted: Platform, subject: str, seen: Mapping[str, Sequence[Platform]] = MappingProxyType({})
+    ) -> Descriptor:
         """The manifest for a platform.
 
         Args:
-            wanted: the platform; one without a variant takes any, the plain one first.
+            wanted: the platform; one without a variant takes any, the plain one first, and one of which nothing is said last.
             subject: the image, for the error's sentence.
+            seen: digests of those that were looked into and are not for it, with what they are for.
 
         Returns:
             The descriptor.
 
         Raises:
-            ImageNotAvailable: the platform is not among them; the message lists those that are.
+            OtherPlatform: the platform is not among them; the message lists those that are.
         """
-        fitting = [(there, found) for there, found in self.manifests if there is not None and _fits(there, wanted)]
+        said = [(there, found) for there, found in self.manifests if there is not None]
+        fitting = [(there, found) for there, found in said if _fits(there, wanted) and found.digest not in seen]
         if fitting:
             return min(fitting, key=lambda entry: (entry[0].variant != wanted.variant, entry[0].variant != ""))[1]
-        raise not_for(subject, wanted, [platform for platform, _ in self.manifests if platform])
+        for found in self.unsaid:
+            if found.digest not in seen:
+                return found
+        raise OtherPlatform(subject, wanted, [*(there for there, _ in said), *chain.from_iterable(seen.values())])
 
 
 @dataclass(frozen=True)
@@ -156,16 +183,8 @@ def platform_of_config(body: bytes) -> Platform | None:
     try:
         config = json.loads(body)
         return _platform(config) if isinstance(config, dict) else None
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-
-
-def not_for(subject: str, wanted: Platform, there: Sequence[Platform]) -> ImageNotAvailable:
-    """The error for an image that is there for other platforms only."""
-    platforms = ", ".join(dict.fromkeys(str(platform) for platform in there)) or "none"
-    return ImageNotAvailable(
-        f"{subject} has no manifest for {wanted}; the platforms there: {platforms}.", "Choose one of these platforms."
-    )
 
 
 def matches(found: Platform, wanted: Platform) -> bool:
@@ -185,12 +204,14 @@ def _index(document: dict[str, Any], subject: str) -> Index:
     entries = document.get("manifests")
     if not isinstance(entries, list):
         raise _unusable(subject, "has no list of manifests")
-    found = []
+    found, unsaid = [], []
     for entry in entries:
         descriptor = _descriptor(entry, subject)
         platform = entry.get("platform")
         found.append((_platform(platform) if isinstance(platform, dict) else None, descriptor))
-    return Index(tuple(found))
+        if not platform and descriptor.media_type in (*_INDEXES, *_MANIFESTS):
+            unsaid.append(descriptor)
+    return Index(tuple(found), tuple(unsaid))
 
 
 def _manifest(document: dict[str, Any], subject: str) -> ImageManifest:

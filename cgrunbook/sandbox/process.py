@@ -438,7 +438,7 @@ def _answering(base: Path) -> Running | None:
             upstream=told.get("upstream", ""),
         )
         address = running.hosts[host_names.SERVICE_USAGE]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None  # none, or a file that no server of ours wrote whole
     return running if _identity(address).get("pid") == running.pid else None
 
@@ -453,10 +453,11 @@ def _identity(address: str) -> dict[str, object]:
     try:
         with socket.create_connection((host, int(port)), timeout=_ANSWER_SECONDS) as connection:
             connection.sendall(request)
-            while part := connection.recv(4096):
+            until = time.monotonic() + _ANSWER_SECONDS
+            while time.monotonic() < until and (part := connection.recv(4096)):
                 answer += part
         told = json.loads(answer.partition(b"\r\n\r\n")[2])
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return told if isinstance(told, dict) and told.get("cgrunbook") == "sandbox" else {}
 

@@ -160,7 +160,7 @@ def refusal_in(body: bytes) -> str:
     """
     try:
         document = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     if not isinstance(document, dict):
         return ""
@@ -245,7 +245,7 @@ def _read(text: str) -> Line | None:
     try:
         fields = json.loads(text)
         return Line(**{name: fields[name] for name in Line.__annotations__ if name in fields})
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return None
 
 
