@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -13,6 +15,7 @@ import urllib.request
 from itertools import islice
 from pathlib import Path
 
+import grpc
 import pytest
 
 from cgrunbook.sandbox import hosts, process, request_log
@@ -184,3 +187,28 @@ def test_the_command_follows_a_running_sandbox(sandbox: process.Running) -> None
     finally:
         following.kill()
         following.communicate()
+
+
+def test_who_speaks_grpc_or_tls_is_told_to_use_rest_and_http(sandbox: process.Running) -> None:
+    address = sandbox.hosts[hosts.SECRET_MANAGER]
+    rest = f'give the client transport="rest" and api_endpoint="http://{address}"'
+    context = ssl.create_default_context()
+    with contextlib.suppress(OSError), socket.create_connection(tuple(address.split(":"))) as plain:
+        context.wrap_socket(plain, server_hostname="secretmanager.googleapis.com")
+    context.set_alpn_protocols(["h2"])
+    with contextlib.suppress(OSError), socket.create_connection(tuple(address.split(":"))) as plain:
+        context.wrap_socket(plain, server_hostname="secretmanager.googleapis.com")
+    channel = grpc.insecure_channel(address)
+    with pytest.raises(grpc.RpcError):
+        channel.unary_unary("/google.cloud.secretmanager.v1.SecretManagerService/GetSecret")(b"", timeout=20)
+    channel.close()
+    lines = [one for one in Reader(sandbox.folder).kept() if one.service == hosts.SECRET_MANAGER]
+    tls, over_tls, bare = lines[0], lines[1], lines[2]
+    assert (tls.client, tls.status) == ("TLS client", 400)
+    assert tls.hint.endswith(f"write http://{address}, not https")
+    for one in (over_tls, bare):
+        assert one.client == "gRPC client"
+        assert one.hint.endswith(rest)
+    assert "HTTP/2" in bare.hint
+    assert address in request_log.shown(bare, colours=False)
+    assert urllib.request.urlopen(f"http://{sandbox.hosts[hosts.CGR_DEV]}{hosts.IDENTITY_PATH}").status == 200
