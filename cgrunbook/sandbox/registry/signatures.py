@@ -7,14 +7,12 @@ images are signed without a key of this kind, by the identity of a workflow, whi
 from __future__ import annotations
 
 import base64
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cgrunbook.sandbox.registry.images import (
     CONFIG_TYPE,
     EMPTY_TYPE,
-    MANIFEST_TYPE,
     Document,
     descriptor,
     digest_of,
