@@ -276,7 +276,7 @@ class _Protocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Look at the first bytes of a connection."""
         if self.cycle is None:
-            dispatcher: Dispatcher = self.config.app  # type: ignore[assignment]
+            dispatcher: Dispatcher = self.config.app
             dispatcher.note_other_protocol(data, self.transport.get_extra_info("sockname")[1])
         super().data_received(data)
 

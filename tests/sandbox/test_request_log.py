@@ -15,7 +15,6 @@ import urllib.request
 from itertools import islice
 from pathlib import Path
 
-import grpc
 import pytest
 
 from cgrunbook.sandbox import hosts, process, request_log
@@ -189,26 +188,33 @@ def test_the_command_follows_a_running_sandbox(sandbox: process.Running) -> None
         following.communicate()
 
 
+def begin(address: str, alpn: tuple[str, ...] | None) -> None:
+    """Begin a connection as a client of TLS, or as one of HTTP/2 without TLS does, and see it end."""
+    host, _, port = address.partition(":")
+    with contextlib.suppress(OSError), socket.create_connection((host, int(port)), timeout=20) as plain:
+        if alpn is None:
+            plain.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("000000040000000000"))
+            while plain.recv(4096):
+                pass
+        else:
+            context = ssl.create_default_context()
+            context.set_alpn_protocols(list(alpn))
+            context.wrap_socket(plain, server_hostname="secretmanager.googleapis.com")
+
+
 def test_who_speaks_grpc_or_tls_is_told_to_use_rest_and_http(sandbox: process.Running) -> None:
     address = sandbox.hosts[hosts.SECRET_MANAGER]
-    rest = f'give the client transport="rest" and api_endpoint="http://{address}"'
-    context = ssl.create_default_context()
-    with contextlib.suppress(OSError), socket.create_connection(tuple(address.split(":"))) as plain:
-        context.wrap_socket(plain, server_hostname="secretmanager.googleapis.com")
-    context.set_alpn_protocols(["h2"])
-    with contextlib.suppress(OSError), socket.create_connection(tuple(address.split(":"))) as plain:
-        context.wrap_socket(plain, server_hostname="secretmanager.googleapis.com")
-    channel = grpc.insecure_channel(address)
-    with pytest.raises(grpc.RpcError):
-        channel.unary_unary("/google.cloud.secretmanager.v1.SecretManagerService/GetSecret")(b"", timeout=20)
-    channel.close()
-    lines = [one for one in Reader(sandbox.folder).kept() if one.service == hosts.SECRET_MANAGER]
-    tls, over_tls, bare = lines[0], lines[1], lines[2]
-    assert (tls.client, tls.status) == ("TLS client", 400)
-    assert tls.hint.endswith(f"write http://{address}, not https")
+    for alpn in ((), ("h2", "http/1.1"), ("h2",), None):
+        begin(address, alpn)
+    *tls, over_tls, bare = [one for one in Reader(sandbox.folder).kept() if one.service == hosts.SECRET_MANAGER]
+    assert len(tls) == 2
+    for one in tls:
+        assert (one.client, one.status) == ("TLS client", 400)
+        assert one.hint.endswith(f"write http://{address}, not https")
     for one in (over_tls, bare):
         assert one.client == "gRPC client"
-        assert one.hint.endswith(rest)
-    assert "HTTP/2" in bare.hint
-    assert address in request_log.shown(bare, colours=False)
-    assert urllib.request.urlopen(f"http://{sandbox.hosts[hosts.CGR_DEV]}{hosts.IDENTITY_PATH}").status == 200
+        assert one.hint.endswith(f'give the client transport="rest" and api_endpoint="http://{address}"')
+        assert one.hint in request_log.shown(one, colours=False)
+    assert over_tls.hint.startswith("this is TLS")
+    assert bare.hint.startswith("this is HTTP/2")
+    assert urllib.request.urlopen(f"http://{address}{hosts.IDENTITY_PATH}").status == 200

@@ -96,7 +96,7 @@ def _with_outputs(sandbox: Sandbox, document: Mapping[str, Any]) -> dict[str, An
     shown["satisfiesPzi"] = True
     if document["format"] == "DOCKER":
         scanning = dict(document.get("vulnerabilityScanningConfig", {}))
-        scanning["lastEnableTime"] = document["createTime"]
+        scanning["lastEnableTime"] = document["createTime"].replace("000Z", "111Z")  # recorded with nine digits
         if document["mode"] == "VIRTUAL_REPOSITORY":
             scanning["enablementState"] = "SCANNING_UNSUPPORTED"
             scanning["enablementStateReason"] = "Repository mode VIRTUAL_REPOSITORY is not supported."

@@ -154,7 +154,8 @@ def _batch_get(call: Call) -> Answer:
     call.check("serviceusage.services.get")
     names = _known(call.sandbox, (name.rpartition("/")[2] for name in call.query.get("names", [])))
     if not 1 <= len(names) <= 30:
-        raise errors.InvalidArgument("Between 1 and 30 services can be got at once.")
+        details = {"@type": errors.ERROR_INFO, "reason": "SU_MISSING_NAMES", "domain": hosts.SERVICE_USAGE}
+        raise errors.InvalidArgument("Between 1 and 30 services can be got at once.", [] if names else [details])
     return {"services": _services(call.sandbox, names)}
 
 

@@ -52,6 +52,7 @@ def test_an_unknown_service_is_told_as_one_that_may_not_exist(fresh: Api) -> Non
     answer = fresh.services("GET", "/services/nothing.googleapis.com")
     assert (answer.status, answer.reason) == (403, "SERVICE_CONFIG_NOT_FOUND_OR_PERMISSION_DENIED")
     assert fresh.services("POST", "/services:batchEnable", {"serviceIds": []}).status == 400
+    assert fresh.services("GET", "/services:batchGet").reason == "SU_MISSING_NAMES"
 
 
 ORDINARY = "compute container run storage logging cloudbuild dns sqladmin containerregistry drive aiplatform"
