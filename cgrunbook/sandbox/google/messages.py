@@ -443,19 +443,38 @@ def parse_mask(text: str, message: Message) -> list[tuple[str, ...]]:
             continue
         if given == "*":
             return [(name,) for name in message.fields]
-        kind: Kind = message
-        names: list[str] = []
-        for part in given.split("."):
-            name = kind.aliases.get(part) if isinstance(kind, Message) else None
-            if name is None or not isinstance(kind, Message):
-                raise errors.InvalidArgument.at(
-                    "update_mask",
-                    f"Invalid value at 'update_mask' (type.googleapis.com/google.protobuf.FieldMask), {_shown(given)}",
-                )
-            names.append(name)
-            kind = kind.fields[name]
-        paths.append(tuple(names))
+        path = through(message, given.split("."))
+        if path is None:
+            raise errors.InvalidArgument.at(
+                "update_mask",
+                f"Invalid value at 'update_mask' (type.googleapis.com/google.protobuf.FieldMask), {_shown(given)}",
+            )
+        paths.append(path)
     return paths
+
+
+def through(kind: Kind, parts: Sequence[str], *, into_many: bool = False) -> tuple[str, ...] | None:
+    """A path in JSON names; None when it leads nowhere.
+
+    Args:
+        kind: what it leads through.
+        parts: its names in either spelling.
+        into_many: whether it may go on into the items of a list, the keys of a map and free JSON, and "*" names every field.
+    """
+    if not parts:
+        return ()
+    if into_many and isinstance(kind, ListOf):
+        return through(kind.kind, parts, into_many=True)
+    name, below = parts[0], None
+    if isinstance(kind, Message) and name in kind.aliases:
+        name = kind.aliases[name]
+        below = kind.fields[name]
+    elif into_many and isinstance(kind, MapOf):
+        below = kind.kind
+    elif into_many and (name == "*" or isinstance(kind, Anything)):
+        below = Anything(lambda _: None)
+    rest = None if below is None else through(below, parts[1:], into_many=into_many)
+    return None if rest is None else (name, *rest)
 
 
 def at_path(value: Mapping[str, Any], path: Sequence[str]) -> Any:

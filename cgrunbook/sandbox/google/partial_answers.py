@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cgrunbook.sandbox import errors
-from cgrunbook.sandbox.google.messages import Anything, Kind, ListOf, MapOf, Message
+from cgrunbook.sandbox.google.messages import Message, through
 
 _TOKEN = re.compile(r"[(),./]|[^\s(),./]+")
 _MOST_TOKENS = 500
@@ -37,7 +37,13 @@ def paths_of(expression: str, message: Message) -> list[Path]:
             raise ValueError(expression)
     except (ValueError, IndexError):
         raise errors.InvalidArgument(f"Invalid field selection {expression[:200]}") from None
-    return [_through(message, path) for path in paths]
+    found = [through(message, path, into_many=True) for path in paths]
+    if None in found:
+        wrong = ".".join(paths[found.index(None)])[:200]
+        refusal = f"Error expanding 'fields' parameter. Cannot find matching fields for path '{wrong}'."
+        details = {"@type": errors.BAD_REQUEST, "fieldViolations": [{"field": wrong, "description": refusal}]}
+        raise errors.InvalidArgument("Request contains an invalid argument.", [details])
+    return [path for path in found if path is not None]
 
 
 def cut(answer: Any, paths: Sequence[Path]) -> Any:
@@ -77,27 +83,3 @@ def _name(tokens: list[str]) -> str:
     if tokens[0] in {"(", ")", ",", ".", "/"}:
         raise ValueError(tokens[0])
     return tokens.pop(0)
-
-
-def _through(message: Message, path: Path) -> Path:
-    """A path with its JSON names."""
-    kind: Kind = message
-    names: list[str] = []
-    for given in path:
-        while isinstance(kind, ListOf):
-            kind = kind.kind
-        name = given
-        if isinstance(kind, MapOf):
-            kind = kind.kind
-        elif isinstance(kind, Message) and given in kind.aliases:
-            name = kind.aliases[given]
-            kind = kind.fields[name]
-        elif given != "*" and not isinstance(kind, Anything):
-            here = ".".join(path)[:200]
-            refusal = f"Error expanding 'fields' parameter. Cannot find matching fields for path '{here}'."
-            details = {"@type": errors.BAD_REQUEST, "fieldViolations": [{"field": here, "description": refusal}]}
-            raise errors.InvalidArgument("Request contains an invalid argument.", [details])
-        elif given == "*":
-            kind = Anything(lambda _: None)  # what is below is of many kinds
-        names.append(name)
-    return tuple(names)
