@@ -15,8 +15,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from cgrunbook.sandbox.registry import signatures
+from cgrunbook.sandbox.registry.catalog import Catalog
 from cgrunbook.sandbox.registry.images import sample_repositories
 from cgrunbook.sandbox.state import State
+from tests.sandbox.conftest import Api
 
 SAMPLES = sample_repositories()
 BASE = "example.com/chainguard-base"
@@ -89,8 +91,8 @@ def test_another_sandboxs_key_is_another_and_signs_once(tmp_path: Path) -> None:
         state.close()
 
 
-def test_publishing_again_leaves_the_signatures_alone(own_world) -> None:
-    catalog, name = own_world.catalog, "chainguard/go"
+def test_publishing_again_leaves_the_signatures_alone(fresh: Api) -> None:
+    catalog, name = Catalog(fresh.sandbox), "chainguard/go"
     digest = SAMPLES[name].tags["latest"]
     before = [document.digest for document in catalog.referrers(name, digest)]
     catalog.publish(SAMPLES[name])
