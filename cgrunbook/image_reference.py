@@ -134,8 +134,11 @@ def _strip_registry(text: str) -> str | None:
     if not slash:
         return None
     if _REGISTRY.fullmatch(first.lower()):
-        # Behind docker.pkg.dev come the project and the repository, which the runbook adds by itself.
-        return "/".join(rest.split("/")[2:]) if first.lower().endswith("pkg.dev") else rest
+        if not first.lower().endswith("pkg.dev"):
+            return rest
+        # There come the project and the repository, which the runbook adds by itself; a domain's project is DOMAIN/PROJECT.
+        project, *behind = rest.split("/")
+        return "/".join(behind[2 if "." in project else 1 :])
     second, deeper, _ = rest.partition("/")
     # Chainguard's paths have the organisation first: a domain before one is somebody's registry.
     if deeper and "." in first and (second == "chainguard" or "." in second):

@@ -99,6 +99,11 @@ class Connection:
         """
         return self.who()
 
+    @property
+    def docker_project(self) -> str:
+        """What the project is called in paths at docker.pkg.dev: one of a domain, `example.com:p`, is `example.com/p`."""
+        return self.project_id.replace(":", "/")
+
     def access_token(self) -> Secret:
         """An OAuth access token that is valid now, refreshed when it is not; safe to call from several threads.
 

@@ -34,11 +34,8 @@ def image_of(world: World, image: str, organization: str) -> ImageReference:
 
 
 def path_through(world: World, repository: str, image: ImageReference) -> str:
-    """The path of an image at docker.pkg.dev: project, repository, then the path it has at cgr.dev.
-
-    A domain-scoped project, `example.com:project`, is `example.com/project` there.
-    """
-    return f"{world.cloud.connection.project_id.replace(':', '/')}/{repository}/{image.repository}"
+    """The path of an image at docker.pkg.dev: project, repository, then the path it has at cgr.dev."""
+    return f"{world.cloud.connection.docker_project}/{repository}/{image.repository}"
 
 
 def upstream_login(world: World, repository: str) -> BasicCredentials | None:

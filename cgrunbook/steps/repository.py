@@ -182,7 +182,7 @@ class RemoteRepositoryStep(Step):
         connection = world.cloud.connection
         state = f" ({there.scanning_state})" if there.scanning_state else ""
         facts: dict[str, Any] = {
-            "repository": f"{connection.artifact_registry_host.name}/{connection.project_id}/{self.repository}",
+            "repository": f"{connection.artifact_registry_host.name}/{connection.docker_project}/{self.repository}",
             "format and mode": f"{there.format}, {there.mode}",
             "upstream": there.upstream,
             "upstream credentials": " with ".join(_login(there)) if there.username else "none",

@@ -295,11 +295,12 @@ def _carry_out(world: World, deletions: Sequence[_Deletion]) -> None:
 
 def _lost_with(world: World, repository: RemoteRepository) -> list[str]:
     """What the operator should know before a repository goes, besides what it has cached."""
-    name, host = repository.name, world.cloud.connection.artifact_registry_host.name
+    name, connection = repository.name, world.cloud.connection
+    address = f"https://{connection.artifact_registry_host.name}/{connection.docker_project}/{repository.id}"
     notes = [
         f"The repository {other.id} in {other.location} serves from {repository.id}: it loses these images."
         for other in world.everywhere().repositories
-        if other.upstream.rstrip("/") == f"https://{host}/{world.cloud.project.id}/{repository.id}"
+        if other.upstream.rstrip("/") == address
         or any(same_name(world, name, upstream) for upstream in (other.upstream, *other.virtual_upstreams))
     ]
     try:
