@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 
 from cgrunbook.errors import ParameterError
+from cgrunbook.redaction import one_line
 
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
@@ -101,7 +102,7 @@ class Platform:
     def __post_init__(self) -> None:
         if not _PLATFORM.fullmatch(self.text):
             raise ParameterError(
-                f"The platform {self.text[:80]!r} is not OS/ARCHITECTURE or OS/ARCHITECTURE/VARIANT.",
+                f"The platform {one_line(self.text, 80)!r} is not OS/ARCHITECTURE or OS/ARCHITECTURE/VARIANT.",
                 "Write it as in linux/amd64 or linux/arm64.",
             )
 
@@ -133,8 +134,11 @@ def _strip_registry(text: str) -> str | None:
     if not slash:
         return None
     if _REGISTRY.fullmatch(first.lower()):
-        # Behind docker.pkg.dev come the project and the repository, which the runbook adds by itself.
-        return "/".join(rest.split("/")[2:]) if first.lower().endswith("pkg.dev") else rest
+        if not first.lower().endswith("pkg.dev"):
+            return rest
+        # There come the project and the repository, which the runbook adds by itself; a domain's project is DOMAIN/PROJECT.
+        project, *behind = rest.split("/")
+        return "/".join(behind[2 if "." in project else 1 :])
     second, deeper, _ = rest.partition("/")
     # Chainguard's paths have the organisation first: a domain before one is somebody's registry.
     if deeper and "." in first and (second == "chainguard" or "." in second):
@@ -152,5 +156,4 @@ def _refused(text: str, rule: str, nearest: str = "") -> ParameterError:
                 break
         except ParameterError:
             continue
-    shown = text if len(text) <= 120 else f"{text[:120]}..."
-    return ParameterError(f"The image reference {shown!r} {rule}.", f"Write it as in {suggestion}.")
+    return ParameterError(f"The image reference {one_line(text, 120)!r} {rule}.", f"Write it as in {suggestion}.")

@@ -428,7 +428,7 @@ def _list_from_text(name: str, text: str) -> list[str]:
         return [item.strip() for item in text.split(",") if item.strip()]
     try:
         items = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise _refused(name, text, f"begins like a JSON list and is none ({error})") from error
     if not isinstance(items, list):
         raise _refused(name, text, "must be a list")

@@ -7,16 +7,14 @@ credential. It knows no service.
 
 from __future__ import annotations
 
-import base64
+import binascii
 import html
-import json
 import re
 import threading
 import weakref
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NoReturn
-from urllib.parse import quote, quote_plus
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, NoReturn
 
 MASK = "[redacted]"
 
@@ -33,19 +31,35 @@ _EVERY = PIECE - _GRAM + 1
 _AGAIN = 4
 # How many values are known after the last Secret of theirs is gone: what holds a copy may speak later.
 _REMEMBERED = 32
+# What of a value cannot be an ordinary word.
+_RANDOM = re.compile(rf"(?<!\S)(?=\S*[0-9])(?=\S*[A-Za-z])(?!\S*://)\S{{{PIECE},}}")
+# One encoding in another, so often: a base64 in JSON in a base64 in a JSON text.
+_DEPTH = 3
 
 # What tokens and all their encodings are written with. Elsewhere in a text, no piece of one is looked for.
-_UNRESERVED = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.~-"
-_TOKEN_CHARACTERS = f"{_UNRESERVED}+/=%"
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_TOKEN_CHARACTERS = f"{_LETTERS}0123456789_.~-+/=%"
 _RUN = re.compile(rf"[{re.escape(_TOKEN_CHARACTERS)}]{{{PIECE},}}")
-# Base64 has two alphabets and hexadecimal two cases; a text is compared as if it had one.
+# Values are compared whatever the case of their letters, and with base64's two alphabets as one.
 _ALIKE = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ-_", "abcdefghijklmnopqrstuvwxyz+/")
-# What a value goes on after: a line that was broken, as it is or quoted.
-_BREAK = re.compile(r"(?:\s|\\[nrt]|[\"'`\\])+")
-_BREAK_BEFORE = re.compile(rf"{_BREAK.pattern}\Z")
-_LONGEST_BREAK = 100
-# Other spellings of one character of a value, as `_ALIKE` leaves them.
-_SPELT = {"%2b": "+", "%2f": "/", "%3d": "=", "\\/": "/", "\\u002b": "+", "\\u002f": "/", "\\u003d": "="}
+
+# One character, as JSON, Python, HTML and URLs may spell it.
+_SPELT = re.compile(
+    r"%[0-9A-Fa-f]{2}|\\u[dD][89abAB][0-9A-Fa-f]{2}\\u[dD][c-fC-F][0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4}|"
+    r"\\U[0-9A-Fa-f]{8}|\\x[0-9A-Fa-f]{2}|\\[nrtbf\"'/\\]|&(?:\#\d{1,7}|\#[xX][0-9A-Fa-f]{1,6}|[A-Za-z]{2,6});"
+)
+_CONTROL = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
+# What stands in the middle of a value that was broken into lines, quoted again, coloured or marked up.
+_BETWEEN = re.compile(
+    r"(?:\x1b\[[0-9;]*m|</?(?:span|wbr|br|b|i|em|strong|code)\b[^<>]{0,60}>|[\s\"'`\\,|\x00\u200b\u2500-\u257f])+"
+)
+# For each byte the digit that it is, in either of base64's alphabets; what is none is taken for one.
+_BASE64 = bytes.maketrans(b"-_", b"+/").translate(
+    bytes(byte if chr(byte) in f"{_LETTERS}0123456789+/" else ord("A") for byte in range(256))
+)
+# Rubbish has other characters at every few.
+_TEXT = re.compile(rf"[^\x00-\x08\x0b-\x1f]{{{_SHORTEST},}}")
+_HEXADECIMAL = bytes(byte if chr(byte) in "0123456789ABCDEFabcdef" else 48 for byte in range(256))
 
 
 class Secret:
@@ -135,8 +149,8 @@ class _Known:
             if self._holders[value]:
                 continue
             del self._holders[value]
-            # A short or plain one could be an ordinary word of what is said later.
-            if len(value) >= PIECE and len(set(value)) >= PIECE:
+            # A short or plain one, or an address, could be an ordinary word of what is said later.
+            if len(set(value)) >= PIECE and _RANDOM.search(value):
                 self._gone.append(value)
                 value = self._gone.popleft() if len(self._gone) > _REMEMBERED else ""
             if value in self._whole:
@@ -171,66 +185,64 @@ class _Known:
                 if value not in self._holders:
                     self.learn(value)
 
-    def places(self, text: str, alike: str) -> list[tuple[int, int]]:
-        """Where known values are in a text, and pieces of them.
+    def places(self, text: str) -> list[tuple[int, int]]:
+        """Where known values are in a text, and pieces of them, however often they were encoded."""
+        whole = _Reading(text, range(len(text)), range(1, len(text) + 1))
+        return list(self._places(whole, _DEPTH)) if self._whole else []
 
-        Args:
-            text: as it came.
-            alike: as `_ALIKE` leaves it.
-        """
-        found = []
+    def _places(self, reading: _Reading, depth: int) -> Iterator[tuple[int, int]]:
+        readings = [reading]
+        while len(readings) <= _DEPTH and (spelt := _without(readings[-1], _SPELT, _meant)):
+            readings.append(spelt)
+        if joined := _without(readings[-1], _BETWEEN, lambda _: ""):
+            readings.append(joined)
+        for each in readings:
+            for begin, end in self._seen(each.text):
+                yield each.begins[begin], each.ends[end - 1]
+        for decoded in _decoded(readings[-1], self._may_hold) if depth else ():
+            yield from self._places(decoded, depth - 1)
+
+    def _may_hold(self, text: str) -> bool:
+        """Whether it is worth looking in what was decoded: what never was encoded becomes rubbish."""
+        return bool(_RUN.search(text)) or any(form in text for forms in tuple(self._whole.values()) for form in forms)
+
+    def _seen(self, text: str) -> Iterator[tuple[int, int]]:
+        """Where values are in a text, and pieces of them, as they are written there."""
         for forms in tuple(self._whole.values()):
             for form in forms:
                 if form in text:
-                    found += [each.span() for each in re.finditer(re.escape(form), text)]
-        grams, done = self._grams, 0
+                    yield from (found.span() for found in re.finditer(re.escape(form), text))
+        alike, grams, done = text.translate(_ALIKE), self._grams, 0
         for run in _RUN.finditer(text) if grams else ():
             for at in [at for at in range(run.start(), run.end() - _GRAM + 1) if alike[at : at + _GRAM] in grams]:
                 if at < done:
                     continue
-                spans = [
-                    _extended(alike, at, form, place, done) for form, place in grams.get(alike[at : at + _GRAM], ())
-                ]
-                begin, end, length = max(spans, key=lambda span: span[2], default=(0, 0, 0))
-                if length >= PIECE:
-                    found.append((begin, end))
+                places = grams.get(alike[at : at + _GRAM], ())
+                begin, end = max(
+                    (_extended(alike, at, form, place, done) for form, place in places),
+                    key=lambda span: span[1] - span[0],
+                    default=(at, at),
+                )
+                if end - begin >= PIECE:
+                    yield begin, end
                     done = end
-        return found
 
 
-def _extended(text: str, at: int, form: str, place: int, least: int) -> tuple[int, int, int]:
-    """How far a text follows a form to both sides of a place where both are alike.
-
-    Returns:
-        Where that begins and ends in the text, and how many characters of the form it is.
-    """
-    begin, first = at, place
-    while begin > least and first:
-        if text[begin - 1] == form[first - 1]:
-            begin, first = begin - 1, first - 1
-            continue
-        broken = _BREAK_BEFORE.search(text, max(least, begin - _LONGEST_BREAK), begin)
-        if not broken or not text.endswith(form[max(0, first - 4) : first], least, broken.start()):
-            break
-        begin = broken.start()
-    while place < len(form) and at < len(text):
-        if text[at] == form[place]:
-            at, place = at + 1, place + 1
-            continue
-        spelt = next((spelt for spelt, one in _SPELT.items() if one == form[place] and text.startswith(spelt, at)), "")
-        broken = _BREAK.match(text, at)
-        if spelt:
-            at, place = at + len(spelt), place + 1
-        elif broken and text.startswith(form[place : place + 4], broken.end()):
-            at = broken.end()
-        else:
-            break
-    return begin, at, place - first
+def _extended(text: str, at: int, form: str, place: int, least: int) -> tuple[int, int]:
+    """Where that begins and ends in a text which is like a form around a place where both are alike."""
+    begin, end, last = at, at + _GRAM, place + _GRAM
+    while begin > least and place and text[begin - 1] == form[place - 1]:
+        begin, place = begin - 1, place - 1
+    while last < len(form) and end < len(text) and text[end] == form[last]:
+        end, last = end + 1, last + 1
+    return begin, end
 
 
 def _grams(value: str) -> Iterator[tuple[str, tuple[str, int]]]:
     """By what a piece of a value is found, each with the form that has it, and where."""
-    for form in _forms(value):
+    if value.lstrip().startswith(("{", "[")):  # a document has words that are no secret
+        return
+    for form in {word.translate(_ALIKE) for word in value.split() if len(word) >= PIECE}:
         times: Counter[str] = Counter()
         for place in range(0, len(form) - _GRAM + 1, _EVERY):
             gram = form[place : place + _GRAM]
@@ -240,38 +252,85 @@ def _grams(value: str) -> Iterator[tuple[str, tuple[str, int]]]:
                 yield gram, (form, place)
 
 
-def _forms(value: str) -> set[str]:
-    """The forms of a value in which a piece tells it, as `_ALIKE` leaves them."""
-    if len(value) < PIECE:
-        return set()
-    encoded = value.encode("utf-8", "surrogatepass")
-    found = {encoded.hex(), *_base64_forms(encoded)}
-    if not value.lstrip().startswith(("{", "[")):  # a document has words that are no secret
-        found |= {word for word in value.split() if len(word) >= PIECE}
-    return {form.translate(_ALIKE) for form in found}
-
-
-def _base64_forms(encoded: bytes) -> Iterator[str]:
-    """What of a value's base64 is the same whatever stands before and after it, such as a user's name and a colon."""
-    for before, affected in enumerate((0, 2, 3)):
-        form = base64.b64encode(b"\0" * before + encoded).decode()
-        yield form[affected : (before + len(encoded)) * 8 // 6]
-
-
 def _whole_forms(value: str) -> tuple[str, ...]:
-    """The forms of a value that are found as a whole, the longest first; none where pieces find all that there is."""
-    if len(set(value)) >= PIECE and not set(value) - set(_UNRESERVED):
-        return ()
-    encoded = value.encode("utf-8", "surrogatepass")
-    found = {value, html.escape(value), json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
-    found.add(json.dumps(json.dumps(value)[1:-1])[1:-1])
-    found |= {repr(value)[1:-1], repr(encoded)[2:-1], encoded.hex(), encoded.hex().upper()}
-    for quoting in (quote, quote_plus):
-        quoted = quoting(encoded, safe="")
-        found |= {quoted, re.sub("%..", lambda one: one[0].lower(), quoted), quoting(encoded, safe="/")}
-    for form in _base64_forms(encoded):
-        found |= {form, form.translate(str.maketrans("+/", "-_"))}
-    return tuple(sorted((form for form in found if len(form) >= _SHORTEST), key=len, reverse=True))
+    """A value as it is found as a whole: as it is, with a form's sign for a space, joined; in the bytes of its UTF-8 too."""
+    forms = {value, value.replace(" ", "+"), _BETWEEN.sub("", value)}
+    forms |= {form.encode("utf-8", "surrogatepass").decode("latin-1") for form in forms}
+    return tuple(form for form in forms if len(form) >= _SHORTEST)
+
+
+class _Reading(NamedTuple):
+    """A text as it is read when one encoding more is undone.
+
+    Args:
+        text: what is read.
+        begins: where each of its characters begins in the text as it came.
+        ends: where it ends there.
+    """
+
+    text: str
+    begins: Sequence[int]
+    ends: Sequence[int]
+
+
+def _without(reading: _Reading, pattern: re.Pattern[str], meaning: Callable[[re.Match[str]], str]) -> _Reading | None:
+    """A text with something in it replaced by one character or by nothing; None where it has nothing of it."""
+    text, begins, ends = reading
+    parts: list[str] = []
+    new_begins: list[int] = []
+    new_ends: list[int] = []
+    done = 0
+    for found in pattern.finditer(text):
+        first, last = found.span()
+        parts += text[done:first], (meant := meaning(found))
+        new_begins += begins[done:first]
+        new_ends += ends[done:first]
+        if meant:
+            new_begins.append(begins[first])
+            new_ends.append(ends[last - 1])
+        done = last
+    if not done:
+        return None
+    return _Reading("".join(parts) + text[done:], [*new_begins, *begins[done:]], [*new_ends, *ends[done:]])
+
+
+def _meant(found: re.Match[str]) -> str:
+    """The character that is spelt; of what is a byte of UTF-8, that byte."""
+    spelt = found[0]
+    if spelt[0] == "&":
+        meant = html.unescape(spelt)
+        return meant if len(meant) == 1 else spelt[0]
+    if spelt[0] == "%" or spelt[1] in "xuU":
+        if len(spelt) == 12:
+            return spelt.encode("ascii").decode("unicode_escape").encode("utf-16", "surrogatepass").decode("utf-16")
+        return chr(min(int(spelt.lstrip("%\\xuU"), 16), 0x10FFFF))
+    return _CONTROL.get(spelt[1], spelt[1])
+
+
+def _decoded(reading: _Reading, worth: Callable[[str], bool]) -> Iterator[_Reading]:
+    """What is in a text's base64 and hexadecimal, wherever in it that begins; all else in it becomes rubbish.
+
+    Args:
+        reading: the text.
+        worth: whether it is worth looking in what was decoded.
+    """
+    written, last = reading.text.encode("ascii", "replace"), len(reading.text) - 1
+    for digits, size, characters, decode in (
+        (_BASE64, 4, 3, binascii.a2b_base64),
+        (_HEXADECIMAL, 2, 1, binascii.unhexlify),
+    ):
+        for first in range(size):
+            text = written[first:].translate(digits)
+            decoded = decode(text + b"A" * (-len(text) % size)).decode("latin-1")
+            for part in _TEXT.finditer(decoded) if worth(decoded) else ():
+                if worth(part[0]):
+                    places = [
+                        (first + at * size // characters, first + (at * size + size - 1) // characters)
+                        for at in range(*part.span())
+                    ]
+                    begins = [reading.begins[min(begin, last)] for begin, _ in places]
+                    ends = [reading.ends[min(end, last)] for _, end in places]
+                    yield _Reading(part[0], begins, ends)
 
 
 _known = _Known()
@@ -290,6 +349,8 @@ def watch(source: Callable[[], Iterable[str] | None]) -> None:
 _BEGINS = r"(?:(?<![\w-])|(?<=%[0-9A-Fa-f]{2})|(?<=\\[nrt])|(?<=\[[0-9]m)|(?<=[0-9][0-9]m))"
 _NEW_LINE = r"(?:(?:\\[rn]|[\r\n])+[ \t]*)"
 _DOT = rf"{_NEW_LINE}?\.{_NEW_LINE}?"
+# What names a file is none itself.
+_NO_PATH = r"(?!(?:~|\.{0,2})/[\w.-]+/)"
 # So many lines, so that a long text of lines that all begin like a JWT is not read to its end from each of them.
 _MORE_LINES = rf"(?:{_NEW_LINE}[\w-]++){{0,100}}"
 
@@ -326,7 +387,8 @@ _SHAPES: tuple[tuple[tuple[str, ...], re.Pattern[str]], ...] = (
         ("authorization", "x+registry+auth", "cookie", "x+amz+security+token"),
         re.compile(
             r"""(?i:(?:authorization(?:\\?["'])?\s*[:=]\s*b?\\?["']?(?:token|negotiate|digest|aws4-hmac-sha256)\s+|"""
-            r"""(?:x-registry-auth|cookie|x-amz-security-token)(?:\\?["'])?\s*[:=]\s*b?\\?["']?))([^\s"'\\]{8,}[^\r\n"'\\]*)"""
+            r"""(?:x-registry-auth|cookie(?=[^\r\n=]{0,99}=)|x-amz-security-token)(?:\\?["'])?\s*[:=]\s*b?\\?["']?))"""
+            r"""([^\s"'\\]{8,}[^\r\n"'\\]*)"""
         ),
     ),
     # What has a telling name: in JSON, in Python's or a form's spelling of the same, escaped or not.
@@ -335,7 +397,7 @@ _SHAPES: tuple[tuple[tuple[str, ...], re.Pattern[str]], ...] = (
         re.compile(
             r"""(?i:(?<![a-z0-9])(?:(?:access|refresh|id|identity|registry|subject|actor|security)_?token|client_?secret|"""
             r"""secret_?access_?key|assertion|private_?key|password|passwd|auth)(?:\\?["']\s*:\s*b?\\?["']|=["']?|%3D))"""
-            r"((?=[\w.~+/%-]*[0-9A-Z])[\w.~+/=%-]{8,})"
+            rf"{_NO_PATH}(?![A-Z_]+(?![\w.~+/=%-]))((?=[\w.~+/%-]*[0-9A-Z])[\w.~+/=%-]{{8,}})"
         ),
     ),
     # The signature of a link, which is all that is needed to follow it.
@@ -343,10 +405,10 @@ _SHAPES: tuple[tuple[tuple[str, ...], re.Pattern[str]], ...] = (
         ("signature", "sig", "credential", "security"),
         re.compile(
             r"(?i:(?<![a-z0-9])(?:x-(?:amz|goog)-(?:signature|credential|security-token)|signature|sig)(?:=|%3D))"
-            r"([\w.~+/=%-]{8,})"
+            rf"{_NO_PATH}((?=[\w.~+/%-]*[0-9])[\w.~+/=%-]{{16,}})"
         ),
     ),
-    (("://",), re.compile(r"(?<=://)[^/\s:@]*:[^/\s@]+(?=@)")),
+    (("://",), re.compile(r"(?<=://)[^/\s:@]*:[^/\s@]+(?=@(?!sha(?:256|512):))")),
 )
 
 
@@ -357,7 +419,7 @@ def mask(text: str) -> str:
     _known.look()
     alike = text.translate(_ALIKE)
     # All are looked for in the text as it came: what one finds is what another goes by.
-    places = _known.places(text, alike)
+    places = _known.places(text)
     for words, shape in _SHAPES:
         if any(word in alike for word in words):
             places += [found.span(shape.groups) for found in shape.finditer(text)]
@@ -394,7 +456,7 @@ def complete(text: str) -> tuple[str, str]:
 
 # C0 but for line breaks and tabs, C1, what turns the reading direction, and what is there and not seen.
 _STEERING = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff\U000e0000-\U000e007f]"
 )
 
 

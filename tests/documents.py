@@ -10,8 +10,8 @@ from pathlib import Path
 from cgrunbook.errors import ExitCode
 from cgrunbook.parameters import Parameters
 from cgrunbook.run.record import record_schema
-from cgrunbook.sandbox import conformance
 from cgrunbook.steps import rights
+from tests.sandbox import methods
 
 ROOT = Path(__file__).parents[1]
 
@@ -33,7 +33,7 @@ def exit_codes_table() -> str:
 GENERATED: dict[tuple[str, str], Callable[[], str]] = {
     ("README.md", "parameters"): parameters_table,
     ("README.md", "exit codes"): exit_codes_table,
-    ("docs/sandbox.md", "methods"): conformance.markdown,
+    ("docs/sandbox.md", "methods"): methods.markdown,
     ("docs/services.md", "least roles"): rights.markdown,
 }
 

@@ -44,6 +44,35 @@ CLIENTS = {
     ("serviceusage", "v1"): "google.cloud.service_usage_v1",
     ("cloudresourcemanager", "v3"): "google.cloud.resourcemanager_v3",
 }
+#: Services that a project may enable and that have no discovery document.
+WITHOUT_DOCUMENT = {
+    "anthos": "Anthos API",
+    "anthosconfigmanagement": "Anthos Config Management API",
+    "autoscaling": "Cloud Autoscaling API",
+    "bigquerymigration": "BigQuery Migration API",
+    "bigquerystorage": "BigQuery Storage API",
+    "calendar-json": "Google Calendar API",
+    "cloudaicompanion": "Gemini for Google Cloud API",
+    "cloudapis": "Google Cloud APIs",
+    "cloudquotas": "Cloud Quotas API",
+    "connectgateway": "Connect Gateway API",
+    "containerregistry": "Container Registry API",
+    "containerscanning": "Container Scanning API",
+    "containersecurity": "Container Security API",
+    "drive": "Google Drive API",
+    "generativelanguage": "Generative Language API",
+    "geocoding-backend": "Geocoding API",
+    "gkeconnect": "GKE Connect API",
+    "maps-backend": "Maps JavaScript API",
+    "mesh": "Mesh API",
+    "meshconfig": "Mesh Configuration API",
+    "places-backend": "Places API",
+    "sql-component": "Cloud SQL",
+    "stackdriver": "Stackdriver API",
+    "storage-api": "Google Cloud Storage JSON API",
+    "storage-component": "Cloud Storage",
+    "translate": "Cloud Translation API",
+}
 #: What gcloud sends of a version and neither its document nor its client has.
 UNPUBLISHED = {
     ("artifactregistry", "v1"): {
@@ -314,9 +343,24 @@ def lines(versions: dict[str, Version]) -> Iterator[str]:
     yield "}"
 
 
+def titles(documents: Path) -> dict[str, str]:
+    """Every API that has a host of its own, by the host: Service Usage's name for it."""
+    found = {f"{name}.googleapis.com": title for name, title in WITHOUT_DOCUMENT.items()}
+    for path in sorted(
+        documents.glob("*.*.json"), key=lambda one: (not re.search(r"\.v\d+\.json$", one.name), one.name)
+    ):
+        document = json.loads(path.read_text(encoding="utf-8"))
+        host = document.get("rootUrl", "").removeprefix("https://").removesuffix("/")
+        if host.endswith(".googleapis.com") and host != "www.googleapis.com":
+            found.setdefault(host, document["title"])
+    return found
+
+
 def main() -> None:
     documents = Path(sys.argv[1]) / "googleapiclient" / "discovery_cache" / "documents"
     TABLES.mkdir(exist_ok=True)
+    names = json.dumps(titles(documents), ensure_ascii=False, indent=1, sort_keys=True)
+    (TABLES / "services.json").write_text(names + "\n", encoding="utf-8")
     for service in SERVICES:
         versions: dict[str, Version] = {}
         routes: set[tuple[str, str]] = set()

@@ -64,8 +64,9 @@ def spellings(password: str) -> list[bytes]:
         }
         for encode in (base64.b64encode, base64.urlsafe_b64encode):
             for before in range(3):  # what stands before it decides how it comes out
-                encoded = encode(b"x" * before + value.encode()).decode()
-                found.add(encoded[4 if before else 0 : -4])
+                encoded = encode(b"x" * before + value.encode()).decode()[4 if before else 0 : -4]
+                found |= {encoded, encoded.encode().hex()}
+                found |= {encode(encoded[at:].encode()).decode()[:-4] for at in range(3)}
     return [form.encode() for form in found]
 
 

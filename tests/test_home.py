@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,10 @@ from platformdirs import user_data_dir
 
 import cgrunbook
 from cgrunbook import steps
+from cgrunbook.cli import main
 from cgrunbook.cli.app import _keep_traceback
-from cgrunbook.home import VARIABLE, home
+from cgrunbook.errors import PrerequisiteMissing
+from cgrunbook.home import VARIABLE, home, made
 from cgrunbook.parameters import Parameters
 from cgrunbook.sandbox import process
 from cgrunbook.ui import lab, values
@@ -80,6 +84,87 @@ def test_a_home_is_not_made_by_asking_for_it(person: Path, monkeypatch: pytest.M
     monkeypatch.setenv(VARIABLE, "~/x")
     assert not home().exists()
     assert list(person.iterdir()) == []
+
+
+def put_behind_somebody_elses_link(home: Path) -> None:
+    home.rename(home.with_name("elsewhere"))
+    home.symlink_to("elsewhere")
+    os.chown(home, 12345, -1, follow_symlinks=False)
+
+
+UNFIT: dict[str, tuple[Callable[[Path], None], str]] = {
+    "somebody else's": (lambda home: os.chown(home, 12345, -1), "belongs to the user 12345, and this runs as "),
+    "of everybody": (lambda home: home.chmod(0o777), "everybody may write in "),
+    "with a link for the sandbox": (lambda home: (home / "sandbox").symlink_to("/"), "sandbox is a link"),
+    "with a link for the locks": (lambda home: (home / "locks").symlink_to("nowhere"), "locks is a link"),
+    "with a link for what is saved": (lambda home: (home / "parameters.json").symlink_to("x"), "json is a link"),
+    "behind somebody else's link": (put_behind_somebody_elses_link, "belongs to"),
+}
+
+
+@pytest.mark.parametrize(("spoil", "why"), UNFIT.values(), ids=UNFIT)
+def test_a_home_that_is_not_ours_alone_is_refused_in_a_sentence(
+    person: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    spoil: Callable[[Path], None],
+    why: str,
+):
+    if os.geteuid() != 0 and "belongs" in why:
+        pytest.skip("only root can give a folder away")
+    given = person / "x"
+    given.mkdir(mode=0o700)
+    spoil(given)
+    before = sorted(person.rglob("*"))
+    monkeypatch.setenv(VARIABLE, str(given))
+    for use in (["sandbox", "start"], ["sandbox", "status"], ["run", "02"], ["lab", "notebooks"]):
+        with pytest.raises(SystemExit) as ended:
+            main(use)
+        said = capsys.readouterr().err
+        assert ended.value.code == 3, said
+        assert why in said
+        assert f"set {VARIABLE} to a folder that is" in said
+    assert sorted(person.rglob("*")) == before
+
+
+def test_links_in_the_sandboxs_own_folder_are_refused_too(person: Path, tmp_path: Path):
+    folder = process.folder_of(person / "x")
+    (folder / "log").mkdir(parents=True)
+    precious = tmp_path / "precious"
+    precious.write_text("kept")
+    for name in ("server.pid", "log/server.log", "state.db"):
+        (folder / name).symlink_to(precious)
+        with pytest.raises(PrerequisiteMissing, match=f"{name} is a link"):
+            process.start(person / "x")
+        (folder / name).unlink()
+    assert precious.read_text() == "kept"
+
+
+def test_a_link_of_the_person_s_own_to_another_disk_is_a_home(person: Path, monkeypatch: pytest.MonkeyPatch):
+    (person / "large").mkdir(mode=0o700)
+    (person / "x").symlink_to("large")
+    monkeypatch.setenv(VARIABLE, str(person / "x"))
+    assert home() == person / "x"
+
+
+def test_root_makes_no_folder_in_the_home_of_whoever_called_sudo(person: Path, monkeypatch: pytest.MonkeyPatch):
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a folder away")
+    os.chown(person, 12345, -1)
+    assert home().is_relative_to(person)  # as in a container, whose root works in somebody's folder
+    monkeypatch.setenv("SUDO_UID", "12345")
+    with pytest.raises(PrerequisiteMissing, match=f"{person} belongs to the user 12345") as refused:
+        home()
+    assert "without sudo" in refused.value.remedy
+
+
+def test_whatever_the_umask_our_own_folder_stays_ours(person: Path, monkeypatch: pytest.MonkeyPatch):
+    before = os.umask(0)
+    try:
+        made(home() / "locks")
+    finally:
+        os.umask(before)
+    assert made(home() / "locks").stat().st_mode & 0o777 == 0o700
 
 
 def reads_it(tree: ast.AST) -> bool:

@@ -39,6 +39,7 @@ def test_a_reference_is_read_into_its_parts(text, repository, tag, digest):
         ("https://cgr.dev/chainguard/go", "chainguard/go:latest"),
         ("cgr.dev/example.com/chainguard-base", "example.com/chainguard-base:latest"),
         ("us-central1-docker.pkg.dev/my-project/my-repo/chainguard/go:latest", "chainguard/go:latest"),
+        ("us-docker.pkg.dev/example.com/my-project/my-repo/chainguard/go:latest", "chainguard/go:latest"),
         ("127.0.0.1:5000/chainguard/go", "chainguard/go:latest"),
         ("localhost/chainguard/go", "chainguard/go:latest"),
         ("registry.example.com/chainguard/go", "chainguard/go:latest"),

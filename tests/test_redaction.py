@@ -12,14 +12,20 @@ import pickle
 import re
 import secrets
 import time
+from datetime import UTC, datetime
 from itertools import pairwise
+from typing import Any
 from urllib.parse import quote, quote_plus, urlencode
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cgrunbook.errors import StepFailed
+from cgrunbook.cloud import command, docker_config
+from cgrunbook.cloud.manifests import parse_document
+from cgrunbook.cloud.pull_token import PullToken
+from cgrunbook.errors import CgrunbookError, StepFailed
+from cgrunbook.image_reference import ImageReference, Platform
 from cgrunbook.redaction import (
     _REMEMBERED,
     LONGEST_WORD,
@@ -36,7 +42,10 @@ from cgrunbook.redaction import (
     visible,
     watch,
 )
+from cgrunbook.sandbox.google import wire
+from cgrunbook.sandbox.registry import upstream
 
+NOBODY: Any = None
 SECRET_TEXT = st.text(min_size=6, max_size=80).filter(
     lambda text: text.strip() and MASK not in text and text not in MASK
 )
@@ -114,7 +123,36 @@ ENCODINGS = {
     "bytes": lambda value: repr(value.encode()),
     "text": repr,
     "HTML": html.escape,
+    "in a URL in a URL": lambda value: quote(quote(value, safe=""), safe=""),
+    "a base64 in a URL in a URL": lambda value: quote(quote(base64.b64encode(value.encode()), safe=""), safe=""),
+    "JSON in JSON in JSON": lambda value: json.dumps(json.dumps(json.dumps(value))),
+    "docker's pair in JSON in JSON in JSON": lambda value: json.dumps(
+        json.dumps(json.dumps(base64.b64encode(f"u:{value}".encode()).decode()))
+    ),
+    "base64 in base64": lambda value: base64.b64encode(base64.b64encode(value.encode())).decode(),
+    "base64 in hexadecimal": lambda value: base64.b64encode(value.encode()).hex(),
+    "hexadecimal in groups": lambda value: value.encode().hex(" ", 2),
+    "every byte in a URL": lambda value: "".join(f"%{byte:02x}" for byte in value.encode()),
+    "every character escaped": lambda value: "".join(f"\\u{ord(one):04x}" for one in value),
+    "every byte escaped": lambda value: "".join(f"\\x{byte:02x}" for byte in value.encode()),
+    "every character an entity": lambda value: "".join(f"&#{ord(one)};" for one in value),
+    "every character a hexadecimal entity": lambda value: "".join(f"&#x{ord(one):X};" for one in value),
+    "UTF-16 as Python shows it": lambda value: repr(value.encode("utf-16-le")),
+    "one letter a line": "\n".join,
+    "a list of letters": lambda value: json.dumps(list(value), indent=1),
+    "a shell's lines": lambda value: in_parts(value, " \\\n   "),
+    "Python's lines": lambda value: "\n".join(repr(value[at : at + 7]) for at in range(0, len(value), 7)),
+    "a table of rich's": lambda value: in_parts(value, " \u2502\n\u2502 "),
+    "in colours": lambda value: in_parts(value, "\x1b[0m\x1b[31m"),
+    "HTML that may break": lambda value: in_parts(value, "<wbr>"),
+    "HTML in colours": lambda value: in_parts(value, '</span><span class="s2">'),
+    "with what is not seen between": lambda value: in_parts(value, "\u200b"),
 }
+
+
+def in_parts(value: str, between: str) -> str:
+    """A value in parts that are too short to be known by themselves."""
+    return between.join(value[at : at + 7] for at in range(0, len(value), 7))
 
 
 @pytest.mark.parametrize("make", VALUES)
@@ -129,6 +167,26 @@ def test_a_known_value_is_found_in_every_encoding(encode, make):
     left = shown.removeprefix("before ").removesuffix(" after").replace(MASK, "")
     assert not pieces_in(encoded, left)
     assert not pieces_in(value, left, 8)
+    assert secret
+
+
+@pytest.mark.parametrize("make", VALUES)
+def test_a_login_that_is_wrapped_and_wrapped_again_is_masked_and_its_wrapping_stays(make):
+    """As a cluster keeps docker's configuration, and as its JSON is shown."""
+    value = make()
+    secret = Secret(value)
+    auth = base64.b64encode(f"user:{value}".encode()).decode()
+    document = {"auths": {"registry.example.com": {"username": "user", "password": value, "auth": auth}}}
+    wrapped = base64.b64encode(json.dumps(document).encode()).decode()
+    shown = mask(json.dumps({".dockerconfigjson": wrapped}))
+    begin, _, end = shown.removeprefix('{".dockerconfigjson": "').removesuffix('"}').partition(MASK)
+    assert base64.b64decode(begin + "=" * (-len(begin) % 4)).startswith(
+        b'{"auths": {"registry.example.com": {"username": "user'
+    )
+    for part in (begin, *end.split(MASK)):
+        at = wrapped.index(part) if part else 0
+        covered = base64.b64decode(wrapped)[at * 3 // 4 : (at + len(part)) * 3 // 4].decode()
+        assert not pieces_in(value, covered) + pieces_in(auth[8:], covered)
     assert secret
 
 
@@ -162,6 +220,14 @@ def test_what_a_secret_of_the_past_was_is_still_known():
     assert value not in mask(f"an echo of {value}")
 
 
+@pytest.mark.parametrize(
+    "plain", ["https://cgr.dev/", "a sentence of words", "chainguard-pull-through", "https://127.0.0.1:8080/v2/x"]
+)
+def test_what_could_be_an_ordinary_word_is_forgotten_with_its_secret(plain):
+    Secret(plain)
+    assert mask(f"from {plain} here") == f"from {plain} here"
+
+
 def test_what_is_forgotten_takes_nothing_from_another_value_with_the_same_words():
     value = secrets.token_urlsafe(40)
     secret = Secret(value)
@@ -177,6 +243,17 @@ def test_a_long_text_of_lines_that_begin_like_a_jwt_is_masked_in_its_time():
     text = "eyJaaaaaaaa\n" * 10_000
     assert mask(text) == text
     assert time.process_time() - began < 20
+
+
+@pytest.mark.parametrize(
+    "part", ["cookie ", "<span ", "\\", "://a:b", "%25", "password=", "1//0", "-----BEGIN PRIVATE KEY-----"]
+)
+def test_no_text_takes_the_square_of_its_length(part):
+    secret = Secret(fresh())
+    began = time.process_time()
+    mask(part * (100_000 // len(part)))
+    assert time.process_time() - began < 5
+    assert secret
 
 
 def test_a_short_one_is_forgotten_with_its_secret():
@@ -331,6 +408,19 @@ def test_what_is_no_secret_stays_beside_many_that_are(harmless):
         "https://cgr.dev/token?scope=repository%3Aexample.com%2Fgo%3Apull&service=cgr.dev",
         "bd3c9ec494caca60225319fd4053abe067c169ec/5037f83cdd0fbdcd",
         "projects/p/secrets/chainguard-pull-token/versions/3",
+        "docker://cgr.dev/chainguard/go:latest@sha256:" + "0123456789abcdef" * 4,
+        "docker://go:latest@sha256:" + "0123456789abcdef" * 4,
+        "ssh://git@example.com:22/x",
+        "sig=verified",
+        "--signature=detached",
+        "cosign verify --signature=/path/to/signature1.sig",
+        "signature=sha256-abc1.sig",
+        "private_key=/path/to/key1.pem",
+        "password=PASSWORD",
+        "Cookie: disabled by policy",
+        'Bearer realm="https://us-central1-docker.pkg.dev/v2/token",service="x"',
+        "a basic Understanding of 3 clients",
+        "GOCSPX-, AIza, ya29. and 1//0 are how they begin",
     ],
 )
 def test_what_a_person_needs_to_see_stays(harmless):
@@ -350,6 +440,41 @@ def test_an_error_never_carries_a_living_secret():
     secret = Secret(value)
     error = StepFailed(f"upstream said {value}", f"try {value} again")
     assert value not in f"{error} {error!r} {error.args} {error.remedy} {error._render_traceback_()}"
+    assert secret
+
+
+@pytest.mark.parametrize(
+    "hold",
+    [
+        lambda value: command.Ended(0, value, value),
+        lambda value: docker_config.Answer(None, value),
+        lambda value: wire.Call(NOBODY, NOBODY, "", {}, {"access_token": value}, {"payload": {"data": value}}),
+        lambda value: upstream.Credentials("user", value),
+        lambda value: PullToken("user", Secret(value), datetime.now(UTC), None),
+    ],
+)
+def test_what_came_from_outside_is_in_no_repr(hold):
+    value = fresh()
+    assert value not in repr(hold(value))
+
+
+@pytest.mark.parametrize(
+    "refuse",
+    [
+        lambda value: ImageReference.parse(f"{'a/' * 56}{value}"),
+        lambda value: Platform(f"{'a/' * 36}{value}"),
+        lambda value: parse_document(
+            json.dumps({"schemaVersion": 2, "mediaType": f"{'a/' * 46}{value}"}).encode(), "application/json", "go"
+        ),
+    ],
+)
+def test_what_is_cut_in_an_error_was_masked_before(refuse):
+    value = fresh()
+    secret = Secret(value)
+    with pytest.raises(CgrunbookError) as refused:
+        refuse(value)
+    assert not pieces_in(value, str(refused.value), 6)
+    assert "[red" in str(refused.value)
     assert secret
 
 

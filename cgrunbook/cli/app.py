@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from cgrunbook import __version__
 from cgrunbook.errors import CgrunbookError, ExitCode, of_the_system, what_helps
-from cgrunbook.home import VARIABLE, home
+from cgrunbook.home import VARIABLE, home, made
 from cgrunbook.redaction import redact
 
 EXIT_CODES = "Exit codes: " + "; ".join(f"{code} {code.means}" for code in ExitCode) + "."
@@ -57,13 +57,12 @@ def complain(message: str, remedy: str = "") -> None:
 
 def _keep_traceback(error: Exception) -> str:
     """Write down what happened, for a report to the authors; answer a sentence that says where."""
-    path = home() / "errors" / f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%SZ}-{os.getpid()}.txt"
     text = redact("".join(traceback.format_exception(error)))
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = made(home() / "errors") / f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%SZ}-{os.getpid()}.txt"
         path.write_text(f"cgrunbook {__version__}, Python {sys.version}\n\n{text}", encoding="utf-8")
-    except OSError as problem:
-        return f"Make room in {path.parent}, where the traceback was to be kept ({problem.strerror}), and try again."
+    except (CgrunbookError, OSError) as problem:
+        return f"The traceback was to be kept in {VARIABLE}'s folder errors: {problem}\nPut that right, and try again."
     return f"Try again; if it stays, report it with the traceback, which is in {path}"
 
 

@@ -34,10 +34,11 @@ def lab(
 
     if find_spec("jupyterlab") is None:
         raise PrerequisiteMissing("JupyterLab is not installed where cgrunbook is.", installation.again("lab"))
+    kept = home()
     folder = destination.expanduser().absolute()
     copied = notebooks.copy(folder)
     typer.echo(f"{folder}: {len(copied.made)} notebooks copied, {len(copied.there)} were there already.")
     jupyterlab.start(
         jupyterlab.command(folder, port=port, browser=not no_browser),
-        jupyterlab.environment(folder, home()),
+        jupyterlab.environment(folder, kept),
     )

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from cgrunbook.cloud import gcloud, metadata_server
+from cgrunbook.cloud.iam_policy import grant_command
 from cgrunbook.errors import NotSignedIn
 from cgrunbook.redaction import one_line
 
@@ -25,6 +26,8 @@ _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 LOGIN = "gcloud auth application-default login"
 WIDER_LOGIN = f"{LOGIN} --scopes=openid,https://www.googleapis.com/auth/userinfo.email,{_SCOPE}"
 _VARIABLE = "GOOGLE_APPLICATION_CREDENTIALS"
+# Characters; what is longer is cut, and no JSON any more.
+_LARGEST = 1024 * 1024
 
 _IMPERSONATED = re.compile(r"/serviceAccounts/([^/:]+):generateAccessToken$")
 
@@ -64,7 +67,8 @@ class KeyFile:
             NotSignedIn: it cannot be read, or is no JSON object.
         """
         try:
-            content = json.loads(self.path.read_text(encoding="utf-8"))
+            with self.path.open(encoding="utf-8") as file:
+                content = json.loads(file.read(_LARGEST))
         except OSError as error:
             raise self._unusable(f"it cannot be read: {error.strerror or error}") from error
         except (ValueError, RecursionError) as error:
@@ -199,10 +203,8 @@ def _token_source(source: Any) -> str:
 
 
 def _may_act_as(target: str, member: str, role: str) -> str:
-    return (
-        f"\nWho stands behind them must be able to act as {target}: gcloud iam service-accounts add-iam-policy-binding "
-        f'{target} --member="{member}" --role=roles/iam.{role}'
-    )
+    command = grant_command(f"iam service-accounts add-iam-policy-binding {target}", member, f"roles/iam.{role}")
+    return f"\nWho stands behind them must be able to act as {target}: {command}"
 
 
 def principal(audience: str) -> str:

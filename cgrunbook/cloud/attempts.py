@@ -9,7 +9,9 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from cgrunbook.errors import CgrunbookError, Interrupted, Temporary
@@ -21,6 +23,19 @@ T = TypeVar("T")
 
 # Seconds too short to wait for: a remainder of rounding must not become another attempt.
 _SHORTEST = 0.001
+
+# What ends the attempt that is being made here, where it was cancelled.
+_ending: ContextVar[Callable[[], None] | None] = ContextVar("_ending", default=None)
+
+
+def hear() -> None:
+    """Look up from a wait for somebody else, deep inside an attempt; nothing outside of one.
+
+    Raises:
+        Interrupted: the attempt was cancelled meanwhile.
+    """
+    if (end := _ending.get()) is not None:
+        end()
 
 
 @dataclass(frozen=True)
@@ -105,7 +120,11 @@ class Attempts:
 
         def attempt() -> T:
             self._stop_if_cancelled(reason)
-            return call()
+            listening = _ending.set(partial(self._stop_if_cancelled, reason))
+            try:
+                return call()
+            finally:
+                _ending.reset(listening)
 
         def announce(state: RetryCallState) -> None:
             self._stop_if_cancelled(reason)

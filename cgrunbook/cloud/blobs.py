@@ -21,6 +21,7 @@ from cgrunbook.cloud.attempts import Attempts
 from cgrunbook.cloud.manifests import Descriptor
 from cgrunbook.cloud.registry_transport import Errand, RegistryTransport
 from cgrunbook.errors import DigestMismatch, Interrupted, RegistryError, Temporary
+from cgrunbook.redaction import one_line
 
 # Large enough that the interpreter's lock and the kernel's calls cost next to nothing; a reset loses one at most.
 _CHUNK = 512 * 1024
@@ -30,7 +31,7 @@ _WORTH = 128 * 1024
 _AT_ONCE = 6
 # Seconds between two looks at the progress and the cancellation.
 _LOOK = 0.1
-# Seconds that a stopped thread is waited for. One that waits for an answer's first byte cannot be woken; it is left
+# Seconds that a stopped thread is waited for. One that waits for a name or a connection cannot be woken; it is left
 # behind, reads nothing any more, and ends with the connection's time-out or the process.
 _PATIENCE = 1.0
 
@@ -50,7 +51,7 @@ class Blob:
         self._keep = keep
         self._subject = f"{repository}@{descriptor.digest}"
         self._second_chance = False
-        self._open: BaseHTTPResponse | None = None
+        self._furthest = 0
         self._start_over()
         if keep and descriptor.size > keep:
             raise RegistryError(
@@ -66,14 +67,6 @@ class Blob:
         while not self._verified():
             reason = f"{self._transport.host.name} to go on with {self.descriptor.digest[:19]}"
             attempts.run(lambda: self._advance(attempts), reason=reason)
-
-    def interrupt(self) -> None:
-        """Make a read that waits for bytes return, from another thread."""
-        response = self._open
-        if response is not None:
-            # It may have ended, or never have had a socket of its own, between the two lines.
-            with contextlib.suppress(ValueError, RuntimeError, OSError):
-                response.shutdown()
 
     def _verified(self) -> bool:
         if self.done < self.descriptor.size or not self._begun:
@@ -103,7 +96,7 @@ class Blob:
         before = self.done
         headers = {"Range": f"bytes={before}-"} if before else {}
         path = f"/v2/{self._repository}/blobs/{self.descriptor.digest}"
-        errand = Errand(self._repository, self._subject, attempts)
+        errand = Errand.for_image(self._repository, self.descriptor.digest, attempts)
         try:
             accepted = (200, 206, 416) if before else (200,)
             with self._transport.open("GET", path, errand, headers=headers, accepted=accepted) as answer:
@@ -112,34 +105,37 @@ class Blob:
                 if before and answer.status == 200:
                     # No ranges here: the whole blob comes again.
                     self._start_over()
-                    before = 0
                 elif before:
                     self._check_range(answer.header("Content-Range"))
                     self._joined = True
-                self._check_length(answer.header("Content-Length"))
+                # Some call a layer, which is compressed as it is, compressed for the way: then its length is the layer's.
+                unpack = answer.packed and answer.header("Content-Length") != str(self.descriptor.size - self.done)
+                if not unpack:
+                    self._check_length(answer.header("Content-Length"))
                 self._begun = True
-                self._open = answer.response
-                try:
-                    self._consume(answer.response, attempts)
-                finally:
-                    self._open = None
+                self._consume(answer.response, attempts, unpack=unpack)
         except Temporary:
-            # What came is kept, and the attempts begin anew.
-            if self.done - before < min(_WORTH, self.descriptor.size - before) or self.done == before:
+            # What came is kept; where it is more than ever before, the attempts begin anew.
+            worth = min(_WORTH, self.descriptor.size - self._furthest)
+            if self.done <= self._furthest or self.done - self._furthest < worth:
                 raise
+            self._furthest = self.done
 
-    def _consume(self, response: BaseHTTPResponse, attempts: Attempts) -> None:
-        while not attempts.cancelled.is_set():
-            chunk = response.read(_CHUNK, decode_content=False)
-            if not chunk:
-                break
-            if self.done + len(chunk) > self.descriptor.size:
-                raise self._wrong_size(self.done + len(chunk), "or more")
-            self._hash.update(chunk)
-            if self._keep:
-                self.kept += chunk
-            self.done += len(chunk)
-        if self.done < self.descriptor.size:
+    def _consume(self, response: BaseHTTPResponse, attempts: Attempts, *, unpack: bool) -> None:
+        came = False
+        try:
+            while not attempts.cancelled.is_set() and (chunk := response.read(_CHUNK, decode_content=unpack)):
+                if self.done + len(chunk) > self.descriptor.size:
+                    raise self._wrong_size(self.done + len(chunk), "or more")
+                self._hash.update(chunk)
+                if self._keep:
+                    self.kept += chunk
+                self.done += len(chunk)
+            came = self.done == self.descriptor.size
+        finally:
+            if unpack and not came:
+                self._start_over()  # a range would be one of the compressed bytes
+        if not came:
             raise Temporary(
                 f"{self._subject}: the connection ended after {self.done} of {self.descriptor.size} bytes.",
                 "Check the network and proxy settings (notebook 04), then try again.",
@@ -157,7 +153,7 @@ class Blob:
             # Unusable as the rest, and every further range would be too.
             self._start_over()
             raise Temporary(
-                f"{self._subject}: asked for the bytes from {self.done}, got {header[:60]!r}.",
+                f"{self._subject}: asked for the bytes from {self.done}, got {one_line(header, 60)!r}.",
                 "Check that nothing between here and the registry rewrites its answers.",
                 debugging=1,
             )
@@ -216,8 +212,6 @@ def fetch_all(blobs: list[Blob], attempts: Attempts, report: Callable[[], None])
                 raise end
     finally:
         stop.set()
-        for blob in blobs:
-            blob.interrupt()
         until = time.monotonic() + _PATIENCE
         for thread in threads:
             thread.join(max(0.0, until - time.monotonic()))

@@ -98,7 +98,7 @@ def _address_in(identity: Any) -> str:
 
     try:
         claims = jwt.decode(identity or "", options={"verify_signature": False})
-    except (jwt.InvalidTokenError, TypeError):
+    except (jwt.InvalidTokenError, TypeError, RecursionError):
         return ""
     return str(claims.get("email", ""))
 
@@ -116,6 +116,6 @@ def _told_by_google(token: str, request: Any) -> str:
             timeout=_SECONDS,
         )
         told = json.loads(answer.data)
-    except (GoogleAuthError, CgrunbookError, ValueError):
+    except (GoogleAuthError, CgrunbookError, ValueError, RecursionError):
         return UNKNOWN
     return (member(str(told.get("email", ""))) if isinstance(told, dict) else "") or UNKNOWN

@@ -19,7 +19,6 @@ from typing import Any
 
 from cgrunbook.cloud import command, retry
 from cgrunbook.cloud.attempts import Attempts
-from cgrunbook.cloud.connection import TOKEN_VARIABLES
 from cgrunbook.cloud.pull_token import PullToken, read_pull_token
 from cgrunbook.errors import (
     CgrunbookError,
@@ -41,6 +40,14 @@ _QUIET = {
     "CHAINGUARD_DEFAULT_SKIP_VERSION_CHECK": "true",
     "NO_COLOR": "1",
 }
+
+# What it gets of this process's environment: what a command needs to run, to find its files and to reach the network, and
+# what is meant for it. Other services' tokens are none of its business.
+_NEEDED = re.compile(
+    r"PATH|HOME|USER|LOGNAME|SHELL|TERM|TZ|TMPDIR|LANG|LANGUAGE|LC_\w+|XDG_\w+|DISPLAY|WAYLAND_DISPLAY|BROWSER|"
+    r"DBUS_SESSION_BUS_ADDRESS|(?:DY)?LD_\w+|(?i:(?:https?|all|no)_proxy)|SSL_CERT_(?:FILE|DIR)|GODEBUG|DOCKER_CONFIG|"
+    r"(?:CHAINGUARD|CHAINCTL|CGRUNBOOK)_\w+"
+)
 
 # Roles that hold identity.create and role_bindings.create (the capability lists of Chainguard's SDK); editor and viewer do not.
 _MAY_CREATE = ("owner", "registry.pull_token_creator")
@@ -119,7 +126,7 @@ class Chainctl:
 
     Args:
         command: its path, or its name on the PATH.
-        environment: what it gets in addition to this process's environment.
+        environment: what it gets in addition to what it needs of this process's environment.
         attempts: how long to try what may be repeated; its `cancelled` ends a running command.
         timeout: seconds that one command may take.
     """
@@ -133,8 +140,8 @@ class Chainctl:
         timeout: float = _SECONDS,
     ) -> None:
         self._command = command
-        kept = {name: value for name, value in os.environ.items() if name not in TOKEN_VARIABLES}
-        self._environment = {**kept, **(environment or {}), **_QUIET}
+        needed = {name: value for name, value in os.environ.items() if _NEEDED.fullmatch(name)}
+        self._environment = {**needed, **(environment or {}), **_QUIET}
         self._attempts = attempts if attempts is not None else Attempts()
         self._timeout = timeout
 

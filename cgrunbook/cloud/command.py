@@ -1,6 +1,7 @@
 """One run of a command: no terminal, bounded in time and in what it prints, ended when somebody cancels.
 
-It knows processes and pipes. It does not know any command, and shows nothing of what one printed.
+It knows processes and pipes, and lets a command find the proxies that this process has. It does not know any command, and
+shows nothing of what one printed.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+
+from cgrunbook.cloud import proxies
+from cgrunbook.cloud.attempts import hear
 
 _LARGEST_OUTPUT = 8 * 1024 * 1024
 # Seconds between two looks at the clock and the cancellation.
@@ -47,29 +51,29 @@ def run(
     environment: Mapping[str, str],
     *,
     seconds: float,
-    cancelled: threading.Event,
+    cancelled: threading.Event | None = None,
     given: bytes = b"",
 ) -> Ended:
     """Run a command to its end, or end it with what it started.
 
     Args:
         arguments: the program's path, then its arguments.
-        environment: the whole of it.
+        environment: the whole of it; the variables of proxies are spelt anew.
         seconds: how long it may take.
-        cancelled: ends it when set.
+        cancelled: ends it when set; without one an interrupt of the attempt that it is part of does.
         given: what it reads from its standard input.
 
     Raises:
         OSError: it could not be started.
         TooMuch: it was ended because of its bounds.
-        Cancelled: it was ended because of `cancelled`.
+        Cancelled: it was ended because of `cancelled`; without one, Interrupted.
     """
     with subprocess.Popen(
         arguments,
         stdin=subprocess.PIPE if given else subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env=environment,
+        env=proxies.for_a_command(environment),
         # A group of its own, so that what it starts ends with it, and a terminal's Ctrl-C does not cut it in the middle
         # of what it makes.
         start_new_session=True,
@@ -82,12 +86,14 @@ def run(
 
 
 def _read(
-    process: subprocess.Popen[bytes], seconds: float, cancelled: threading.Event, given: bytes = b""
+    process: subprocess.Popen[bytes], seconds: float, cancelled: threading.Event | None, given: bytes = b""
 ) -> tuple[bytes, bytes]:
     """Read both pipes to their ends, looking up now and then; what came before a look is kept by `communicate`."""
     deadline = time.monotonic() + seconds
     handed_over = {"input": given} if given else {}
-    while not cancelled.is_set():
+    while cancelled is None or not cancelled.is_set():
+        if cancelled is None:
+            hear()
         left = deadline - time.monotonic()
         if left <= 0:
             raise TooMuch(f"did not end within {seconds:.0f} s")

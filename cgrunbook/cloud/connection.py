@@ -102,6 +102,11 @@ class Connection:
         """
         return self.who()
 
+    @property
+    def docker_project(self) -> str:
+        """What the project is called in paths at docker.pkg.dev: one of a domain, `example.com:p`, is `example.com/p`."""
+        return self.project_id.replace(":", "/")
+
     def access_token(self) -> Secret:
         """An OAuth access token that is valid now, refreshed when it is not; safe to call from several threads.
 
@@ -151,8 +156,7 @@ def connect(
 ) -> Connection:
     """Find a target's addresses and credentials; starts the sandbox where that is the target.
 
-    Proxies come from the usual environment variables (HTTPS_PROXY, NO_PROXY), which the HTTP libraries read themselves;
-    who is trusted, trust.py says.
+    Through which proxies the services are called, proxies.py says; who is trusted, trust.py.
 
     Args:
         target: "sandbox" or "google-cloud".

@@ -297,7 +297,7 @@ class Docker:
         try:
             meta = json.loads((self.config.path.parent / "contexts" / "meta" / folder / "meta.json").read_bytes())
             return str(meta["Endpoints"]["docker"]["Host"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise StepFailed(
                 f"Docker's context {name!r} cannot be read: {type(error).__name__}.",
                 "Choose another: docker context use default",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import fcntl
 import json
 import os
 import re
@@ -18,7 +19,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -39,6 +40,7 @@ _NOT_FOUND = "credentials not found in native keychain"
 _IDENTITY_TOKEN = "<token>"  # noqa: S105 - a user name
 _MOST_EDITS = 5
 _NEW_FOLDER = 0o700
+_NEW_FILE = ".config.json."
 
 # The fields that docker knows, with their forms: a text, a list of them, or an object of what stands under "*" or of the
 # named fields. Docker warns of a field of another form, and then leaves out the logins of `auths`.
@@ -99,7 +101,7 @@ class Answer:
     """
 
     credentials: BasicCredentials | None
-    said: str = ""
+    said: str = field(default="", repr=False)
 
 
 class _Object(dict[str, Any]):
@@ -362,21 +364,24 @@ class DockerConfig:
             # A link, as dotfile managers make it, stays a link: its target is replaced.
             target = self.path.resolve()
             target.parent.mkdir(mode=_NEW_FOLDER, parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(prefix=".config.json.", dir=target.parent)
+            _sweep(target.parent)
+            handle, name = tempfile.mkstemp(prefix=_NEW_FILE, dir=target.parent)
             try:
                 with os.fdopen(handle, "wb") as file:
+                    with contextlib.suppress(OSError):  # a network's disk may know no locks
+                        fcntl.flock(handle, fcntl.LOCK_EX)  # before there is anything in it: see `_sweep`
                     file.write(content)
                     file.flush()
                     os.fsync(file.fileno())
-                # A new one stays readable by its owner alone, as mkstemp makes it.
-                if before is not None:
-                    old = target.stat()
-                    os.chmod(name, stat.S_IMODE(old.st_mode))  # noqa: PTH101 - mkstemp gives a text
-                    if os.geteuid() == 0:
-                        os.chown(name, old.st_uid, old.st_gid)
-                if self._bytes() != before:
-                    return False
-                os.replace(name, target)  # noqa: PTH105
+                    # A new one stays readable by its owner alone, as mkstemp makes it.
+                    if before is not None:
+                        old = target.stat()
+                        os.chmod(name, stat.S_IMODE(old.st_mode))  # noqa: PTH101 - mkstemp gives a text
+                        if os.geteuid() == 0:
+                            os.chown(name, old.st_uid, old.st_gid)
+                    if self._bytes() != before:
+                        return False
+                    os.replace(name, target)  # noqa: PTH105
             finally:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(name)  # noqa: PTH108
@@ -546,6 +551,16 @@ def _decoded(auth: str) -> tuple[str, str]:
     if not username or not colon:
         raise ValueError("no pair")
     return username, password.strip("\0")
+
+
+def _sweep(folder: Path) -> None:
+    """Take away what a process of this user had not yet put in its place when it was killed; there are logins in it."""
+    for left in folder.glob(f"{_NEW_FILE}*"):
+        with contextlib.suppress(OSError), left.open("rb") as file:
+            found = os.fstat(file.fileno())
+            if found.st_uid == os.geteuid() and found.st_size:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                left.unlink()
 
 
 def _pair(entry: Any) -> BasicCredentials | None:

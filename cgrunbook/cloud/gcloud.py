@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import configparser
 import os
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +43,7 @@ def gcloud(*arguments: str) -> command.Ended:
         command.TooMuch: it did not answer.
     """
     environment = {**os.environ, **WITHOUT_LOG_FILE}
-    return command.run(("gcloud", *arguments, "--quiet"), environment, seconds=_SECONDS, cancelled=threading.Event())
+    return command.run(("gcloud", *arguments, "--quiet"), environment, seconds=_SECONDS)
 
 
 def folder() -> Path:

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import requests
 from google.api_core.exceptions import GoogleAPICallError
 from google.auth.exceptions import GoogleAuthError, TransportError
+from google.protobuf.json_format import ParseError
 from google.rpc.code_pb2 import Code
 
 from cgrunbook.cloud import alike, apis, network, retry
@@ -128,6 +129,11 @@ def explained(connection: Connection, doing: str) -> Iterator[None]:
         yield
     except (GoogleAPICallError, GoogleAuthError, requests.RequestException) as error:
         raise explain(error, connection, doing) from error
+    except (ParseError, UnicodeDecodeError, RecursionError) as error:
+        raise ServiceError(
+            f"Tried to {doing}. What came back is no answer of the service ({_short(error)}).",
+            "Look at what is between here and Google: a proxy, or a page that wants a login, may answer in its place.",
+        ) from error
 
 
 def explain(error: Exception, connection: Connection, doing: str) -> CgrunbookError:
@@ -138,6 +144,8 @@ def explain(error: Exception, connection: Connection, doing: str) -> CgrunbookEr
     """
     if isinstance(error, GoogleAPICallError):
         return explain_answer(_answer(error), connection, doing)
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return explain_answer(of_response(error.response), connection, doing)
     tried = f"Tried to {doing}"
     if isinstance(error, GoogleAuthError) and not _unanswered(error):
         if error.retryable:
@@ -440,7 +448,7 @@ def of_response(response: requests.Response) -> Answer:
     code = response.status_code
     try:
         payload = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         payload = None
     fallback = _STATUS_OF_HTTP.get(code, "INTERNAL" if code >= 500 else "INVALID_ARGUMENT")
     if isinstance(payload, list) and payload:
@@ -459,10 +467,12 @@ def of_operation(error: Mapping[str, Any]) -> Answer:
 
 def _of_status(error: Mapping[str, Any], code: int, status: str) -> Answer:
     reason, metadata = "", {}
-    for detail in error.get("details") or ():
+    details = error.get("details")
+    for detail in details if isinstance(details, list) else ():
         if isinstance(detail, dict) and detail.get("@type") == _ERROR_INFO:
             reason = str(detail.get("reason", ""))
-            metadata = {str(key): str(value) for key, value in (detail.get("metadata") or {}).items()}
+            told = detail.get("metadata")
+            metadata = {str(key): str(value) for key, value in told.items()} if isinstance(told, dict) else {}
     return Answer(code, status, _cut(str(error.get("message") or "no message")), reason, metadata)
 
 

@@ -5,13 +5,11 @@ It knows google-auth's credentials by their attributes, and keeps none alive.
 
 from __future__ import annotations
 
-import urllib.request
 import weakref
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
+from cgrunbook.cloud import proxies
 from cgrunbook.redaction import Secret, watch
 
 # google-auth's names: an access token is replaced at each refresh, whoever asked for it.
@@ -25,7 +23,7 @@ def mask_what_is_held(credentials: Any) -> None:
         credentials: a `google.auth.credentials.Credentials`.
     """
     reference = weakref.ref(credentials)
-    kept = [*_private_keys(credentials), *_proxy_passwords()]
+    kept = [*_private_keys(credentials), *proxies.passwords()]
     _keep_subject_tokens(credentials, kept)
 
     def held() -> Iterator[str] | None:
@@ -83,10 +81,3 @@ def _keeping(retrieve: Any, kept: list[Secret]) -> Any:
         return token
 
     return retrieve_and_keep
-
-
-def _proxy_passwords() -> Iterator[Secret]:
-    for address in urllib.request.getproxies().values():
-        with suppress(ValueError):
-            password = urlsplit(address).password or ""
-            yield from (Secret(spelt) for spelt in {password, unquote(password)})

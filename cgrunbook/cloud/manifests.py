@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from types import MappingProxyType
 from typing import Any
 
 from cgrunbook.errors import DigestMismatch, ImageNotAvailable, ParameterError, RegistryError
 from cgrunbook.image_reference import Platform, is_digest
+from cgrunbook.redaction import one_line
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -47,6 +50,22 @@ class Descriptor:
     size: int
 
 
+class OtherPlatform(ImageNotAvailable):
+    """An image that is there for other platforms only.
+
+    Args:
+        there: those platforms.
+    """
+
+    def __init__(self, subject: str, wanted: Platform, there: Sequence[Platform]) -> None:
+        platforms = ", ".join(dict.fromkeys(str(platform) for platform in there)) or "none"
+        super().__init__(
+            f"{subject} has no manifest for {wanted}; the platforms there: {platforms}.",
+            "Choose one of these platforms.",
+        )
+        self.there = tuple(there)
+
+
 @dataclass(frozen=True)
 class Index:
     """An image for several platforms: one manifest each.
@@ -54,27 +73,36 @@ class Index:
     Args:
         manifests: platform and descriptor of each, in the document's order; None where no platform is given or
             where it is "unknown/unknown", as build attestations have it.
+        unsaid: the descriptors of images and indexes of which no platform is given: it is in them.
     """
 
     manifests: tuple[tuple[Platform | None, Descriptor], ...]
+    unsaid: tuple[Descriptor, ...] = ()
 
-    def choose(self, wanted: Platform, subject: str) -> Descriptor:
+    def choose(
+        self, wanted: Platform, subject: str, seen: Mapping[str, Sequence[Platform]] = MappingProxyType({})
+    ) -> Descriptor:
         """The manifest for a platform.
 
         Args:
-            wanted: the platform; one without a variant takes any, the plain one first.
+            wanted: the platform; one without a variant takes any, the plain one first, and one of which nothing is said last.
             subject: the image, for the error's sentence.
+            seen: digests of those that were looked into and are not for it, with what they are for.
 
         Returns:
             The descriptor.
 
         Raises:
-            ImageNotAvailable: the platform is not among them; the message lists those that are.
+            OtherPlatform: the platform is not among them; the message lists those that are.
         """
-        fitting = [(there, found) for there, found in self.manifests if there is not None and _fits(there, wanted)]
+        said = [(there, found) for there, found in self.manifests if there is not None]
+        fitting = [(there, found) for there, found in said if _fits(there, wanted) and found.digest not in seen]
         if fitting:
             return min(fitting, key=lambda entry: (entry[0].variant != wanted.variant, entry[0].variant != ""))[1]
-        raise not_for(subject, wanted, [platform for platform, _ in self.manifests if platform])
+        for found in self.unsaid:
+            if found.digest not in seen:
+                return found
+        raise OtherPlatform(subject, wanted, [*(there for there, _ in said), *chain.from_iterable(seen.values())])
 
 
 @dataclass(frozen=True)
@@ -147,7 +175,7 @@ def parse_document(body: bytes, content_type: str, subject: str) -> Index | Imag
         return _index(document, subject)
     if kind in _MANIFESTS:
         return _manifest(document, subject)
-    raise _unusable(subject, f"is of the unknown type {str(kind)[:100]!r}")
+    raise _unusable(subject, f"is of the unknown type {one_line(str(kind), 100)!r}")
 
 
 def platform_of_config(body: bytes) -> Platform | None:
@@ -155,16 +183,8 @@ def platform_of_config(body: bytes) -> Platform | None:
     try:
         config = json.loads(body)
         return _platform(config) if isinstance(config, dict) else None
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-
-
-def not_for(subject: str, wanted: Platform, there: Sequence[Platform]) -> ImageNotAvailable:
-    """The error for an image that is there for other platforms only."""
-    platforms = ", ".join(dict.fromkeys(str(platform) for platform in there)) or "none"
-    return ImageNotAvailable(
-        f"{subject} has no manifest for {wanted}; the platforms there: {platforms}.", "Choose one of these platforms."
-    )
 
 
 def matches(found: Platform, wanted: Platform) -> bool:
@@ -184,12 +204,14 @@ def _index(document: dict[str, Any], subject: str) -> Index:
     entries = document.get("manifests")
     if not isinstance(entries, list):
         raise _unusable(subject, "has no list of manifests")
-    found = []
+    found, unsaid = [], []
     for entry in entries:
         descriptor = _descriptor(entry, subject)
         platform = entry.get("platform")
         found.append((_platform(platform) if isinstance(platform, dict) else None, descriptor))
-    return Index(tuple(found))
+        if not platform and descriptor.media_type in (*_INDEXES, *_MANIFESTS):
+            unsaid.append(descriptor)
+    return Index(tuple(found), tuple(unsaid))
 
 
 def _manifest(document: dict[str, Any], subject: str) -> ImageManifest:
@@ -206,7 +228,7 @@ def _descriptor(entry: Any, subject: str) -> Descriptor:
         raise _unusable(subject, "has a descriptor that is not a JSON object")
     media_type, digest, size = entry.get("mediaType"), entry.get("digest"), entry.get("size")
     if not isinstance(digest, str) or not is_digest(digest):
-        raise _unusable(subject, f"has a descriptor whose digest cannot be checked: {str(digest)[:100]!r}")
+        raise _unusable(subject, f"has a descriptor whose digest cannot be checked: {one_line(str(digest), 100)!r}")
     if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= _LARGEST_BLOB:
         raise _unusable(subject, f"has a descriptor without a usable size ({digest})")
     return Descriptor(media_type if isinstance(media_type, str) else "", digest, size)

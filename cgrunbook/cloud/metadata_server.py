@@ -9,6 +9,9 @@ import os
 from functools import cache
 from http import HTTPStatus
 
+from cgrunbook.cloud.proxies import metadata_host
+from cgrunbook.errors import CgrunbookError
+
 _FLAVOR, _GOOGLE = "Metadata-Flavor", "Google"
 
 # google-auth's variables: whoever sets one says that there is a metadata server.
@@ -35,11 +38,6 @@ def is_there() -> bool:
     return bool(built_by_google) or _answers(_PATIENT if patient else _PROBE)
 
 
-def host() -> str:
-    """Where google-auth asks it: by its own variables, else at the name that it has on each machine."""
-    return os.environ.get("GCE_METADATA_HOST") or os.environ.get("GCE_METADATA_ROOT") or "metadata.google.internal"
-
-
 @cache  # a machine stays where it is
 def _answers(seconds: float) -> bool:
     return _asked("http://169.254.169.254", seconds)[1] == _GOOGLE
@@ -50,7 +48,7 @@ def project() -> str:
     """The project that this machine is in, "" where nobody says."""
     if not is_there():
         return ""
-    found, flavor = _asked(f"http://{host()}/computeMetadata/v1/project/project-id", _PATIENT)
+    found, flavor = _asked(f"http://{metadata_host()}/computeMetadata/v1/project/project-id", _PATIENT)
     return found if flavor == _GOOGLE else ""
 
 
@@ -58,11 +56,12 @@ def _asked(url: str, seconds: float) -> tuple[str, str]:
     """What stands there, and whose metadata server says so; twice "" for no answer, or another than 200."""
     import requests
 
-    with requests.Session() as session:
-        session.trust_env = False  # a proxy has another machine's metadata server, or none
+    from cgrunbook.cloud import sessions
+
+    with sessions.session() as session:
         try:
             answer = session.get(url, headers={_FLAVOR: _GOOGLE}, timeout=seconds, allow_redirects=False)
-        except requests.RequestException:
+        except (requests.RequestException, CgrunbookError):
             return "", ""
         if answer.status_code != HTTPStatus.OK:
             return "", ""

@@ -50,17 +50,21 @@ _WORDS: Mapping[retry.NoAnswer, tuple[str, str]] = {
         "TLS 1.2 or newer is needed. What answers there speaks an older one, or none: look at what is between here and {host}.",
     ),
     retry.NoAnswer.NAME: (
-        "the name {host}, or that of a proxy on the way, is not known here",
-        "Look at DNS on this machine, and at HTTPS_PROXY where there is a proxy.",
+        "the name {host} is not known here",
+        "Look at DNS on this machine, and at HTTPS_PROXY where a proxy is needed.",
     ),
     retry.NoAnswer.ADDRESS: (
-        "the address of {host}, or of the proxy on the way to it, cannot be used",
-        "Look at HTTPS_PROXY and its spelling.",
+        "the address of {host} cannot be used",
+        "Look at where the address comes from: a redirect, or a file of credentials.",
     ),
     retry.NoAnswer.PROXY: (
         "the proxy does not let {host} through",
-        "Let whoever runs the proxy allow {host} on port 443, put the login that it wants into HTTPS_PROXY, or name the host in "
-        "NO_PROXY where it can be reached without.",
+        "Let whoever runs the proxy allow {host} on port 443, or name the host in NO_PROXY where it can be reached without.",
+    ),
+    retry.NoAnswer.PROXY_LOGIN: (
+        "the proxy on the way to {host} wants a login, or does not take the one that HTTPS_PROXY has",
+        "Put USER:PASSWORD@ before the proxy's host in HTTPS_PROXY; what is no letter and no digit in these two is percent-encoded "
+        "(@ is %40). Where {host} can be reached without, name it in NO_PROXY.",
     ),
 }
 
@@ -77,7 +81,19 @@ def lasting(error: BaseException, host: str) -> Lasting | None:
         return None
     what, remedy = _WORDS[why]
     detail = _short(error)
+    if why not in (retry.NoAnswer.PROXY, retry.NoAnswer.PROXY_LOGIN) and (there := whom(error, host)) != host:
+        host = there
+        if why is retry.NoAnswer.TLS:
+            remedy += " Where the proxy speaks none, HTTPS_PROXY begins with http://."
     return Lasting(f"{what.format(host=host)} ({detail})", remedy.format(host=host) or _whom_to_trust())
+
+
+def whom(error: BaseException, host: str) -> str:
+    """Who did not answer: the host, or the proxy on the way, which was not even reached."""
+    from urllib3.exceptions import ProxyError
+
+    behind = any(isinstance(cause, ProxyError) for cause in retry.causes(error))
+    return f"the proxy on the way to {host}" if behind else host
 
 
 def why_unreachable(ask: Callable[[], object], host: str, attempts: Attempts) -> tuple[str, str]:

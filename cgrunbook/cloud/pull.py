@@ -10,26 +10,28 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from cgrunbook.cloud.attempts import Attempts
 from cgrunbook.cloud.blobs import Blob, fetch_all
 from cgrunbook.cloud.manifests import (
     ACCEPT,
     LARGEST_MANIFEST,
     Descriptor,
     ImageManifest,
-    Index,
+    OtherPlatform,
     check_document,
     digest_of,
     matches,
-    not_for,
     parse_document,
     platform_of_config,
 )
 from cgrunbook.cloud.registry_transport import Errand, RegistryTransport
-from cgrunbook.errors import DigestMismatch, RegistryError
+from cgrunbook.errors import DigestMismatch, ImageNotAvailable, RegistryError
 from cgrunbook.image_reference import Platform, is_digest
 
 _LARGEST_CONFIG = 8 * 1024 * 1024
 _DEEPEST_INDEX = 3
+# An index that does not say which image is for which platform is looked into so far.
+_MOST_DOCUMENTS = 20
 
 
 @dataclass(frozen=True)
@@ -134,52 +136,118 @@ def pull(
 ) -> PulledImage:
     """Fetch and verify every byte of an image for one platform; keep none. What is raised: see `Registry.pull`."""
     begun = time.monotonic()
-    repository, attempts = errand.repository, errand.attempts
+    repository, attempts, subject = errand.repository, errand.attempts, errand.subject
     top, body = fetch_document(transport, errand, reference)
-    subject, total = errand.subject, top.size
-    document = parse_document(body, top.media_type, subject)
-    index_digest, descriptor = "", top
-    for _ in range(_DEEPEST_INDEX):
-        if not isinstance(document, Index):
-            break
-        index_digest = index_digest or top.digest
-        chosen = document.choose(platform, subject)
-        below = Errand.for_image(repository, chosen.digest, attempts)
-        descriptor, body = fetch_document(transport, below, chosen.digest)
-        if descriptor.size != chosen.size:
-            raise DigestMismatch(
-                f"{subject}: the index says that {chosen.digest} has {chosen.size} bytes; it has {descriptor.size}.",
-                "Report it to whoever publishes the image.",
-            )
-        total += descriptor.size
-        document = parse_document(body, descriptor.media_type or chosen.media_type, below.subject)
-    if not isinstance(document, ImageManifest):
-        raise RegistryError(f"{subject}: an index in an index in an index leads to no image.", "Ask for another tag.")
-
-    config = Blob(transport, repository, document.config, keep=_LARGEST_CONFIG)
+    search = _Search(transport, repository, platform, attempts, total=top.size)
+    descriptor, document, config = search.image(subject, top, body)
+    index_digest = "" if descriptor is top else top.digest
     layers = [
         Blob(transport, repository, layer) for layer in {layer.digest: layer for layer in document.layers}.values()
     ]
     _check_same_sizes(document, subject)
-    if not index_digest:  # it is the config that tells the platform, before anything large is fetched
-        fetch_all([config], attempts, lambda: None)
-        _check_platform(config.kept, platform, subject)
 
     def report() -> None:
         if progress is not None:
             now = tuple(LayerProgress(blob.descriptor.digest, blob.descriptor.size, blob.done) for blob in layers)
             progress(PullProgress(now))
 
-    fetch_all([*layers, *([config] if index_digest else [])], attempts, report)
+    fetch_all([*layers, *([] if config.kept else [config])], attempts, report)
     report()
     return PulledImage(
         index_digest=index_digest,
         manifest_digest=descriptor.digest,
         config_digest=document.config.digest,
         layers=document.layers,
-        bytes=total + sum(blob.done for blob in (config, *layers)),
+        bytes=search.total + sum(blob.done for blob in (config, *layers)),
         seconds=time.monotonic() - begun,
     )
+
+
+@dataclass
+class _Search:
+    """The way from what a reference stands for to one platform's image.
+
+    Args:
+        transport: the registry.
+        repository: its path there.
+        platform: which is wanted.
+        attempts: how long to try.
+        total: bytes of the documents that were fetched.
+    """
+
+    transport: RegistryTransport
+    repository: str
+    platform: Platform
+    attempts: Attempts
+    total: int
+    documents: int = 1
+
+    def image(
+        self, subject: str, descriptor: Descriptor, body: bytes, *, said: bool = False, depth: int = 0
+    ) -> tuple[Descriptor, ImageManifest, Blob]:
+        """Go down through indexes in indexes; what says nothing of its platform is looked into, one after the other.
+
+        Args:
+            subject: the image, as an error's sentence names it.
+            descriptor: what a document is.
+            body: the document.
+            said: whether an index says that it is for the platform.
+            depth: how many indexes are above it.
+
+        Returns:
+            What the manifest is, the manifest, and its config, fetched where that had to tell the platform.
+
+        Raises:
+            OtherPlatform: it is for others. And whatever `Registry.pull` raises.
+        """
+        document = parse_document(body, descriptor.media_type, subject)
+        if isinstance(document, ImageManifest):
+            config = Blob(self.transport, self.repository, document.config, keep=_LARGEST_CONFIG)
+            if not said:  # before anything large is fetched
+                fetch_all([config], self.attempts, lambda: None)
+                found = platform_of_config(config.kept)
+                if found is not None and not matches(found, self.platform):
+                    raise OtherPlatform(subject, self.platform, [found])
+            return descriptor, document, config
+        if depth == _DEEPEST_INDEX:
+            raise RegistryError(
+                f"{subject}: an index in an index in an index leads to no image.",
+                "Report it to whoever publishes the image.",
+            )
+        seen: dict[str, tuple[Platform, ...]] = {}
+        while True:
+            chosen = document.choose(self.platform, subject, seen)
+            below, body = self._fetch(subject, chosen)
+            named = f"{self.repository}@{chosen.digest}"
+            try:
+                return self.image(named, below, body, said=said or chosen not in document.unsaid, depth=depth + 1)
+            except OtherPlatform as other:
+                seen[chosen.digest] = other.there
+
+    def _fetch(self, subject: str, chosen: Descriptor) -> tuple[Descriptor, bytes]:
+        """Fetch what an index names."""
+        self.documents += 1
+        if self.documents > _MOST_DOCUMENTS:
+            raise RegistryError(
+                f"{subject}: its index does not say which of its many images is for {self.platform}.",
+                "Report it to whoever publishes the image.",
+            )
+        below = Errand.for_image(self.repository, chosen.digest, self.attempts)
+        try:
+            found, body = fetch_document(self.transport, below, chosen.digest)
+        except ImageNotAvailable as error:
+            raise ImageNotAvailable(
+                f"{subject}: its index names {chosen.digest} for {self.platform}, which is not there. {error.message}",
+                "The image is not whole in this registry. Pull it from where it came from, and report it to whoever runs this one.",
+                debugging=3,
+            ) from error
+        if found.size != chosen.size:
+            raise DigestMismatch(
+                f"{subject}: the index says that {chosen.digest} has {chosen.size} bytes; it has {found.size}.",
+                "Report it to whoever publishes the image.",
+            )
+        self.total += found.size
+        return (found if found.media_type else chosen), body
 
 
 def _check_same_sizes(manifest: ImageManifest, subject: str) -> None:
@@ -191,10 +259,3 @@ def _check_same_sizes(manifest: ImageManifest, subject: str) -> None:
                 f"{subject}: the manifest gives {layer.digest} two sizes, {sizes[layer.digest]} and {layer.size}.",
                 "Report it to whoever publishes the image.",
             )
-
-
-def _check_platform(config: bytes, wanted: Platform, subject: str) -> None:
-    """Refuse an image that is for another one."""
-    found = platform_of_config(config)
-    if found is not None and not matches(found, wanted):
-        raise not_for(subject, wanted, [found])

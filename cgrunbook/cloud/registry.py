@@ -197,7 +197,7 @@ class Registry:
         accepted = (200, 400, 401, 403, 404, 405, 406, 501)
         with self._transport.open("HEAD", path, errand, headers={"Accept": ACCEPT}, accepted=accepted) as answer:
             digest, size = answer.header("Docker-Content-Digest"), answer.header("Content-Length")
-            if answer.status != 200 or not is_digest(digest) or not size.isdecimal():
+            if answer.status != 200 or answer.packed or not is_digest(digest) or not size.isdecimal():
                 return None
             if is_digest(reference) and digest != reference:
                 return None

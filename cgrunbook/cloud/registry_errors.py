@@ -34,6 +34,10 @@ Step = Literal["token", "/v2/"]
 
 _LONGEST_CODE = 100
 _SECRET = re.compile(r"projects/([^/\s'\"]+)/secrets/([\w-]+)")
+_OF_DIGESTS = (
+    "A digest that was given by hand: check it, and that it is this image's. One that the image itself names: the image is not "
+    "whole there, which whoever runs the registry has to know."
+)
 _UPSTREAM_STATUS = re.compile(r"status code\D{0,20}(\d{3})")
 
 
@@ -69,6 +73,7 @@ class Refusal:
         message: the error's text; "" when the answer had none.
         signed_in: whether credentials were sent.
         whose: who knows whose they are; None where they are not Google's.
+        by_digest: whether a digest was asked for, and not a tag.
     """
 
     host: str
@@ -80,6 +85,7 @@ class Refusal:
     message: str
     signed_in: bool
     whose: Whose | None = None
+    by_digest: bool = False
 
     @property
     def sentence(self) -> str:
@@ -164,6 +170,8 @@ def _chainguard(refusal: Refusal) -> CgrunbookError:
             f"See which images the organisation has: chainctl images repos list --parent {organization}",
             debugging=3,
         )
+    if refusal.status == 404 and refusal.by_digest:
+        return ImageNotAvailable(f"{said} There is nothing with this digest for this caller.", _OF_DIGESTS, debugging=3)
     if refusal.status == 404:
         return ImageNotAvailable(
             f"{said} There is no such image or tag for this caller; the free images have only latest and latest-dev.",
@@ -209,8 +217,9 @@ def _artifact_registry(refusal: Refusal) -> CgrunbookError:
             "Create it with notebook 02 (public images) or 03 (production images), or check project, location, name.",
         )
     if refusal.status == 404:
+        what = "nothing with this digest" if refusal.by_digest else "no such image or tag"
         return ImageNotAvailable(
-            f"{said} Artifact Registry's upstream has no such image or tag for the repository's credentials.",
+            f"{said} Artifact Registry's upstream has {what} for the repository's credentials.",
             "Try the same image directly at cgr.dev with the same credentials (notebook 04).",
             debugging=3,
         )
@@ -248,8 +257,9 @@ def _of_upstream(refusal: Refusal, said: str, text: str) -> CgrunbookError | Non
             debugging=3,
         )
     if upstream == 404:
+        what = "nothing with this digest" if refusal.by_digest else "no such image or tag"
         return ImageNotAvailable(
-            f"{said} The upstream has no such image or tag.", "Try it at cgr.dev directly (notebook 04).", debugging=3
+            f"{said} The upstream has {what}.", "Try it at cgr.dev directly (notebook 04).", debugging=3
         )
     if "redirect url" in text or "misconfigured" in text or "robots.txt" in text:
         return RegistryError(

@@ -30,7 +30,7 @@ from cgrunbook.cloud.registry_sign_in import (
 )
 from cgrunbook.errors import CgrunbookError, RegistryError, Temporary
 from cgrunbook.image_reference import is_digest
-from cgrunbook.redaction import Secret
+from cgrunbook.redaction import Secret, one_line
 
 # A blob is one redirect away at cgr.dev; more than this many is a loop.
 _MOST_REDIRECTS = 5
@@ -55,16 +55,19 @@ class Errand:
         repository: the repository's path, whose token is used.
         subject: what is asked for, to begin an error's sentence with: "chainguard/go:latest".
         attempts: where a wait that the registry asks for is shown; its limit bounds that wait.
+        by_digest: whether it is asked for by its digest, and not by a tag.
     """
 
     repository: str
     subject: str
     attempts: Attempts
+    by_digest: bool = False
 
     @classmethod
     def for_image(cls, repository: str, reference: str, attempts: Attempts) -> Errand:
         """What is asked for by tag or digest: an index, a manifest, a blob."""
-        return cls(repository, f"{repository}{'@' if is_digest(reference) else ':'}{reference}", attempts)
+        by_digest = is_digest(reference)
+        return cls(repository, f"{repository}{'@' if by_digest else ':'}{reference}", attempts, by_digest)
 
 
 @dataclass(frozen=True)
@@ -90,8 +93,13 @@ class Answer:
         """A header's value, "" where it is absent."""
         return self.response.headers.get(name, "")
 
+    @property
+    def packed(self) -> bool:
+        """Whether the body is compressed for the way, though nobody asked for it; its length is that of the way then."""
+        return self.header("Content-Encoding").lower() in ("gzip", "x-gzip", "deflate")
+
     def read(self, limit: int) -> bytes | None:
-        """A whole small body; None when it has more bytes than `limit`."""
+        """A whole small body, unpacked; None when it has more bytes than `limit`."""
         with contextlib.suppress(ValueError):
             if int(self.header("Content-Length")) > limit:
                 return None
@@ -261,7 +269,7 @@ class RegistryTransport:
                 raise RegistryError(f"{subject}: {lasting.what}.", lasting.remedy, debugging=1) from error
             inner = retry.innermost(error)
             raise Temporary(
-                f"{subject}: the connection to {host} failed: {type(inner).__name__}: {inner}.",
+                f"{subject}: the connection to {network.whom(error, host)} failed: {type(inner).__name__}: {inner}.",
                 "Check the network and proxy settings (notebook 04), then try again.",
                 debugging=1,
             ) from error
@@ -399,6 +407,7 @@ class RegistryTransport:
                 code=code,
                 message=message,
                 signed_in=self._credentials is not None,
+                by_digest=errand.by_digest,
                 whose=self._whose,
             )
         )
@@ -424,4 +433,4 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
 
 def _shown(url: str) -> str:
     """A URL without its query: a signed link's signature is in there."""
-    return urlsplit(url)._replace(query="", fragment="").geturl()[:200]
+    return one_line(urlsplit(url)._replace(query="", fragment="").geturl(), 200)

@@ -83,7 +83,8 @@ class NoAnswer(Enum):
     TLS = "no version or cipher that both sides have, or no TLS at all", False
     NAME = "not known to DNS; a resolver that is away says so in another way", False
     ADDRESS = "a proxy's or a redirect's, that is none", False
-    PROXY = "a proxy that may not let this through, or wants a login", False
+    PROXY = "a proxy that may not let this through", False
+    PROXY_LOGIN = "a proxy that wants a login, or another than it is shown", False
 
     @property
     def temporary(self) -> bool:
@@ -103,7 +104,9 @@ def why_no_answer(error: BaseException) -> NoAnswer:
         if isinstance(cause, socket.gaierror) and cause.errno in _NO_NAME:
             return NoAnswer.NAME
         if isinstance(cause, OSError) and (said := _TUNNEL.match(str(cause))):
-            return NoAnswer.CONNECTION if int(said[1]) in HTTP_STATUSES else NoAnswer.PROXY
+            if int(said[1]) in HTTP_STATUSES:
+                return NoAnswer.CONNECTION
+            return NoAnswer.PROXY_LOGIN if said[1] == "407" else NoAnswer.PROXY
         # requests' InvalidURL and InvalidProxyURL, urllib3's LocationValueError; a body that is no JSON is an answer.
         if isinstance(cause, ValueError) and not isinstance(cause, json.JSONDecodeError):
             return NoAnswer.ADDRESS

@@ -1,6 +1,7 @@
 """The connections that this process keeps, and those who send through them: Google's clients, google-auth, the registries.
 
-It knows requests and urllib3. It does not know what is asked; who is trusted is in trust.py, what passes in retry.py.
+It knows requests and urllib3. It does not know what is asked; who is trusted is in trust.py, through which proxy it goes in
+proxies.py, how long an answer may take in answers.py, what passes in retry.py.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import ssl
 import threading
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,9 +18,9 @@ import urllib3
 from google.auth.exceptions import TransportError
 from google.auth.transport.requests import AuthorizedSession, Request
 from requests.adapters import HTTPAdapter
-from requests.utils import get_environ_proxies, select_proxy
 
-from cgrunbook.cloud import network, retry, trust
+from cgrunbook.cloud import network, proxies, retry, trust
+from cgrunbook.cloud.answers import bounded
 from cgrunbook.errors import ServiceError
 
 # Hosts that one process talks to, and connections that are kept to each of them: more than are used at once.
@@ -28,6 +30,9 @@ _CONNECTIONS = 8
 # Seconds for a connection, and again for the answer, when it is only asked whether there is one; bytes of it that are read.
 _SECONDS = 10.0
 _MUCH = 64 * 1024
+
+# Bytes of one of Google's answers, unpacked; a page of the longest list has some hundred thousand.
+_LARGEST = 32 * 1024 * 1024
 
 
 class _Kept(HTTPAdapter):
@@ -42,14 +47,35 @@ class _Kept(HTTPAdapter):
             pool["ssl_context"] = trust.fresh() if cert else trust.context()
         return host, pool
 
+    def init_poolmanager(self, *arguments: Any, **settings: Any) -> None:
+        """Bounded answers."""
+        super().init_poolmanager(*arguments, **settings)
+        bounded(self.poolmanager)
+
+    def send(self, request: requests.PreparedRequest, *arguments: Any, **settings: Any) -> requests.Response:
+        """Through the proxy that all go through, and for a bounded answer."""
+        url = request.url or ""
+        proxy = proxies.proxy_for(url)
+        settings["proxies"] = {urlsplit(url).scheme: proxy.url} if proxy else {}
+        answer = super().send(request, *arguments, **settings)
+        if not settings.get("stream"):
+            _read_whole(answer)
+        return answer
+
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
         """Nothing: the context has it all."""
 
     def proxy_manager_for(self, proxy: str, **settings: Any) -> Any:
         """The same trust behind a proxy, and in the proxy itself where it speaks TLS."""
+        if proxy in self.proxy_manager:
+            return self.proxy_manager[proxy]
         if not proxy.startswith("socks"):
             settings["proxy_ssl_context"] = trust.context()
-        return super().proxy_manager_for(proxy, ssl_context=trust.context(), **settings)
+        return bounded(super().proxy_manager_for(proxy, ssl_context=trust.context(), **settings))
+
+    def proxy_headers(self, proxy: str) -> dict[str, str]:
+        """The login in the proxy's URL, as its bytes are."""
+        return proxies.read(proxy).headers
 
     def close(self) -> None:
         """Nothing: a session that ends leaves the connections to the others."""
@@ -114,6 +140,7 @@ def authorized(credentials: Any) -> AuthorizedSession:
 def share(authorized: AuthorizedSession) -> None:
     """Let a session that one of Google's clients has made for itself use the kept connections, for its tokens too."""
     _mount(authorized)
+    authorized.hooks["response"].append(_see_that_an_error_can_be_read)
     authorized._auth_request = AuthRequest()  # noqa: SLF001 - its argument is out of reach: the clients make their sessions
 
 
@@ -134,27 +161,58 @@ def greeting(url: str) -> Callable[[], object]:
 
 
 def pools(url: str) -> urllib3.PoolManager:
-    """The connections for a URL without a session: through the environment's proxy, as requests reads it, or straight."""
-    if proxy := _proxy(url):
-        through: urllib3.PoolManager = _KEPT.proxy_manager_for(proxy if "://" in proxy else f"http://{proxy}")
+    """The connections for a URL without a session: through its proxy, or straight."""
+    if proxy := proxies.proxy_for(url):
+        through: urllib3.PoolManager = _KEPT.proxy_manager_for(proxy.url)
         return through
     context = trust.context() if url.startswith("https:") else None
     with _lock:
         if context not in _direct:
-            _direct[context] = urllib3.PoolManager(_HOSTS, maxsize=_CONNECTIONS, ssl_context=context)
+            _direct[context] = bounded(urllib3.PoolManager(_HOSTS, maxsize=_CONNECTIONS, ssl_context=context))
         return _direct[context]
 
 
+def _see_that_an_error_can_be_read(answer: requests.Response, **_: Any) -> None:
+    """Take what Google's clients stumble over out of their hands: an error's body that is JSON, and none of Google's.
+
+    Raises:
+        requests.HTTPError: it is such a one.
+    """
+    if answer.status_code < HTTPStatus.BAD_REQUEST:
+        return
+    try:
+        said = answer.json()
+    except ValueError:
+        return  # for the clients too this is text
+    except RecursionError:
+        said = None
+    error = said.get("error", {}) if isinstance(said, dict) else None
+    if not isinstance(error, dict) or not isinstance(error.get("details", []), list):
+        raise requests.HTTPError("an error of nobody's form", response=answer)
+
+
 def _mount(made: requests.Session) -> None:
-    for scheme in ("http://", "https://"):
-        if type(made.get_adapter(scheme)) is HTTPAdapter:  # one that shows a client's certificate stays
-            made.mount(scheme, _KEPT)
+    kept = [scheme for scheme in ("http://", "https://") if type(made.get_adapter(scheme)) is HTTPAdapter]
+    for scheme in kept:
+        made.mount(scheme, _KEPT)
+    # Proxies and trust are read here; a login in ~/.netrc would go in the place of the access token. One that shows a client's
+    # certificate stays as Google's library has made it.
+    made.trust_env = len(kept) < 2
 
 
-def _proxy(url: str) -> str | None:
-    """The environment's proxy for a URL, "" or None for none."""
-    # No proxy can reach this machine's loopback, where the sandbox is.
-    if urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1"):
-        return None
-    found: str | None = select_proxy(url, get_environ_proxies(url))
-    return found
+def _read_whole(answer: requests.Response) -> None:
+    """Read a body, which could be unpacked without end, where requests will look for it.
+
+    Raises:
+        ServiceError: it is larger than any that is lawful.
+    """
+    body = bytearray()
+    for piece in answer.iter_content(_MUCH):
+        body += piece
+        if len(body) > _LARGEST:
+            answer.close()
+            raise ServiceError(
+                f"The answer of {urlsplit(answer.url).netloc} is larger than {_LARGEST // 1024 // 1024} MiB, and was not read.",
+                "Look at what is between here and there: no such service answers that much.",
+            )
+    answer._content = bytes(body)  # noqa: SLF001 - requests has no other place for a body that was read already

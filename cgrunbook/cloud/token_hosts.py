@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from cgrunbook.cloud import metadata_server
+from cgrunbook.cloud.proxies import metadata_host
 
 OAUTH2 = "oauth2.googleapis.com"
 
@@ -30,7 +30,7 @@ def _asked(credentials: Any) -> Iterator[tuple[str, str]]:
 
     credentials = getattr(credentials, "source", credentials)  # those of a connection hold google-auth's
     if isinstance(credentials, compute_engine.Credentials):
-        yield f"http://{metadata_server.host()}", "this machine's access tokens"
+        yield f"http://{metadata_host()}", "this machine's access tokens"
     if isinstance(credentials, impersonated_credentials.Credentials):
         yield from _asked(credentials._source_credentials)  # noqa: SLF001
         yield f"https://iamcredentials.{credentials.universe_domain}", "acting as a service account"

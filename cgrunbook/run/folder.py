@@ -106,3 +106,11 @@ def cannot_write(path: Path, error: OSError) -> StepFailed:
         f"{path} cannot be written: {error.strerror or error}.",
         f"{what_helps(error, elsewhere)}\nThen run again: what was done is found and left as it is.",
     )
+
+
+def folder_is_taken(folder: Path, name: str) -> UsageError:
+    """The error for a run folder that has another run's file."""
+    return UsageError(
+        f"{folder} has a {name} already, which this run would overwrite.",
+        "Give --output a new or an empty folder.",
+    )

@@ -29,11 +29,11 @@ from cgrunbook.errors import (
     UsageError,
     what_helps,
 )
-from cgrunbook.home import require_user_folder
+from cgrunbook.home import home, require_user_folder
 from cgrunbook.parameters import Way
 from cgrunbook.redaction import redact
 from cgrunbook.run import report
-from cgrunbook.run.folder import JOURNAL, RECORD, REPORT, RUN_FOLDER_VARIABLE, new_run_folder
+from cgrunbook.run.folder import JOURNAL, RECORD, REPORT, RUN_FOLDER_VARIABLE, folder_is_taken, new_run_folder
 from cgrunbook.run.journal import Journal, Line, read_lines
 from cgrunbook.run.notebooks import Source, find, of_the_guide
 from cgrunbook.run.raised import TELL
@@ -107,7 +107,8 @@ def run(
     Raises:
         UsageError: no such notebook, or the output folder cannot take a run.
         ParameterError: a parameter breaks its rule or is none of these notebooks'. Nothing was written or called.
-        PrerequisiteMissing: this process's user has no home, or it may not open as many files as a run needs.
+        PrerequisiteMissing: this process's user has no home, what cgrunbook keeps cannot be kept, or this process may not open as
+            many files as a run needs.
         StepFailed: the run folder cannot be written.
     """
     require_user_folder()
@@ -116,6 +117,7 @@ def run(
     if not_used := _check(sources, values):
         on_not_used(parameters.not_used(not_used, [source.name for source in sources]))
     limit = cell_timeout or max(3600.0, 4.0 * values.get("wait_limit", parameters.Parameters().wait_limit))
+    home()  # before anything begins
     folder = _folder_for(sources, output, runs)
     return _Run(sources, values, folder, limit).perform(on_event)
 
@@ -144,10 +146,7 @@ def _folder_for(sources: Sequence[Source], output: Path | None, runs: Path) -> P
     names = [*(f"{source.name}.ipynb" for source in sources), JOURNAL, RECORD, REPORT]
     for name in names:
         if (folder / name).exists():
-            raise UsageError(
-                f"{folder} has a {name} already, which this run would overwrite.",
-                "Give --output a new or an empty folder.",
-            )
+            raise folder_is_taken(folder, name)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -171,22 +170,26 @@ class _Run:
         self._begun = 0
 
     def perform(self, on_event: Callable[[Line], None] | None) -> RunResult:
+        target = {"target": self._given.get("target", parameters.Parameters().target)}
+        self._journal.begin(self._given.get("mode", "apply"), target=target)
         try:
-            target = {"target": self._given.get("target", parameters.Parameters().target)}
-            self._journal.begin(self._given.get("mode", "apply"), target=target)
+            write_record(self._folder)  # which says from now on that the run has not ended
             with _told(self._journal.path, on_event):
                 self._execute_all()
                 exit_code = record_of(self._folder).exit_code_after(self._error)
-                record = self._close(exit_code)
-        except BaseException:
+                record = self._close(exit_code, self._error)
+        except BaseException as error:
             with contextlib.suppress(CgrunbookError):  # the disk is full, perhaps; the first error is the one to report
-                self._close(ExitCode.FAILED)
+                ended = ErrorRecord.of(error)
+                self._close(ended.exit_code, ended)
             raise
-        left_out = tuple(source.name for source in self._sources[self._begun :])
-        return RunResult(self._folder, record, exit_code, self._error, left_out)
+        return RunResult(self._folder, record, exit_code, self._error, tuple(record.not_begun))
 
-    def _close(self, exit_code: int) -> Record:
-        self._journal.add("run-ended", exit_code=exit_code)
+    def _close(self, exit_code: int, error: ErrorRecord | None) -> Record:
+        """Say that the run has ended, with what and before which notebooks, and write the record and the report of it."""
+        not_begun = [source.name for source in self._sources[self._begun :]]
+        told = error.model_dump() if error else None
+        self._journal.add("run-ended", exit_code=exit_code, error=told, not_begun=not_begun)
         record = write_record(self._folder)
         report.write_report(self._folder, record)
         return record
@@ -207,7 +210,6 @@ class _Run:
                 if stop.reason:
                     self._error = _interrupted(stop, f"before {source.name}")
                     return
-                self._begun += 1
                 self._execute(source, kernels, stop)
                 if self._error is not None:
                     return
@@ -220,25 +222,39 @@ class _Run:
         given = {name: self._given[name] for name in source.declares if name in self._given}
         notebook = Notebook(source.content, self._folder / f"{source.name}.ipynb", source.path.name)
         kernel = kernels.take()
+        self._begun += 1
         kernels.start_ahead()
         try:
             end = notebook.execute(given, kernel, stop, self._limit)
+        except BaseException as error:
+            with contextlib.suppress(CgrunbookError):  # the disk is full, perhaps
+                self._note_end(source, given, self._journal_since(before), ErrorRecord.of(error))
+            raise
         finally:
             kernel.ask_to_end()
-        lines = list(read_lines(self._journal.path))[before:]
+        lines = self._journal_since(before)
         self._error = self._judge(source, end, stop, lines)
-        started = [line.notebook for line in lines if line.event == "notebook-started"]
-        if not started:  # it ended before it could say so itself
+        self._note_end(source, given, lines, self._error)
+        if self._error is not None:
+            notebook.put_banner(self._error.message, self._error.remedy)
+
+    def _journal_since(self, before: int) -> list[Line]:
+        return list(read_lines(self._journal.path))[before:]
+
+    def _note_end(
+        self, source: Source, given: Mapping[str, Any], lines: Sequence[Line], error: ErrorRecord | None
+    ) -> None:
+        """Write down how a notebook ended, if it did not say so itself."""
+        started = _name_of(lines)
+        if not started:
             self._journal.add("notebook-started", notebook=source.name, parameters=given)
         if not any(line.event == "notebook-ended" for line in lines):  # with bad parameters a notebook ends itself
             self._journal.add(
                 "notebook-ended",
-                notebook=(started or [source.name])[0],
-                outcome=notebook_outcome(self._error),
-                error=self._error.model_dump() if self._error else None,
+                notebook=started or source.name,
+                outcome=notebook_outcome(error),
+                error=error.model_dump() if error else None,
             )
-        if self._error is not None:
-            notebook.put_banner(self._error.message, self._error.remedy)
 
     def _judge(self, source: Source, end: End, stop: Stop, lines: Sequence[Line]) -> ErrorRecord | None:
         """Say why a notebook failed, or that it did not; the journal's word goes before what papermill saw."""
@@ -256,7 +272,14 @@ class _Run:
             return ErrorRecord.of(KernelDied(f"The kernel died {where}: {end.text}.", again))
         if end.kind == "error":
             return told if told and told.type == end.name else end.raised or _from_elsewhere(end, where)
-        return told or _without_outcome(lines)
+        record = record_of(self._folder)
+        notebook = next((book for book in reversed(record.notebooks) if book.name == _name_of(lines)), None)
+        return notebook.failure(record.mode) if notebook else None
+
+
+def _name_of(lines: Sequence[Line]) -> str:
+    """What a notebook calls itself, by the lines of it; "" when it ended before it could say so."""
+    return next((line.notebook for line in lines if line.event == "notebook-started"), "")
 
 
 def require_files() -> None:
@@ -308,16 +331,6 @@ def _from_elsewhere(end: End, where: str) -> ErrorRecord:
         message=redact(f"{text} ({where})"),
         remedy="The executed notebook shows the cell and where the error came from.",
     )
-
-
-def _without_outcome(lines: Sequence[Line]) -> ErrorRecord | None:
-    """A step that began and never said what came of it has failed, whatever papermill saw."""
-    ended = {line.step for line in lines if line.event == "outcome"}
-    for line in lines:
-        if line.event == "step-started" and line.step not in ended:
-            title = line.data.get("title", "")
-            return ErrorRecord.of(StepFailed(f"Step {line.step} ({title}) began and did not say what came of it."))
-    return None
 
 
 @contextlib.contextmanager

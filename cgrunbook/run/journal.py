@@ -6,6 +6,7 @@ It knows how a line is put on the disk so that it stays there. What the lines ad
 from __future__ import annotations
 
 import getpass
+import json
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -15,8 +16,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 import cgrunbook
-from cgrunbook.redaction import redact_all
-from cgrunbook.run.folder import JOURNAL, cannot_write
+from cgrunbook.redaction import redact, redact_all
+from cgrunbook.run.folder import JOURNAL, cannot_write, folder_is_taken
 
 Event = Literal[
     "run-started",
@@ -29,6 +30,7 @@ Event = Literal[
     "waiting",
     "outcome",
     "notebook-ended",
+    "cell-mended",
     "run-ended",
 ]
 
@@ -61,7 +63,18 @@ class Journal:
         self.path = folder / JOURNAL
 
     def begin(self, mode: str, **more: Any) -> None:
-        """Add the first line of a run: who runs what, and since when."""
+        """Add the first line of a run: who runs what, and since when.
+
+        Raises:
+            UsageError: the folder has another run's journal; two that begin at once do not share it.
+            StepFailed: it cannot be written.
+        """
+        try:
+            self.path.touch(exist_ok=False)
+        except FileExistsError as error:
+            raise folder_is_taken(self.folder, JOURNAL) from error
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
         self.add("run-started", version=cgrunbook.__version__, operator=_operator(), mode=mode, **more)
 
     def add(self, event: Event, *, notebook: str = "", step: int = 0, sync: bool = True, **data: Any) -> Line:
@@ -77,7 +90,9 @@ class Journal:
         Raises:
             StepFailed: the disk is full, or the folder cannot be written.
         """
-        line = Line(time=datetime.now(UTC), event=event, notebook=notebook, step=step, data=redact_all(data))
+        # A notebook's variable may be anything, and what is wrong with it is to be written down.
+        plain = json.loads(json.dumps(redact_all(data), default=lambda value: redact(repr(value))))
+        line = Line(time=datetime.now(UTC), event=event, notebook=notebook, step=step, data=plain)
         text = line.model_dump_json(exclude_defaults=True) + "\n"
         try:
             descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
@@ -107,12 +122,17 @@ def _operator() -> str:
 
 
 def read_lines(path: Path) -> Iterator[Line]:
-    """Read a journal, passing over a line that a killed process left half written."""
+    """Read a journal, passing over what cannot be read."""
+    return (line for line in read_journal(path) if line is not None)
+
+
+def read_journal(path: Path) -> Iterator[Line | None]:
+    """Read a journal; None stands for a line that a killed process left half written, or that is another program's."""
     if not path.exists():
         return
     with path.open(encoding="utf-8", errors="replace") as file:
         for text in file:
             try:
                 yield Line.model_validate_json(text)
-            except ValueError:  # torn by a kill or a full disk; what it would have said shows in the lines that lack
-                continue
+            except ValueError:
+                yield None

@@ -6,7 +6,9 @@ It knows processes, connection files and signals. It does not know notebooks, pa
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -23,10 +25,21 @@ from jupyter_client.manager import AsyncKernelManager
 from jupyter_core.utils import run_sync
 
 from cgrunbook.errors import StepFailed, what_helps
+from cgrunbook.home import python_path
 from cgrunbook.redaction import redact
 
-# A socket's path may have 107 characters on Linux and 103 on macOS; the file's own name takes up to 20 of them.
-_LONGEST_FOLDER = 80
+# How a kernel is started. -P and ignore_cwd: a file of the caller's folder that is named like a module must not stand in
+# for it.
+KERNEL = [
+    *(sys.executable, "-P", "-m", "ipykernel_launcher", "-f", "{connection_file}"),
+    "--IPKernelApp.ignore_cwd=True",
+]
+
+# A kernel's folder, in the temporary one: so it is called when it is ready, and that is in it.
+_PREFIX = "cgrunbook-kernel-"
+_ITS_FILES = re.compile(r"k(-ipc-\d+|\.json)|ipython|kernel-[0-9a-f-]{36}(-ipc-\d+|\.json)|jpserver-.*|.*cookie_secret")
+# A socket's path may have 107 characters on Linux and 103 on macOS; the folder's and the file's names take 45 of them.
+_LONGEST_PLACE = 58
 
 # Seconds for a kernel that was asked to end.
 _PATIENCE = 3.0
@@ -40,18 +53,8 @@ class _Manager(AsyncKernelManager):
 
     @property
     def kernel_spec(self) -> KernelSpec:
-        # -P and ignore_cwd: a file of the caller's folder that is named like a module must not stand in for it.
         return KernelSpec(
-            argv=[
-                sys.executable,
-                "-P",
-                "-m",
-                "ipykernel_launcher",
-                "-f",
-                "{connection_file}",
-                "--HistoryManager.hist_file=:memory:",
-                "--IPKernelApp.ignore_cwd=True",
-            ],
+            argv=[*KERNEL, "--HistoryManager.hist_file=:memory:", "--IPKernelApp.exec_PYTHONSTARTUP=False"],
             display_name="Python 3",
             language="python",
         )
@@ -66,14 +69,15 @@ class Kernel:
     """
 
     def __init__(self, environment: Mapping[str, str | None], ahead: Sequence[str] = ()) -> None:
-        self._folder = _private_folder()
+        self._folder, self._lock = private_folder()
         self.manager = _Manager(transport="ipc", connection_file=str(self._folder / "k.json"), kernel_name="python3")
         self._last_words = b""
         self._asked_to_end = False
         reader, writer = os.pipe()
         try:
             # A profile of the user's (~/.ipython) has no say in a run that must come out the same on every machine.
-            changes = {"IPYTHONDIR": str(self._folder / "ipython"), **environment}
+            own = {"IPYTHONDIR": str(self._folder / "ipython"), "PYTHONPATH": python_path()}
+            changes = {**own, **environment}
             variables = {key: value for key, value in (os.environ | changes).items() if value is not None}
             run_sync(self.manager.start_kernel)(
                 extra_arguments=[f"--IPKernelApp.exec_lines={line}" for line in ahead],
@@ -84,7 +88,7 @@ class Kernel:
             )
         except BaseException as error:
             os.close(reader)
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._remove_folder()
             if isinstance(error, OSError):
                 raise _no_place(error) from error
             raise
@@ -141,7 +145,11 @@ class Kernel:
             self._process.wait()
         finally:
             run_sync(self.manager.cleanup_resources)()
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._remove_folder()
+
+    def _remove_folder(self) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+        os.close(self._lock)
 
 
 class Kernels(contextlib.ExitStack):
@@ -263,16 +271,42 @@ class Stop:
                 signal.signal(number, handler)
 
 
-def _private_folder() -> Path:
-    """Make the folder of one kernel's connection file and sockets, which nobody else may open."""
+def private_folder() -> tuple[Path, int]:
+    """Make a folder for connection files and sockets, which nobody else may open; take away those of killed processes.
+
+    Returns:
+        The folder, and the descriptor whose lock says that it is in use.
+
+    Raises:
+        StepFailed: there is no place for it.
+    """
     cause: OSError | None = None
     for place in (tempfile.gettempdir(), "/tmp"):  # noqa: S108 - mkdtemp makes a folder of its own there, mode 0700
-        if len(place) <= _LONGEST_FOLDER - 20:
+        if len(place) <= _LONGEST_PLACE:
+            _sweep(Path(place))
             try:
-                return Path(tempfile.mkdtemp(prefix="cgrunbook-", dir=place))
+                new = Path(tempfile.mkdtemp(prefix=f".{_PREFIX}", dir=place))
+                lock = os.open(new, os.O_RDONLY | os.O_DIRECTORY)
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                # Nobody sweeps it before it has its name.
+                return new.rename(new.with_name(new.name[1:])), lock
             except OSError as error:
                 cause = error
     raise _no_place(cause) from cause
+
+
+def _sweep(place: Path) -> None:
+    """Take away the folders of processes of this user that were killed: the system let go of their locks."""
+    for folder in place.glob(f"{_PREFIX}????????"):
+        with contextlib.suppress(OSError):  # another sweeps it, or it is none of ours
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                mine = os.fstat(lock).st_uid == os.geteuid()
+                if mine and all(_ITS_FILES.fullmatch(each.name) for each in folder.iterdir()):
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(folder)
+            finally:
+                os.close(lock)
 
 
 def _no_place(cause: OSError | None) -> StepFailed:

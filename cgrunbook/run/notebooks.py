@@ -105,7 +105,7 @@ def _read(path: Path) -> Source:
         declares = names_set_in("".join(declaring[0]["source"])) if declaring else ()
     except OSError as error:
         raise UsageError(f"The notebook {path} cannot be read: {error.strerror or error}.") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(f"The file {path} is no notebook.", "Give the path of an .ipynb file.") from error
     except SyntaxError as error:
         raise UsageError(f"The parameters cell of {path} is not Python: {error.msg}, line {error.lineno}.") from error

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from cgrunbook.cloud import Cloud, Wait
 from cgrunbook.errors import CgrunbookError, Declined, Interrupted, StepFailed, of_the_system, what_helps
-from cgrunbook.home import home
+from cgrunbook.home import home, made
 from cgrunbook.run.face import Face
 from cgrunbook.run.result import Result, failure_of, plan_as_journaled
 from cgrunbook.run.session import Session
@@ -56,6 +56,7 @@ class Performance:
         about: dict[str, Any] = {"kind": type(step).__name__, "title": step.title, "section": step.section.value}
         self._write("step-started", **about | ({"subject": step.subject} if step.subject else {}))
         try:
+            self._session.paperwork.step_begun()
             self._session.require_one_truth(self._face.form())
             with self._session.waits_told_to(self._on_wait):
                 plan, outcome, world = await self._plan_and_apply()
@@ -184,9 +185,7 @@ def _alone_on(cloud: Cloud) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     project_id = cloud.connection.project_id
-    folder = home() / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / f"{cloud.connection.target}.{project_id.replace(':', '.')}.lock")
+    lock = FileLock(made(home() / "locks") / f"{cloud.connection.target}.{project_id.replace(':', '.')}.lock")
     try:
         held = cloud.attempts.run(
             partial(lock.acquire, timeout=0),

@@ -6,15 +6,18 @@ It holds nothing that the journal does not. It knows the shape of both, and not 
 from __future__ import annotations
 
 import json
+from asyncio import CancelledError
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, FiniteFloat, ValidationError
 
-from cgrunbook.errors import CgrunbookError, ExitCode
+from cgrunbook.errors import CgrunbookError, ExitCode, StepFailed
+from cgrunbook.redaction import redact
 from cgrunbook.run.folder import JOURNAL, RECORD, write_whole
-from cgrunbook.run.journal import Line, read_lines
+from cgrunbook.run.journal import Line, read_journal
 
 
 class ErrorRecord(BaseModel):
@@ -26,9 +29,14 @@ class ErrorRecord(BaseModel):
     exit_code: int = ExitCode.FAILED
 
     @classmethod
-    def of(cls, error: CgrunbookError) -> ErrorRecord:
-        """What an error says for itself."""
-        return cls(type=type(error).__name__, message=error.message, remedy=error.remedy, exit_code=error.exit_code)
+    def of(cls, error: BaseException) -> ErrorRecord:
+        """What an error says for itself, and what a stranger's is called."""
+        name = type(error).__name__
+        if isinstance(error, CgrunbookError):
+            return cls(type=name, message=error.message, remedy=error.remedy, exit_code=error.exit_code)
+        interrupted = isinstance(error, KeyboardInterrupt | CancelledError)
+        code = ExitCode.INTERRUPTED if interrupted else ExitCode.FAILED
+        return cls(type=name, message=redact(f"{name}: {error}" if str(error) else name), exit_code=code)
 
 
 class ChangeRecord(BaseModel):
@@ -49,6 +57,13 @@ class FindingRecord(BaseModel):
     remedy: str = ""
 
 
+class CellError(ErrorRecord):
+    """An error with which a cell ended outside of a step, when, and how the cell is told from others."""
+
+    time: datetime
+    cell: str
+
+
 class StepRecord(BaseModel):
     """What came of one step. `outcome` is null while it works, and stays so when it was killed; `kind` names the step's class.
 
@@ -63,7 +78,7 @@ class StepRecord(BaseModel):
     section: str = ""
     started: datetime
     ended: datetime | None = None
-    seconds: float | None = None
+    seconds: FiniteFloat | None = None
     outcome: Literal["unchanged", "created", "updated", "deleted", "planned", "declined", "failed"] | None = None
     approval: Literal["not asked", "approved", "declined"] = "not asked"
     answered: datetime | None = None
@@ -75,20 +90,41 @@ class StepRecord(BaseModel):
     skipped: bool = False
     held_back: str = ""
     findings: list[FindingRecord] = []
-    waits: float = 0.0
+    waits: FiniteFloat = 0.0
     error: ErrorRecord | None = None
+
+    @property
+    def undone(self) -> bool:
+        """Whether it failed, was declined, or never said what came of it."""
+        return self.outcome in ("failed", "declined", None)
+
+    @property
+    def failure(self) -> ErrorRecord | None:
+        """Why it is not done, also where nobody said; None when it is."""
+        what = {"failed": "failed and did not say why", "declined": "was declined"}.get(self.outcome or "")
+        said = f"Step {self.number} ({self.title}) {what or 'began and did not say what came of it'}."
+        return (self.error or ErrorRecord(type=StepFailed.__name__, message=said)) if self.undone else None
 
 
 class NotebookRecord(BaseModel):
-    """One notebook of the run. `outcome` is null when nobody could write what came of it."""
+    """One notebook of the run. `outcome` is null when nobody could write what came of it.
+
+    `error` is what ended it, or else the first failure in it that stands; `cell_errors` are those of cells, outside of steps.
+    """
 
     name: str
     started: datetime
     ended: datetime | None = None
     outcome: Literal["done", "failed", "interrupted"] | None = None
     error: ErrorRecord | None = None
+    cell_errors: list[CellError] = []
     parameters: dict[str, Any] = {}
     steps: list[StepRecord] = []
+
+    def failure(self, mode: str) -> ErrorRecord | None:
+        """Why it is not done: what ended it, or the first of its steps that is not done, or a cell; None when it is."""
+        of_steps = (step.failure for step in _as_they_stand([self], mode))
+        return next(filter(None, (self.error, *of_steps, *self.cell_errors)), None)
 
 
 class Record(BaseModel):
@@ -97,10 +133,13 @@ class Record(BaseModel):
     `operator` is the name of this machine's user; `caller` is as whom Google's services were called, an IAM member.
 
     `exit_code` is what the command line ends with (0 done, 4 a plan found something to change; the README lists all), and
-    null when the run was killed before it could say.
+    null when the run was killed before it could say. `error` is what ended it, and `not_begun` names the notebooks that it
+    was asked for and did not come to. `unread` counts the lines of the journal that say nothing: cut by a kill, or written
+    by another program.
 
     In a run that began in a notebook, with nobody beside it to say when it ended, a notebook's outcome and the exit code
-    speak of the steps so far; both are null while a step works or waits for a person.
+    speak of the steps so far; both are null while a step works or waits for a person. What failed stays failed, whatever
+    is run after it, until the same step has succeeded.
     """
 
     format: Literal["cgrunbook.record/1"] = "cgrunbook.record/1"
@@ -113,22 +152,26 @@ class Record(BaseModel):
     started: datetime | None = None
     ended: datetime | None = None
     exit_code: int | None = None
+    error: ErrorRecord | None = None
+    not_begun: list[str] = []
+    unread: int = 0
     notebooks: list[NotebookRecord] = []
 
     @property
-    def changes(self) -> list[ChangeRecord]:
-        """All that was changed, or would be."""
-        return [change for notebook in self.notebooks for step in notebook.steps for change in step.changes]
+    def steps(self) -> list[StepRecord]:
+        """Each step as often as it was performed."""
+        return [step for notebook in self.notebooks for step in notebook.steps]
 
     @property
     def last_steps(self) -> list[StepRecord]:
-        """Each step as it went the last time: in a notebook, what failed, was declined or held back may be run again."""
-        last = {
-            (notebook.name, step.kind, step.title, step.subject): step
-            for notebook in self.notebooks
-            for step in notebook.steps
-        }
-        return list(last.values())
+        """Each step as it stands: in a notebook, what failed, was declined or held back may be run again."""
+        return _as_they_stand(self.notebooks, self.mode)
+
+    @property
+    def changes(self) -> list[ChangeRecord]:
+        """All that was changed, or would be: what was planned twice would be changed once."""
+        steps = self.last_steps if self.mode == "plan" else self.steps
+        return [change for step in steps for change in step.changes]
 
     def exit_code_after(self, error: ErrorRecord | None) -> int:
         """What the run ends with when this error, or none, ended it."""
@@ -138,18 +181,41 @@ class Record(BaseModel):
 
     @property
     def first_error(self) -> ErrorRecord | None:
-        """What ended the run, if something did."""
-        return next((notebook.error for notebook in self.notebooks if notebook.error), None)
+        """What ended the run, or failed in it and stands; the first of several."""
+        last = {notebook.name: notebook for notebook in self.notebooks}.values()
+        of_steps = (step.error for step in self.last_steps if step.undone)
+        return next(filter(None, (self.error, *(notebook.error for notebook in last), *of_steps)), None)
+
+
+def _as_they_stand(notebooks: Sequence[NotebookRecord], mode: str) -> list[StepRecord]:
+    """Each step once, as it went the last time; but what was not done stays so until the same step has succeeded."""
+    standing: dict[object, StepRecord] = {}
+    for notebook in notebooks:
+        where = [notebook.parameters.get(name) for name in ("target", "project_id", "location", "organization")]
+        for step in notebook.steps:
+            # Without a title, nobody knows which step it was: the line with which it began is lost.
+            key = (notebook.name, str(where), step.kind, step.title or id(step), step.subject)
+            left = step.skipped or (step.outcome == "planned" and mode != "plan")  # it is as the time before left it
+            if not left or key not in standing or not standing[key].undone:
+                standing[key] = step
+    return list(standing.values())
 
 
 def record_of(folder: Path) -> Record:
     """Read the record of a run out of the journal in its folder."""
-    told: dict[str, Any] = {"run": folder.resolve().name, "target": {}, "notebooks": []}
-    for line in read_lines(folder / JOURNAL):
-        _take(told, line)
+    told: dict[str, Any] = {"run": folder.resolve().name, "target": {}, "unread": 0, "notebooks": []}
+    for line in read_journal(folder / JOURNAL):
+        try:
+            read = line is not None and _take(told, line)
+        except (ValidationError, TypeError, KeyError):  # another program's, or another version's
+            read = False
+        told["unread"] += not read
     record = Record.model_validate(told)
-    if told.get("began_in") == "notebook" and record.exit_code is None:
-        _conclude_so_far(record)
+    began_in = told.get("began_in")
+    _conclude(record, so_far=began_in == "notebook")
+    if began_in is None and record.exit_code is None and record.notebooks and record.notebooks[-1].error:
+        # Nothing tells who began it, as in older runs that ended as they were opened: it ended there.
+        record.exit_code = record.notebooks[-1].error.exit_code
     return record
 
 
@@ -161,34 +227,35 @@ def write_record(folder: Path) -> Record:
 
 
 def read_record(folder: Path) -> Record:
-    """Read `record.json`."""
-    return Record.model_validate_json((folder / RECORD).read_text(encoding="utf-8"))
+    """Read `record.json`, which an older version may have written that looked at a notebook's last step alone."""
+    record = Record.model_validate_json((folder / RECORD).read_text(encoding="utf-8"))
+    _conclude(record)
+    return record
 
 
-def _take(told: dict[str, Any], line: Line) -> None:
-    """Let one line of the journal add to what makes the record. Fields bear the same names in both."""
-    target = told["target"] | line.data.get("target", {})
-    if line.event == "run-started":
-        told |= line.data | {"started": line.time, "target": target}
-    elif line.event == "run-ended":
-        told |= line.data | {"ended": line.time}
-    elif line.event == "notebook-started":
-        caller = line.data.get("caller") or told.get("caller", "")
-        told |= {"started": told.get("started", line.time), "target": target, "caller": caller}
-        told["notebooks"].append(line.data | {"name": line.notebook, "started": line.time, "steps": []})
-    elif notebook := next((item for item in reversed(told["notebooks"]) if item["name"] == line.notebook), None):
-        _take_into_notebook(notebook, line)
+def _conclude(record: Record, *, so_far: bool = False) -> None:
+    """Let a run's ends say what all of its steps say.
 
-
-def _conclude_so_far(record: Record) -> None:
-    """Say of a run what its steps say, where nobody can say that it ended."""
+    Args:
+        so_far: there is nobody to say that it ended; then it has, as far as it went.
+    """
     for notebook in record.notebooks:
-        if notebook.outcome is None and notebook.steps and notebook.steps[-1].outcome is not None:
+        at_work = bool(notebook.steps) and notebook.steps[-1].outcome is None
+        begun = notebook.steps or notebook.cell_errors
+        if notebook.outcome is None and (at_work or not begun or not so_far):
+            continue
+        for step in notebook.steps:
+            step.error = step.failure
+        notebook.error = notebook.failure(record.mode)
+        if notebook.outcome in (None, "done"):
             notebook.outcome = notebook_outcome(notebook.error)
-            notebook.ended = notebook.steps[-1].ended
-    if record.notebooks and all(notebook.outcome for notebook in record.notebooks):
+        ends = [step.ended for step in notebook.steps[-1:]] + [error.time for error in notebook.cell_errors]
+        notebook.ended = notebook.ended or max(filter(None, ends), default=None)
+    if record.exit_code is None and so_far and record.notebooks and all(book.outcome for book in record.notebooks):
         record.exit_code = record.exit_code_after(record.first_error)
         record.ended = record.notebooks[-1].ended
+    elif record.exit_code in (ExitCode.DONE, ExitCode.TO_DO) and record.first_error:
+        record.exit_code = record.first_error.exit_code
 
 
 def notebook_outcome(error: ErrorRecord | None) -> Literal["done", "failed", "interrupted"]:
@@ -198,26 +265,77 @@ def notebook_outcome(error: ErrorRecord | None) -> Literal["done", "failed", "in
     return "interrupted" if error.exit_code == ExitCode.INTERRUPTED else "failed"
 
 
+def _take(told: dict[str, Any], line: Line) -> bool:
+    """Let one line of the journal add to what makes the record, and answer whether it has a place there.
+
+    Fields bear the same names in both.
+
+    Raises:
+        ValidationError, TypeError, KeyError: the line is none of ours; nothing of it was taken.
+    """
+    if line.event == "run-started":
+        data = {"began_in": "command line"} | line.data
+        _add(Record, told, data | {"started": line.time, "target": told["target"] | line.data.get("target", {})})
+    elif line.event == "run-ended":
+        _add(Record, told, line.data | {"ended": line.time})
+    elif line.event == "notebook-started":
+        notebook = line.data | {"name": line.notebook, "started": line.time, "steps": []}
+        NotebookRecord.model_validate(notebook)
+        target = told["target"] | line.data.get("target", {})
+        caller = line.data.get("caller") or told.get("caller", "")
+        _add(Record, told, {"started": told.get("started", line.time), "target": target, "caller": caller})
+        told["notebooks"].append(notebook)
+    else:
+        of_name = (item for item in reversed(told["notebooks"]) if item["name"] == line.notebook)
+        if (begun := next(of_name, None)) is None:
+            return False
+        _take_into_notebook(begun, line)
+    return True
+
+
+def _add(model: type[BaseModel], told: dict[str, Any], more: Mapping[str, Any]) -> None:
+    """Add what a line says, if it makes a whole of its kind; of what belongs below that, it says nothing."""
+    more = {name: value for name, value in more.items() if name not in ("notebooks", "steps")}
+    model.model_validate(told | more | ({"notebooks": []} if model is Record else {"steps": []}))
+    told |= more
+
+
 def _take_into_notebook(notebook: dict[str, Any], line: Line) -> None:
-    error = line.data.get("error")
-    if line.event == "notebook-ended":
-        notebook |= line.data | {"ended": line.time, "error": error or notebook.get("error")}
+    if line.event in ("notebook-ended", "cell-mended"):
+        cell = line.data.get("cell")
+        others = [error for error in notebook.get("cell_errors", []) if error["cell"] != cell]
+        if line.event == "cell-mended":
+            notebook["cell_errors"] = others
+        elif cell:  # outside of a step, where nobody but the cell says it; a later cell may be run all the same
+            _add(
+                NotebookRecord,
+                notebook,
+                {"cell_errors": [*others, line.data["error"] | {"cell": cell, "time": line.time}]},
+            )
+        else:
+            _add(NotebookRecord, notebook, line.data | {"ended": line.time})
         return
+    begun: dict[str, Any] = {"title": "", "number": line.step, "started": line.time}
     if line.event == "step-started":
-        notebook["steps"].append({"title": ""} | line.data | {"number": line.step, "started": line.time})
+        step = begun | line.data
+        StepRecord.model_validate(step)
+        notebook["steps"].append(step)
         return
-    step = next((item for item in reversed(notebook["steps"]) if item["number"] == line.step), None)
-    if step is None:
-        return
+    # What came of a step is written once: a line about one that has its outcome is of another, whose first line is lost.
+    of_number = (item for item in reversed(notebook["steps"]) if item["number"] == line.step)
+    step = next((item for item in of_number if not item.get("outcome")), begun)
+    said: dict[str, Any] = {}
     if line.event == "planned":
-        step |= line.data
+        said = line.data
     elif line.event in ("approved", "declined"):
-        step |= {"approval": line.event, "answered": line.time}
+        said = {"approval": line.event, "answered": line.time}
     elif line.event == "waiting":
-        step["waits"] = step.get("waits", 0.0) + line.data.get("seconds", 0.0)
+        said = {"waits": step.get("waits", 0.0) + line.data.get("seconds", 0.0)}
     elif line.event == "outcome":
-        step |= line.data | {"ended": line.time, "error": error}
-        notebook["error"] = error
+        said = line.data | {"ended": line.time}
+    _add(StepRecord, step, said)
+    if step is begun:
+        notebook["steps"].append(step)
 
 
 def record_schema() -> str:

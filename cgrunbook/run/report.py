@@ -6,6 +6,9 @@ It knows the record and the page's look (`report.html.j2`), and not how a run is
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -24,6 +27,10 @@ LARGEST = 500_000
 """Bytes that a report may have; ticket systems refuse large attachments."""
 
 _CHANGED = ("created", "updated", "deleted")
+
+# Steps that a sentence names, and characters of each.
+_SOME = 5
+_LINE = 200
 
 
 def write_report(folder: Path, record: Record | None = None, path: Path | None = None) -> Path:
@@ -45,15 +52,55 @@ def write_report(folder: Path, record: Record | None = None, path: Path | None =
     return path
 
 
+@dataclass(frozen=True)
+class _Room:
+    """How much of a run is on its page. What is left out is counted there; what is said of the whole is said of the whole.
+
+    Args:
+        rows: of each table and list of a step.
+        characters: of each text.
+        detailed: steps that have a part of their own.
+        listed: steps, and notebooks, that are named at all.
+    """
+
+    rows: int
+    characters: int
+    detailed: int = 10**9
+    listed: int = 10**9
+
+
+_ROOMS = (
+    _Room(400, 4000),
+    _Room(100, 1000),
+    _Room(20, 300),
+    _Room(20, 300, detailed=100),
+    _Room(5, 100, detailed=100, listed=1000),
+    _Room(5, 100, detailed=20, listed=100),
+    _Room(1, 100, detailed=5, listed=20),
+)
+
+
 def render(record: Record) -> str:
     """Draw the page of a run, ended or not: HTML that loads nothing from anywhere, redacted, of less than `LARGEST` bytes."""
-    shown = Record.model_validate(redact_all(record.model_dump(mode="json")))
-    for rows, characters in ((400, 4000), (100, 1000), (20, 300), (5, 100)):
-        page = redact(_template().render(record=shown, rows=rows, characters=characters))
+    whole = Record.model_validate(redact_all(record.model_dump(mode="json")))
+    page = ""
+    for room in _ROOMS:
+        listed, detailed = (_most_telling(whole.steps, most) for most in (room.listed, room.detailed))
+        page = _template().render(record=whole, room=room, listed=listed, detailed=detailed)
         if len(page.encode()) < LARGEST:
-            return page
-    # So many steps that even their headings are too much: the verdict, and where all of it is.
-    return redact(_template().render(record=shown.model_copy(update={"notebooks": []}), rows=1, characters=100))
+            break
+    return redact(page)
+
+
+def _most_telling(steps: Sequence[StepRecord], most: int) -> Container[int]:
+    """The ids of so many steps: first those that are not done, then those that change something."""
+    order = sorted(steps, key=lambda step: 0 if step.undone else 1 if step.changes else 2)
+    return {id(step) for step in order[:most]}
+
+
+def _counted(steps: Sequence[StepRecord]) -> str:
+    """How many steps came to which end."""
+    return ", ".join(f"{number} {outcome}" for outcome, number in Counter(map(outcome_of, steps)).items())
 
 
 @cache
@@ -74,17 +121,22 @@ def _template() -> Template:
         "outcome": outcome_of,
         "verdict": verdict,
         "approvals": approvals,
+        "tone": _tone,
+        "counted": _counted,
         "routes": routes_of,
     }
+    environment.tests["in_set"] = lambda step, ids: id(step) in ids
     return environment.get_template("report.html.j2")
 
 
 def approvals(record: Record) -> str:
     """Who agreed to the changes, how often and when, and what was declined."""
     who = record.operator or "the operator"
-    answered = [step for notebook in record.notebooks for step in notebook.steps if step.approval != "not asked"]
+    answered = [step for step in record.steps if step.approval != "not asked"]
     approved = [step for step in answered if step.approval == "approved"]
-    declined = [step for step in answered if step.approval == "declined"]
+    declined = [
+        f"{step.title}: declined by {who} on {_time(step.answered)}" for step in answered if step.approval == "declined"
+    ]
     if not answered:
         return (
             "nobody was asked: the run was started to do all of it" if record.mode == "apply" else "nothing to approve"
@@ -92,47 +144,49 @@ def approvals(record: Record) -> str:
     parts = []
     if approved:
         parts.append(f"{_count(len(approved), 'step')} approved by {who}, the last on {_time(approved[-1].answered)}")
-    parts += [f"{step.title}: declined by {who} on {_time(step.answered)}" for step in declined]
-    return "; ".join(parts)
+    return _some([*parts, *declined])
 
 
 def verdict(record: Record) -> str:
-    """What came of the run, in a sentence that stands alone."""
-    steps = [step for notebook in record.notebooks for step in notebook.steps]
-    made = sum(len(step.changes) for step in steps if step.outcome in _CHANGED)
+    """What came of the run, in words that stand alone: taken from all that is known of it, and of what could not be known."""
+    unread = f" {_count(record.unread, 'line')} of the journal could not be read." if record.unread else ""
+    return _ended(record) + unread
+
+
+def _ended(record: Record) -> str:
     if record.exit_code is None:
         return "This run has not ended, or was killed before it could say how."
     if record.exit_code == ExitCode.TO_DO:
         return f"A plan: {_count(len(record.changes), 'change')} would be made. Nothing was changed."
     if record.exit_code == ExitCode.DONE and record.mode == "plan":
         return "A plan: nothing would be changed."
-    changed = f"{_count(made, 'change')} {'was' if made == 1 else 'were'} made" if made else "nothing was changed"
     if record.exit_code == ExitCode.DONE:
-        return _ended_well(record, changed)
+        return _ended_well(record)
     how: dict[int, str] = {
+        ExitCode.USAGE: "Stopped: a parameter is wrong",
         ExitCode.PREREQUISITE: "Stopped: a prerequisite is missing",
         ExitCode.INTERRUPTED: "Interrupted",
         ExitCode.KERNEL_DIED: "Failed: a kernel died",
     }
+    undone = [step for step in record.last_steps if step.undone]
+    what = how.get(record.exit_code, f"Failed in {len(undone)} steps" if len(undone) > 1 else "Failed")
     if record.first_error and record.first_error.type == Declined.__name__:
-        return f"Declined by the operator; before that {changed}."
-    in_part = any(step.changes and step.outcome in ("failed", None) for step in steps) and record.mode == "apply"
+        what = "Declined by the operator"
+    first = next((place for place, step in enumerate(record.steps) if any(step is other for other in undone)), None)
+    made, after = _made(record.steps), _made(record.steps[first + 1 :] if first is not None else ())
+    changed = f"in all {_changed(made)}, {after} of them after that" if after else f"before that {_changed(made)}"
+    in_part = record.mode == "apply" and any(step.changes and step.outcome != "declined" for step in undone)
     rest = (
         " The step that was at work may have made a part of its changes; a second run finishes them." if in_part else ""
     )
-    return f"{how.get(record.exit_code, 'Failed')}; before that {changed}.{rest}"
+    return f"{what}; {changed}.{rest}"
 
 
-def _ended_well(record: Record, changed: str) -> str:
-    """The sentence for a run that nothing ended early: proved is said of what was proved, and of nothing else.
-
-    Args:
-        changed: what was changed, in words.
-    """
-    last = record.last_steps
-    undone = [f"{outcome_of(step)}: {step.title}" for step in last if step.outcome in ("failed", "declined", None)]
-    if undone:
-        return f"Ended: {changed}, and not every step was done ({'; '.join(undone)})."
+def _ended_well(record: Record) -> str:
+    """The sentence for a run that nothing ended early: proved is said of what was proved, and of nothing else."""
+    last, changed = record.last_steps, _changed(_made(record.steps))
+    if undone := [f"{outcome_of(step)}: {step.title}" for step in last if step.undone]:
+        return f"Ended: {changed}, and not every step was done ({_some(undone)})."
     if held_back := [step for step in last if step.outcome == "planned"]:
         planned = [change for step in held_back for change in step.changes]
         things = _count(len(planned), "thing") + " would be deleted"
@@ -140,11 +194,37 @@ def _ended_well(record: Record, changed: str) -> str:
             things = _count(len(planned), "change") + " would be made"
         why = " ".join(dict.fromkeys(step.held_back for step in held_back))
         return f"Held back: {changed}; {things}. {why}" if record.changes != planned else f"Held back: {things}. {why}"
+    if all(step.skipped for step in last):
+        return f"Done: {changed}; there was no step that had anything to prove."
     asked_for = " that was asked for" if any(step.skipped for step in last) else ""
     # A step that only checks says so in its own line, and proves nothing else.
     looked_away = [one.check for step in last if step.evidence for one in step.findings if one.mark == "not checked"]
     but = f", but for what could not be checked: {', '.join(looked_away)}" if looked_away else ""
     return f"Done: {changed}, and every step{asked_for} was proved{but}."
+
+
+def _tone(record: Record) -> str:
+    """How the verdict is coloured: `good`, `bad`, `planned` or `open`."""
+    if record.exit_code is None:
+        return "open"
+    if record.exit_code == ExitCode.DONE and not any(step.undone for step in record.last_steps):
+        return "planned" if any(step.held_back for step in record.last_steps) else "good"
+    return "planned" if record.exit_code == ExitCode.TO_DO else "bad"
+
+
+def _made(steps: Sequence[StepRecord]) -> int:
+    """How many changes were made."""
+    return sum(len(step.changes) for step in steps if step.outcome in _CHANGED)
+
+
+def _changed(made: int) -> str:
+    return f"{_count(made, 'change')} {'was' if made == 1 else 'were'} made" if made else "nothing was changed"
+
+
+def _some(parts: Sequence[str]) -> str:
+    """The first of many, each cut to a line, and how many more there are."""
+    shown = [part if len(part) <= _LINE else f"{part[:_LINE]} …" for part in parts[:_SOME]]
+    return "; ".join([*shown, *([f"and {len(parts) - _SOME} more"] if len(parts) > _SOME else [])])
 
 
 def _count(number: int, what: str) -> str:

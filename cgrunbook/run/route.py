@@ -83,7 +83,7 @@ def routes_of(record: Record) -> tuple[Route, ...]:
     """
     routes = []
     public, private, secret = (_parameter(record, name) for name in ("repository", "private_repository", "secret_id"))
-    steps = [step for notebook in record.notebooks for step in notebook.steps]
+    steps = [step for step in record.last_steps if not step.skipped]
     in_public = _of(steps, "CreateRemoteRepository")
     in_private = _of(steps, "CreatePrivateRepository")
     keeping = _of(steps, "StorePullToken"), _of(steps, "GrantSecretAccess")
@@ -116,14 +116,14 @@ def _parameter(record: Record, name: str) -> str:
 
 
 def _of(steps: Iterable[StepRecord], kind: str) -> StepRecord | None:
-    """The last step of a kind: what was declined or failed may have been run again."""
-    return next((step for step in reversed(list(steps)) if step.kind == kind), None)
+    """The step of a kind, the one that is not done if there are several."""
+    of_kind = [step for step in steps if step.kind == kind]
+    return next((step for step in of_kind if step.undone), of_kind[-1] if of_kind else None)
 
 
 def _pulls(steps: Iterable[StepRecord], repository: str) -> list[StepRecord]:
-    """The last pull of each image through a repository."""
-    of_image = {step.title: step for step in steps if step.kind == "PullImage" and step.subject == repository}
-    return list(of_image.values())
+    """The pulls of images through a repository."""
+    return [step for step in steps if step.kind == "PullImage" and step.subject == repository]
 
 
 def _pull(pulls: Sequence[StepRecord], steps: Iterable[StepRecord]) -> Link:

@@ -6,18 +6,15 @@ It knows the session that it works on now, and the face. How a step is performed
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from cgrunbook.cloud import Cloud
 from cgrunbook.parameters import Parameters
+from cgrunbook.run.early_end import journaled
 from cgrunbook.run.face import Face
-from cgrunbook.run.folder import RUN_FOLDER_VARIABLE
 from cgrunbook.run.performance import Performance
-from cgrunbook.run.record import write_record
-from cgrunbook.run.report import write_report
 from cgrunbook.run.session import Session, open_session
 from cgrunbook.steps.step import Step
 
@@ -77,10 +74,9 @@ class Runbook:
             result = await Performance(session, self._face, len(session.results) + 1, step).run()
             session.results.append(result)
             self._face.finished(result)
-            record = write_record(self.folder)
-            if RUN_FOLDER_VARIABLE not in os.environ:  # whoever began the run writes the report when it has ended
-                write_report(self.folder, record)
+            session.paperwork.step_ended()
             if result.error:
+                journaled(result.error)
                 raise result.error from result.cause
 
 

@@ -6,21 +6,21 @@ It knows the parameters and the journal, and nothing of how a step is performed.
 from __future__ import annotations
 
 import ast
+import contextlib
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from cgrunbook import parameters
 from cgrunbook.cloud import Attempts, Cloud, Connection, Wait, connect
 from cgrunbook.errors import CgrunbookError, ParameterError
 from cgrunbook.parameters import Parameters, Way
-from cgrunbook.run.folder import RUN_FOLDER_VARIABLE, new_run_folder
+from cgrunbook.run.early_end import begin_journal, end_early
+from cgrunbook.run.folder import RUN_FOLDER_VARIABLE
 from cgrunbook.run.journal import Journal, read_lines
 from cgrunbook.run.notebooks import of_the_guide
-from cgrunbook.run.record import ErrorRecord, write_record
-from cgrunbook.run.report import write_report
+from cgrunbook.run.paperwork import Paperwork
 from cgrunbook.run.result import Result
 from cgrunbook.steps.step import Step, World
 
@@ -31,6 +31,7 @@ class Session:
     Attributes:
         cloud: the services of the target.
         results: what came of the steps so far.
+        paperwork: the files that are written out of its journal.
         expected: in `mode="plan"`, what the steps of this run would have made.
         changes_pending: in `mode="plan"`, whether a step of this run would change something.
 
@@ -54,6 +55,7 @@ class Session:
         self.notebook = notebook
         self.params = params
         self.journal = journal
+        self.paperwork = Paperwork(journal.folder)
         self.cloud = Cloud(connection, Attempts(limit=params.wait_limit, on_wait=self._on_wait))
         self.results: list[Result] = []
         planned = (
@@ -140,25 +142,23 @@ def open_session(notebook: str, namespace: Mapping[str, Any], chosen: Mapping[st
         ParameterError: before any call is made.
         PrerequisiteMissing, SandboxUnavailable: the target cannot be reached or there are no credentials.
     """
-    folder = os.environ.get(RUN_FOLDER_VARIABLE)
-    journal = Journal(Path(folder) if folder else new_run_folder(Path.cwd() / "runs"))
-    values = {name: namespace[name] for name in parameters.NAMES if name in namespace} | dict(chosen or {})
+    values = values_of(namespace) | dict(chosen or {})
+    journal = begin_journal(values)
+    told: dict[str, Any] = {"notebook": notebook, "parameters": values}
     try:
         for name in mistyped(namespace):
             raise _not_taken(name, namespace, values)
         way = _way_of(namespace)
         params = parameters.check(values, way=way)
-        if not folder:
-            journal.begin(params.mode, began_in="notebook")
         connection = _connected(params, way)
-    except CgrunbookError as error:
-        journal.add("notebook-started", notebook=notebook, parameters=values)
-        journal.add("notebook-ended", notebook=notebook, outcome="failed", error=ErrorRecord.of(error).model_dump())
-        write_report(journal.folder, write_record(journal.folder))
+        session = Session(notebook, params, connection, journal, namespace=namespace)
+        caller = connection.caller  # asked here, where a wait may be: whatever asks for a decision shows it
+    except BaseException as error:
+        with contextlib.suppress(CgrunbookError):  # the disk is full, perhaps; the first error is the one to report
+            journal.add("notebook-started", **told)
+        end_early(journal, notebook, error)
         raise
-    session = Session(notebook, params, connection, journal, namespace=namespace)
-    caller = connection.caller  # asked here, where a wait may be: whatever asks for a decision shows it
-    journal.add("notebook-started", notebook=notebook, parameters=values, target=session.target, caller=caller)
+    journal.add("notebook-started", **told, target=session.target, caller=caller)
     return session
 
 
@@ -208,6 +208,11 @@ def _not_taken(name: str, namespace: Mapping[str, Any], takes: Collection[str]) 
         takes,
         f"Write the right name {where}. A kernel remembers the wrong one until it is restarted, or until: del {name}",
     )
+
+
+def values_of(namespace: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters that a notebook's globals hold, right or wrong, by name."""
+    return {name: namespace[name] for name in parameters.NAMES if name in namespace}
 
 
 def leave_out_what_is_not_declared(notebook: str, namespace: MutableMapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ Its floors, lowest first; an import only goes down:
 - rules on the state: access_tokens, signed_tokens, quotas, iam
 - context: the `Sandbox` that every service is given
 - services: google and chainguard (control planes), registry (the data planes, and what they share); each a folder whose
-  files need files of the others, and no two each other; conformance says what of Google's is played
+  files need files of the others, and no two each other
 - server: which port is which host, refusals, the log
 - process: start, stop and the environment of clients; on top __main__, the server's process, and the clients chainctl and
   gcloud_helper

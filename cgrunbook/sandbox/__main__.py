@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 from filelock import FileLock, Timeout
 
 import cgrunbook
-from cgrunbook.home import VARIABLE
+from cgrunbook.home import VARIABLE, python_path
 from cgrunbook.sandbox import process, server
 from cgrunbook.sandbox.access_tokens import Tokens
 from cgrunbook.sandbox.context import Sandbox, log
@@ -80,7 +80,7 @@ def _serve(given: argparse.Namespace) -> int:
     except Timeout:
         sys.stderr.write(f"Another process serves {home}.\n")
         return 1
-    (folder / process.PID_FILE).write_text(str(os.getpid()))
+    process.write_pid(folder)
     (folder / process.SANDBOX_FILE).unlink(missing_ok=True)
     logging.basicConfig(
         handlers=[_BoundedLog(folder / process.SERVER_LOG)],
@@ -224,7 +224,6 @@ def _give_operator_a_token(folder: Path, settings: Settings, tokens: Tokens) -> 
 
 def _install_commands(home: Path, folder: Path) -> None:
     """Write the stand-ins' launchers anew at each start: the interpreter may have moved since the last one."""
-    package_root = Path(cgrunbook.__file__).parent.parent
     for relative, module in (
         ("bin/chainctl", "cgrunbook.sandbox.chainctl"),
         ("bin-fallback/docker-credential-gcloud", "cgrunbook.sandbox.gcloud_helper"),
@@ -234,9 +233,9 @@ def _install_commands(home: Path, folder: Path) -> None:
         script = (
             "#!/bin/sh\n"
             f"{VARIABLE}={shlex.quote(str(home))}\n"
-            f"PYTHONPATH={shlex.quote(str(package_root))}${{PYTHONPATH:+:$PYTHONPATH}}\n"
+            f"PYTHONPATH={shlex.quote(python_path(process.PACKAGE_ROOT))}\n"
             f"export {VARIABLE} PYTHONPATH\n"
-            f'exec {shlex.quote(sys.executable)} -m {module} "$@"\n'
+            f'exec {shlex.quote(sys.executable)} -P -m {module} "$@"\n'
         )
         if not path.exists() or path.read_text() != script:
             process.write_atomically(path, script, mode=0o700)

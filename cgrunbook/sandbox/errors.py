@@ -12,6 +12,7 @@ from typing import Any
 
 ERROR_INFO = "type.googleapis.com/google.rpc.ErrorInfo"
 BAD_REQUEST = "type.googleapis.com/google.rpc.BadRequest"
+PRECONDITION_FAILURE = "type.googleapis.com/google.rpc.PreconditionFailure"
 HELP = "type.googleapis.com/google.rpc.Help"
 LOCALIZED_MESSAGE = "type.googleapis.com/google.rpc.LocalizedMessage"
 

@@ -50,6 +50,11 @@ def docker_host_name(location: str) -> str:
     return location + _DOCKER_SUFFIX
 
 
+def docker_path(project: str) -> str:
+    """What a project is called in the paths of docker hosts: one of a domain, example.com:p, is example.com/p there."""
+    return project.replace(":", "/")
+
+
 def docker_location(host: str) -> str | None:
     """The location whose docker host this is, None for any other host."""
     return host.removesuffix(_DOCKER_SUFFIX) if host.endswith(_DOCKER_SUFFIX) else None

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import cgrunbook
-from cgrunbook.home import VARIABLE, home
+from cgrunbook.home import VARIABLE, home, own, python_path
 from cgrunbook.sandbox import hosts as host_names
 
 if TYPE_CHECKING:
@@ -31,6 +31,9 @@ SANDBOX_FILE = "sandbox.json"
 PID_FILE = "server.pid"
 TOKEN_FILE = "access-token"  # noqa: S105 - a file's name
 SERVER_LOG = "log/server.log"
+
+#: The folder that the package is in.
+PACKAGE_ROOT = str(Path(__file__).parents[2])
 
 #: For each Google API: what gcloud calls it, and what Terraform's provider does with the versions that it asks for.
 _ENDPOINT_VARIABLES = (
@@ -57,6 +60,7 @@ _HELPS = {
 
 _READY_SECONDS = 30.0
 _STOP_SECONDS = 8.0
+_WRITTEN_SECONDS = 1.0
 _ANSWER_SECONDS = 5.0
 
 
@@ -367,7 +371,7 @@ def _unusable(base: Path, problem: OSError) -> SandboxFailure:
 
 
 def _base(home_given: Path | None) -> Path:
-    return home() if home_given is None else home_given.expanduser().absolute()
+    return home() if home_given is None else own(home_given.expanduser().absolute())
 
 
 def _start_lock_path(base: Path) -> Path:
@@ -382,6 +386,8 @@ def _start_lock(base: Path) -> Iterator[FileLock]:
     for _ in range(10):
         try:
             base.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for folder in (base, folder_of(base), (folder_of(base) / SERVER_LOG).parent):
+                own(folder)
             lock = FileLock(_start_lock_path(base), mode=0o600)
             lock.acquire(timeout=2 * _READY_SECONDS)
         except FileNotFoundError:
@@ -440,7 +446,7 @@ def _answering(base: Path) -> Running | None:
             upstream=told.get("upstream", ""),
         )
         address = running.hosts[host_names.SERVICE_USAGE]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None  # none, or a file that no server of ours wrote whole
     return running if _identity(address).get("pid") == running.pid else None
 
@@ -455,10 +461,11 @@ def _identity(address: str) -> dict[str, object]:
     try:
         with socket.create_connection((host, int(port)), timeout=_ANSWER_SECONDS) as connection:
             connection.sendall(request)
-            while part := connection.recv(4096):
+            until = time.monotonic() + _ANSWER_SECONDS
+            while time.monotonic() < until and (part := connection.recv(4096)):
                 answer += part
         told = json.loads(answer.partition(b"\r\n\r\n")[2])
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return told if isinstance(told, dict) and told.get("cgrunbook") == "sandbox" else {}
 
@@ -475,19 +482,17 @@ def _launch(base: Path, upstream: str | None, seconds: Mapping[str, float | None
         ) from problem
     reader, writer = os.pipe()
     with log, os.fdopen(reader, "rb", buffering=0) as answer, os.fdopen(writer, "wb", buffering=0) as childs_end:
-        command = [sys.executable, "-m", "cgrunbook.sandbox", "--home", str(base), "--ready-fd", str(writer)]
+        command = [sys.executable, "-P", "-m", "cgrunbook.sandbox", "--home", str(base), "--ready-fd", str(writer)]
         for option, value in {"--upstream": upstream, **seconds}.items():
             if value is not None:
                 command += [option, str(value)]
-        inherited = os.environ.get("PYTHONPATH")
-        package_root = str(Path(__file__).parents[2]) + (os.pathsep + inherited if inherited else "")
         child = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             cwd=folder,
-            env=os.environ | {"PYTHONPATH": package_root, "PYTHONUNBUFFERED": "1"},
+            env=os.environ | {"PYTHONPATH": python_path(PACKAGE_ROOT), "PYTHONUNBUFFERED": "1"},
             pass_fds=(writer,),
             start_new_session=True,
         )
@@ -520,25 +525,64 @@ def _end(base: Path) -> bool:
     """End the server of a home, with the start lock held; return whether there was one."""
     if not _is_served(base):
         return False
-    pid_file = folder_of(base) / PID_FILE
-    deadline = time.monotonic() + _STOP_SECONDS
+    pid = None
     for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            pid = int(pid_file.read_text())
-            os.kill(pid, number)
-        except ProcessLookupError:
-            pass  # it is just ending
-        except (OSError, ValueError) as problem:
-            raise SandboxFailure(f"The sandbox at {base} could not be ended: {problem}.") from problem
-        while time.monotonic() < deadline:
-            if not _is_served(base):
+        began, signalled = time.monotonic(), False
+        while _is_served(base) and time.monotonic() < began + (_STOP_SECONDS if signalled else _WRITTEN_SECONDS):
+            # One that is just coming up has not written its file yet.
+            if not signalled and (pid := _server(base)) is not None:
+                with contextlib.suppress(ProcessLookupError):  # it is just ending
+                    os.kill(pid, number)
+                signalled = True
+            time.sleep(0.01)
+        if not _is_served(base):
+            if pid is not None:
                 with contextlib.suppress(ChildProcessError):  # somebody else's child, whose parent buries it
                     os.waitpid(pid, 0)
-                (folder_of(base) / SANDBOX_FILE).unlink(missing_ok=True)
-                return True
-            time.sleep(0.01)
-        deadline = time.monotonic() + _STOP_SECONDS
+            (folder_of(base) / SANDBOX_FILE).unlink(missing_ok=True)
+            return True
+        if not signalled:
+            raise SandboxFailure(
+                f"The sandbox at {base} is in use by a process that is not among those of this machine: one in a container "
+                "that has the same home, say. End it where it was started: cgrunbook sandbox stop; or set "
+                f"{VARIABLE} to another folder."
+            )
     raise SandboxFailure(f"The sandbox's process at {base} does not end, not even on SIGKILL.")
+
+
+def write_pid(folder: Path) -> None:
+    """Write down which process this is, so that a later one can prove that a number still means it.
+
+    Args:
+        folder: the state folder.
+    """
+    write_atomically(folder / PID_FILE, f"{os.getpid()}\n{_life_of('self')}\n")
+
+
+def _server(base: Path) -> int | None:
+    """The process that server.pid means, if it is proved that it is still the same."""
+    try:
+        number, life = (folder_of(base) / PID_FILE).read_text(encoding="utf-8").splitlines()
+        pid = int(number)
+        return pid if pid > 0 and life and _life_of(pid) == life else None
+    except (OSError, ValueError):
+        return None
+
+
+def _life_of(process: int | str) -> str:
+    """What no other process has that had or gets the same number, after a restart or in a container; "" for none."""
+    if sys.platform != "linux":
+        number = str(os.getpid() if process == "self" else process)
+        return subprocess.run(
+            ["/bin/ps", "-o", "lstart=", "-p", number], capture_output=True, text=True, check=False
+        ).stdout.strip()
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
+        told = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
+        # The 22nd field is when it started; the second, in parentheses, may hold anything (proc_pid_stat(5)).
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()} {told.rpartition(')')[2].split()[19]}"
+    except OSError:  # there is no such process, or no /proc
+        return ""
 
 
 def _log_tail(base: Path) -> str:

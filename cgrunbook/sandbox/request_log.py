@@ -32,6 +32,7 @@ _CLIENTS = (
     ("gapic/", "python client"),
     ("gl-python", "python client"),
     ("cgrunbook", "cgrunbook"),
+    ("cosign", "cosign"),
     ("go-containerregistry", "crane"),
     ("crane", "crane"),
     ("docker", "docker"),
@@ -152,6 +153,26 @@ def hint_of(status: int, message: str, headers: dict[bytes, bytes]) -> str:
     return " ".join(message.split())
 
 
+def other_protocol(data: bytes, address: str) -> tuple[str, str] | None:
+    """What a client is called that speaks something else than http, and what it is to do; None for one that does not.
+
+    Args:
+        data: the first bytes of a connection.
+        address: where they came in, "127.0.0.1:PORT".
+    """
+    rest = (
+        f'the sandbox speaks REST over http only: give the client transport="rest" and api_endpoint="http://{address}"'
+    )
+    if data.startswith(b"PRI * HTTP/2.0"):
+        return "gRPC client", f"this is HTTP/2, as gRPC speaks it; {rest}"
+    if not data.startswith(b"\x16\x03"):
+        return None
+    # The protocols that a client offers in its hello: one of REST takes HTTP/1.1, one of gRPC takes HTTP/2 only.
+    if b"\x02h2" in data and b"http/1.1" not in data:
+        return "gRPC client", f"this is TLS, as gRPC speaks it; {rest}"
+    return "TLS client", f"this is TLS; the sandbox speaks plain http: write http://{address}, not https"
+
+
 def refusal_in(body: bytes) -> str:
     """The message of a refusal, Google-shaped or registry-shaped; "" when there is none.
 
@@ -160,7 +181,7 @@ def refusal_in(body: bytes) -> str:
     """
     try:
         document = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     if not isinstance(document, dict):
         return ""
@@ -245,7 +266,7 @@ def _read(text: str) -> Line | None:
     try:
         fields = json.loads(text)
         return Line(**{name: fields[name] for name in Line.__annotations__ if name in fields})
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return None
 
 

@@ -24,6 +24,7 @@ from urllib.parse import parse_qsl
 
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from cgrunbook.sandbox import errors, hosts, request_log
 from cgrunbook.sandbox.asgi import respond
@@ -119,6 +120,16 @@ class Dispatcher:
                 hint=request_log.hint_of(told.status, request_log.refusal_in(bytes(told.beginning)), told.headers),
             )
             self._requests.write(line)
+
+    def note_other_protocol(self, data: bytes, port: int) -> None:
+        """Tell in the request log of a connection that begins with something else than http."""
+        told = request_log.other_protocol(data, f"127.0.0.1:{port}")
+        if told is None:
+            return
+        client, hint = told
+        self._sandbox.hint(f"{self._hosts[port]}: {hint}")
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self._requests.write(request_log.Line(now, self._hosts[port], client, None, "-", "", 400, 0.0, hint))
 
     def _app(self, host: str) -> ASGIApp:
         if host not in self._apps:
@@ -260,6 +271,17 @@ def _listening(port: int) -> socket.socket | None:
     return listener
 
 
+class _Protocol(HttpToolsProtocol):
+    """uvicorn's HTTP; it refuses what is none, and the request log says what to do about it."""
+
+    def data_received(self, data: bytes) -> None:
+        """Look at the first bytes of a connection."""
+        if self.cycle is None:
+            dispatcher: Dispatcher = self.config.app
+            dispatcher.note_other_protocol(data, self.transport.get_extra_info("sockname")[1])
+        super().data_received(data)
+
+
 class _Server(uvicorn.Server):
     """uvicorn that tells when it answers, ends on SIGTERM or when idle, and takes no notice of the terminal's Ctrl-C."""
 
@@ -310,6 +332,7 @@ def serve(
     config = uvicorn.Config(
         dispatcher,
         loop="asyncio",
+        http=_Protocol,
         lifespan="off",
         ws="none",
         log_config=None,

@@ -28,6 +28,8 @@ from cgrunbook.steps.token_pairs import Pair, pairs
 
 _SECRET_VERSION = re.compile(r"projects/(?P<project>[^/]+)/secrets/(?P<secret>[^/]+)/versions/(?P<version>[^/]+)")
 
+_RESOURCE = re.compile(r"projects/([^/]+)/(.+)")
+
 
 def expected_pair(secret_id: str) -> str:
     """How a plan names the pair that a step before would have stored."""
@@ -72,6 +74,14 @@ def learn_number(world: World, secret_id: str) -> None:
     if not world.cloud.project.number_is_known:
         with suppress(CgrunbookError):
             world.secret(secret_id)
+
+
+def same_name(world: World, one: str, other: str) -> bool:
+    """Whether two full names mean one resource, the number of this project being as good as its id."""
+    first, second = _RESOURCE.fullmatch(one), _RESOURCE.fullmatch(other)
+    if one == other or not first or not second:
+        return one == other
+    return first[2] == second[2] and own_project(world, first[1]) and own_project(world, second[1])
 
 
 def by_id(world: World, name: str) -> str:

@@ -35,11 +35,8 @@ def image_of(world: World, image: str, organization: str) -> ImageReference:
 
 
 def path_through(world: World, repository: str, image: ImageReference) -> str:
-    """The path of an image at docker.pkg.dev: project, repository, then the path it has at cgr.dev.
-
-    A domain-scoped project, `example.com:project`, is `example.com/project` there.
-    """
-    return f"{world.cloud.connection.project_id.replace(':', '/')}/{repository}/{image.repository}"
+    """The path of an image at docker.pkg.dev: project, repository, then the path it has at cgr.dev."""
+    return f"{world.cloud.connection.docker_project}/{repository}/{image.repository}"
 
 
 def upstream_login(world: World, repository: str) -> BasicCredentials | None:
@@ -95,8 +92,8 @@ def why_refused(
     if there is None or not there.username:
         return refused
     project, secret_id, version = split_version(there.password_secret_version)
-    keeper = kept_in(world, project, secret_id)
     try:
+        keeper = kept_in(world, project, secret_id)
         stored_token(world, keeper, there.username, secret_id, version)
         live = {token.id for token in world.pull_tokens(image.organization)}
     except UpstreamCredentialsRefused as found:

@@ -6,17 +6,20 @@ be a username and a secret version to go with it.
 
 from __future__ import annotations
 
+import json
 import shlex
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from typing import Any, ClassVar, Self
+
+from google.protobuf.json_format import MessageToDict
 
 from cgrunbook import durations
 from cgrunbook.cloud.artifact_registry import CleanupPolicy, RemoteRepository, Scanning, enum_name
 from cgrunbook.errors import InvalidRequest, StepFailed
 from cgrunbook.parameters import Parameters
-from cgrunbook.steps.credential import by_id
+from cgrunbook.steps.credential import by_id, same_name
 from cgrunbook.steps.step import (
     KNOWN_AFTER_APPLY,
     Evidence,
@@ -143,7 +146,7 @@ class RemoteRepositoryStep(Step):
         if there is None and world.expects(expected_repository(self.repository)):
             there = self._wanted(world, None, None)
         if there is not None:
-            self._refuse_what_cannot_change(there)
+            self._refuse_what_cannot_change(world, there)
         wanted = self._wanted(world, there, credentials)
         before = None if there is None else _fields(there)
         made = f"in {world.cloud.connection.location}"
@@ -179,7 +182,7 @@ class RemoteRepositoryStep(Step):
         connection = world.cloud.connection
         state = f" ({there.scanning_state})" if there.scanning_state else ""
         facts: dict[str, Any] = {
-            "repository": f"{connection.artifact_registry_host.name}/{connection.project_id}/{self.repository}",
+            "repository": f"{connection.artifact_registry_host.name}/{connection.docker_project}/{self.repository}",
             "format and mode": f"{there.format}, {there.mode}",
             "upstream": there.upstream,
             "upstream credentials": " with ".join(_login(there)) if there.username else "none",
@@ -226,7 +229,7 @@ class RemoteRepositoryStep(Step):
             vulnerability_scanning=settings.vulnerability_scanning or ground.vulnerability_scanning,
         )
 
-    def _refuse_what_cannot_change(self, there: RemoteRepository) -> None:
+    def _refuse_what_cannot_change(self, world: World, there: RemoteRepository) -> None:
         wrong = [
             f"{name} is {is_now or 'none'}, not {asked}"
             for name, is_now, asked in (
@@ -235,7 +238,7 @@ class RemoteRepositoryStep(Step):
                 ("upstream", there.upstream, self.upstream),
                 ("encryption key", there.kms_key_name, self.settings.kms_key_name or there.kms_key_name),
             )
-            if is_now.rstrip("/") != asked.rstrip("/")
+            if not same_name(world, is_now.rstrip("/"), asked.rstrip("/"))
         ]
         if wrong:
             raise InvalidRequest(
@@ -265,25 +268,19 @@ class RemoteRepositoryStep(Step):
         if _login(before) != _login(wanted):
             words += _credential_words(wanted)
         commands = [_gcloud("create" if there is None else "update", self.repository, world, words)] if words else []
-        policies, settings = (before.cleanup_policies, wanted.cleanup_policies), self.settings
-        if policies[0] != policies[1] or before.cleanup_policy_dry_run != wanted.cleanup_policy_dry_run:
-            commands += self._policy_commands(world, settings.cleanup_policies.values())
-        if gone := sorted(policies[0].keys() - policies[1].keys()):
-            # The command before leaves those that it is not given.
-            commands.append(
-                _gcloud("delete-cleanup-policies", self.repository, world, [f"--policynames={','.join(gone)}"])
-            )
+        if (before.cleanup_policies, before.cleanup_policy_dry_run) != (
+            wanted.cleanup_policies,
+            wanted.cleanup_policy_dry_run,
+        ):
+            commands.append(self._policy_command(world, wanted))
         return commands
 
-    def _policy_commands(self, world: World, policies: Collection[CleanupPolicy]) -> list[str]:
-        """gcloud takes clean-up policies as a file; bash's `<(...)` makes one."""
-        if not policies:
-            return []
-        import json
-
-        dry_run = "--dry-run" if self.settings.cleanup_dry_run else "--no-dry-run"
-        flags = [f"--policy=<(echo {shlex.quote(json.dumps([*map(_policy_as_json, policies)]))})", dry_run]
-        return [_gcloud("set-cleanup-policies", self.repository, world, flags)]
+    def _policy_command(self, world: World, wanted: RemoteRepository) -> str:
+        """gcloud takes clean-up policies as a file; bash's `<(...)` makes one. It takes those away that are not in it."""
+        policies = json.dumps([*map(_policy_as_json, wanted.cleanup_policies.values())])
+        dry_run = "--dry-run" if wanted.cleanup_policy_dry_run else "--no-dry-run"
+        flags = [f"--policy=<(echo {shlex.quote(policies)})", dry_run]
+        return _gcloud("set-cleanup-policies", self.repository, world, flags)
 
 
 def _gcloud(verb: str, repository: str, world: World, flags: Iterable[str]) -> str:
@@ -350,14 +347,9 @@ def _age(length: timedelta) -> str:
 
 
 def _policy_as_json(policy: CleanupPolicy) -> dict[str, Any]:
-    """One of the policies that settings ask for, as gcloud takes it."""
-    if "most_recent_versions" in policy:
-        what: dict[str, Any] = {"mostRecentVersions": {"keepCount": policy.most_recent_versions.keep_count}}
-    else:
-        condition = policy.condition
-        older = f"{condition.older_than.total_seconds():.0f}s"
-        what = {"condition": {"tagState": condition.tag_state.name.lower(), "olderThan": older}}
-    return {"name": policy.id, "action": {"type": policy.action.name.capitalize()}, **what}
+    """A policy, whole, as gcloud takes it."""
+    said = MessageToDict(CleanupPolicy.pb(policy))
+    return {"name": said.pop("id"), "action": {"type": said.pop("action")}, **said}
 
 
 def _policies_in_words(repository: RemoteRepository) -> str:

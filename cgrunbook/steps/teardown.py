@@ -18,7 +18,7 @@ from cgrunbook.cloud.iam_policy import Binding, Policy, take_command
 from cgrunbook.cloud.secret_manager import SecretResource
 from cgrunbook.errors import ApiDisabled, CgrunbookError, Conflict, ParameterError, PermissionMissing, StepFailed
 from cgrunbook.steps import token_pairs
-from cgrunbook.steps.credential import own_project, version_of
+from cgrunbook.steps.credential import same_name, version_of
 from cgrunbook.steps.pull_token import token_name
 from cgrunbook.steps.repository import made_by_cgrunbook
 from cgrunbook.steps.secret import made_by_cgrunbook as secret_made_by_cgrunbook
@@ -30,7 +30,6 @@ T = TypeVar("T")
 
 _NOT_OURS = "cgrunbook did not make it"
 _AGENT = re.compile(r"serviceAccount:service-\d+@gcp-sa-artifactregistry\.iam\.gserviceaccount\.com", re.IGNORECASE)
-_REPOSITORY = re.compile(r"projects/([^/]+)/(locations/[^/]+/repositories/[^/]+)")
 
 
 @dataclass(frozen=True)
@@ -93,6 +92,8 @@ class TearDown(Step):
         for name, there in self._found(world).items():
             if made_by_cgrunbook(there):
                 notes += _lost_with(world, there)
+                if there.username and version_of(world, self.secret_id, there.password_secret_version) is None:
+                    notes.append(f"{there.password_secret_version}, with which {name} signs in, stays as it is.")
             else:
                 notes.append(f"The repository {name} stays: {_NOT_OURS}.")
         if of_secret:
@@ -294,12 +295,13 @@ def _carry_out(world: World, deletions: Sequence[_Deletion]) -> None:
 
 def _lost_with(world: World, repository: RemoteRepository) -> list[str]:
     """What the operator should know before a repository goes, besides what it has cached."""
-    name, host = repository.name, world.cloud.connection.artifact_registry_host.name
+    name, connection = repository.name, world.cloud.connection
+    address = f"https://{connection.artifact_registry_host.name}/{connection.docker_project}/{repository.id}"
     notes = [
         f"The repository {other.id} in {other.location} serves from {repository.id}: it loses these images."
         for other in world.everywhere().repositories
-        if other.upstream.rstrip("/") == f"https://{host}/{world.cloud.project.id}/{repository.id}"
-        or any(_same_repository(world, name, upstream) for upstream in (other.upstream, *other.virtual_upstreams))
+        if other.upstream.rstrip("/") == address
+        or any(same_name(world, name, upstream) for upstream in (other.upstream, *other.virtual_upstreams))
     ]
     try:
         grants = [f"{member} has {binding}" for binding, member in _grants(world.repository_policy(repository.id))]
@@ -308,12 +310,6 @@ def _lost_with(world: World, repository: RemoteRepository) -> list[str]:
     if grants:
         notes.append(f"What was granted on the repository {repository.id} goes with it: {', '.join(grants)}.")
     return notes
-
-
-def _same_repository(world: World, name: str, other: str) -> bool:
-    """Whether another name means a repository of this project, its number being as good as its id."""
-    one, two = _REPOSITORY.fullmatch(name), _REPOSITORY.fullmatch(other)
-    return bool(one and two and one[2] == two[2] and own_project(world, two[1]))
 
 
 def _unread(world: World) -> Iterator[tuple[str, str]]:

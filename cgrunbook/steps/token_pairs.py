@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from cgrunbook.cloud.secret_manager import SecretResource
+from cgrunbook.errors import WrongState
 
 VERSION_ANNOTATION = "cgrunbook.version-"
 _CLAIM_ANNOTATION = "cgrunbook.claim"
@@ -87,12 +88,29 @@ def pairs(secret: SecretResource) -> dict[int, Pair]:
 
 
 def claim_on(secret: SecretResource) -> Claim | None:
-    """The claim on a secret, None where nobody is making a token for it."""
+    """The claim on a secret, None where nobody is making a token for it.
+
+    Raises:
+        WrongState: what stands there is no claim of cgrunbook's.
+    """
     if _CLAIM_ANNOTATION not in secret.annotations:
         return None
-    fields = json.loads(secret.annotations[_CLAIM_ANNOTATION])
-    expires = datetime.fromisoformat(fields["expires"]) if fields["expires"] else None
-    return Claim(fields["by"], datetime.fromisoformat(fields["at"]), int(fields["known"]), fields["username"], expires)
+    try:
+        fields = json.loads(secret.annotations[_CLAIM_ANNOTATION])
+        expires = _aware(fields["expires"]) if fields["expires"] else None
+        return Claim(str(fields["by"]), _aware(fields["at"]), int(fields["known"]), str(fields["username"]), expires)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise WrongState(
+            f"The annotation {_CLAIM_ANNOTATION} of the secret {secret.id} is none that cgrunbook has written, so that nobody "
+            "can tell whether a pull token is being made for it.",
+            f"Where no run is at work, take it away: gcloud secrets update {secret.id} --project={secret.name.split('/')[1]} "
+            f"--remove-annotations={_CLAIM_ANNOTATION}",
+        ) from error
+
+
+def _aware(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def with_claim(secret: SecretResource, claim: Claim) -> SecretResource:

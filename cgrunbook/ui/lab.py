@@ -13,13 +13,19 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from cgrunbook.errors import StepFailed
+from jupyter_core.paths import jupyter_runtime_dir
+
+from cgrunbook.home import made, python_path
 from cgrunbook.run.folder import write_whole
+from cgrunbook.run.kernels import KERNEL, private_folder
 
 FIRST = "00_start_here.ipynb"
 
 # The part of JupyterLab that asks whether it may fetch news, and does.
 _ANNOUNCEMENTS = "@jupyterlab/apputils-extension:announcements"
+
+# A socket is called `kernel-`, a UUID, `-ipc-5`; its path may have 103 characters on macOS.
+_LONGEST_RUNTIME = 103 - 50
 
 
 def command(folder: Path, *, port: int | None = None, browser: bool = True) -> list[str]:
@@ -37,10 +43,12 @@ def command(folder: Path, *, port: int | None = None, browser: bool = True) -> l
         "LabApp.news_url": "None",
         "LabApp.check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
         "LabApp.extension_manager": "readonly",
+        # Kernels are spoken to over files that only the user can open, as those of a headless run.
+        "KernelManager.transport": "ipc",
         **({"ServerApp.port": str(port), "ServerApp.port_retries": "0"} if port is not None else {}),
     }
     return [
-        *(sys.executable, "-m", "jupyterlab"),
+        *(sys.executable, "-P", "-m", "jupyterlab"),
         *(f"--{name}={value}" for name, value in options.items()),
         *(() if browser else ("--no-browser",)),
         # JupyterLab asks root to say so; who started cgrunbook as root has.
@@ -67,22 +75,29 @@ def environment(folder: Path, home: Path) -> dict[str, str]:
     # An interpreter has a folder of its own: JupyterLabs of two environments may be open at once.
     data = home / "lab" / "data" / _short(sys.executable)
     kernel = data / "kernels" / "python3" / "kernel.json"
-    words = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-    try:
-        page.parent.mkdir(parents=True, exist_ok=True)
-        kernel.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StepFailed(
-            f"{page.parent} cannot be made: {error.strerror or error}.", "Set CGRUNBOOK_HOME to a folder of yours."
-        ) from error
+    made(page.parent)
+    made(kernel.parent)
     write_whole(page, json.dumps({"disabledExtensions": {_ANNOUNCEMENTS: True}}) + "\n")
-    write_whole(kernel, json.dumps({"argv": words, "display_name": "Python 3", "language": "python"}) + "\n")
+    write_whole(kernel, json.dumps({"argv": KERNEL, "display_name": "Python 3", "language": "python"}) + "\n")
     return {
         **os.environ,
+        "PYTHONPATH": python_path(),
+        **_runtime(),
         "JUPYTERLAB_WORKSPACES_DIR": str(home / "lab" / "workspaces" / _short(folder)),
         "JUPYTER_CONFIG_PATH": _before("JUPYTER_CONFIG_PATH", config),
         "JUPYTER_PATH": _before("JUPYTER_PATH", data),
     }
+
+
+def _runtime() -> dict[str, str]:
+    """Where kernels' files are: where Jupyter has them, unless a socket's path would be longer than a system takes."""
+    folder = jupyter_runtime_dir()
+    if len(folder) <= _LONGEST_RUNTIME:
+        return {}
+    # This process becomes JupyterLab, and the folder's lock is held as long as that lives.
+    private, lock = private_folder()
+    os.set_inheritable(lock, True)
+    return {"JUPYTER_RUNTIME_DIR": str(private)}
 
 
 def _short(path: str | os.PathLike[str]) -> str:

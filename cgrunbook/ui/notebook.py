@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 import cgrunbook
 from cgrunbook.cloud.attempts import Wait
 from cgrunbook.errors import CgrunbookError, Interrupted, ParameterError, UsageError
+from cgrunbook.run.early_end import watch_cells
 from cgrunbook.run.kernel_output import mask_all_output
 from cgrunbook.run.result import Result
 from cgrunbook.run.runbook import Runbook, open_runbook
-from cgrunbook.run.session import Session, leave_out_what_is_not_declared, mistyped, open_session
+from cgrunbook.run.session import Session, leave_out_what_is_not_declared, mistyped, open_session, values_of
 from cgrunbook.steps.step import Outcome, Plan, Progress, Step
 from cgrunbook.ui import cards, values
 from cgrunbook.ui.cell import CellOutput, ipython_display
@@ -195,6 +196,8 @@ async def open_notebook(notebook: str, namespace: MutableMapping[str, Any], vers
     from IPython import get_ipython
 
     mask_all_output(get_ipython())
+    attended = somebody_can_click(get_ipython())
+    watch_cells(get_ipython(), notebook, values_of(namespace), strangers=not attended)
     if version and version != ".".join(cgrunbook.__version__.split(".")[:2]):
         raise UsageError(
             f"This {notebook} was written for cgrunbook {version}, and this kernel has cgrunbook {cgrunbook.__version__}. "
@@ -204,7 +207,7 @@ async def open_notebook(notebook: str, namespace: MutableMapping[str, Any], vers
     if not_used := leave_out_what_is_not_declared(notebook, namespace):
         sys.stderr.write(f"{not_used}\n")
     # What a mistyped name was meant to be, no form can put right: that ends here, as it does with nobody there.
-    if somebody_can_click(get_ipython()) and not mistyped(namespace):
+    if attended and not mistyped(namespace):
         return await Opening(notebook, namespace).run()
     return open_runbook(notebook, namespace, QuietFace(values.said_in_notebook(namespace)))
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from cgrunbook import parameters
 from cgrunbook.cloud.configured_project import configured_project
 from cgrunbook.errors import ParameterError
-from cgrunbook.home import home
+from cgrunbook.home import home, made
 from cgrunbook.run.folder import write_whole
 from cgrunbook.run.session import injected_names
 
@@ -89,7 +89,7 @@ def save(chosen: Mapping[str, Any]) -> Saved:
         StepFailed: the file cannot be written.
     """
     path, target = _path(), str(chosen["target"])
-    path.parent.mkdir(parents=True, exist_ok=True)
+    made(path.parent)
     before = read_saved() or Saved(target=target)
     new = {name: value for name, value in chosen.items() if name not in {"target", *_FOR_ONE_RUN}}
     kept = {name: value for name, value in before.of(target).items() if name not in new}

@@ -15,6 +15,7 @@ variable "aliases" {
   type    = map(string)
   default = {}
 }
+variable "next_rotation_time" { default = "2099-10-02T15:01:23Z" }
 variable "older_than" { default = "2592000s" }
 
 provider "google" {
@@ -39,6 +40,23 @@ resource "google_secret_manager_secret" "token" {
   version_aliases = var.aliases
   replication {
     auto {}
+  }
+  depends_on = [google_project_service.needed]
+}
+
+resource "google_secret_manager_secret" "notice" {
+  secret_id           = "notice"
+  expire_time         = "2099-11-30T00:00:00Z"
+  version_destroy_ttl = "86400s"
+  replication {
+    auto {}
+  }
+  topics {
+    name = "projects/${data.google_project.this.project_id}/topics/rotate"
+  }
+  rotation {
+    next_rotation_time = var.next_rotation_time
+    rotation_period    = "2592000s"
   }
   depends_on = [google_project_service.needed]
 }

@@ -11,14 +11,22 @@ import shlex
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from cgrunbook import steps
+from cgrunbook.cloud.artifact_registry import CleanupPolicy
+from cgrunbook.cloud.iam_policy import Binding, take_command
 from cgrunbook.sandbox import process
+from cgrunbook.steps.secret import ACCESSOR
+from cgrunbook.steps.step import Outcome, Step
 from tests.clients.programs import client
 from tests.left_behind import difference, password_of, world
-from tests.sandboxes import make_topic, sandbox_home
+from tests.sandboxes import chainctl_without_a_process, make_topic, sandbox_home
+from tests.steps.performing import PRIVATE, PUBLIC, SECRET, Watcher, open_book, perform, steps_of_02, steps_of_03
 
 CGRUNBOOK = (sys.executable, "-m", "cgrunbook")
 WATCHED = ("gcloud", "chainctl", "sed", "tr", "date")
@@ -97,3 +105,90 @@ def test_the_commands_shown_leave_the_world_that_the_notebooks_leave(tmp_path, o
     assert not differing, differing
     assert left_by_notebooks["docker"] == {"credHelpers": {"HOST": "gcloud"}}
     assert len(left_by_notebooks["pull tokens"]) == 1
+
+
+TOPICS = [f"projects/cgrunbook-sandbox/topics/{name}" for name in ("first", "second", "third")]
+LIMITED = Binding(
+    ACCESSOR,
+    ("user:guest@example.com",),
+    'resource.name != "a,b" && request.time < timestamp("2100-01-01T00:00:00Z")',
+    "for a time, and not a,b",
+    "the guest's; ask ~ or #",
+)
+
+
+def used_by_others() -> None:
+    """02 and 03, and then what people do to what these have made."""
+    settings = steps.SecretSettings(rotation_topic=TOPICS[0], rotation_period="700h")
+    book, _ = open_book()
+    perform(book, *steps_of_02(cleanup_older_than="720h", cleanup_keep=5), *steps_of_03())
+    perform(book, steps.CreateSecret(SECRET, settings))
+    cloud = book.cloud
+    public, secret = cloud.repositories.get(PUBLIC), cloud.secrets.get(SECRET)
+    assert public is not None
+    assert secret is not None
+    policies = dict(public.cleanup_policies)
+    narrower = CleanupPolicy(policies["cgrunbook-delete-old"])
+    narrower.condition.package_name_prefixes = ["chainguard/go"]
+    theirs = CleanupPolicy(id="theirs", action="DELETE", condition={"older_than": timedelta(days=9), "tag_state": 2})
+    policies |= {"cgrunbook-delete-old": narrower, "theirs": theirs}
+    labels = {"team": "theirs", "managed-by": "somebody"}
+    cloud.repositories.update(public, replace(public, labels=labels, cleanup_policies=policies))
+    cloud.secrets.update(secret, replace(secret, labels=labels, topics=(*secret.topics, TOPICS[1])))
+    binding = {
+        "role": LIMITED.role,
+        "members": LIMITED.members,
+        "condition": {"title": LIMITED.title, "expression": LIMITED.condition, "description": LIMITED.description},
+    }
+    policy = {"version": 3, "bindings": [binding]}  # and the agent's grant is gone
+    cloud.secrets._client.set_iam_policy(request={"resource": cloud.secrets.name(SECRET), "policy": policy})
+    there = cloud.repositories.get(PRIVATE)
+    assert there is not None
+    elsewhere = f"projects/another-project/secrets/{SECRET}/versions/1"
+    cloud.repositories.set_upstream_credentials(PRIVATE, there.username, elsewhere, disable_upstream_validation=True)
+
+
+def put_right(mode: str = "apply") -> tuple[list[str], Watcher]:
+    """02 and 03 with other settings; the commands that they show."""
+    options = steps.RepositorySettings(
+        description='It\'s "ours"; $HOME', labels=("team=blue",), cleanup_older_than="240h", cleanup_dry_run=False
+    )
+    topic = steps.SecretSettings(labels=("team=blue",), rotation_topic=TOPICS[2], rotation_period="700h")
+    asked: list[Step] = [
+        steps.CreateRemoteRepository(PUBLIC, settings=options),
+        steps.CreateSecret(SECRET, topic),
+        steps.GrantSecretAccess(SECRET),
+        steps.CreatePrivateRepository(PRIVATE, SECRET, settings=options, public_repository=PUBLIC),
+    ]
+    book, seen = open_book(mode=mode)
+    perform(book, *asked)
+    return [command for result in seen.results for command in result.plan.commands], seen
+
+
+@pytest.mark.long
+def test_what_is_shown_for_a_world_that_others_have_changed_leaves_the_world_that_the_notebooks_leave(tmp_path):
+    client("gcloud")
+    with chainctl_without_a_process():
+        with sandbox_home(tmp_path / "by-notebook") as home:
+            used_by_others()
+            _, seen = put_right()
+            left_by_notebooks = {**world(home), "docker": {}}  # a token of an hour, another each time
+            assert set(seen.outcomes) == {Outcome.UPDATED, Outcome.CREATED}
+            assert put_right()[0] == [], "a second run has nothing to do"
+        with sandbox_home(tmp_path / "by-hand") as home:
+            used_by_others()
+            by_hand(put_right("plan")[0], home, tmp_path)
+            differing = difference(left_by_notebooks, {**world(home), "docker": {}})
+            assert not differing, differing
+            assert put_right()[0] == [], "nor has one after the commands"
+            # What ends a grant takes it with its condition, and leaves the others.
+            taken = take_command(
+                f"secrets remove-iam-policy-binding {SECRET} --project=cgrunbook-sandbox", LIMITED.members[0], LIMITED
+            )
+            again = tmp_path / "again"
+            again.mkdir()
+            by_hand([taken], home, again)
+            book, _ = open_book()
+            [left] = book.cloud.secrets.get_policy(SECRET).bindings
+            assert left.members[0].startswith("serviceAccount:service-")
+            assert not left.condition

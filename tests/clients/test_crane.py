@@ -60,6 +60,20 @@ def test_crane_reads_cgr_dev(crane, world):
     assert "example.com/go-fips" in crane("catalog", host).stdout.split()
 
 
+def test_a_signature_is_checked_by_hand_as_the_sandboxs_page_shows(world, shell, tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "sandbox.md").read_text()
+    commands = page.partition("<!-- run by tests/clients/test_crane.py -->\n```sh\n")[2].partition("```")[0]
+    folders = dict.fromkeys(str(Path(client(name)).parent) for name in ("crane", "openssl", "curl"))
+    path = os.pathsep.join([*folders, shell["PATH"]])
+    done = run("bash", "-euo", "pipefail", "-c", f"cd {shlex.quote(str(tmp_path))}\n{commands}", given=shell, PATH=path)
+    assert done.stdout.splitlines() == ["Verified OK", SAMPLES["chainguard/go"].tags["latest"]]
+    (tmp_path / "payload.json").write_bytes((tmp_path / "payload.json").read_bytes() + b" ")
+    check = [line for line in commands.splitlines() if line.startswith("openssl")]
+    refused = run("bash", "-c", f"cd {shlex.quote(str(tmp_path))}\n{check[0]}", given=shell, check=False)
+    assert refused.returncode == 1
+    assert "Verification" in refused.stdout
+
+
 def test_crane_pulls_through_artifact_registry(crane, world, tmp_path):
     base = world.private(f"r{secrets.token_hex(4)}", world.pull_token()).removeprefix("http://").replace("/v2/", "/", 1)
     host = base.partition("/")[0]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from cgrunbook.cloud.docker_config import DockerConfig
@@ -113,7 +113,7 @@ SECTIONS = st.one_of(
 CONFIGURATIONS = st.lists(SECTIONS, max_size=4).map(
     lambda found: "{" + ", ".join(f"{json.dumps(name)}: {value}" for name, value in found) + "}"
 )
-MANY = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+MANY = settings(max_examples=300)
 
 
 def ours(config: DockerConfig) -> str | None:

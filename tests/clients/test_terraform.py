@@ -86,7 +86,7 @@ def creates_reads_changes_imports_and_destroys(tmp_path: Path, provider: str) ->
             "password_version": 2,
             "second_enabled": True,
         }
-        changed |= {"aliases": {"live": "2"}, "older_than": "86400s"}
+        changed |= {"aliases": {"live": "2"}, "older_than": "86400s", "next_rotation_time": "2099-10-03T15:01:23.500Z"}
         terraform.let(changed)
         terraform.apply()
         private = clients.artifacts.get_repository(name=f"{REPOSITORIES}/private").remote_repository_config

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import pytest
 from google.auth.transport.requests import Request
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cgrunbook.cloud import Attempts, Cloud, connect, metadata_server
@@ -121,7 +121,7 @@ KINDS = st.sampled_from(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(content=st.dictionaries(FIELDS, VALUES), kind=KINDS)
 def test_whatever_stands_in_a_file_is_taken_or_refused_with_a_sentence(named, content, kind):
     path = named({**USER, **FEDERATED, **key_of(), **content, "type": kind})

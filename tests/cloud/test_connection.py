@@ -45,6 +45,14 @@ def test_opening_google_cloud_needs_no_call_and_no_client_of_a_service(no_google
     assert done.stdout.strip() == "my-project []"
 
 
+def test_a_project_of_a_domain_is_two_parts_of_a_path_at_docker_pkg_dev(
+    no_google: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(service_account(tmp_path / "account.json")))
+    connection = connect("google-cloud", project_id="example.com:my-project")
+    assert (connection.project_id, connection.docker_project) == ("example.com:my-project", "example.com/my-project")
+
+
 def test_an_unknown_target_is_refused() -> None:
     with pytest.raises(ParameterError, match="'aws'"):
         connect("aws")  # type: ignore[arg-type]

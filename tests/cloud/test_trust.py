@@ -20,6 +20,7 @@ from google.auth.compute_engine import Credentials as MachineCredentials
 from google.auth.credentials import AnonymousCredentials
 from google.auth.exceptions import GoogleAuthError, RefreshError, TransportError
 from google.cloud import resourcemanager_v3 as rm
+from google.oauth2.credentials import Credentials
 
 from cgrunbook.cloud import Attempts, sessions, trust
 from cgrunbook.cloud.connection import RegistryHost
@@ -29,6 +30,7 @@ from cgrunbook.cloud.network import why_unreachable
 from cgrunbook.cloud.registry import Registry
 from cgrunbook.errors import CgrunbookError, PrerequisiteMissing, ServiceError, Temporary
 from tests.clients.programs import run
+from tests.clients.proxy import Proxy, running
 from tests.real_names.authority import Authority
 
 VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -55,6 +57,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made.certify("good.pem", ["localhost"])
     made.certify("expired.pem", ["localhost"], until=dt.datetime.now(dt.UTC) - dt.timedelta(days=1))
     made.certify("another.pem", ["another.example.com"])
+    made.certify("behind.pem", ["service.invalid"])
     (folder / "hashed").mkdir()
     (folder / "hashed" / "ca.pem").write_bytes((folder / "ca.pem").read_bytes())
     run("openssl", "rehash", folder / "hashed")
@@ -298,6 +301,84 @@ def test_a_proxy_that_does_not_let_a_host_through_ends_every_call_at_once(monkey
         assert not isinstance(caught.value, Temporary)
         server.shutdown()
         thread.join()
+
+
+PASSWORDS = {"p%40ss%C3%A4%23": "p@ssä#", "p@ss#/?%€": "p@ss#/?%€", "": ""}
+
+
+WAYS = {
+    f"{spelt or 'no password'}, TLS {tls}": (spelt, tls == "twice") for spelt in PASSWORDS for tls in ("once", "twice")
+}
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_every_client_reaches_a_host_through_a_proxy_that_wants_a_login(serve, authority, monkeypatch, ask, way):
+    spelt, tls = way
+    server = serve("behind.pem")
+    proxy = Proxy(f"me:{PASSWORDS[spelt]}", {"service.invalid:443": server.address.replace("localhost", "127.0.0.1")})
+    server.address = "service.invalid"  # which its challenge names
+    with running(proxy, authority / "good.pem" if tls else None):
+        _behind(monkeypatch, authority, f"me:{spelt}@localhost:{proxy.port}", tls=tls)
+        ask("service.invalid")
+    assert set(proxy.asked) == {"service.invalid:443"}
+    assert server.requests
+
+
+@pytest.mark.parametrize("login", ["me:wr%40ng@", "me:wr#ng@", ""])
+def test_a_login_that_a_proxy_does_not_take_ends_every_call_at_once_and_no_piece_of_it_is_shown(
+    authority, monkeypatch, ask, login
+):
+    with running(Proxy("me:right")) as proxy:
+        _behind(monkeypatch, authority, f"{login}localhost:{proxy.port}", tls=False)
+        said = r"the proxy on the way to service\.invalid wants a login, or does not take .*407"
+        with pytest.raises(ServiceError, match=said) as caught:
+            ask("service.invalid")
+    assert proxy.refused == 1
+    assert not isinstance(caught.value, Temporary)
+    assert "%40" in caught.value.remedy
+    assert not any(piece in str(caught.value).replace("%40)", "") for piece in ("wr", "%23"))
+
+
+@pytest.mark.parametrize(
+    "lack",
+    [
+        ("expired.pem", "the certificate of the proxy on the way to service.invalid has expired", "date -u"),
+        ("", "no TLS connection with the proxy on the way to service.invalid could", "begins with http://"),
+    ],
+    ids=["expired", "none"],
+)
+def test_a_proxy_whose_own_tls_is_not_good_is_named(authority, monkeypatch, ask, lack):
+    certificate, said, helps = lack
+    with running(Proxy(), authority / certificate if certificate else None) as proxy:
+        _behind(monkeypatch, authority, f"localhost:{proxy.port}", tls=True)
+        with pytest.raises(ServiceError, match=said) as caught:
+            ask("service.invalid")
+    assert not isinstance(caught.value, Temporary)
+    assert helps in caught.value.remedy
+
+
+@pytest.mark.parametrize("said", ["http://me:p#ss@localhost:99999", "socks://localhost:1080", "localhost:port"])
+def test_a_proxy_that_cannot_be_used_is_a_missing_prerequisite_for_every_client(monkeypatch, authority, ask, said):
+    _behind(monkeypatch, authority, "", tls=False)
+    monkeypatch.setenv("HTTPS_PROXY", said)
+    with pytest.raises(PrerequisiteMissing, match="HTTPS_PROXY names a proxy that cannot be used"):
+        ask("service.invalid")
+
+
+def test_a_login_of_netrc_does_not_take_the_place_of_the_access_token(serve, authority, monkeypatch, tmp_path):
+    (tmp_path / ".netrc").write_text("default login me password another\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority / "ca.pem"))
+    session = sessions.authorized(Credentials("the-token"))
+    answer = session.get(f"https://{serve().address}/", timeout=5)
+    assert answer.request.headers["Authorization"] == "Bearer the-token"
+
+
+def _behind(monkeypatch: pytest.MonkeyPatch, authority: Path, address: str, *, tls: bool) -> None:
+    for name in ("https_proxy", "all_proxy", "no_proxy", "NO_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTPS_PROXY", f"{'https' if tls else 'http'}://{address}")
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority / "ca.pem"))
 
 
 def test_what_may_pass_is_no_lasting_cause_for_any_client(ask):

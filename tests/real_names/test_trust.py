@@ -14,6 +14,7 @@ import certifi
 import pytest
 
 from tests.clients.programs import absent, run
+from tests.real_names.door import SPARE
 from tests.real_names.faults import Fault, Weather
 from tests.real_names.token_hosts import IAM_CREDENTIALS, OAUTH2, PROJECT, STS
 from tests.real_names.world import OWNER, Machine
@@ -187,3 +188,34 @@ def test_an_access_token_that_docker_pkg_dev_refuses_is_renewed_once(real_names:
     assert (said["kind"], real_names.left()) == ("NotSignedIn", []), said
     # Whose they are is masked here alone: the refresh tokens of these tests name their owners.
     assert "does not take the Google credentials of " in said["message"]
+
+
+def test_behind_a_proxy_that_wants_a_login_with_tls_on_both_sides_everybody_is_reached_through_it(
+    real_names: Machine,
+) -> None:
+    without = asked(real_names)
+    login = "DOMAIN\\me:p@ss#wörd%41/"
+    behind = [
+        "-m",
+        "tests.clients.proxy",
+        f"--certificate={real_names.folder / 'good.pem'}",
+        f"--host={SPARE[0]}",
+        login,
+    ]
+    given: dict[str, Any] = {"GOOGLE_APPLICATION_CREDENTIALS": str(real_names.user())}
+    done = real_names.run(sys.executable, *behind, sys.executable, "-m", "tests.real_names.asking", **given)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert {name: said["kind"] for name, said in found.items()} == {
+        name: said["kind"] for name, said in without.items()
+    }
+    assert found["checks"]["found"] == without["checks"]["found"]
+    reached = {line.removesuffix(":443") for line in done.stderr.splitlines()}
+    assert {OAUTH2, *SERVICES, *SPARE} <= reached
+
+
+def test_a_proxy_that_cannot_be_used_is_a_sentence_and_a_missing_prerequisite(real_names: Machine) -> None:
+    done = real_names.cgrunbook("run", "02", HTTPS_PROXY="http://me:s3cret#@127.0.0.1:port")
+    assert (done.returncode, "s3cret" in done.stdout + done.stderr) == (3, False)
+    assert "HTTPS_PROXY names a proxy" in done.stderr
+    assert "Traceback" not in done.stderr

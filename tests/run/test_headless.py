@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import nbformat as nbformat_
 import pytest
@@ -22,7 +23,7 @@ from cgrunbook.run import headless, notebooks
 from cgrunbook.run.folder import RUN_FOLDER_VARIABLE
 from cgrunbook.run.headless import RunResult
 from cgrunbook.run.journal import Line, read_lines
-from cgrunbook.run.kernels import Kernels, Stop
+from cgrunbook.run.kernels import Kernels, Stop, private_folder
 from cgrunbook.run.record import read_record, record_of
 from tests.waiting import PATIENCE, wait_for
 
@@ -354,6 +355,29 @@ def test_an_error_that_is_not_ours_is_named_with_its_cell(make: Any, run: Any) -
     assert "code cell 3 of one" in result.error.message
 
 
+@pytest.mark.parametrize(
+    ("stopped", "error", "exit_code", "begun"),
+    [
+        ("kernels.Kernels.take", RuntimeError("no kernel"), 1, []),
+        ("kernels.Kernels.take", KeyboardInterrupt(), 130, []),
+        ("engine.Notebook.execute", StepFailed("The disk is full."), 1, ["one"]),
+    ],
+)
+def test_whatever_ends_a_run_is_its_last_word(
+    make: Any, run: Any, tmp_path: Path, *, stopped: str, error: BaseException, exit_code: int, begun: list[str]
+) -> None:
+    kernel = patch("cgrunbook.run.kernels.Kernels.take"), patch("cgrunbook.run.kernels.Kernels.start_ahead")
+    with kernel[0], kernel[1], patch(f"cgrunbook.run.{stopped}", side_effect=error), pytest.raises(type(error)):
+        run(make("one"), make("two"))
+    record = read_record(tmp_path / "out")
+    assert (record.exit_code, [notebook.name for notebook in record.notebooks]) == (exit_code, begun)
+    assert record.not_begun == ["one", "two"][len(begun) :]
+    assert record.first_error
+    assert record.first_error.type == type(error).__name__
+    assert str(error) in record.first_error.message
+    assert "not ended" not in (tmp_path / "out" / "report.html").read_text()
+
+
 @pytest.mark.parametrize("end", ["raise SystemExit", "raise SystemExit(0)", "import sys\nsys.exit()"])
 def test_a_cell_that_leaves_the_notebook_is_no_success(make: Any, run: Any, end: str) -> None:
     result = run(make("one", end, "print('never')"))
@@ -453,14 +477,18 @@ def test_the_kernel_is_this_interpreter_whatever_the_notebook_and_the_environmen
     startup = home / ".ipython" / "profile_default" / "startup"
     startup.mkdir(parents=True)
     (startup / "00.py").write_text("raise SystemExit('a profile of the user')")
-    (tmp_path / "random.py").write_text("raise ImportError('a file of the caller')")
+    for name in ("sitecustomize", "random", "colorsys"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('a file of the caller')")
+    (home / "begin.py").write_text("raise SystemExit('a startup file of the user')")
+    monkeypatch.setenv("PYTHONSTARTUP", str(home / "begin.py"))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["", "."]))
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("PATH", str(home))
     monkeypatch.setenv("JPY_SESSION_NAME", "/somebody/looks.ipynb")
     monkeypatch.delenv("VIRTUAL_ENV", raising=False)
     monkeypatch.chdir(tmp_path)
     cell = """
-import os, random, sys
+import colorsys, os, random, sys
 print(sys.executable, os.getcwd(), os.environ.get("JPY_SESSION_NAME"), os.environ["CGRUNBOOK_RUN_FOLDER"], sep="\\n")
 """
     path = make("one", cell, kernelspec={"name": "julia-1.9", "display_name": "Julia", "language": "julia"})
@@ -478,6 +506,41 @@ def test_no_kernel_and_no_file_of_one_is_left(make: Any, run: Any, monkeypatch: 
         assert result.exit_code == 1
         assert list(Path(place).iterdir()) == []
     assert kernels_of(result.folder) == []
+
+
+def test_what_a_killed_run_left_is_swept_by_the_next_and_nothing_else_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    with tempfile.TemporaryDirectory(prefix="h") as text:
+        place = Path(text)
+        monkeypatch.setattr(tempfile, "tempdir", text)
+        # A kernel's folder, with the lock of a process that holds it until it is killed.
+        program = (
+            "import sys, tempfile; tempfile.tempdir = sys.argv[1]; from cgrunbook.run.kernels import private_folder as f;"
+            "folder, _ = f(); (folder / 'k.json').touch(); (folder / 'k-ipc-1').touch(); (folder / 'ipython').mkdir();"
+            "print(folder, flush=True); sys.stdin.read()"
+        )
+        words = [sys.executable, "-c", program, text]
+        with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as killed:
+            assert killed.stdout
+            left = Path(killed.stdout.readline().strip())
+            others = [
+                place / "cgrunbook-kernel-notes",
+                place / "cgrunbook-kernel-abcdefgh",
+                place / "cgrunbook-12345678",
+            ]
+            for other in others:
+                other.mkdir()
+                (other / "mine.txt").touch()
+            others.append(place / "cgrunbook-kernel-ijklmnop")
+            others[-1].symlink_to(others[0])
+            mine = [private_folder()]
+            assert left.exists(), "a run that lives keeps its own"
+            killed.kill()
+        mine.append(private_folder())
+        assert sorted(place.iterdir()) == sorted([*others, *(folder for folder, _ in mine)])
+        for folder, lock in mine:
+            folder.rmdir()
+            os.close(lock)
+        assert (others[0] / "mine.txt").exists()
 
 
 def test_what_a_kernel_says_outside_its_cells_does_not_reach_our_streams(

@@ -119,6 +119,22 @@ LEAKS = {
     "a message that is packed already": "k = get_ipython().kernel\nk.session.send(k.iopub_socket, 'own', k.session.pack([value]))",
     "a buffer": "import ipywidgets; ipywidgets.Text().comm.send({}, buffers=[value.encode()])",
     "base64 of docker's pair": "print(base64.b64encode(('user:' + value).encode()))",
+    "an exception's note": "error = ValueError('x')\nerror.add_note(value)\nraise error",
+    "a chained exception": "try:\n    raise KeyError(value)\nexcept KeyError as error:\n    raise ValueError('x') from error",
+    "a group of exceptions": "raise ExceptionGroup('all', [ValueError(value)])",
+    "a record of logging's with more": "logging.getLogger('z').error('x %(it)s', {'it': 1}, extra={'token': value}); "
+    "print(logging.makeLogRecord({'token': value}).__dict__)",
+    "a request's headers": "import requests\nprint(requests.Request('GET', 'http://x', auth=('u', value)).prepare().headers)",
+    "an address with it": "import requests\nprint(requests.Request('GET', 'http://x', params={'t': value}).prepare().url)",
+    "base64 in base64": "print(base64.b64encode(base64.b64encode(('u:' + value).encode())))",
+    "a cluster's pull secret": "import json\nauth = base64.b64encode(('u:' + value).encode()).decode()\n"
+    "print(base64.b64encode(json.dumps({'auths': {'r': {'auth': auth, 'password': value}}}).encode()))",
+    "a table of rich's": "from rich.panel import Panel\nimport rich\nrich.print(Panel(value, width=14))",
+    "rich's locals": "from rich.traceback import Traceback\nimport rich\n"
+    "try:\n    1 / 0\nexcept ZeroDivisionError:\n    rich.print(Traceback(show_locals=True, width=60))",
+    "its letters": "display(list(value))",
+    "Markdown, LaTeX and SVG": "display({'text/markdown': value, 'text/latex': value, 'image/svg+xml': value}, raw=True)",
+    "a request for a page of the help": "get_ipython().payload_manager.write_payload({'source': 'page', 'data': value})",
     "bytes that http.client sends": "print('send:', repr(b'Authorization: Basic ' + base64.b64encode(('u:' + value).encode())))",
 }
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import re
 import secrets
 import subprocess
 import sys
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from cgrunbook import cli
 from cgrunbook.run import report
 from cgrunbook.run.journal import Journal
 from cgrunbook.run.record import ChangeRecord, ErrorRecord, FindingRecord, NotebookRecord, Record, StepRecord, record_of
@@ -267,6 +270,78 @@ def test_the_page_stays_small_enough_for_a_ticket(steps: int, rows: int):
     assert "record.json" in Page(html).text
 
 
+@pytest.mark.parametrize(("many", "exit_code"), [(800, 0), (1200, 1)])
+def test_a_long_run_is_judged_by_all_of_it_and_what_is_left_out_is_counted(many: int, exit_code: int):
+    changes = [ChangeRecord(resource="repository mirror", after=number) for number in range(24)]
+    pulls = [
+        step(number=number, title=f"Pull image-{number}", outcome="unchanged", brief="the same digest" * 3)
+        for number in range(2, many)
+    ]
+    for place in (700, 710) if exit_code else ():
+        pulls[place] = pulls[place].model_copy(update={"outcome": "failed"})
+    error = ErrorRecord(type="NotFound", message="No such image.") if exit_code else None
+    html = report.render(record(step(changes=changes), *pulls, exit_code=exit_code, error=error))
+    said = Page(html).text
+    assert len(html.encode()) < report.LARGEST
+    top = said[: said.index("Operator")]
+    assert "24 changes were made" in top
+    assert ("Failed in 2 steps" in top) is bool(exit_code)
+    assert "repository mirror" in said
+    listed, detailed = (said.count("Pull image-") - html.count("<article") + 2, html.count("<article"))
+    left_out = [int(number) for number in re.findall(r"(\d+) more steps in record\.json: \d+ unchanged\.", said)]
+    assert left_out == [number for number in (many - 1 - listed, many - 1 - detailed) if number]
+    for place in (702, 712) if exit_code else ():
+        assert f'id="step-1-{place}"' in html, "what failed is shown before what did not"
+
+
+def test_whatever_is_left_out_of_a_page_says_so():
+    long = step(notes=[f"note {number} " + "x" * 900 for number in range(600)])
+    noted = record(long)
+    noted.notebooks[0].parameters = {f"name {number}": "y" for number in range(401)}
+    page = Page(report.render(noted)).text
+    for what in ("notes", "parameters"):
+        assert re.search(rf"\d+ more {what} in record\.json", page), what
+    books = [
+        noted.notebooks[0].model_copy(update={"steps": [], "parameters": {}, "name": "x" * 900}) for _ in range(250)
+    ]
+    page = Page(report.render(noted.model_copy(update={"notebooks": books}))).text
+    assert re.search(r"\d+ more notebooks in record\.json", page)
+    declined = [step(title=f"Step {number}", outcome="declined", approval="declined") for number in range(300)]
+    told = record(*declined, exit_code=1, error=ErrorRecord(type="Declined", message="no"))
+    assert "and 295 more" in report.approvals(told)
+    assert "and 295 more" in report.verdict(told.model_copy(update={"exit_code": 0}))
+
+
+def test_the_verdict_says_what_came_after_a_failure_and_proves_no_more_than_there_was():
+    made = [ChangeRecord(resource="x", after=1)]
+    for steps, exit_code, said in (
+        (
+            [step(title="a", outcome="failed"), step(changes=made)],
+            1,
+            "Failed; in all 1 change was made, 1 of them after",
+        ),
+        (
+            [step(title="a", outcome="declined"), step(changes=made)],
+            1,
+            "in all 1 change was made, 1 of them after that",
+        ),
+        ([step(changes=made), step(title="a", outcome="failed")], 1, "Failed; before that 1 change was made."),
+        ([step(title="a", outcome="failed"), step(title="b", outcome="failed")], 1, "Failed in 2 steps; before that"),
+        ([step(outcome="failed", changes=made), step(changes=made)], 1, "Failed; before that 1 change was made."),
+        ([], 2, "Stopped: a parameter is wrong; before that nothing was changed."),
+        ([], 0, "Done: nothing was changed; there was no step that had anything to prove."),
+        ([step(outcome="unchanged", skipped=True)], 0, "there was no step that had anything to prove."),
+    ):
+        assert said in report.verdict(record(*steps, exit_code=exit_code)), said
+
+
+def test_the_page_names_the_notebooks_that_were_not_begun():
+    assert (
+        "Not begun 03_production_images, 04_debugging"
+        in Page(report.render(record(step(), exit_code=1, not_begun=["03_production_images", "04_debugging"]))).text
+    )
+
+
 def test_a_report_of_a_run_that_was_killed_is_written_from_its_journal(tmp_path: Path):
     journal = Journal(tmp_path)
     journal.add("run-started", operator="alex")
@@ -350,8 +425,11 @@ def test_who_approved_and_declined_what_and_when_is_said_at_the_top():
 
 
 def verb(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "cgrunbook", "report", *words]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    """`cgrunbook report`, in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with chdir(folder), redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
+        cli.main(["report", *words])
+    return subprocess.CompletedProcess(words, int(ended.value.code or 0), out.getvalue(), err.getvalue())
 
 
 def a_run(folder: Path) -> Path:

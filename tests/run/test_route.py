@@ -92,6 +92,22 @@ def test_one_failed_pull_among_several_breaks_the_link():
     assert route.pull.said == "2 images, the same digest"
 
 
+def test_a_link_is_as_good_as_the_worst_step_that_speaks_for_it():
+    made, two = step("CreateRemoteRepository"), [pull(f"chainguard/{name}", "public") for name in ("go", "node")]
+    first_failed = [two[0].model_copy(update={"outcome": "failed"}), two[1]]
+    (route,) = routes(made, *first_failed)
+    assert route.pull.state is State.FAILED
+    (route,) = routes(made, *first_failed, two[0].model_copy(update={"skipped": True}))
+    assert route.pull.state is State.FAILED, "a pull that nobody asked for mends nothing"
+    (route,) = routes(made, *first_failed, two[0])
+    assert route.pull.state is State.PROVED
+    (route,) = routes(made, step("SignDockerIn", "unchanged", skipped=True))
+    assert route.pull.state is State.NOT_SEEN
+    for other in (step("CreateRemoteRepository", "failed", title="another"), made):
+        (route,) = routes(step("CreateRemoteRepository", "failed", title="another"), other, made)
+        assert route.upstream.state is State.FAILED
+
+
 def test_without_a_pull_the_login_speaks_for_the_client():
     (route,) = routes(step("CreateRemoteRepository"), step("SignDockerIn", "unchanged", brief="the helper"))
     assert (route.pull.state, route.pull.said) == (State.THERE, "docker signs in with the helper")

@@ -17,11 +17,12 @@ from typing import Any
 
 import pytest
 
-from cgrunbook.sandbox import conformance, hosts, process
-from cgrunbook.sandbox.conformance import Played
+from cgrunbook.sandbox import hosts, process
 from cgrunbook.sandbox.google import messages
 from cgrunbook.sandbox.settings import PROJECT_ID
+from tests.sandbox import methods
 from tests.sandbox.conftest import Api
+from tests.sandbox.methods import Played
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "sandbox.md"
 DIGEST = "sha256:" + "a" * 64
@@ -29,14 +30,14 @@ BLOB = "sha256:" + "b" * 64
 
 
 def test_no_method_is_listed_twice() -> None:
-    everything = [(one.host, one.verb, one.path) for one in conformance.google() + conformance.others()]
+    everything = [(one.host, one.verb, one.path) for one in methods.google() + methods.others()]
     assert len(everything) == len(set(everything))
 
 
 def test_the_document_holds_the_tables_of_the_code() -> None:
     table = re.search(r"<!-- methods: .*?-->\n(.*?)<!-- /methods -->", DOCUMENT.read_text(), re.DOTALL)
     assert table is not None
-    assert table[1] == conformance.markdown()
+    assert table[1] == methods.markdown()
 
 
 def test_the_document_names_every_variable_of_a_shell(sandbox: process.Running) -> None:
@@ -126,7 +127,7 @@ def test_each_method_that_is_played_is_answered_with_nothing_but_published_field
 
     monkeypatch.setattr(messages.Message, "render", strict)
     wrong = []
-    for method in conformance.google():
+    for method in methods.google():
         if method.state != "not":
             path, body = prepared(shared, method)
             answer = shared.call(method.verb, method.host, path, body)
@@ -140,7 +141,7 @@ def test_each_method_that_is_not_played_is_unimplemented_and_the_log_says_so(
 ) -> None:
     caplog.set_level(logging.WARNING, logger="cgrunbook.sandbox")
     wrong, asked = [], 0
-    for method in conformance.google():
+    for method in methods.google():
         if method.state == "not":
             asked += 1
             caplog.clear()
@@ -154,7 +155,7 @@ def test_each_method_that_is_not_played_is_unimplemented_and_the_log_says_so(
 
 def test_every_method_is_named_in_the_document() -> None:
     text = DOCUMENT.read_text()
-    for host in dict.fromkeys(one.host for one in conformance.google()):
+    for host in dict.fromkeys(one.host for one in methods.google()):
         section = text.partition(f"### {host}\n")[2].partition("\n### ")[0]
         rows = [row.strip("| ").split(" | ") for row in section.splitlines() if row.startswith("| ")]
         named = {(row[0], row[1]) for row in rows if row[1].startswith("`")}
@@ -164,7 +165,7 @@ def test_every_method_is_named_in_the_document() -> None:
             if not row[1].startswith("`")
             for name in row[1].split(", ")
         }
-        for one in conformance.google():
+        for one in methods.google():
             if one.host == host:
                 told = one.version if one.state == "not" else f"`{one.verb} {one.path}`"
                 assert (one.name, told) in named, one
@@ -253,7 +254,7 @@ class Others:
         return get(digest)[0]["config"]["digest"], digest
 
     def ask(self, one: Played) -> tuple[int, bytes]:
-        docker = one.host == conformance.DOCKER_HOSTS
+        docker = one.host == methods.DOCKER_HOSTS
         host = hosts.docker_host_name("us-central1") if docker else one.host
         name = f"{self.running.project_id}/one/chainguard/go" if docker else "chainguard/go"
         path = one.path.replace("{name}", name).replace("{reference}", "latest")
@@ -291,7 +292,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Others]:
 
 def test_each_end_point_of_the_registries_is_answered_as_the_table_says(played: Others) -> None:
     wrong = []
-    for one in conformance.others():
+    for one in methods.others():
         if one.host == hosts.CONSOLE_API:
             continue
         status, body = played.ask(one)
@@ -303,7 +304,7 @@ def test_each_end_point_of_the_registries_is_answered_as_the_table_says(played: 
 
 def test_each_end_point_of_chainguards_platform_is_answered_as_the_table_says(played: Others) -> None:
     wrong = []
-    for one in conformance.others():
+    for one in methods.others():
         if one.host != hosts.CONSOLE_API:
             continue
         path = re.sub(r"\{\w+\}", "0" * 40, one.path)

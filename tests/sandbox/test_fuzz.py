@@ -18,9 +18,10 @@ from typing import Any
 
 import pytest
 
-from cgrunbook.sandbox import conformance, hosts, process
+from cgrunbook.sandbox import hosts, process
 from cgrunbook.sandbox.settings import PROJECT_ID, PROJECT_NUMBER
 from tests.clients.gcloud import PROJECT, Clients
+from tests.sandbox import methods
 
 SECONDS = float(os.environ.get("CGRUNBOOK_FUZZ_SECONDS", "5"))
 HERE = f"{PROJECT}/locations/us-central1"
@@ -62,7 +63,7 @@ class Fuzz:
         self._random = random.Random(seed)
         self._token = running.access_token_file.read_text()
         self._hosts = running.hosts
-        everything = conformance.google() + conformance.others()
+        everything = methods.google() + methods.others()
         self._played = [one for one in everything if one.state != "not"]
         self._not_played = [one for one in everything if one.state == "not"]
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 import cgrunbook
 from cgrunbook.sandbox import errors, hosts, process
@@ -123,6 +124,51 @@ def test_a_stale_file_that_names_a_stranger_is_not_believed(home: Path) -> None:
     again = process.start(home)
     assert again.pid not in {1, running.pid}
     process.stop(home)
+
+
+def _life() -> str:
+    return process._life_of("self")
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "0\n{life}\n",
+        "-1\n{life}\n",
+        "1\n{life}\n",
+        "{pid}\n",
+        "{pid}",
+        "{pid}\n\n",
+        "{pid}\n{life}\n",  # of another process of ours
+        "{pid}\n{boot} pid:[1] {started}\n",  # of another container
+        "{pid}\n01234567-89ab-cdef-0123-456789abcdef pid:[4026531836] 5\n",  # before the machine started
+        "four\n{life}\n",
+        "\x00\xff",
+        "",
+        None,
+    ],
+)
+def test_a_number_that_is_not_proved_to_be_the_sandboxs_is_never_signalled(
+    home: Path, monkeypatch: pytest.MonkeyPatch, written: str | None
+) -> None:
+    """A process in a container that has the same home holds the lock, and its number means somebody else here."""
+    monkeypatch.setattr(process, "_WRITTEN_SECONDS", 0.05)
+    signalled: list[int] = []
+    monkeypatch.setattr(os, "kill", lambda pid, _: signalled.append(pid))
+    folder = process.folder_of(home)
+    folder.mkdir(parents=True, mode=0o700)
+    home.chmod(0o700)
+    with FileLock(process.life_lock_of(home)), subprocess.Popen(["cat"], stdin=subprocess.PIPE) as somebody:
+        if written is not None:
+            boot, _, _ = _life().split()
+            started = process._life_of(somebody.pid).split()[-1]
+            text = written.format(pid=somebody.pid, life=_life(), boot=boot, started=started)
+            (folder / process.PID_FILE).write_text(text)
+        for end in (process.stop, process.start, process.reset):
+            with pytest.raises(process.SandboxFailure, match="container"):
+                end(home)
+        assert signalled == []
+        assert folder.exists()
 
 
 def test_stop_leaves_nothing_running_and_says_whether_there_was_something(sandbox: process.Running) -> None:
@@ -312,6 +358,35 @@ def test_ports_are_below_those_that_the_system_gives_out_and_the_same_after_a_re
     assert all(20000 <= int(address.rpartition(":")[2]) < 32768 for address in sandbox.hosts.values())
     process.reset(sandbox.home)
     assert process.start(sandbox.home).hosts == sandbox.hosts
+
+
+def test_no_module_of_the_working_folder_is_run_by_what_plays_commands(
+    sandbox: process.Running, tmp_path: Path
+) -> None:
+    """Neither where Python looks by itself, nor by an empty or relative entry of PYTHONPATH."""
+    work = tmp_path / "work"
+    work.mkdir()
+    for name in ("json", "shlex", "typing", "filelock", "cgrunbook", "sitecustomize"):
+        (work / f"{name}.py").write_text("raise SystemExit('a file of the working folder was run')")
+    for path in (f"{os.pathsep}/nowhere", "."):
+        environment = os.environ | {"PYTHONPATH": path}
+        for words in (["bin/chainctl", "version"], ["bin-fallback/docker-credential-gcloud", "list"]):
+            command = [str(sandbox.folder / words[0]), words[1]]
+            subprocess.run(command, cwd=work, env=environment, check=True, capture_output=True)
+
+
+def test_nor_by_the_server(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = process.folder_of(home)
+    folder.mkdir(parents=True, mode=0o700)
+    home.chmod(0o700)
+    for place in (folder, tmp_path):
+        (place / "json.py").write_text("raise SystemExit('a file of the working folder was run')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["", ".", ""]))
+    try:
+        assert process.start(home).pid
+    finally:
+        process.reset(home)
 
 
 def test_importing_the_starter_imports_no_server() -> None:

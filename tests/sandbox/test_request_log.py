@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -184,3 +186,35 @@ def test_the_command_follows_a_running_sandbox(sandbox: process.Running) -> None
     finally:
         following.kill()
         following.communicate()
+
+
+def begin(address: str, alpn: tuple[str, ...] | None) -> None:
+    """Begin a connection as a client of TLS, or as one of HTTP/2 without TLS does, and see it end."""
+    host, _, port = address.partition(":")
+    with contextlib.suppress(OSError), socket.create_connection((host, int(port)), timeout=20) as plain:
+        if alpn is None:
+            plain.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("000000040000000000"))
+            while plain.recv(4096):
+                pass
+        else:
+            context = ssl.create_default_context()
+            context.set_alpn_protocols(list(alpn))
+            context.wrap_socket(plain, server_hostname="secretmanager.googleapis.com")
+
+
+def test_who_speaks_grpc_or_tls_is_told_to_use_rest_and_http(sandbox: process.Running) -> None:
+    address = sandbox.hosts[hosts.SECRET_MANAGER]
+    for alpn in ((), ("h2", "http/1.1"), ("h2",), None):
+        begin(address, alpn)
+    *tls, over_tls, bare = [one for one in Reader(sandbox.folder).kept() if one.service == hosts.SECRET_MANAGER]
+    assert len(tls) == 2
+    for one in tls:
+        assert (one.client, one.status) == ("TLS client", 400)
+        assert one.hint.endswith(f"write http://{address}, not https")
+    for one in (over_tls, bare):
+        assert one.client == "gRPC client"
+        assert one.hint.endswith(f'give the client transport="rest" and api_endpoint="http://{address}"')
+        assert one.hint in request_log.shown(one, colours=False)
+    assert over_tls.hint.startswith("this is TLS")
+    assert bare.hint.startswith("this is HTTP/2")
+    assert urllib.request.urlopen(f"http://{address}{hosts.IDENTITY_PATH}").status == 200

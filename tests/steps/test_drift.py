@@ -152,11 +152,13 @@ def test_labels_that_others_added_are_left_alone_and_are_no_drift(home: Path):
         {"version_name_prefixes": ["sha256:0"]},
         {"newer_than": timedelta(hours=2400)},
         {"older_than": timedelta(hours=720, seconds=1)},
+        {"older_than": timedelta(hours=720, milliseconds=400)},
+        {"tag_state": "TAG_STATE_UNSPECIFIED"},
     ],
-    ids="-".join,
+    ids=lambda narrowing: "-".join(map(str, narrowing)) + "-".join(str(len(str(v))) for v in narrowing.values()),
 )
 def test_a_clean_up_policy_of_ours_that_others_narrowed_is_not_widened_unsaid(home: Path, narrowing: dict[str, Any]):
-    names = Names.of(f"narrowed-{'-'.join(narrowing)}".replace("_", "-"))
+    names = Names.of(f"narrowed-{abs(hash(str(narrowing)))}")
     step = steps_of_02(names, cleanup_older_than="720h", cleanup_keep=3)[1]
     book, _ = open_book()
     perform(book, steps.EnableApi(steps.ARTIFACT_REGISTRY), step)
@@ -173,6 +175,36 @@ def test_a_clean_up_policy_of_ours_that_others_narrowed_is_not_widened_unsaid(ho
     (change,) = seen.results[0].plan.changes
     assert change.field == "clean-up policies.cgrunbook-delete-old"
     assert change.before != change.after == "delete any versions older than 30 days"
+
+
+def test_a_period_that_differs_in_its_smallest_part_is_told_and_is_not_changed_unsaid(home: Path):
+    """700 h are 29 days and 4 hours in words, and so are 700 h and 30 min."""
+    name, topic = "secret-period", "projects/cgrunbook-sandbox/topics/due"
+
+    def settings(period: str, **more: Any) -> steps.CreateSecret:
+        return steps.CreateSecret(name, steps.SecretSettings(rotation_topic=topic, rotation_period=period, **more))
+
+    book, _ = open_book()
+    perform(book, steps.EnableApi(steps.SECRET_MANAGER), settings("700h"))
+    book, seen = open_book()
+    perform(book, settings("700h30m", labels=["team=a"]), settings("700h30m", labels=["team=a"]))
+    assert [change.field for change in seen.results[0].plan.changes] == ["labels.team", "rotation notice"]
+    assert seen.results[0].plan.changes[1].before != seen.results[0].plan.changes[1].after
+    assert seen.outcomes == [Outcome.UPDATED, Outcome.UNCHANGED]
+
+
+def test_a_topic_alone_is_added_by_the_command_too(home: Path):
+    first, second = (f"projects/cgrunbook-sandbox/topics/{name}" for name in ("first", "second"))
+    book, seen = open_book()
+    perform(
+        book,
+        steps.EnableApi(steps.SECRET_MANAGER),
+        *(
+            steps.CreateSecret("secret-topics", steps.SecretSettings(rotation_topic=one, rotation_period="700h"))
+            for one in (first, second)
+        ),
+    )
+    assert seen.results[-1].plan.commands[0].endswith(f"--add-topics={second}")
 
 
 def test_a_repository_that_others_made_is_used_and_not_claimed(home: Path):

@@ -18,7 +18,7 @@ import requests as http
 from cgrunbook import steps
 from cgrunbook.cloud import Cloud
 from cgrunbook.cloud.iam_policy import Binding, Policy, take_command
-from cgrunbook.errors import PermissionMissing
+from cgrunbook.errors import InvalidRequest, PermissionMissing
 from cgrunbook.steps.secret import ACCESSOR
 from cgrunbook.steps.step import Evidence, Finding, Mark, Outcome, World
 from tests.misfortunes import change_policy
@@ -140,14 +140,13 @@ def test_what_is_granted_on_the_secret_is_told_as_it_is_and_nothing_is_added_bes
     finding = made.check()[0]
     assert finding.mark is mark
     assert all(word in finding.seen for word in said), finding.seen
-    book, seen = open_book()
-    perform(book, steps.GrantSecretAccess(made.names.secret))
-    after = made.cloud.secrets.get_policy(made.names.secret)
-    assert seen.outcomes == [Outcome.CREATED if something_to_do else Outcome.UNCHANGED]
-    if not something_to_do:
-        assert after == before
-    else:
+    step, world = steps.GrantSecretAccess(made.names.secret), World(made.cloud)
+    plan = step.plan(world)
+    assert plan.empty is not something_to_do
+    if something_to_do:
+        step.apply(world, plan)
         kept = {(one.role, one.condition, who) for one in before.bindings for who in one.members}
+        after = made.cloud.secrets.get_policy(made.names.secret)
         assert kept < {(one.role, one.condition, who) for one in after.bindings for who in one.members}
 
 
@@ -213,8 +212,7 @@ def test_a_role_of_somebodys_own_making_may_hold_it():
     assert own.in_doubt(AGENT, "secretmanager.versions.access", ACCESSOR) == [f"projects/p/roles/reads to {AGENT}"]
 
 
-@pytest.mark.parametrize("version", ["1", "latest"])
-@pytest.mark.parametrize("project", [ID, NUMBER])
+@pytest.mark.parametrize(("project", "version"), [(ID, "1"), (NUMBER, "latest")])
 def test_a_password_in_another_project_is_looked_for_there_and_only_there(
     made: Made, home: Path, project: str, version: str
 ):
@@ -314,3 +312,29 @@ def test_a_grant_is_taken_with_its_condition_in_one_word_of_the_shell(binding: B
     assert parts["expression"] == binding.condition
     assert parts["title"] == binding.title
     assert parts.get("description", "") == binding.description
+
+
+def test_teardown_leaves_the_secret_of_another_project_and_says_so(made: Made):
+    elsewhere = f"projects/{ID}/secrets/{made.names.secret}/versions/1"
+    made.signs_in_with(elsewhere)
+    with another_project():
+        plan = steps.TearDown(made.names.public, made.names.private, made.names.secret).plan(World(made.cloud))
+    assert f"{elsewhere}, with which {made.names.private} signs in, stays as it is." in plan.notes
+    assert not [change for change in plan.changes if ID in change.resource]
+    assert not [command for command in plan.commands if ID in command]
+
+
+@pytest.mark.parametrize(("project", "same"), [("123456789012", True), ("cgrunbook-sandbox", True), (NUMBER, False)])
+def test_a_key_is_the_same_by_the_projects_number_and_by_its_id(made: Made, project: str, same: bool):
+    key = "locations/us-central1/keyRings/r/cryptoKeys/k"
+    there = made.cloud.repositories.get(made.names.private)
+    assert there is not None
+    settings = steps.RepositorySettings(kms_key_name=f"projects/cgrunbook-sandbox/{key}")
+    world = World(made.cloud)
+    with patch.object(World, "repository", lambda *_: replace(there, kms_key_name=f"projects/{project}/{key}")):
+        step = steps.CreateRemoteRepository(made.names.private, settings=settings)
+        if same:
+            assert step.plan(world).empty
+        else:
+            with pytest.raises(InvalidRequest, match="encryption key"):
+                step.plan(world)

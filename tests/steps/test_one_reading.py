@@ -132,6 +132,7 @@ def test_an_api_that_goes_off_between_the_plan_and_its_changes_is_named_as_well(
 
 def test_the_registry_itself_says_it_in_the_same_words(made: Cloud, turned_off: Callable[[str], None]):
     turned_off(steps.ARTIFACT_REGISTRY)
+    made.connection.enabled_at.clear()  # what was turned on only just now is waited for
     with pytest.raises(ApiDisabled, match="The Artifact Registry API is not enabled in project") as raised:
         made.artifact_registry_host.resolve(f"cgrunbook-sandbox/{Names().public}/chainguard/go", "latest")
     assert "Run the notebook 02_developer_images" in raised.value.remedy

@@ -197,6 +197,25 @@ def test_roles_under_a_condition_that_holds_are_enough(enabled: Cloud, folder: P
         assert Outcome.FAILED not in run(somebody, notebook).outcomes
 
 
+@pytest.mark.parametrize("may_look", [True, False])
+def test_a_role_under_a_condition_is_neither_held_nor_missing(
+    enabled: Cloud, person: Callable[..., Person], *, may_look: bool
+):
+    somebody = person(SECRETS, condition='resource.name.startsWith("projects/cgrunbook-sandbox/secrets/")')
+    more = [REGISTRY, *(["roles/browser"] if may_look else ["roles/secretmanager.viewer"])]
+    given = [{"role": role, "members": [somebody.member]} for role in more]
+    change_policy(enabled, lambda bindings: [*bindings, *given])
+    connection = replace(somebody.connect(), who=lambda: somebody.member)
+    seen = findings(steps.CheckGoogleCloud().verify(World(Cloud(connection))))
+    assert seen["create and change repositories"].mark is Mark.OK
+    kept = seen["keep the pull token"]
+    if may_look:
+        assert kept.mark is Mark.NOT_CHECKED
+        assert 'startsWith("projects/cgrunbook-sandbox/secrets/")' in kept.seen
+    else:  # the policy of the project cannot be read: then nothing is known of it
+        assert kept.mark is Mark.FAIL
+
+
 def test_in_a_project_that_never_had_a_repository_03_makes_the_agent_or_says_how_it_comes_to_be(
     tmp_path: Path, folder: Path
 ):

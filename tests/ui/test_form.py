@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cgrunbook import parameters
@@ -186,7 +186,6 @@ def test_the_hooks_of_the_page_are_where_the_browsers_tests_look():
 
 
 @pytest.mark.parametrize("name", ["repository", "wait_limit", "developer_images"])
-@settings(deadline=None)  # no timed assertion
 @given(text=st.text(max_size=40))
 def test_whatever_is_typed_is_taken_or_refused_with_a_sentence(name, text):
     form, _ = make({"target": ALL["target"], name: ALL[name]})

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from traitlets.config import Config
 
 from cgrunbook.cli import main
 from cgrunbook.errors import StepFailed
@@ -57,17 +61,62 @@ def test_it_starts_on_the_first_notebook_and_calls_nobody(tmp_path):
 
 
 def test_jupyterlab_knows_every_option_that_it_is_given(tmp_path):
+    from jupyter_client.manager import KernelManager
     from jupyter_server.serverapp import ServerApp
     from jupyterlab.labapp import LabApp
 
-    known = {"ServerApp": ServerApp, "LabApp": LabApp}
+    known = {"ServerApp": ServerApp, "LabApp": LabApp, "KernelManager": KernelManager}
     for name in options(lab.command(tmp_path, port=1)):
         owner, _, trait = name.partition(".")
         assert trait in known[owner].class_traits(), name
 
 
 def test_it_is_this_environments_jupyterlab(tmp_path):
-    assert lab.command(tmp_path)[:3] == [sys.executable, "-m", "jupyterlab"]
+    assert lab.command(tmp_path)[:4] == [sys.executable, "-P", "-m", "jupyterlab"]
+
+
+def test_its_kernels_speak_over_files_and_run_no_module_of_the_working_folder(tmp_path, monkeypatch):
+    work = tmp_path / "work"
+    work.mkdir()
+    for name in ("json", "traitlets", "sitecustomize", "colorsys"):
+        (work / f"{name}.py").write_text("raise SystemExit('a file of the working folder was run')")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["", "."]))
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", f"/{'long' * 30}")
+    variables = lab.environment(tmp_path, tmp_path / "home")
+    runtime = Path(variables["JUPYTER_RUNTIME_DIR"])
+    assert stat.S_IMODE(runtime.stat().st_mode) == 0o700
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    words = lab.command(tmp_path)
+    asyncio.run(_kernel_runs(words[4:], work, runtime))
+    assert list(runtime.iterdir()) == []
+    runtime.rmdir()
+
+
+async def _kernel_runs(words: list[str], work: Path, runtime: Path) -> None:
+    """Start a kernel as the server that is given these words does; run a cell, restart it, run one more."""
+    from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
+
+    config = Config()
+    for name, value in options(words).items():
+        owner, _, trait = name.partition(".")
+        config[owner][trait] = value
+    manager = AsyncMappingKernelManager(config=config, connection_dir=str(runtime))
+    identity = await manager.start_kernel(kernel_name="python3", cwd=str(work))
+    kernel: Any = manager.get_kernel(identity)
+    client: Any = kernel.client()
+    client.start_channels()
+    try:
+        assert kernel.get_connection_info()["transport"] == "ipc"
+        for again in (False, True):
+            if again:
+                await kernel.restart_kernel(now=True)
+            await client.wait_for_ready(timeout=60)
+            reply = await client.execute_interactive("import colorsys; assert colorsys.rgb_to_hls", timeout=60)
+            assert reply["content"]["status"] == "ok"
+    finally:
+        client.stop_channels()
+        await manager.shutdown_kernel(identity, now=True)
 
 
 def test_a_port_that_is_asked_for_is_the_port_or_none(tmp_path):

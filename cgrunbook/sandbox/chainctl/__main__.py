@@ -36,6 +36,12 @@ _CREATE = Command(
     "Create a pull token.",
     _TOKEN | flags("description") | {"repository": Flag(default="oci")},
 )
+_CONFIGURE_DOCKER = Command(
+    pull_tokens.configure_docker,
+    "Configure a Docker credential helper.",
+    _LOGIN | _TOKEN | flags("images", switches="pull-token"),
+)
+_NEWER = frozenset({"pull-token", "configure"})
 _COMMANDS: Mapping[tuple[str, ...], Command] = {
     ("auth", "login"): Command(account.log_in, "Login to the Chainguard platform.", _LOGIN),
     ("auth", "logout"): Command(account.log_out, "Logout from the Chainguard platform."),
@@ -43,11 +49,8 @@ _COMMANDS: Mapping[tuple[str, ...], Command] = {
         account.status, "Inspect the local Chainguard Token.", _LOGIN | flags(switches="quick")
     ),
     ("auth", "token"): Command(account.token, "Print the local Chainguard Token.", _LOGIN),
-    ("auth", "configure-docker"): Command(
-        pull_tokens.configure_docker,
-        "Configure a Docker credential helper.",
-        _LOGIN | _TOKEN | flags("images", switches="pull-token"),
-    ),
+    ("auth", "configure", "docker"): _CONFIGURE_DOCKER,  # the spelling since September 2026
+    ("auth", "configure-docker"): _CONFIGURE_DOCKER,
     ("auth", "docker-credential"): Command(pull_tokens.docker_credential, "Docker's credential helper protocol."),
     ("auth", "pull-token"): _CREATE,
     ("auth", "pull-token", "create"): _CREATE,
@@ -74,7 +77,7 @@ _COMMANDS: Mapping[tuple[str, ...], Command] = {
 
 def _edition() -> Mapping[tuple[str, ...], Command]:
     if os.environ.get("CGRUNBOOK_SANDBOX_CHAINCTL_EDITION") == "2024":
-        return {path: command for path, command in _COMMANDS.items() if path[:2] != ("auth", "pull-token")}
+        return {path: command for path, command in _COMMANDS.items() if _NEWER.isdisjoint(path)}
     return _COMMANDS
 
 

@@ -92,7 +92,7 @@ def _editing_docker_config() -> Iterator[dict[str, Any]]:
         document = json.loads(path.read_text())
     except FileNotFoundError:
         document = {}
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise Failure(f"{path} is no JSON; nothing was written") from problem
     yield document
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

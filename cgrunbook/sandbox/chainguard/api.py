@@ -158,7 +158,7 @@ async def _body(request: Request) -> bytes:
 async def _document(request: Request) -> Mapping[str, Any]:
     try:
         value = json.loads(await _body(request))
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise PlatformError("INVALID_ARGUMENT", "the request body is no JSON") from problem
     if not isinstance(value, dict):
         raise PlatformError("INVALID_ARGUMENT", "the request body is no JSON object")

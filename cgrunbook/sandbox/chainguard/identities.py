@@ -178,7 +178,7 @@ def _public_keys(document: str) -> str:
         private = any("d" in key or "k" in key for key in keys)
         usable = bool(keys) and all(key.get("kty") == "RSA" for key in keys)
         jwt.PyJWKSet.from_json(document)
-    except (ValueError, KeyError, TypeError, AttributeError, jwt.PyJWTError) as problem:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, jwt.PyJWTError) as problem:
         raise PlatformError("INVALID_ARGUMENT", "static.issuerKeys is no JSON web key set") from problem
     if private or not usable:
         raise PlatformError("INVALID_ARGUMENT", "static.issuerKeys must hold public RSA keys and nothing else")

@@ -96,8 +96,11 @@ def _with_outputs(sandbox: Sandbox, document: Mapping[str, Any]) -> dict[str, An
     shown["satisfiesPzi"] = True
     if document["format"] == "DOCKER":
         scanning = dict(document.get("vulnerabilityScanningConfig", {}))
-        scanning["lastEnableTime"] = document["createTime"]
-        if not service_usage.is_enabled(sandbox, "containerscanning.googleapis.com"):
+        scanning["lastEnableTime"] = document["createTime"].replace("000Z", "111Z")  # recorded with nine digits
+        if document["mode"] == "VIRTUAL_REPOSITORY":
+            scanning["enablementState"] = "SCANNING_UNSUPPORTED"
+            scanning["enablementStateReason"] = "Repository mode VIRTUAL_REPOSITORY is not supported."
+        elif not service_usage.is_enabled(sandbox, "containerscanning.googleapis.com"):
             scanning["enablementState"] = "SCANNING_DISABLED"
             scanning["enablementStateReason"] = "API containerscanning.googleapis.com is not enabled."
         elif scanning.get("enablementConfig") == "DISABLED":
@@ -115,7 +118,7 @@ def _in_full(sandbox: Sandbox, document: Mapping[str, Any]) -> dict[str, Any]:
     _, _, _, location, _, identifier = document["name"].split("/")
     if document["format"] in {"DOCKER", "KFP"}:
         host = hosts.docker_host_name(location)
-        shown["registryUri"] = f"{host}/{sandbox.settings.project_id}/{identifier}"
+        shown["registryUri"] = f"{host}/{hosts.docker_path(sandbox.settings.project_id)}/{identifier}"
     size = cached_images.cached_bytes(sandbox, location, identifier)
     if size:
         shown["sizeBytes"] = size

@@ -78,12 +78,13 @@ def _images(call: Call) -> list[dict[str, Any]]:
     tags: dict[tuple[str, str], list[str]] = {}
     for row in _cached(call, "cached_tag"):
         tags.setdefault((row["image"], row["digest"]), []).append(row["tag"])
-    settings, host = call.sandbox.settings, hosts.docker_host_name(call.names["location"])
+    project = hosts.docker_path(call.sandbox.settings.project_id)
+    below = f"{hosts.docker_host_name(call.names['location'])}/{project}/{call.names['repository']}"
     images = []
     for row in _cached(call, "cached_manifest"):
         image: dict[str, Any] = {
             "name": f"{name_of(call)}/dockerImages/{_encoded(row['image'])}@{row['digest']}",
-            "uri": f"{host}/{settings.project_id}/{call.names['repository']}/{row['image']}@{row['digest']}",
+            "uri": f"{below}/{row['image']}@{row['digest']}",
         }
         if named := sorted(tags.get((row["image"], row["digest"]), [])):
             image["tags"] = named

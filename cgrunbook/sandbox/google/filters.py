@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from cgrunbook.sandbox import errors
+from cgrunbook.sandbox.google.messages import Timestamp
 
 Test = Callable[[Mapping[str, Any]], bool]
 
@@ -153,6 +154,8 @@ def _compare(found: Any, operator: str, wanted: str) -> bool:
         return any(_compare(item, operator, wanted) for item in found)
     if found is None:
         return operator == "!="
+    if (given := Timestamp().read(wanted)) and (time := Timestamp().read(found)):
+        found, wanted = time, given  # as many digits in both, however each was written
     return _compare_text(str(found).lower() if isinstance(found, bool) else str(found), operator, wanted)
 
 

@@ -199,11 +199,17 @@ class Bytes(Scalar):
         return "Base64 decoding failed"
 
 
+def _with_fraction(whole: str, fraction: str) -> str:
+    """Seconds with 0, 3, 6 or 9 digits after the point, as many as are needed: protobuf's JSON."""
+    digits = fraction.rstrip("0")
+    return f"{whole}.{digits}{'0' * (-len(digits) % 3)}" if digits else whole
+
+
 _RFC3339 = re.compile(r"^(\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?([Zz]|[+-]\d\d:\d\d)$")
 
 
 class Timestamp(Scalar):
-    """google.protobuf.Timestamp; canonical is UTC with microseconds."""
+    """google.protobuf.Timestamp; canonical is as `state.timestamp` keeps it."""
 
     type = "type.googleapis.com/google.protobuf.Timestamp"
 
@@ -212,12 +218,12 @@ class Timestamp(Scalar):
         match = _RFC3339.fullmatch(value) if isinstance(value, str) else None
         if match is None:
             return None
-        fraction = (match[2] or "")[:6].ljust(6, "0")
         zone = "+00:00" if match[3] in "Zz" else match[3]
         try:
-            return timestamp(datetime.fromisoformat(f"{match[1].upper()}.{fraction}{zone}"))
+            whole, _, _ = timestamp(datetime.fromisoformat(f"{match[1].upper()}{zone}")).partition(".")
         except (ValueError, OverflowError):
             return None
+        return f"{whole}.{(match[2] or '').ljust(9, '0')}Z"
 
     def complaint(self, value: Any, path: str) -> str:  # noqa: ARG002
         """Say the rule."""
@@ -226,13 +232,18 @@ class Timestamp(Scalar):
             "timezone offset."
         )
 
+    def render(self, value: Any, *, int_enums: bool) -> Any:  # noqa: ARG002
+        """The time with no more digits than it needs."""
+        whole, _, fraction = value.removesuffix("Z").partition(".")
+        return f"{_with_fraction(whole, fraction)}Z"
+
 
 def moment(text: str) -> datetime:
-    """A canonical timestamp as an aware datetime."""
+    """A canonical timestamp as an aware datetime, to the microsecond."""
     return datetime.fromisoformat(text).astimezone(UTC)
 
 
-_DURATION = re.compile(r"^-?\d{1,12}(?:\.\d{1,9})?s$")
+_DURATION = re.compile(r"^(-?)0*(\d{1,12})(?:\.(\d{1,9}))?s$")
 
 
 class Duration(Scalar):
@@ -242,11 +253,11 @@ class Duration(Scalar):
     nothing = "0s"
 
     def read(self, value: Any) -> str | None:
-        """Accept for example "3600s" and "1.5s"."""
-        if not isinstance(value, str) or not _DURATION.fullmatch(value) or abs(float(value[:-1])) > 315_576_000_000:
+        """Accept for example "3600s" and "1.5s", which is written "1.500s"."""
+        match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+        if match is None or abs(float(value[:-1])) > 315_576_000_000:
             return None
-        seconds = value[:-1]
-        return (seconds.rstrip("0").rstrip(".") if "." in seconds else seconds) + "s"
+        return f"{match[1]}{_with_fraction(match[2], match[3] or '')}s"
 
     def complaint(self, value: Any, path: str) -> str:  # noqa: ARG002
         """Say the rule."""
@@ -432,19 +443,38 @@ def parse_mask(text: str, message: Message) -> list[tuple[str, ...]]:
             continue
         if given == "*":
             return [(name,) for name in message.fields]
-        kind: Kind = message
-        names: list[str] = []
-        for part in given.split("."):
-            name = kind.aliases.get(part) if isinstance(kind, Message) else None
-            if name is None or not isinstance(kind, Message):
-                raise errors.InvalidArgument.at(
-                    "update_mask",
-                    f"Invalid value at 'update_mask' (type.googleapis.com/google.protobuf.FieldMask), {_shown(given)}",
-                )
-            names.append(name)
-            kind = kind.fields[name]
-        paths.append(tuple(names))
+        path = through(message, given.split("."))
+        if path is None:
+            raise errors.InvalidArgument.at(
+                "update_mask",
+                f"Invalid value at 'update_mask' (type.googleapis.com/google.protobuf.FieldMask), {_shown(given)}",
+            )
+        paths.append(path)
     return paths
+
+
+def through(kind: Kind, parts: Sequence[str], *, into_many: bool = False) -> tuple[str, ...] | None:
+    """A path in JSON names; None when it leads nowhere.
+
+    Args:
+        kind: what it leads through.
+        parts: its names in either spelling.
+        into_many: whether it may go on into the items of a list, the keys of a map and free JSON, and "*" names every field.
+    """
+    if not parts:
+        return ()
+    if into_many and isinstance(kind, ListOf):
+        return through(kind.kind, parts, into_many=True)
+    name, below = parts[0], None
+    if isinstance(kind, Message) and name in kind.aliases:
+        name = kind.aliases[name]
+        below = kind.fields[name]
+    elif into_many and isinstance(kind, MapOf):
+        below = kind.kind
+    elif into_many and (name == "*" or isinstance(kind, Anything)):
+        below = Anything(lambda _: None)
+    rest = None if below is None else through(below, parts[1:], into_many=into_many)
+    return None if rest is None else (name, *rest)
 
 
 def at_path(value: Mapping[str, Any], path: Sequence[str]) -> Any:

@@ -11,8 +11,8 @@ from typing import Any
 
 from cgrunbook.sandbox.google.schema import Method
 
-#: Ids have no colon, but where they are digests.
-_DIGEST = re.compile(r"sha(?:256|512):")
+#: Ids have no colon, but where they are digests or a project of a domain, example.com:my-project.
+_WITH_COLON = re.compile(r"sha(?:256|512):|^[a-z0-9.-]+\.[a-z]+:(?=[a-z][a-z0-9-]{4,28}[a-z0-9]$)")
 
 
 class Routes:
@@ -41,7 +41,7 @@ class Routes:
             if method is not None:
                 names = method.path.partition(":")[0].split("/")
                 held = {name[1:-1]: value for name, value in zip(names, segments, strict=True) if name.startswith("{")}
-                if not any(":" in _DIGEST.sub("", value) for value in held.values()):
+                if not any(":" in _WITH_COLON.sub("", value) for value in held.values()):
                     return method, held
         return None
 

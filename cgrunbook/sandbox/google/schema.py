@@ -133,6 +133,13 @@ class Version:
 
 
 @functools.cache
+def titles() -> Mapping[str, str]:
+    """Google's APIs: host name, by which Service Usage knows one, to title."""
+    names: dict[str, str] = json.loads((_TABLES / "services.json").read_text(encoding="utf-8"))
+    return names
+
+
+@functools.cache
 def versions(host: str) -> Mapping[str, Version]:
     """The versions of a service by name, the stable ones first.
 

@@ -18,7 +18,8 @@ from cgrunbook.sandbox.state import timestamp
 
 _SECRET_ID = re.compile(r"[A-Za-z0-9_-]{1,255}")
 _ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
-_TOPIC = re.compile(r"projects/[a-z0-9:.-]+/topics/[A-Za-z][A-Za-z0-9._~+%-]{2,254}")
+_TOPIC = re.compile(r"projects/[a-z0-9:.-]+/topics/([A-Za-z][A-Za-z0-9._~+%-]*)")
+_TOPIC_LENGTH = range(3, 256)
 _KMS_KEY = re.compile(r"projects/[^/]+/locations/([^/]+)/keyRings/[^/]+/cryptoKeys/[^/]+")
 _HUNDRED_YEARS = timedelta(days=36500)
 
@@ -56,9 +57,15 @@ def check_rotation(now: datetime, secret: Mapping[str, Any], *, changed: bool) -
     if len(topics) > 10:
         raise errors.InvalidArgument.at("secret.topics", "There can be at most 10 topics.")
     for topic in topics:
-        if not _TOPIC.fullmatch(topic.get("name", "")):
+        name = topic.get("name", "")[:400]
+        match = _TOPIC.fullmatch(name)
+        if match is None:
             raise errors.InvalidArgument.at(
-                "secret.topics", f"Invalid topic name {topic.get('name', '')!r}; the form is projects/*/topics/*."
+                "secret.topics", f"Invalid topic name {name!r}; the form is projects/*/topics/*."
+            )
+        if len(match[1]) not in _TOPIC_LENGTH:
+            raise errors.InvalidArgument.at(
+                "secret.topics", f"Invalid topic name {name!r}: {match[1]!r} must have 3 to 255 characters."
             )
     rotation = secret.get("rotation")
     if not rotation:

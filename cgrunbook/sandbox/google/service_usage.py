@@ -12,30 +12,19 @@ from starlette.types import ASGIApp
 
 from cgrunbook.sandbox import errors, hosts
 from cgrunbook.sandbox.context import Sandbox
-from cgrunbook.sandbox.google import operations
+from cgrunbook.sandbox.google import operations, schema
 from cgrunbook.sandbox.google.wire import Answer, Call, Handler, Handlers, Partly, Service
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS enabled_service (name TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 
-#: APIs that can be enabled here: those that the guide needs and those that a trainee meets beside them.
-TITLES = {
-    "accesscontextmanager.googleapis.com": "Access Context Manager API",
-    "artifactregistry.googleapis.com": "Artifact Registry API",
-    "cloudbilling.googleapis.com": "Cloud Billing API",
-    "cloudkms.googleapis.com": "Cloud Key Management Service (KMS) API",
-    "cloudresourcemanager.googleapis.com": "Cloud Resource Manager API",
-    "containerscanning.googleapis.com": "Container Scanning API",
-    "iam.googleapis.com": "Identity and Access Management (IAM) API",
-    "iamcredentials.googleapis.com": "IAM Service Account Credentials API",
-    "pubsub.googleapis.com": "Cloud Pub/Sub API",
-    "secretmanager.googleapis.com": "Secret Manager API",
-    "serviceusage.googleapis.com": "Service Usage API",
-}
+_TYPES = "type.googleapis.com/google.api.serviceusage.v1"
 _FROM_THE_START = ("cloudresourcemanager.googleapis.com", "iam.googleapis.com", "serviceusage.googleapis.com")
 #: Services whose errors carry the list `errors` of the first generation of Google's APIs besides `status` and `details`.
 _LEGACY_ERRORS = frozenset({"cloudbilling.googleapis.com", "cloudresourcemanager.googleapis.com"})
+#: Recorded of the operations that enable or disable one service; of a batch it is OperationMetadata.
+_NOTHING = {"@type": "type.googleapis.com/google.protobuf.Empty"}
 _DONE = "operations/noop.DONE_OPERATION"
 _FINISHED = "operations/finished.DONE_OPERATION"
 
@@ -73,7 +62,7 @@ def require_enabled(sandbox: Sandbox, service: str, consumer: str = "") -> None:
     if service in _FROM_THE_START if consumer else is_enabled(sandbox, service):
         return
     number = consumer or sandbox.settings.project_number
-    title = TITLES.get(service, service)
+    title = schema.titles().get(service, service)
     url = f"https://console.developers.google.com/apis/api/{service}/overview?project={number}"
     message = (
         f"{title} has not been used in project {number} before or it is disabled. Enable it by visiting {url} then retry. "
@@ -118,54 +107,62 @@ def app(sandbox: Sandbox) -> ASGIApp:
     return Service(sandbox, hosts.SERVICE_USAGE, PLAYED, require_enabled)
 
 
-def _known(service: str) -> str:
-    if service not in TITLES:
-        raise errors.NotFound(
-            f"Not found or permission denied for service(s): {service}.",
+def _known(sandbox: Sandbox, names: Iterable[str]) -> list[str]:
+    """The names of services, all of which Google has."""
+    names = list(names)
+    if unknown := [name for name in names if name not in schema.titles()]:
+        told = ",".join(unknown)
+        sandbox.hint(f"{hosts.SERVICE_USAGE} was asked for {told}: the sandbox knows no such API of Google's")
+        violation = {"type": "googleapis.com", "subject": f"?error_code=220002&services={told}"}
+        raise errors.PermissionDenied(
+            f"Not found or permission denied for service(s): {told}.",
             [
+                {"@type": errors.PRECONDITION_FAILURE, "violations": [violation]},
                 {
                     "@type": errors.ERROR_INFO,
                     "reason": "SERVICE_CONFIG_NOT_FOUND_OR_PERMISSION_DENIED",
-                    "domain": "serviceusage.googleapis.com",
-                    "metadata": {"services": service},
-                }
+                    "domain": hosts.SERVICE_USAGE,
+                    "metadata": {"services": told},
+                },
             ],
         )
-    return service
+    return names
 
 
-def _service(sandbox: Sandbox, name: str, enabled: bool) -> dict[str, Any]:
+def _services(sandbox: Sandbox, names: Iterable[str], after: str = "") -> list[dict[str, Any]]:
+    """Services as they are answered: one that is disabled has no parent, but where an operation `after` disabled it."""
     parent = f"projects/{sandbox.settings.project_number}"
-    return {
-        "name": f"{parent}/services/{name}",
-        "config": {"name": name, "title": TITLES[name]},
-        "state": "ENABLED" if enabled else "DISABLED",
-        "parent": parent,
-    }
+    enabled = {row["name"] for row in sandbox.state.read().execute("SELECT name FROM enabled_service")}
+    services = []
+    for name in names:
+        state = after or ("ENABLED" if name in enabled else "DISABLED")
+        service = {
+            "name": f"{parent}/services/{name}",
+            "config": {"name": name, "title": schema.titles()[name]},
+            "state": state,
+        }
+        services.append(service | {"parent": parent} if after or name in enabled else service)
+    return services
 
 
 def _get(call: Call) -> Answer:
     call.check("serviceusage.services.get")
-    name = _known(call.names["service"])
-    return _service(call.sandbox, name, is_enabled(call.sandbox, name))
+    return _services(call.sandbox, _known(call.sandbox, [call.names["service"]]))[0]
 
 
 def _batch_get(call: Call) -> Answer:
     call.check("serviceusage.services.get")
-    names = [_known(name.rpartition("/")[2]) for name in call.query.get("names", [])]
+    names = _known(call.sandbox, (name.rpartition("/")[2] for name in call.query.get("names", [])))
     if not 1 <= len(names) <= 30:
-        raise errors.InvalidArgument("Between 1 and 30 services can be got at once.")
-    return {"services": [_service(call.sandbox, name, is_enabled(call.sandbox, name)) for name in names]}
+        details = {"@type": errors.ERROR_INFO, "reason": "SU_MISSING_NAMES", "domain": hosts.SERVICE_USAGE}
+        raise errors.InvalidArgument("Between 1 and 30 services can be got at once.", [] if names else [details])
+    return {"services": _services(call.sandbox, names)}
 
 
 def _list(call: Call) -> Answer:
     call.check("serviceusage.services.list")
-    everything = (
-        (name, _service(call.sandbox, name, is_enabled(call.sandbox, name)))
-        for name in sorted(TITLES)
-        if name > call.after
-    )
-    return call.page("services", everything, default=50, most=200)
+    services = _services(call.sandbox, (name for name in sorted(schema.titles()) if name > call.after))
+    return call.page("services", ((one["config"]["name"], one) for one in services), default=50, most=200)
 
 
 def _set_enabled(sandbox: Sandbox, names: Iterable[str], *, enabled: bool) -> list[str]:
@@ -183,55 +180,46 @@ def _set_enabled(sandbox: Sandbox, names: Iterable[str], *, enabled: bool) -> li
     return changed
 
 
-def _operation(call: Call, deed: str, names: list[str], response: dict[str, Any], *, changed: bool) -> Answer:
-    if not changed:
+def _begun(call: Call, deed: str, metadata: dict[str, Any], response: dict[str, Any]) -> Answer:
+    prefix = f"operations/{deed}.p2-{call.sandbox.settings.project_number}-"
+    return operations.begin(call.sandbox, prefix, metadata, response=response)
+
+
+def _enabled(call: Call, deed: str, names: list[str], metadata: dict[str, Any], response: dict[str, Any]) -> Answer:
+    """Enable services: an operation of which the first answer tells the name only, or none that is still to be done."""
+    if not _set_enabled(call.sandbox, names, enabled=True):
         return {"name": _DONE, "done": True, "response": response}
-    number = call.sandbox.settings.project_number
-    metadata = {
-        "@type": "type.googleapis.com/google.api.serviceusage.v1.OperationMetadata",
-        "resourceNames": [f"projects/{number}/services/{name}" for name in names],
-    }
-    return operations.begin(call.sandbox, f"operations/{deed}.p2-{number}-", metadata, response=response)
+    return {"name": _begun(call, deed, metadata, response)["name"]}
 
 
 def _enable(call: Call) -> Answer:
     call.check("serviceusage.services.enable")
-    name = _known(call.names["service"])
-    changed = _set_enabled(call.sandbox, [name], enabled=True)
-    response = {
-        "@type": "type.googleapis.com/google.api.serviceusage.v1.EnableServiceResponse",
-        "service": _service(call.sandbox, name, enabled=True),
-    }
-    return _operation(call, "acf", [name], response, changed=bool(changed))
+    names = _known(call.sandbox, [call.names["service"]])
+    response = {"@type": f"{_TYPES}.EnableServiceResponse", "service": _services(call.sandbox, names, "ENABLED")[0]}
+    return _enabled(call, "acf", names, _NOTHING, response)
 
 
 def _batch_enable(call: Call) -> Answer:
     call.check("serviceusage.services.enable")
-    names = [_known(name) for name in call.body.get("serviceIds", [])]
+    names = _known(call.sandbox, call.body.get("serviceIds", []))
     if not 1 <= len(names) <= 20:
         raise errors.InvalidArgument("Between 1 and 20 services can be enabled at once.")
-    changed = _set_enabled(call.sandbox, names, enabled=True)
-    response = {
-        "@type": "type.googleapis.com/google.api.serviceusage.v1.BatchEnableServicesResponse",
-        "services": [_service(call.sandbox, name, enabled=True) for name in names],
-    }
-    return _operation(call, "acat", names, response, changed=bool(changed))
+    services = _services(call.sandbox, names, "ENABLED")
+    response = {"@type": f"{_TYPES}.BatchEnableServicesResponse", "services": services}
+    return _enabled(call, "acat", names, {"@type": f"{_TYPES}.OperationMetadata"}, response)
 
 
 def _disable(call: Call) -> Answer:
     call.check("serviceusage.services.disable")
-    name = _known(call.names["service"])
+    (name,) = _known(call.sandbox, [call.names["service"]])
     if not is_enabled(call.sandbox, name):
         raise errors.FailedPrecondition(
             f"The service {name} is not enabled for project {call.sandbox.settings.project_number}, so it cannot be "
             "disabled."
         )
     _set_enabled(call.sandbox, [name], enabled=False)
-    response = {
-        "@type": "type.googleapis.com/google.api.serviceusage.v1.DisableServiceResponse",
-        "service": _service(call.sandbox, name, enabled=False),
-    }
-    return _operation(call, "dcf", [name], response, changed=True)
+    service = _services(call.sandbox, [name], "DISABLED")[0]
+    return _begun(call, "dcf", _NOTHING, {"@type": f"{_TYPES}.DisableServiceResponse", "service": service})
 
 
 def _operation_get(call: Call) -> Answer:
@@ -247,7 +235,7 @@ def _operation_get(call: Call) -> Answer:
 
 def _generate_identity(call: Call) -> Answer:
     call.check("serviceusage.services.enable")
-    name = _known(call.names["service"])
+    (name,) = _known(call.sandbox, [call.names["service"]])
     email, unique_id = call.sandbox.iam.make_agent(name)
     return {
         "name": _FINISHED,
@@ -262,7 +250,7 @@ def _generate_identity(call: Call) -> Answer:
 
 _SERVICES: dict[str, Handler | Partly] = {
     "services.get": _get,
-    "services.list": Partly(_list, "knows the few services that the guide needs or stands beside"),
+    "services.list": Partly(_list, "those of Google's APIs that its discovery documents name"),
     "services.enable": _enable,
     "services.batchEnable": _batch_enable,
     "services.disable": _disable,

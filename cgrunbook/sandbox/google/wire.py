@@ -12,7 +12,7 @@ import inspect
 import json
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
@@ -24,6 +24,7 @@ from cgrunbook.sandbox.context import Sandbox
 from cgrunbook.sandbox.google import schema
 from cgrunbook.sandbox.google.filters import Test, compile_filter
 from cgrunbook.sandbox.google.messages import ListOf, String, Violations, snake
+from cgrunbook.sandbox.google.partial_answers import cut, paths_of
 from cgrunbook.sandbox.google.routes import Routes
 from cgrunbook.sandbox.google.schema import Method
 from cgrunbook.sandbox.settings import QUOTA_PROJECT_ID, QUOTA_PROJECT_NUMBER
@@ -33,7 +34,7 @@ _MAX_PATH_BYTES = 8192
 _MAX_JSON_DEPTH = 100
 #: Parameters that every Google API takes (https://cloud.google.com/apis/docs/system-parameters).
 _SYSTEM_NAMES = (
-    "alt $alt key $key fields $fields prettyPrint $prettyPrint pp $pp quotaUser $quotaUser userProject $userProject "
+    "key $key prettyPrint $prettyPrint pp $pp quotaUser $quotaUser userProject $userProject "
     "access_token oauth_token callback $callback $.xgafv $xgafv uploadType upload_protocol $httpHeaders "
     "$outputDefaults $unique $userIp trace $ct bearer_token"
 )
@@ -56,8 +57,8 @@ class Call:
     method: Method
     principal: str
     names: Mapping[str, str]
-    query: Mapping[str, Any]
-    body: Mapping[str, Any]
+    query: Mapping[str, Any] = field(repr=False)  # a payload, or an access token, may stand in both
+    body: Mapping[str, Any] = field(repr=False)
 
     @property
     def project(self) -> str:
@@ -203,11 +204,12 @@ class Service:
             self._sandbox.hint(f"{self._host} has {method.name} and the sandbox has not")
             raise errors.Unimplemented(f"Operation is not implemented, or supported, or enabled: {method.name}.")
         self._enabled(self._sandbox, self._host)
-        query, int_enums = _query(scope, method)
+        query, int_enums, fields = _query(scope, headers, method)
+        parts = paths_of(fields, method.answer) if fields else [()]
         answer = handler(Call(self._sandbox, method, principal, names, query, await _body(receive, headers, method)))
         if inspect.isawaitable(answer):
             answer = await answer
-        rendered = method.answer.render(answer, int_enums=int_enums)
+        rendered = cut(method.answer.render(answer, int_enums=int_enums), parts)
         await respond(send, 200, json.dumps(rendered, indent=2, ensure_ascii=False).encode() + b"\n")
 
     def _charge(self, quota_project: str, principal: str) -> None:
@@ -291,11 +293,12 @@ def _segments(scope: Scope) -> str:
     return "/".join(decoded)
 
 
-def _query(scope: Scope, method: Method) -> tuple[dict[str, Any], bool]:
+def _query(scope: Scope, headers: Mapping[bytes, bytes], method: Method) -> tuple[dict[str, Any], bool, str]:
+    """The method's own parameters, whether enums are wanted as numbers, and which part of the answer."""
     violations = Violations()
     aliases = {name: name for name in method.query} | {snake(name): name for name in method.query}
     found: dict[str, Any] = {}
-    int_enums = False
+    int_enums, fields = False, headers.get(b"x-goog-fieldmask", b"").decode("latin-1")
     try:
         pairs = parse_qsl(
             scope["query_string"].decode("latin-1"), keep_blank_values=True, errors="strict", max_num_fields=200
@@ -307,6 +310,8 @@ def _query(scope: Scope, method: Method) -> tuple[dict[str, Any], bool]:
             int_enums = int_enums or "enum-encoding=int" in value
             if value.partition(";")[0] not in {"json", ""}:
                 violations.add("$alt", f"Invalid value at 'alt' (TYPE_STRING), \"{value[:100]}\"")
+        elif key in {"fields", "$fields"}:
+            fields = value
         elif key in aliases:
             name = aliases[key]
             kind = method.query[name]
@@ -322,7 +327,7 @@ def _query(scope: Scope, method: Method) -> tuple[dict[str, Any], bool]:
                 "could not be found in request message.",
             )
     violations.refuse()
-    return found, int_enums
+    return found, int_enums, fields
 
 
 async def _body(receive: Receive, headers: Mapping[bytes, bytes], method: Method) -> dict[str, Any]:

@@ -9,9 +9,9 @@ import sqlite3
 from dataclasses import dataclass
 
 from cgrunbook.sandbox.context import Sandbox
-from cgrunbook.sandbox.registry import distribution
+from cgrunbook.sandbox.registry import distribution, signatures
 from cgrunbook.sandbox.registry.blobs import BlobStore
-from cgrunbook.sandbox.registry.images import Document, SampleRepository, sample_repositories
+from cgrunbook.sandbox.registry.images import Document, SampleRepository, digest_of, sample_repositories
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS cgr_repository (
@@ -90,6 +90,24 @@ class Catalog:
             )
             for tag, digest in content.tags.items():
                 self._point(rows, name, tag, digest)
+            for digest in dict.fromkeys(content.tags.values()):
+                self._sign(rows, name, digest)
+
+    def _sign(self, rows: sqlite3.Connection, name: str, digest: str) -> None:
+        """Publish signatures beside an image that has none."""
+        image = self.manifest(name, digest)
+        query = "SELECT 1 FROM cgr_tag WHERE repository = ? AND tag = ?"
+        if image is None or self._state.row(query, name, signatures.tag_of(digest)) is not None:
+            return
+        made = signatures.signed(self._state, name, image)
+        for blob in made.blobs:
+            self.store.put(blob)
+        blobs = [(name, digest_of(blob)) for blob in made.blobs]
+        rows.executemany("INSERT OR IGNORE INTO cgr_blob VALUES (?, ?)", blobs)
+        for one in (made.tagged, made.bundle):
+            row = (name, one.digest, one.media_type, one.content, one.subject)
+            rows.execute("INSERT OR IGNORE INTO cgr_manifest VALUES (?, ?, ?, ?, ?)", row)
+        self._point(rows, name, made.tag, made.tagged.digest)
 
     def move_tag(self, repository: str, tag: str, digest: str) -> None:
         """Let a tag name another manifest, as a new build does.
@@ -126,9 +144,10 @@ class Catalog:
         return None if row is None else Repository(row["name"], bool(row["public"]), bool(row["entitled"]))
 
     def tags(self, repository: Repository) -> dict[str, str]:
-        """The tags that a repository shows, sorted, with their digests."""
+        """The tags that a repository shows, sorted, with their digests; those of signatures are not shown."""
         rows = self._state.read().execute(
-            "SELECT tag, digest FROM cgr_tag WHERE repository = ? ORDER BY tag", (repository.name,)
+            "SELECT tag, digest FROM cgr_tag WHERE repository = ? AND tag NOT LIKE 'sha256-%' ORDER BY tag",
+            (repository.name,),
         )
         return {row["tag"]: row["digest"] for row in rows if not repository.public or row["tag"] in PUBLIC_TAGS}
 
@@ -137,12 +156,12 @@ class Catalog:
 
         Args:
             repository: the repository.
-            reference: a tag that the repository shows, or the digest of any manifest that it has; older digests of free
-                images stay pullable.
+            reference: a tag that the repository shows, that of a signature, or the digest of any manifest that it has;
+                older digests of free images stay pullable.
         """
         if distribution.is_digest(reference):
             return self.manifest(repository.name, reference)
-        if repository.public and reference not in PUBLIC_TAGS:
+        if repository.public and reference not in PUBLIC_TAGS and not reference.startswith("sha256-"):
             return None
         row = self._state.row("SELECT digest FROM cgr_tag WHERE repository = ? AND tag = ?", repository.name, reference)
         return None if row is None else self.manifest(repository.name, row["digest"])

@@ -26,13 +26,15 @@ from cgrunbook.sandbox.chainguard.organizations import PUBLIC_ORGANIZATION, Orga
 from cgrunbook.sandbox.chainguard.sessions import Sessions
 from cgrunbook.sandbox.context import Sandbox
 from cgrunbook.sandbox.errors import RegistryError, ServiceError
-from cgrunbook.sandbox.hosts import BLOB_HOST, CGR_DEV
-from cgrunbook.sandbox.registry import distribution
+from cgrunbook.sandbox.hosts import BLOB_HOST, CGR_DEV, IDENTITY_PATH
+from cgrunbook.sandbox.registry import distribution, signatures
 from cgrunbook.sandbox.registry.catalog import Catalog, Repository
 from cgrunbook.sandbox.registry.images import INDEX_TYPE
 from cgrunbook.sandbox.registry.pass_through import PassThrough
 from cgrunbook.sandbox.signed_tokens import SignedTokens
 
+#: Where the key is that the sample images are signed with; the real cgr.dev has no such path.
+SIGNING_KEY_PATH = f"{IDENTITY_PATH}/cosign.pub"
 _BUCKET = "chainguard-images-prod"
 _TOKEN_ISSUER = "https://cgr.dev"  # noqa: S105 - an address
 _TOKEN_SECONDS = 600
@@ -55,6 +57,9 @@ class _Registry:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
+        if scope["path"] == SIGNING_KEY_PATH and request.method in ("GET", "HEAD"):
+            await Response(signatures.public_key(self._sandbox.state), media_type="text/plain")(scope, receive, send)
+            return
         answer = self._token(request) if scope["path"] in ("/token", "/token/") else self._registry(request)
         await answer(scope, receive, send)
 

@@ -30,6 +30,7 @@ from cgrunbook.sandbox.state import timestamp_in_seconds
 
 _DOWNLOAD = "artifactregistry.repositories.downloadArtifacts"
 _UPLOAD = "artifactregistry.repositories.uploadArtifacts"
+_DELETE = "artifactregistry.repositories.deleteArtifacts"
 _TOKEN_SECONDS = 3600
 _BODY_LIMIT = 1 << 16
 #: User names that go with an OAuth access token; gcloud's helper and docker-credential-gcr have their own.
@@ -43,8 +44,8 @@ class _Asked:
 
     Args:
         route: as the protocol sees it.
-        project: first part of the name.
-        repository: second part.
+        project: first part of the name, or the first two of a project of a domain.
+        repository: the part after it.
         image: the rest, which is the image's name at the upstream.
     """
 
@@ -76,7 +77,7 @@ class _DataPlane:
             return
         if route.kind == "catalog":
             raise RegistryError(404, "UNSUPPORTED", "The catalog is not supported; list repositories with the API.")
-        asked = _take_apart(route)
+        asked = _take_apart(request, route)
         sources = self._sources(request, principal, asked)
         if route.kind == "blobs":
             await self._blob(request, receive, send, asked, sources)
@@ -156,7 +157,7 @@ class _DataPlane:
         realm = f"{request.url.scheme}://{request.url.netloc}/v2/token"
         if not route.name:
             return distribution.bearer_challenge(realm)
-        actions = "pull" if request.method in ("GET", "HEAD") and route.kind != "uploads" else "pull,push"
+        actions = "pull" if _is_pull(request, route) else "pull,push"
         return distribution.bearer_challenge(realm, request.url.netloc, f"repository:{route.name}:{actions}")
 
     # --- what it may, and where it comes from ------------------------------------------------------------------------
@@ -171,13 +172,13 @@ class _DataPlane:
             service_usage.require_enabled(self._sandbox, ARTIFACT_REGISTRY)
         except PermissionDenied as refusal:
             raise RegistryError(403, "DENIED", refusal.message) from refusal
-        pulls = request.method in ("GET", "HEAD") and asked.route.kind != "uploads"
-        self._demand(principal, _DOWNLOAD if pulls else _UPLOAD, asked)
+        pulls, deletes = _is_pull(request, asked.route), request.method == "DELETE"
+        self._demand(principal, _DOWNLOAD if pulls else _DELETE if deletes else _UPLOAD, asked)
         document = repositories.repository(self._sandbox, self._location, asked.repository)
         if document is None or document.get("format") != "DOCKER":
             raise RegistryError(404, "NAME_UNKNOWN", f'Repository "{asked.repository}" not found')
         if not pulls:
-            raise self._no_push(document, asked)
+            raise self._read_only(document, asked, "deleted from" if deletes else "uploaded to")
         return self._behind(asked.repository, document)
 
     def _demand(self, principal: str | None, permission: str, asked: _Asked) -> None:
@@ -194,16 +195,15 @@ class _DataPlane:
             message = f'Permission "{permission}" denied on resource "{resource}" (or it may not exist)'
         raise RegistryError(403, "DENIED", message)
 
-    def _no_push(self, document: Mapping[str, Any], asked: _Asked) -> RegistryError:
+    def _read_only(self, document: Mapping[str, Any], asked: _Asked, deed: str) -> RegistryError:
         mode = document.get("mode", "STANDARD_REPOSITORY")
         if mode == "STANDARD_REPOSITORY":
             self._sandbox.hint(f"{self._host}: the sandbox keeps no images of standard repositories")
             return RegistryError(405, "UNSUPPORTED", "The operation is unsupported.")
         kind = "remote" if mode == "REMOTE_REPOSITORY" else "virtual"
         # That these are read-only is documented; the words of the refusal are not.
-        return RegistryError(
-            403, "DENIED", f'Repository "{asked.repository}" is a {kind} repository: artifacts cannot be uploaded to it'
-        )
+        message = f'Repository "{asked.repository}" is a {kind} repository: artifacts cannot be {deed} it'
+        return RegistryError(403, "DENIED", message)
 
     def _behind(self, name: str, document: Mapping[str, Any]) -> list[RemoteRepository]:
         if document.get("mode") == "REMOTE_REPOSITORY":
@@ -291,13 +291,19 @@ async def _first(
     raise failure
 
 
-def _take_apart(route: distribution.Route) -> _Asked:
-    parts = route.name.split("/")
-    if len(parts) < 3:
-        raise RegistryError(
-            400, "NAME_INVALID", "The name must have the form PROJECT/REPOSITORY/IMAGE.", {"name": route.name}
-        )
-    return _Asked(route, parts[0], parts[1], "/".join(parts[2:]))
+def _is_pull(request: Request, route: distribution.Route) -> bool:
+    return request.method in ("GET", "HEAD") and route.kind != "uploads"
+
+
+def _take_apart(request: Request, route: distribution.Route) -> _Asked:
+    project, *rest = route.name.split("/")
+    if "." in project and rest:  # a project of a domain, example.com:my-project
+        project = f"{project}:{rest.pop(0)}"
+    if len(rest) < 2:
+        deeds, deed = ("Pulls", "pull") if _is_pull(request, route) else ("Pushes", "push")
+        form = f"{deeds} should be of the form docker {deed} HOST-NAME/PROJECT-ID/REPOSITORY/IMAGE"
+        raise RegistryError(400, "NAME_INVALID", f"Missing image name. {form}")
+    return _Asked(route, project, rest[0], "/".join(rest[1:]))
 
 
 def _unauthorized(*challenge: tuple[str, str]) -> RegistryError:

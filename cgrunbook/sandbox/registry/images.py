@@ -186,12 +186,20 @@ def _package_database(packages: tuple[_Package, ...], architecture: str) -> _Lay
     return _packed({"usr/lib/apk/db/installed": "\n".join(entries).encode()}, "package database")
 
 
-def _json(value: Mapping[str, object]) -> bytes:
+def json_bytes(value: Mapping[str, object]) -> bytes:
+    """A document as it is kept and hashed."""
     return json.dumps(value, separators=(",", ":")).encode()
 
 
-def _descriptor(media_type: str, content: bytes, **more: object) -> dict[str, object]:
+def descriptor(media_type: str, content: bytes, **more: object) -> dict[str, object]:
+    """What a manifest says of a blob or of another manifest."""
     return {"mediaType": media_type, "digest": digest_of(content), "size": len(content), **more}
+
+
+def manifest(media_type: str = MANIFEST_TYPE, **fields: Any) -> Document:
+    """A manifest, or an index, of these fields."""
+    content = json_bytes({"schemaVersion": 2, "mediaType": media_type, **fields})
+    return Document(media_type, content, digest_of(content), fields.get("subject", {}).get("digest"))
 
 
 class _Build:
@@ -212,14 +220,13 @@ class _Build:
         for architecture in ARCHITECTURES:
             manifest = self._platform(recipe, architecture, annotations)
             platform = {"architecture": architecture, "os": "linux"}
-            platforms.append(_descriptor(MANIFEST_TYPE, manifest.content, platform=platform))
+            platforms.append(descriptor(MANIFEST_TYPE, manifest.content, platform=platform))
         self.index = self._manifest(INDEX_TYPE, manifests=platforms, annotations=annotations)
         self._refer_sbom(recipe)
 
     def _manifest(self, media_type: str, **fields: Any) -> Document:
-        content = _json({"schemaVersion": 2, "mediaType": media_type, **fields})
-        subject = fields.get("subject", {}).get("digest")
-        document = self.manifests[digest_of(content)] = Document(media_type, content, digest_of(content), subject)
+        document = manifest(media_type, **fields)
+        self.manifests[document.digest] = document
         return document
 
     def _blob(self, content: bytes) -> bytes:
@@ -252,13 +259,13 @@ class _Build:
         self.blobs |= {layer.digest: layer.blob for layer in layers}
         return self._manifest(
             MANIFEST_TYPE,
-            config=_descriptor(CONFIG_TYPE, self._blob(_json(config))),
+            config=descriptor(CONFIG_TYPE, self._blob(json_bytes(config))),
             layers=[{"mediaType": LAYER_TYPE, "digest": layer.digest, "size": len(layer.blob)} for layer in layers],
             annotations=annotations,
         )
 
     def _refer_sbom(self, recipe: _Recipe) -> None:
-        """Attach an SPDX list of the packages as an OCI 1.1 referrer. No signature: a sample must not look signed."""
+        """Attach an SPDX list of the packages as an OCI 1.1 referrer. Signatures are each sandbox's own (signatures.py)."""
         sbom = {
             "spdxVersion": "SPDX-2.3",
             "dataLicense": "CC0-1.0",
@@ -280,9 +287,9 @@ class _Build:
         self._manifest(
             MANIFEST_TYPE,
             artifactType=SBOM_TYPE,
-            config=_descriptor(EMPTY_TYPE, self._blob(b"{}")),
-            layers=[_descriptor(SBOM_TYPE, self._blob(_json(sbom)))],
-            subject=_descriptor(INDEX_TYPE, self.index.content),
+            config=descriptor(EMPTY_TYPE, self._blob(b"{}")),
+            layers=[descriptor(SBOM_TYPE, self._blob(json_bytes(sbom)))],
+            subject=descriptor(INDEX_TYPE, self.index.content),
             annotations={"org.opencontainers.image.created": recipe.created},
         )
 

@@ -9,6 +9,7 @@ loopback are reached as they are. Anything else would leave the machine and is a
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import json
@@ -37,11 +38,15 @@ MANIFEST_TYPES = (
 _DOCKER_HUB = "registry-1.docker.io"
 _LOOPBACK = frozenset(["127.0.0.1", "localhost", "::1"])
 _TIMEOUT = httpx.Timeout(30.0, connect=5.0)
+# Seconds until an answer's headers are there, and each so many bytes of its body, or its end.
+_PATIENCE = 60.0
+_BYTES = 1 << 20
 _REDIRECTS = 5
 _PAGES = 100
 _MANIFEST_LIMIT = 4 << 20  # bytes, as distribution's own registry limits them
 _LIST_LIMIT = 16 << 20  # bytes; 100,000 tags of the longest kind are less
-_PARAMETER = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+# A parameter, its value quoted or not; or a scheme, which begins the next challenge (RFC 9110, 11.6.1).
+_CHALLENGE_PART = re.compile(r'([\w-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))|([A-Za-z][\w-]*)(?=\s|,|$)')
 _MEDIA_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}")
 _INVALID_CREDENTIALS = (
     "Unauthorized error returned by the external repository... "
@@ -157,7 +162,7 @@ class Upstream:
         """
         path = f"/v2/{image}/blobs/{digest}"
         async with self._get(path, image, {}) as answer:
-            length = answer.headers.get("content-length", "")
+            length = "" if "content-encoding" in answer.headers else answer.headers.get("content-length", "")
             yield (int(length) if length.isdigit() else None), self._body(answer, path)
 
     async def tags(self, image: str) -> list[str]:
@@ -255,10 +260,11 @@ class Upstream:
             request = client.build_request("GET", url, headers=dict(headers), params=query)
             if self._sandbox.settings.upstream is None and request.url.host not in _LOOPBACK:
                 raise self._no_connection(path)
-            answer = await client.send(request, stream=True)
+            async with asyncio.timeout(_PATIENCE):
+                answer = await client.send(request, stream=True)
         except (httpx.ConnectTimeout, httpx.ConnectError, httpx.PoolTimeout) as problem:
             raise self._no_connection(path) from problem
-        except httpx.TimeoutException as problem:
+        except (httpx.TimeoutException, TimeoutError) as problem:
             raise self._timed_out(path) from problem
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as problem:
             raise self._invalid_redirect(path) from problem
@@ -315,12 +321,22 @@ class Upstream:
         return bytes(content)
 
     async def _body(self, answer: httpx.Response, path: str) -> AsyncGenerator[bytes, None]:
+        clock = asyncio.get_running_loop().time
+        begun, waited, came = clock(), 0.0, 0
         try:
-            async for piece in answer.aiter_raw():  # as they come: a slow upstream must not hold back what is there
+            # As they come: a slow upstream must not hold back what is there. What is compressed for the way is unpacked.
+            async for piece in answer.aiter_bytes():
+                waited += clock() - begun
+                came += len(piece)
+                if came >= _BYTES:
+                    waited, came = 0.0, 0
+                elif waited > _PATIENCE:
+                    raise self._timed_out(path)
                 yield piece
+                begun = clock()  # whoever reads may be slow
         except httpx.TimeoutException as problem:
             raise self._timed_out(path) from problem
-        except httpx.TransportError as problem:
+        except (httpx.TransportError, httpx.DecodingError) as problem:
             raise self._unexpected_end(path) from problem
 
     def _refused(self, status: int, path: str) -> UpstreamFailure:
@@ -369,9 +385,15 @@ def _object(content: bytes) -> dict[str, Any] | None:
 
 
 def _challenge(answer: httpx.Response) -> dict[str, str]:
-    """The first challenge's parameters with its scheme in lower case."""
-    scheme, _, parameters = answer.headers.get("www-authenticate", "").partition(" ")
-    return {"scheme": scheme.lower(), **{name.lower(): value for name, value in _PARAMETER.findall(parameters)}}
+    """A challenge's parameters with its scheme in lower case: Bearer before Basic, whatever comes first; {} for none of these."""
+    challenges: list[dict[str, str]] = []
+    for name, quoted, plain, scheme in _CHALLENGE_PART.findall(", ".join(answer.headers.get_list("www-authenticate"))):
+        if scheme:
+            challenges.append({"scheme": scheme.lower()})
+        elif challenges:
+            challenges[-1].setdefault(name.lower(), re.sub(r"\\(.)", r"\1", quoted) or plain)
+    found = {challenge["scheme"]: challenge for challenge in reversed(challenges)}
+    return next((found[scheme] for scheme in ("bearer", "basic") if scheme in found), {})
 
 
 def http_client(sandbox: Sandbox) -> httpx.AsyncClient:

@@ -47,12 +47,27 @@ def test_it_gets_no_input_and_is_told_not_to_log_in_by_surprise(fake, chainctl, 
     assert (call["tty"], call["input"]) == (False, "")
 
 
-def test_no_token_of_google_is_in_its_environment(fake, chainctl, monkeypatch):
+def test_it_gets_what_it_needs_of_the_environment_and_nobody_else_s_token(fake, chainctl, monkeypatch):
     fake.answer("version", out="v1.2.3")
-    for name in ("GOOGLE_OAUTH_ACCESS_TOKEN", "CLOUDSDK_AUTH_ACCESS_TOKEN"):
-        monkeypatch.setenv(name, "ya29.of-a-shell-that-took-the-sandboxs-variables")
+    for name in (
+        "GOOGLE_OAUTH_ACCESS_TOKEN",
+        "CLOUDSDK_AUTH_ACCESS_TOKEN",
+        "DOCKER_AUTH_CONFIG",
+        "AWS_SECRET_ACCESS_KEY",
+        "GITHUB_TOKEN",
+        "VAULT_TOKEN",
+        "MY_OWN",
+    ):
+        monkeypatch.setenv(name, "ya29.of-another-service")
+    needed = {"HOME": "/home/ada", "https_proxy": "http://p:1", "NO_PROXY": "x", "SSL_CERT_FILE": "/ca", "LC_ALL": "C"}
+    needed |= {"CHAINGUARD_PLATFORM_API": "https://api", "CHAINCTL_CONFIG": "/c", "XDG_CACHE_HOME": "/cache"}
+    for name, value in needed.items():
+        monkeypatch.setenv(name, value)
     chainctl().version()
-    assert not [value for value in fake.calls[0]["environment"].values() if "ya29." in value]
+    environment = fake.calls[0]["environment"]
+    assert not [name for name, value in environment.items() if "ya29." in value]
+    assert needed.items() <= environment.items()
+    assert environment["PATH"]
 
 
 def test_what_it_printed_is_in_no_repr(token):

@@ -7,7 +7,7 @@ import secrets
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cgrunbook.cloud.pull_token import PullToken, read_pull_token
@@ -112,7 +112,6 @@ def test_an_output_without_a_token_has_none(output):
 
 
 @given(before=NOISE, after=NOISE, form=st.sampled_from(list(FORMS.values())))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_notices_around_it_do_no_harm(before, after, form, username, make_jwt):
     password = make_jwt()
     text = "\n".join((before, form.format(username=username, password=password).strip("\r"), after))

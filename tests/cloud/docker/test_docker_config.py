@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import secrets
 import stat
@@ -75,6 +76,19 @@ def test_the_files_mode_is_kept(config, mode):
     config.path.chmod(mode)
     config.add_credential_helper(HOST, "gcloud")
     assert stat.S_IMODE(config.path.stat().st_mode) == mode
+
+
+def test_what_a_killed_process_left_beside_it_is_taken_away_and_what_one_writes_now_is_not(config):
+    config.path.parent.mkdir(parents=True, exist_ok=True)
+    left, written, begun = (config.path.with_name(f".config.json.{name}") for name in ("left", "written", "begun"))
+    left.write_text("a login")
+    begun.touch()
+    with written.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.write("another's login")
+        file.flush()
+        config.add_credential_helper(HOST, "gcloud")
+        assert {path.name for path in config.path.parent.iterdir()} == {"config.json", written.name, begun.name}
 
 
 def test_a_link_stays_a_link_and_its_target_is_changed(config, tmp_path):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -296,6 +297,32 @@ def test_only_what_differs_is_in_the_mask_of_an_update(cloud, double):
     assert set(sent.query["updateMask"].split(",")) == {"labels", "cleanupPolicies", "vulnerabilityScanningConfig"}
     assert sent.body["labels"] == {"team": "a"}
     assert sent.body["cleanupPolicies"]["old"]["condition"]["olderThan"] == "7776000s"
+
+
+def test_what_others_put_in_since_it_was_read_stays(cloud, double):
+    theirs = {"theirs": {"id": "theirs", "action": "KEEP", "mostRecentVersions": {"keepCount": 2}}}
+    before = replace(WANTED, name=NAME, labels={"team": "a", "gone": "soon"})
+    labels = {**before.labels, "since": "then"}
+    double.on("GET", RESOURCE, (200, {**THERE, "labels": labels, "cleanupPolicies": theirs}))
+    double.on("PATCH", RESOURCE, (200, THERE))
+    policy = CleanupPolicy(id="old", action="DELETE", condition={"older_than": dt.timedelta(days=90)})
+    cloud.repositories.update(before, replace(before, labels={"team": "b"}, cleanup_policies={"old": policy}))
+    (sent,) = double.sent("PATCH")
+    assert sent.body["labels"] == {"team": "b", "since": "then"}
+    assert set(sent.body["cleanupPolicies"]) == {"old", "theirs"}
+
+
+@pytest.mark.parametrize(
+    ("project", "kept"), [("123456789012", True), ("another-project", False), ("p", True)], ids=str
+)
+def test_credentials_read_back_with_another_projects_secret_are_no_success(cloud, double, project, kept):
+    there = with_credentials("org/id", 2)
+    pair = there["remoteRepositoryConfig"]["upstreamCredentials"]["usernamePasswordCredentials"]
+    pair["passwordSecretVersion"] = f"projects/{project}/secrets/token/versions/2"
+    double.on("GET", RESOURCE, (200, there))
+    double.on("PATCH", RESOURCE, (200, there))
+    with nullcontext() if kept else pytest.raises(ServiceError, match="another-project"):
+        cloud.repositories.set_upstream_credentials("chainguard", "org/id", "projects/p/secrets/token/versions/2")
 
 
 def test_an_update_that_changes_nothing_sends_nothing(cloud, double):

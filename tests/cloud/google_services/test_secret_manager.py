@@ -150,6 +150,24 @@ def test_somebody_elses_change_is_not_overwritten(cloud, double, refusal, refuse
     assert len(double.sent("PATCH")) == 1
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"versionDestroyTtl": "86400s"},
+        {"versionAliases": {"current": 1}},
+        {"replication": {"automatic": {"customerManagedEncryption": {"kmsKeyName": "k"}}}},
+        {"annotations": {"team": "b"}},
+        {"topics": [{"name": "projects/p/topics/t"}]},
+    ],
+    ids=lambda more: next(iter(more)),
+)
+def test_a_secret_with_more_than_was_sent_is_somebody_elses(cloud, double, refusal, reset, more):
+    double.on("POST", COLLECTION, reset, refusal(409, "ALREADY_EXISTS", f"Secret [{NUMBERED}] already exists."))
+    double.on("GET", RESOURCE, (200, {**THERE, **more}))
+    with pytest.raises(AlreadyExists, match="other settings"):
+        cloud.secrets.create(WANTED)
+
+
 def test_an_update_whose_answer_was_lost_is_found_by_reading(cloud, double, refusal, reset):
     double.on("GET", RESOURCE, (200, THERE), (200, {**THERE, "labels": {"team": "a"}, "etag": '"e2"'}))
     double.on("PATCH", RESOURCE, reset, refusal(409, "ABORTED", "The etag does not match."))

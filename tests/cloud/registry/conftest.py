@@ -239,7 +239,7 @@ class OciRegistry:
         found = self.manifests.get((repository, name))
         if found is None:
             request.error(404, "MANIFEST_UNKNOWN", "Unknown manifest")
-        elif found[0] and found[0] not in request.headers.get("Accept", ""):
+        elif found[0] and found[0] not in ", ".join(request.headers.get_all("Accept", ())):
             request.error(404, "MANIFEST_UNKNOWN", f"client doesn't include {found[0]} in Accept header")
         else:
             request.reply(200, found[1], Content_Type=found[0], Docker_Content_Digest=digest(found[1]))

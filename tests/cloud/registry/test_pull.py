@@ -291,6 +291,38 @@ def test_a_link_that_breaks_often_still_gets_to_the_end(double, connect):
     assert sum("range" in seen.headers for seen in double.log) >= 7
 
 
+def test_a_registry_without_ranges_whose_layer_always_breaks_is_not_tried_for_ever(double, connect):
+    double.put_index(amd64=(LAYER,))
+    double.ranges = False
+    double.twist(f"GET .*{sha256(LAYER)}", lambda request: request.short(LAYER[:600_000], len(LAYER)), times=-1)
+    with pytest.raises(Temporary, match="600000 bytes read"):
+        connect(with_attempts=Attempts(limit=0.2, first=0.01, longest=0.05)).pull("chainguard/go", "latest", AMD64)
+
+
+@pytest.mark.parametrize("begin", [0, 600_000], ids=["from the start", "after a good part"])
+def test_a_layer_that_drips_ends(double, connect, begin):
+    double.put_index(amd64=(LAYER,))
+    over = threading.Event()
+
+    def drip(request):
+        start = int(request.headers.get("Range", "bytes=0-").removeprefix("bytes=").removesuffix("-"))
+        where = {"Content_Range": f"bytes {start}-{len(LAYER) - 1}/{len(LAYER)}"} if start else {}
+        first = start or begin
+        request.begin(LAYER[start:first], len(LAYER) - start, 206 if start else 200, **where)
+        while not over.wait(0.02):
+            first += 1
+            request.wfile.write(LAYER[first - 1 : first])
+
+    double.twist(f"GET .*{sha256(LAYER)}", drip, times=-1)
+    try:
+        with pytest.raises(Temporary, match="too slow"):
+            connect(with_attempts=Attempts(limit=0.3, first=0.01, longest=0.05), timeout=0.1).pull(
+                "chainguard/go", "latest", AMD64
+            )
+    finally:
+        over.set()
+
+
 def test_a_token_that_ends_in_the_middle_of_a_pull_is_renewed(double, connect):
     double.wants_a_token()
     double.put_index(amd64=(LAYER, b"small", b"other"))

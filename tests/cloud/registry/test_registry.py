@@ -18,6 +18,7 @@ from cgrunbook.errors import (
     Interrupted,
     NotSignedIn,
     ParameterError,
+    PrerequisiteMissing,
     RegistryError,
     Temporary,
     UpstreamCredentialsRefused,
@@ -433,7 +434,7 @@ def test_a_proxy_whose_address_is_none_is_not_tried_again(few_attempts, waits, m
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
     registry = Registry(RegistryHost("registry.invalid", "registry.invalid", "http"), None, few_attempts)
-    with pytest.raises(RegistryError, match="or of the proxy on the way"):
+    with pytest.raises(PrerequisiteMissing, match="http_proxy names a proxy that cannot be used"):
         registry.resolve("chainguard/go", "latest")
     assert waits == []
 

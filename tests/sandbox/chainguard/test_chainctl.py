@@ -138,6 +138,7 @@ def test_the_default_output_is_a_docker_login_line(chainctl):
     for words in (
         ["auth", "pull-token", "create"],
         ["auth", "configure-docker", "--pull-token", "--parent", "example.com"],
+        ["auth", "configure", "docker", "--pull-token", "--parent", "example.com"],
     ):
         done = chainctl(*words)
         pattern = r'    docker login "cgr\.dev" --username "[0-9a-f]{40}/[0-9a-f]{16}" --password "[\w.-]+"\n'
@@ -302,6 +303,8 @@ def test_the_edition_of_2024_knows_configure_docker_only(chainctl):
     done = chainctl("auth", "pull-token", "create", **old)
     assert done.returncode == 1
     assert 'unknown command "pull-token" for "chainctl auth"' in done.stderr
+    spelled = chainctl("auth", "configure", "docker", **old)
+    assert 'unknown command "configure" for "chainctl auth"' in spelled.stderr
     assert "docker login" in chainctl("auth", "configure-docker", "--pull-token", **old).stdout
 
 

@@ -46,6 +46,8 @@ MESSAGE = {
         "config.serviceTitle:first",
         'createTime>"2025-12-31T00:00:00Z"',
         "createTime<2027",
+        'createTime="2026-01-01T00:00:00.000Z"',
+        'createTime>="2026-01-01T01:00:00+01:00"',
         "alpha",
     ],
 )

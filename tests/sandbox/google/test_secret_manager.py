@@ -57,7 +57,7 @@ def test_a_secrets_type_is_kept_and_what_only_the_service_writes_is_passed_over(
     assert answer.status == 200, answer.body
     assert answer.body["secretType"] == "ACCESS_KEY"
     assert "policyMember" not in answer.body
-    assert answer.body["rotation"] == {"nextRotationTime": "2100-01-01T00:00:00.000000Z"}
+    assert answer.body["rotation"] == {"nextRotationTime": "2100-01-01T00:00:00Z"}
     assert api.secrets("GET", "/secrets/one?$alt=json;enum-encoding=int").body["secretType"] == 2
 
 
@@ -119,7 +119,11 @@ def test_an_id_of_a_wrong_form_is_refused(api: Api, identifier: str) -> None:
             | {"topics": [{"name": "projects/p/topics/ttt"}], "rotation": {"nextRotationTime": "2020-01-01T00:00:00Z"}},
             "5 minutes",
         ),
-        (AUTOMATIC | {"topics": [{"name": "ttt"}]}, "topic name"),
+        (AUTOMATIC | {"topics": [{"name": "ttt"}]}, "the form is projects/*/topics/*"),
+        (AUTOMATIC | {"topics": [{"name": "projects/p/topics/t"}]}, "'t' must have 3 to 255 characters"),
+        (AUTOMATIC | {"topics": [{"name": "projects/p/topics/tt"}]}, "'tt' must have 3 to 255 characters"),
+        (AUTOMATIC | {"topics": [{"name": f"projects/p/topics/{'t' * 256}"}]}, "must have 3 to 255 characters"),
+        (AUTOMATIC | {"topics": [{"name": "projects/p/topics/1abc"}]}, "the form is projects/*/topics/*"),
         (AUTOMATIC | {"ttl": "0s"}, "ttl"),
         (AUTOMATIC | {"expireTime": "2020-01-01T00:00:00Z"}, "future"),
         (AUTOMATIC | {"expireTime": "2050-01-01T00:00:00Z", "ttl": "5s"}, "oneof"),
@@ -294,7 +298,7 @@ def test_a_rotation_notice_that_has_passed_moves_on_by_its_period(api: Api) -> N
     api.advance(days=800)
     after = api.secrets("GET", "/secrets/one").body["rotation"]
     assert after["nextRotationTime"] > before
-    assert after["nextRotationTime"].endswith("T00:00:00.000000Z")
+    assert after["nextRotationTime"].endswith("T00:00:00Z")
 
 
 def test_a_deleted_secret_takes_its_versions_and_grants_along(api: Api) -> None:

@@ -49,8 +49,24 @@ def test_disabling_takes_the_api_away_and_a_second_time_there_is_nothing_to_disa
 
 
 def test_an_unknown_service_is_told_as_one_that_may_not_exist(fresh: Api) -> None:
-    assert fresh.services("GET", "/services/nothing.googleapis.com").status == 404
+    answer = fresh.services("GET", "/services/nothing.googleapis.com")
+    assert (answer.status, answer.reason) == (403, "SERVICE_CONFIG_NOT_FOUND_OR_PERMISSION_DENIED")
     assert fresh.services("POST", "/services:batchEnable", {"serviceIds": []}).status == 400
+    assert fresh.services("GET", "/services:batchGet").reason == "SU_MISSING_NAMES"
+
+
+ORDINARY = "compute container run storage logging cloudbuild dns sqladmin containerregistry drive aiplatform"
+
+
+def test_an_api_that_the_sandbox_does_not_play_is_disabled_and_can_be_enabled(fresh: Api) -> None:
+    names = [f"{name}.googleapis.com" for name in ORDINARY.split()]
+    for name in names:
+        found = fresh.services("GET", f"/services/{name}").body
+        assert (found["state"], "parent" in found) == ("DISABLED", False), name
+        assert fresh.services("POST", f"/services/{name}:enable", {}).status == 200, name
+        assert fresh.services("GET", f"/services/{name}").body["state"] == "ENABLED", name
+    listed = fresh.services("GET", "/services?filter=state:ENABLED").body["services"]
+    assert set(names) <= {service["config"]["name"] for service in listed}
 
 
 def test_enums_are_numbers_for_those_who_ask(fresh: Api) -> None:
@@ -59,12 +75,16 @@ def test_enums_are_numbers_for_those_who_ask(fresh: Api) -> None:
 
 
 def test_the_list_comes_in_pages(fresh: Api) -> None:
-    first = fresh.services("GET", "/services?pageSize=4").body
-    rest = fresh.services("GET", f"/services?pageSize=200&pageToken={first['nextPageToken']}").body
-    names = [service["config"]["name"] for service in first["services"] + rest["services"]]
-    assert len(first["services"]) == 4
+    sizes, names, token = [], list[str](), "&"
+    while token:
+        page = fresh.services("GET", f"/services?pageSize=150{token}").body
+        names += [service["config"]["name"] for service in page["services"]]
+        sizes.append(len(page["services"]))
+        token = f"&pageToken={page['nextPageToken']}" if "nextPageToken" in page else ""
+    assert sizes[:-1] == [150] * (len(sizes) - 1)
+    assert sizes[-1] <= 150
     assert names == sorted(set(names))
-    assert "nextPageToken" not in rest
+    assert hosts.SECRET_MANAGER in names
 
 
 def test_a_service_identity_is_made_once(fresh: Api) -> None:

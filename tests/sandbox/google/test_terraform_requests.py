@@ -200,3 +200,47 @@ def test_members_are_added_and_removed_under_the_policys_etag_at_version_3(api: 
     current["bindings"].append({"role": "roles/artifactregistry.writer", "members": ["user:writer@example.com"]})
     body = {"policy": current | {"version": 3}, "updateMask": "bindings,etag,auditConfigs"}
     assert send(api, "POST", hosts.RESOURCE_MANAGER, f"/v1/{PROJECT}:setIamPolicy", body).status == 200
+
+
+def read(secret: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a secret as the provider takes them out of an answer, in its words."""
+    rotation = secret.get("rotation", {})
+    return {
+        "expire_time": secret.get("expireTime", ""),
+        "next_rotation_time": rotation.get("nextRotationTime", ""),
+        "rotation_period": rotation.get("rotationPeriod", ""),
+        "version_destroy_ttl": secret.get("versionDestroyTtl", ""),
+        "topics": [topic["name"] for topic in secret.get("topics", [])],
+    }
+
+
+def test_a_second_plan_of_a_secret_with_a_rotation_and_an_expiry_finds_nothing_to_change(api: Api) -> None:
+    """The provider compares what it reads with the configuration as text: any other spelling is a change for ever."""
+    name, topics = f"{PROJECT}/secrets/notice", [f"{PROJECT}/topics/rotate"]
+    given = {
+        "expire_time": "2099-11-30T00:00:00Z",
+        "next_rotation_time": "2099-10-02T15:01:23Z",
+        "rotation_period": "2592000s",
+        "version_destroy_ttl": "86400s",
+        "topics": topics,
+    }
+    body: dict[str, Any] = {
+        "expireTime": given["expire_time"],
+        "labels": LABELS,
+        "replication": {"automatic": {}},
+        "rotation": {"nextRotationTime": given["next_rotation_time"], "rotationPeriod": given["rotation_period"]},
+        "topics": [{"name": topic} for topic in topics],
+        "versionDestroyTtl": given["version_destroy_ttl"],
+    }
+    assert read(secrets(api, "POST", f"{PROJECT}/secrets?secretId=notice", body)) == given
+    for _refresh in range(2):
+        assert read(secrets(api, "GET", name)) == given
+    # A change of the time is a patch, after which there is none again.
+    body["rotation"]["nextRotationTime"] = given["next_rotation_time"] = "2099-10-03T15:01:23.500Z"
+    mask = "labels%2Cannotations%2Ctopics%2CexpireTime%2Crotation"
+    assert read(secrets(api, "PATCH", f"{name}?updateMask={mask}", body)) == given
+    assert read(secrets(api, "GET", name)) == given
+    # With a ttl the time of expiry is the service's, and is read back as it was told.
+    short = {"labels": LABELS, "replication": {"automatic": {}}, "ttl": "3600s"}
+    made = secrets(api, "POST", f"{PROJECT}/secrets?secretId=short", short)
+    assert read(secrets(api, "GET", f"{PROJECT}/secrets/short"))["expire_time"] == read(made)["expire_time"] != ""

@@ -176,6 +176,32 @@ class Hostile(BaseHTTPRequestHandler):
         else:
             self.answer(self.index)
 
+    def packs_always(self, rest):
+        body = self.large if "/blobs/" in rest else self.index
+        self.answer(gzip.compress(body), Content_Encoding="gzip")
+
+    def two_challenges(self, rest):
+        self.challenging(rest, ['Basic realm="x, y"', 'Bearer realm="{realm}",service="s"'])
+
+    def one_header(self, rest):
+        self.challenging(rest, ['Basic realm="x, y", Bearer realm="{realm}",service="s"'])
+
+    def unquoted(self, rest):
+        self.challenging(rest, ["bearer realm={realm} , service = s"])
+
+    def challenging(self, rest, challenges):
+        kind, host = self.path.split("/")[2], self.headers["Host"]
+        if rest.startswith("token"):
+            self.answer(b'{"access_token": "abc", "expires_in": "soon"}', "application/json; charset=utf-8")
+        elif self.headers.get("Authorization") == "Bearer abc":
+            self.answer(self.index)
+        else:
+            self.send_response(401)
+            for challenge in challenges:
+                self.send_header("WWW-Authenticate", challenge.format(realm=f"http://{host}/v2/{kind}/token"))
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
     def html(self, _rest):
         self.answer(b"<html>Please log in to this network.</html>", "text/html")
 
@@ -283,6 +309,15 @@ def test_manifests_come_unpacked(world, behind):
     assert (answer.status_code, answer.content) == (200, Hostile.index)
     assert "content-encoding" not in answer.headers
     assert answer.headers["docker-content-digest"] == digest_of(Hostile.index)
+    # One that compresses for the way though nobody asked.
+    assert world.get(f"{behind}/packs_always/go/manifests/latest").content == Hostile.index
+    assert world.get(f"{behind}/packs_always/go/blobs/{LARGE}").content == Hostile.large
+
+
+@pytest.mark.parametrize("image", ["two_challenges", "one_header", "unquoted"])
+def test_a_challenge_is_understood_in_every_lawful_spelling(world, behind, image):
+    assert world.get(f"{behind}/{image}/go/manifests/latest").content == Hostile.index
+    assert "service=s" in next(path for path in Hostile.asked if "/token" in path)
 
 
 @pytest.mark.parametrize(

@@ -205,7 +205,9 @@ def test_referrers_name_what_refers_to_an_image_and_are_empty_for_the_rest(world
     base = f"{world.cgr}/v2/chainguard/go/referrers"
     found = world.http.get(f"{base}/{index.headers['docker-content-digest']}", headers=headers)
     assert found.headers["content-type"] == "application/vnd.oci.image.index.v1+json"
-    (descriptor,) = found.json()["manifests"]
+    kinds = {one["artifactType"] for one in found.json()["manifests"]}
+    assert kinds == {"application/spdx+json", "application/vnd.dev.sigstore.bundle.v0.3+json"}
+    (descriptor,) = [one for one in found.json()["manifests"] if one["artifactType"] == "application/spdx+json"]
     referrer = world.http.get(f"{world.cgr}/v2/chainguard/go/manifests/{descriptor['digest']}", headers=headers)
     assert json.loads(referrer.content)["subject"]["digest"] == index.headers["docker-content-digest"]
     filtered = world.http.get(

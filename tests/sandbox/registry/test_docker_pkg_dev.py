@@ -118,6 +118,14 @@ def test_what_does_not_exist_is_told_to_those_who_may_know(world):
     project = world.get(f"http://{host}/v2/another-project/r/chainguard/go/manifests/latest")
     assert error(project)[:2] == (403, "DENIED")
     short = world.get(f"http://{host}/v2/{PROJECT}/r/manifests/latest")
+    form = "{} should be of the form docker {} HOST-NAME/PROJECT-ID/REPOSITORY/IMAGE"
+    assert error(short) == (400, "NAME_INVALID", f"Missing image name. {form.format('Pulls', 'pull')}")
+    pushed = world.get(f"http://{host}/v2/{PROJECT}/r/manifests/latest", "PUT")
+    assert error(pushed) == (400, "NAME_INVALID", f"Missing image name. {form.format('Pushes', 'push')}")
+    # A project of a domain, example.com:my-project, is example.com/my-project in paths.
+    domain = world.get(f"http://{host}/v2/example.com/my-project/r/chainguard/go/manifests/latest")
+    assert '"projects/example.com:my-project/locations/us-central1/repositories/r"' in error(domain)[2]
+    short = world.get(f"http://{host}/v2/example.com/my-project/r/manifests/latest")
     assert error(short)[:2] == (400, "NAME_INVALID")
 
 
@@ -134,8 +142,17 @@ def test_a_disabled_api_stops_pulls(own_world):
 def test_a_remote_repository_is_read_only(world, method):
     base = world.remote(name())
     answer = world.get(f"{base}/chainguard/go/manifests/mine", method)
+    deed = "deleted from" if method == "DELETE" else "uploaded to"
     assert error(answer)[:2] == (403, "DENIED")
-    assert "remote repository" in error(answer)[2]
+    assert error(answer)[2].endswith(f"is a remote repository: artifacts cannot be {deed} it")
+
+
+def test_who_may_not_delete_is_told_of_that_permission(world):
+    base = world.remote(name())
+    reader = world.inside.tokens.issue("user:reader@example.com")
+    answer = world.get(f"{base}/chainguard/go/manifests/latest", "DELETE", Authorization=f"Bearer {reader}")
+    assert error(answer)[:2] == (403, "DENIED")
+    assert 'Permission "artifactregistry.repositories.deleteArtifacts" denied' in error(answer)[2]
 
 
 def test_one_name_in_two_locations_is_two_repositories(world):
@@ -249,9 +266,11 @@ def test_tags_are_listed_from_the_upstream_in_pages(world):
 def test_referrers_pass_through(world):
     base = world.remote(name())
     digest = SAMPLES["chainguard/go"].tags["latest"]
-    (descriptor,) = world.get(f"{base}/chainguard/go/referrers/{digest}").json()["manifests"]
-    referrer = world.get(f"{base}/chainguard/go/manifests/{descriptor['digest']}").json()
-    assert referrer["subject"]["digest"] == digest
+    descriptors = world.get(f"{base}/chainguard/go/referrers/{digest}").json()["manifests"]
+    assert len(descriptors) == 2  # an SBOM and a signature
+    for descriptor in descriptors:
+        referrer = world.get(f"{base}/chainguard/go/manifests/{descriptor['digest']}").json()
+        assert referrer["subject"]["digest"] == digest
 
 
 def test_a_repository_that_is_made_anew_begins_empty(own_world):

@@ -64,7 +64,7 @@ def test_everything_that_an_image_names_is_there_and_is_what_it_says(name):
                     assert archive.getnames()
 
 
-def test_each_index_has_one_referrer_and_no_signature_is_pretended():
+def test_each_index_has_one_referrer_and_signatures_are_not_the_samples_own():
     for repository in REPOSITORIES.values():
         subjects = [m.subject for m in repository.manifests.values() if m.subject]
         assert sorted(subjects) == sorted(set(repository.tags.values()))
