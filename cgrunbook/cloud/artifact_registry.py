@@ -20,7 +20,6 @@ from cgrunbook.cloud.iam_policy import POLICY_VERSION, Policy, read_policy
 from cgrunbook.errors import (
     AlreadyExists,
     CgrunbookError,
-    Interrupted,
     NotFound,
     PermissionMissing,
     ServiceError,
@@ -147,15 +146,11 @@ class ArtifactRegistry(GoogleService):
         def ask(location: str) -> tuple[RemoteRepository, ...] | CgrunbookError:
             try:
                 return self._list(location, min(_LIMIT_OF_EACH, self.attempts.limit))
-            except Interrupted:
-                raise
             except CgrunbookError as error:
                 return error
 
         try:
             locations = self.locations()
-        except Interrupted:
-            raise
         except CgrunbookError as error:
             return Everywhere((), {"": error})
         with ThreadPoolExecutor(_AT_ONCE, "asks a location") as pool:

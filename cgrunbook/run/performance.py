@@ -170,8 +170,8 @@ class Performance:
         except asyncio.CancelledError:
             self._session.cloud.attempts.cancelled.set()
             ended, _ = await asyncio.wait({task}, timeout=30)
-            if ended and task.exception() is None:
-                task.result()  # the work was done before it heard of the interrupt; the next run finds it there
+            if ended:
+                task.exception()  # whatever came of it, nobody goes by it: what was done by then, the next run finds there
             raise
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from cgrunbook.cloud.apis import ARTIFACT_REGISTRY, ENABLED_BY, SECRET_MANAGER, TITLES
-from cgrunbook.errors import ApiDisabled, CgrunbookError, Interrupted, WrongState
+from cgrunbook.errors import ApiDisabled, CgrunbookError, WrongState
 from cgrunbook.steps.credential import pair_in_use, version_of
 from cgrunbook.steps.secret import ACCESSOR, conditional_grant, policy_of, service_agent
 from cgrunbook.steps.step import Evidence, Finding, Mark, Proof, Section, World
@@ -98,8 +98,6 @@ def _seen(world: World, notebook: str, what: str, look: Callable[[], str | Findi
         if isinstance(seen, Finding):
             return replace(seen, check=_part(notebook, what, "").check)
         return _part(notebook, what, seen)
-    except Interrupted:
-        raise
     except ApiDisabled as off:
         if not world.cloud.project.has_off(off):
             raise

@@ -27,7 +27,6 @@ from cgrunbook.cloud.token_hosts import OAUTH2, token_urls
 from cgrunbook.errors import (
     ApiDisabled,
     CgrunbookError,
-    Interrupted,
     NotSignedIn,
     PermissionMissing,
     ProjectUnknown,
@@ -289,8 +288,6 @@ def _seen(check: str, asked: Future[T], say: Callable[[T], list[Finding]]) -> li
     """What is to be said of an answer; where there is none, that it was not checked, and why."""
     try:
         return say(asked.result())
-    except Interrupted:
-        raise
     except CgrunbookError as error:
         return [Finding(Mark.NOT_CHECKED, check, error.message, error.remedy)]
 
@@ -310,8 +307,6 @@ def _number(project: Project, number: Future[str]) -> Finding:
 def _api(api: str, is_on: Callable[[], bool]) -> Finding:
     try:
         on = is_on()
-    except Interrupted:
-        raise
     except CgrunbookError as error:
         return _failed(api, error)
     if on:
@@ -384,8 +379,6 @@ def _under_conditions(world: World) -> list[Binding]:
     """What the caller holds in the project under a condition, as far as it can be seen."""
     try:
         policy = world.cloud.project.get_policy()
-    except Interrupted:
-        raise
     except CgrunbookError:
         return []
     caller = world.cloud.connection.caller
