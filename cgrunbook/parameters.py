@@ -330,15 +330,14 @@ def meant(name: str, among: Collection[str] = NAMES, *, cutoff: float = 0.5) -> 
         among: the names that would be right; where none of these is like it, all parameters are looked at.
         cutoff: how much it must be like it, up to 1.
     """
-    bare = _bare(name)
-    for names in (among, NAMES):
-        near = difflib.get_close_matches(bare, map(_bare, names), n=1, cutoff=max(cutoff, 0.8))
-        if near:
-            return next(each for each in names if _bare(each) == near[0])
-    if bare in _ALSO_CALLED:
-        return _ALSO_CALLED[bare]
-    near = difflib.get_close_matches(bare, map(_bare, among), n=1, cutoff=cutoff)
-    return next((each for each in among if near and _bare(each) == near[0]), "")
+    spelt = {_bare(each): each for each in (*NAMES, *among)}
+    bare, sure = _bare(name), max(cutoff, 0.8)
+
+    def near(names: Collection[str], cutoff: float) -> str:
+        found = difflib.get_close_matches(bare, map(_bare, names), n=1, cutoff=cutoff)
+        return spelt[found[0]] if found else ""
+
+    return near(among, sure) or near(NAMES, sure) or _ALSO_CALLED.get(bare, "") or near(among, cutoff)
 
 
 def _bare(name: str) -> str:

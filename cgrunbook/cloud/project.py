@@ -6,7 +6,6 @@ a project need not be allowed to ask them. It does not know what the APIs are wa
 
 from __future__ import annotations
 
-import difflib
 import time
 from collections.abc import Callable, Iterable
 from functools import cached_property, partial
@@ -15,7 +14,7 @@ from typing import Any
 from google.cloud import resourcemanager_v3 as rm
 from google.cloud import service_usage_v1 as su
 
-from cgrunbook.cloud import apis
+from cgrunbook.cloud import alike, apis
 from cgrunbook.cloud.apis import ARTIFACT_REGISTRY, SECRET_MANAGER
 from cgrunbook.cloud.google_errors import explain_answer, of_operation
 from cgrunbook.cloud.google_service import CALL, GoogleService, client
@@ -48,10 +47,9 @@ class Project(GoogleService):
     def alike(self) -> str:
         """A question for whoever mistyped the project's id: the visible one that is nearest, "" where there is none."""
         try:
-            near = difflib.get_close_matches(self.id, self.visible(), n=1)
+            return alike.question(self.id, self.visible())
         except CgrunbookError:
             return ""
-        return f"Did you mean {near[0]}?" if near and near[0] != self.id else ""
 
     def number(self) -> str:
         """The project's number, digits, from Resource Manager; it never changes, and is read once.

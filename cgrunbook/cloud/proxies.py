@@ -75,12 +75,7 @@ def proxy_for(url: str) -> Proxy | None:
     kind = next((kind for kind in (parts.scheme, "all") if given.get(kind, "").strip()), "")
     if not kind or _straight(parts.hostname or "", parts.port or _PORTS.get(parts.scheme), given.get("no", "")):
         return None
-    return _read(_variable(kind), given[kind])
-
-
-def read(url: str) -> Proxy:
-    """Read a proxy's URL again that `Proxy.url` has written."""
-    return _read("", url)
+    return read(given[kind], _variable(kind))
 
 
 def for_a_command(environment: Mapping[str, str]) -> dict[str, str]:
@@ -94,7 +89,7 @@ def for_a_command(environment: Mapping[str, str]) -> dict[str, str]:
     for kind in ("http", "https"):
         with suppress(PrerequisiteMissing):
             if value := given.get(kind, "").strip() or given.get("all", "").strip():
-                made |= dict.fromkeys((f"{kind}_proxy", f"{kind.upper()}_PROXY"), _read("", value).url)
+                made |= dict.fromkeys((f"{kind}_proxy", f"{kind.upper()}_PROXY"), read(value).url)
     if but := ",".join(entry.removeprefix("*").lstrip(".") or "*" for entry in _entries(given.get("no", ""))):
         made |= {"no_proxy": but, "NO_PROXY": but}
     return made
@@ -115,8 +110,12 @@ def passwords() -> Iterator[Secret]:
             yield from map(Secret, {spelt, meant.decode("utf-8", "replace"), quote(meant, safe="")} - {""})
 
 
-def _read(variable: str, value: str) -> Proxy:
-    """Read what a variable says, in whatever way people write it; a password may hold any character unencoded.
+def read(value: str, variable: str = "") -> Proxy:
+    """Read a proxy's URL, in whatever way people write it; a password may hold any character unencoded.
+
+    Args:
+        value: the URL.
+        variable: the variable that has it, for the error; those that `Proxy.url` has written cause none.
 
     Raises:
         PrerequisiteMissing: it cannot be used. Nothing of it is quoted: a piece of a password may stand anywhere.
