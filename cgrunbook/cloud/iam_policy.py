@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,6 +87,10 @@ class Policy:
     def grants(self, member: str, role: str) -> bool:
         """Whether a member has a role here without condition."""
         return any(not binding.condition for binding in self.held(member, role))
+
+    def first_of(self, roles: Sequence[str], member: str) -> str:
+        """The first of these roles that a member has here without condition, "" for none."""
+        return next((role for role in roles if self.grants(member, role)), "")
 
     def held(self, member: str, role: str) -> tuple[Binding, ...]:
         """By what a member has a role here: without condition, or else under which conditions; empty for neither.

@@ -16,7 +16,7 @@ from typing import Any
 from cgrunbook.cloud import Cloud
 from cgrunbook.cloud.artifact_registry import RemoteRepository
 from cgrunbook.cloud.google_errors import READ_SECRET
-from cgrunbook.cloud.iam_policy import EVERYBODY, Binding, Policy, grant_command
+from cgrunbook.cloud.iam_policy import EVERYBODY, Binding, grant_command
 from cgrunbook.cloud.registry import Registry, TokenProbe
 from cgrunbook.cloud.roles import HELD
 from cgrunbook.errors import (
@@ -129,7 +129,7 @@ class CheckCredential(Proof):
                 return Finding(Mark.NOT_CHECKED, check, f"{where} is not there yet; this plan would make it")
             member = service_agent(world, secret_id)
             held = policy.held(member, ACCESSOR)
-            if role := _reads(policy, member):
+            if role := policy.first_of(_READERS, member):
                 return Finding(Mark.OK, check, f"{role} on {where}")
             in_project = keeper.project.get_policy()
         except CgrunbookError as error:
@@ -138,9 +138,11 @@ class CheckCredential(Proof):
         remedy = (
             f"{'Run 03_production_images again, or' if ours else 'Grant it'}: {grant_command(on, member, ACCESSOR)}"
         )
-        if who := next((one for one in EVERYBODY if _reads(policy, one) or _reads(in_project, one)), ""):
+        if who := next(
+            (one for one in EVERYBODY if policy.first_of(_READERS, one) or in_project.first_of(_READERS, one)), ""
+        ):
             return Finding(Mark.WARN, check, f"{who} may: everybody can read the pull token's password", remedy)
-        if role := _reads(in_project, member):
+        if role := in_project.first_of(_READERS, member):
             return Finding(Mark.WARN, check, f"{role} on the whole project", "Grant it on the secret alone.")
         if held:
             return conditional_grant(keeper, secret_id, member, held)
@@ -385,11 +387,6 @@ def _with(image: ImageReference, probe: TokenProbe) -> Finding:
 
 def _said(probe: TokenProbe) -> str:
     return f"{probe.status} {probe.code} {probe.message}".strip()
-
-
-def _reads(policy: Policy, member: str) -> str:
-    """Through which role a member may always read a secret's value, "" for none."""
-    return next((role for role in _READERS if policy.grants(member, role)), "")
 
 
 def _unknown(check: str, error: CgrunbookError) -> Finding:

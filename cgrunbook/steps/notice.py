@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cgrunbook.cloud import apis
-from cgrunbook.cloud.iam_policy import Policy
 from cgrunbook.cloud.roles import HELD
-from cgrunbook.errors import ApiDisabled, CgrunbookError, Interrupted, PrerequisiteMissing
+from cgrunbook.errors import ApiDisabled, CgrunbookError, PrerequisiteMissing
 from cgrunbook.steps.apis import SECRET_MANAGER
 from cgrunbook.steps.credential import kept_in, learn_number, own_project
 from cgrunbook.steps.step import Finding, Mark, World
@@ -39,8 +38,6 @@ def check_topic(world: World, secret_id: str, topic: str) -> Finding:
     """
     try:
         found = _look(world, secret_id, topic)
-    except Interrupted:
-        raise
     except ApiDisabled as off:
         if off.api == _PUBSUB and not off.charged and own_project(world, topic.split("/")[1]):
             raise PrerequisiteMissing(
@@ -80,16 +77,12 @@ def _look(world: World, secret_id: str, topic: str) -> _Found | None:
         return None
     learn_number(world, secret_id)
     member = apis.secret_manager_agent(world.cloud.project.number())
-    if role := _publishes(policy, member):
+    if role := policy.first_of(_PUBLISHERS, member):
         return _Found(f"{role} on the topic")
     in_project = kept_in(world, topic.split("/")[1], secret_id).project.get_policy()
-    if role := _publishes(in_project, member):
+    if role := in_project.first_of(_PUBLISHERS, member):
         return _Found(f"{role} on the whole project")
     return _Found(doubts=[way for one in (policy, in_project) for way in one.in_doubt(member, _PUBLISH, PUBLISHER)])
-
-
-def _publishes(policy: Policy, member: str) -> str:
-    return next((role for role in _PUBLISHERS if policy.grants(member, role)), "")
 
 
 def to_do(world: World, topic: str, *, missing: bool = False) -> str:
