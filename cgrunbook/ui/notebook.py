@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Mapping, MutableMapping
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import cgrunbook
@@ -102,6 +101,8 @@ class LiveFace:
     def opened(self, session: Session) -> None:
         """Remember it; it is shown with the form. What was approved ahead was approved for another."""
         self._session = session
+        if self._presence:
+            self._presence.values = session.params.model_dump()
         self._approve_rest = False
         self._ended = 0
 
@@ -124,13 +125,9 @@ class LiveFace:
             self._panel = Panel(self._presence.widgets if self._presence else ())
         self._panel.ask(question, number, card["text/html"])
         self._output.draw(card)
-        otherwise, waiting = "Approve, Decline: buttons of a running notebook.", interruptible
-        if self._presence and self._session:
-            values = self._session.params.model_dump()
-            otherwise = self._presence.otherwise(otherwise, values)
-            waiting = partial(self._presence.wait, values=values)
-        self._output.attach(self._panel.widget, otherwise)
-        answer = await question.wait(waiting)
+        otherwise = "Approve, Decline: buttons of a running notebook."
+        self._output.attach(self._panel.widget, self._presence.otherwise(otherwise) if self._presence else otherwise)
+        answer = await question.wait(self._presence.wait if self._presence else interruptible)
         if answer is Answer.DECLINE:
             return False
         self._approve_rest |= answer is Answer.APPROVE_REST
@@ -225,10 +222,10 @@ class Opening:
         from cgrunbook.ui.presence import Presence
 
         self._notebook = notebook
-        self._presence = Presence(notebook)
         self._namespace = namespace
         self._saved = values.read_saved()
         self._began = values.for_person(namespace, self._saved)
+        self._presence = Presence(notebook, {name: value.value for name, value in self._began.items()})
         self._output = CellOutput(stays=True)
         self._chosen: asyncio.Future[dict[str, Any]] | None = None
         self._following: asyncio.Task[None] | None = None
@@ -263,7 +260,7 @@ class Opening:
                 return book
         self._draw_waiting(why)
         self.form.reveal()
-        self._attach(self._told())
+        self._attach(waits=True)
         while True:
             chosen = await self._confirmed()
             self.form.busy("Connecting ...")
@@ -288,7 +285,7 @@ class Opening:
     async def _confirmed(self) -> dict[str, Any]:
         self._chosen = asyncio.get_running_loop().create_future()
         try:
-            return await self._presence.wait(self._chosen, self._told())
+            return await self._presence.wait(self._chosen)
         except asyncio.CancelledError as cancelled:
             self.form.busy("Interrupted: run this cell again.")
             self._draw_waiting("was interrupted before its values were confirmed: run this cell again")
@@ -347,20 +344,11 @@ class Opening:
     def _draw_waiting(self, why: str) -> None:
         self._output.draw(cards.values_card(self._notebook, why, self._began, form=True))
 
-    def _told(self) -> dict[str, Any]:
-        """What the form began with."""
-        return {name: value.value for name, value in self._began.items()}
-
-    def _attach(self, waits_with: Mapping[str, Any] | None = None) -> None:
-        """Show the form.
-
-        Args:
-            waits_with: what the notebook was told, where it waits for the form's button.
-        """
+    def _attach(self, *, waits: bool = False) -> None:
+        """Show the form, for whose button the notebook waits or does not."""
         otherwise = "A form, where the notebook runs."
-        if waits_with is not None:
-            otherwise = self._presence.otherwise(otherwise, waits_with)
-        self._output.attach(self._presence.with_sign(self.form.widget), otherwise)
+        widget = self._presence.with_sign(self.form.widget)
+        self._output.attach(widget, self._presence.otherwise(otherwise) if waits else otherwise)
         self._list()
 
     def _list(self) -> None:

@@ -32,10 +32,12 @@ class Presence:
 
     Args:
         notebook: the notebook's name, for the advice.
+        values: what the notebook is told, by the parameter's name.
     """
 
-    def __init__(self, notebook: str) -> None:
+    def __init__(self, notebook: str, values: Mapping[str, Any]) -> None:
         self._notebook = notebook
+        self.values = values
         self._seen = names_a_cell(get_ipython())
         self.widgets: tuple[Any, ...] = ()
         """To be shown beside what is to be clicked: what draws it makes itself known by that."""
@@ -48,23 +50,21 @@ class Presence:
         """A widget, and beside it what tells that it was drawn."""
         return ipywidgets.VBox([widget, *self.widgets]) if self.widgets else widget
 
-    def otherwise(self, said: str, values: Mapping[str, Any]) -> str:
+    def otherwise(self, said: str) -> str:
         """What is read in the place of a widget, with the way on where there will be none.
 
         Args:
             said: what the widget is, a sentence.
-            values: what the notebook is told, by the parameter's name.
         """
         if self._seen:
             return said
-        return f"{said} Where nothing to click appears, this cell ends in {UNSEEN_SECONDS:g} seconds. {self._way_on(values)}"
+        return f"{said} Where nothing to click appears, this cell ends in {UNSEEN_SECONDS:g} seconds. {self._way_on()}"
 
-    async def wait(self, answer: Awaitable[T], values: Mapping[str, Any]) -> T:
+    async def wait(self, answer: Awaitable[T]) -> T:
         """Wait for a click.
 
         Args:
             answer: what the click brings about.
-            values: as in `otherwise`.
 
         Raises:
             asyncio.CancelledError: the kernel was interrupted.
@@ -78,16 +78,16 @@ class Presence:
             raise UsageError(
                 f"{self._notebook} waits for a click, and this front end shows nothing to click: it has drawn no widget in "
                 f"{UNSEEN_SECONDS:g} seconds. Nothing was changed.",
-                self._way_on(values),
+                self._way_on(),
             )
         return await interruptible(task)
 
     def _is_there(self, _: Any) -> None:
         self._seen = True
 
-    def _way_on(self, values: Mapping[str, Any]) -> str:
+    def _way_on(self) -> str:
         words = ["cgrunbook", "run", self._notebook if of_the_guide(self._notebook) else f"{self._notebook}.ipynb"]
-        for name, value in values.items():
+        for name, value in self.values.items():
             if value != parameters.Parameters.model_fields[name].default:
                 words += ["-p", name, parameters.as_text(value)]
         return (
