@@ -307,25 +307,17 @@ def _take_into_notebook(notebook: dict[str, Any], line: Line) -> None:
         if line.event == "cell-mended":
             notebook["cell_errors"] = others
         elif cell:  # outside of a step, where nobody but the cell says it; a later cell may be run all the same
-            _add(
-                NotebookRecord,
-                notebook,
-                {"cell_errors": [*others, line.data["error"] | {"cell": cell, "time": line.time}]},
-            )
+            failed = line.data["error"] | {"cell": cell, "time": line.time}
+            _add(NotebookRecord, notebook, {"cell_errors": [*others, failed]})
         else:
             _add(NotebookRecord, notebook, line.data | {"ended": line.time})
         return
     begun: dict[str, Any] = {"title": "", "number": line.step, "started": line.time}
-    if line.event == "step-started":
-        step = begun | line.data
-        StepRecord.model_validate(step)
-        notebook["steps"].append(step)
-        return
     # What came of a step is written once: a line about one that has its outcome is of another, whose first line is lost.
-    of_number = (item for item in reversed(notebook["steps"]) if item["number"] == line.step)
-    step = next((item for item in of_number if not item.get("outcome")), begun)
+    at_work = (item for item in reversed(notebook["steps"]) if item["number"] == line.step and not item.get("outcome"))
+    step = begun if line.event == "step-started" else next(at_work, begun)
     said: dict[str, Any] = {}
-    if line.event == "planned":
+    if line.event in ("step-started", "planned"):
         said = line.data
     elif line.event in ("approved", "declined"):
         said = {"approval": line.event, "answered": line.time}

@@ -186,8 +186,7 @@ def mistyped(namespace: Mapping[str, Any]) -> list[str]:
     """The names in a notebook that were meant to be parameters and are none, whatever way they came."""
     in_passing = {
         name.id
-        for source in namespace.get("In", ())
-        for statement in _statements(source)
+        for statement in _statements(namespace)
         for loop in ast.walk(statement)
         if isinstance(loop, (ast.For, ast.AsyncFor))
         for name in ast.walk(loop.target)
@@ -228,8 +227,7 @@ def leave_out_what_is_not_declared(notebook: str, namespace: MutableMapping[str,
     # The cells of the guide declare with a type, which papermill does not write.
     declared = {
         statement.target.id
-        for source in namespace.get("In", ())
-        for statement in _statements(source)
+        for statement in _statements(namespace)
         if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
     }
     given = [name for name in injected_names(namespace) if name in parameters.NAMES and name not in declared]
@@ -245,18 +243,14 @@ def injected_names(namespace: Mapping[str, Any]) -> list[str]:
 
     papermill itself only warns of a name that the notebook does not have.
     """
-    names: list[str] = []
-    for source in namespace.get("In", ()):
-        if isinstance(source, str) and source.startswith("# Parameters\n"):
-            for node in _statements(source):
-                if isinstance(node, ast.Assign):
-                    names += [target.id for target in node.targets if isinstance(target, ast.Name)]
+    assigned = (node for node in _statements(namespace, "# Parameters\n") if isinstance(node, ast.Assign))
+    names = (target.id for node in assigned for target in node.targets if isinstance(target, ast.Name))
     return list(dict.fromkeys(names))
 
 
-def _statements(source: str) -> list[ast.stmt]:
-    """A cell's statements; none where it is no plain Python, such as a magic."""
-    try:
-        return ast.parse(source).body
-    except SyntaxError:
-        return []
+def _statements(namespace: Mapping[str, Any], begins: str = "") -> Iterator[ast.stmt]:
+    """The statements of the cells that were run and begin so; none of one that is no plain Python, such as a magic."""
+    for source in namespace.get("In", ()):
+        if source.startswith(begins):
+            with contextlib.suppress(SyntaxError):
+                yield from ast.parse(source).body
