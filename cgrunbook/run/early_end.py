@@ -1,7 +1,7 @@
 """What ends a notebook outside of its steps is in a journal: as it is opened, or in a cell between two steps.
 
-Where the command line executes a notebook, it sees to that itself. It knows IPython's word on a cell that has run, and no
-step.
+Where the command line executes a notebook, it sees to that itself, and its kernel tells it of the error: Jupyter hands on an
+error's text alone. It knows IPython's word on a cell that has run and ipykernel's channel to its clients, and no step.
 """
 
 from __future__ import annotations
@@ -22,6 +22,12 @@ from cgrunbook.run.record import ErrorRecord, notebook_outcome
 
 # An error's attribute, of whatever kind it is: a journal has it.
 _TOLD = "_cgrunbook_journaled"
+
+# The type of what a kernel tells of an error, on its public channel; no other client of a kernel looks at it.
+MESSAGE = "cgrunbook_error"
+
+# What a kernel of the command line's runs as it starts; no name of it shows in the notebook.
+TELL = f"__import__({__name__!r}, fromlist=['tell']).tell()"
 
 _watching: _Cells | None = None
 
@@ -80,6 +86,20 @@ def watch_cells(shell: Any, notebook: str, values: Mapping[str, Any], *, strange
         shell.events.unregister("post_run_cell", _watching.ended)
     _watching = _Cells(notebook, values, strangers=strangers)
     shell.events.register("post_run_cell", _watching.ended)
+
+
+def tell() -> None:
+    """In a kernel of the command line's: from now on, tell as fields of each error of ours with which a cell ends."""
+    from IPython import get_ipython
+
+    shell: Any = get_ipython()
+
+    def ended(ran: Any) -> None:
+        if isinstance(ran.error_in_exec, CgrunbookError):
+            kernel, said = shell.kernel, ErrorRecord.of(ran.error_in_exec).model_dump()
+            kernel.session.send(kernel.iopub_socket, MESSAGE, said, parent=kernel.get_parent("shell"))
+
+    shell.events.register("post_run_cell", ended)
 
 
 class _Cells:

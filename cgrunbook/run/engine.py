@@ -23,7 +23,7 @@ from papermill.exceptions import PapermillExecutionError
 from papermill.execute import ERROR_MARKER_TAG
 
 from cgrunbook.redaction import mask_all, redact
-from cgrunbook.run import raised
+from cgrunbook.run.early_end import MESSAGE
 from cgrunbook.run.folder import write_whole
 from cgrunbook.run.kernels import Kernel, Stop
 from cgrunbook.run.record import ErrorRecord
@@ -247,7 +247,7 @@ class _Client(PapermillNotebookClient):  # type: ignore[misc] # papermill is unt
             cell.outputs = [nbformat.from_dict(mask_all(output)) for output in cell.get("outputs", [])]
 
     def process_message(self, msg: dict[str, Any], cell: Any, cell_index: int) -> Any:
-        if msg["msg_type"] == raised.MESSAGE:
+        if msg["msg_type"] == MESSAGE:
             self.nb_man.raised = ErrorRecord.model_validate(msg["content"])
             return None
         if msg["msg_type"] == "execute_input":

@@ -33,10 +33,10 @@ from cgrunbook.home import home, require_user_folder
 from cgrunbook.parameters import Way
 from cgrunbook.redaction import redact
 from cgrunbook.run import report
+from cgrunbook.run.early_end import TELL
 from cgrunbook.run.folder import JOURNAL, RECORD, REPORT, RUN_FOLDER_VARIABLE, folder_is_taken, new_run_folder
 from cgrunbook.run.journal import Journal, Line, read_lines
 from cgrunbook.run.notebooks import Source, find, of_the_guide
-from cgrunbook.run.raised import TELL
 from cgrunbook.run.record import ErrorRecord, Record, notebook_outcome, record_of, write_record
 
 if TYPE_CHECKING:
