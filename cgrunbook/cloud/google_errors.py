@@ -22,7 +22,7 @@ from google.rpc.code_pb2 import Code
 
 from cgrunbook.cloud import alike, apis, network, retry
 from cgrunbook.cloud.caller import to_fill_in
-from cgrunbook.cloud.iam_policy import grant_command
+from cgrunbook.cloud.iam_policy import grant_command, let_read_command
 from cgrunbook.cloud.roles import narrowest_role
 from cgrunbook.errors import (
     AlreadyExists,
@@ -418,8 +418,8 @@ def _project_of(found: re.Match[str] | None, connection: Connection) -> str:
 
 
 def _grant_command(secret: re.Match[str] | None, project: str, connection: Connection) -> str:
-    on = f"secrets add-iam-policy-binding {secret['id'] if secret else 'SECRET'} --project={project}"
-    return grant_command(on, apis.service_agent_of(connection.project_id), narrowest_role(READ_SECRET))
+    secret_id = secret["id"] if secret else "SECRET"
+    return let_read_command(secret_id, project, apis.service_agent_of(connection.project_id))
 
 
 def _answer(error: GoogleAPICallError) -> Answer:

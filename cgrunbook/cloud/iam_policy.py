@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cgrunbook.cloud.roles import may_hold
+from cgrunbook.cloud.roles import ACCESSOR, may_hold
 
 # The version of a policy that can hold conditions.
 POLICY_VERSION = 3
@@ -32,6 +32,11 @@ def grant_command(on: str, member: str, role: str) -> str:
         nobody can answer.
     """
     return f'gcloud {on} --member="{member}" --role={role} --condition=None'
+
+
+def let_read_command(secret_id: str, project: str, member: str) -> str:
+    """Gcloud's command that lets a member read a secret's values; the member as of `grant_command`."""
+    return grant_command(f"secrets add-iam-policy-binding {secret_id} --project={project}", member, ACCESSOR)
 
 
 def take_command(on: str, member: str, binding: Binding) -> str:

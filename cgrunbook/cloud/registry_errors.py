@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 
 from cgrunbook.cloud import alike, apis, retry
 from cgrunbook.cloud.caller import UNKNOWN, spoken, to_fill_in
-from cgrunbook.cloud.iam_policy import grant_command
+from cgrunbook.cloud.iam_policy import grant_command, let_read_command
 from cgrunbook.errors import (
     CgrunbookError,
     ImageNotAvailable,
@@ -249,8 +249,7 @@ def _of_upstream(refusal: Refusal, said: str, text: str) -> CgrunbookError | Non
         project = _Place.of(refusal).project
         secret = _SECRET.search(refusal.message)
         where, named = secret.groups() if secret else (project, "SECRET")
-        on = f"secrets add-iam-policy-binding {named} --project={where}"
-        command = grant_command(on, apis.service_agent_of(project), "roles/secretmanager.secretAccessor")
+        command = let_read_command(named, where, apis.service_agent_of(project))
         return PermissionMissing(
             f"{said} Artifact Registry's service agent cannot read the secret version that holds the password.",
             f"Grant it on the secret (notebook 03 does): {command}",

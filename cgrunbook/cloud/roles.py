@@ -23,12 +23,15 @@ _USAGE = _of("serviceusage", "operations.get services.get services.list")
 _USE = _of("serviceusage.services", "use")
 _PUBLISH = _of("pubsub.topics", "publish")
 
+# With it Artifact Registry's service agent reads the password.
+ACCESSOR = "roles/secretmanager.secretAccessor"
+
 # Of each role what the runbook may need, the narrow roles first. Artifact Registry offers nothing between reader and admin for
 # making repositories; of Secret Manager only admin may create secrets and set their policies.
 HELD: Mapping[str, frozenset[str]] = {
     "roles/browser": _PROJECT | _of("resourcemanager", "projects.getIamPolicy"),
     "roles/artifactregistry.reader": _PULL,
-    "roles/secretmanager.secretAccessor": _ACCESS,
+    ACCESSOR: _ACCESS,
     "roles/secretmanager.secretVersionAdder": _of("secretmanager.versions", "add") | _PROJECT,
     "roles/secretmanager.viewer": _SECRETS,
     "roles/secretmanager.secretVersionManager": _VERSIONS,

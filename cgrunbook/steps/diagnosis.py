@@ -16,9 +16,9 @@ from typing import Any
 from cgrunbook.cloud import Cloud
 from cgrunbook.cloud.artifact_registry import RemoteRepository
 from cgrunbook.cloud.google_errors import READ_SECRET
-from cgrunbook.cloud.iam_policy import EVERYBODY, Binding, grant_command
+from cgrunbook.cloud.iam_policy import EVERYBODY, Binding, let_read_command
 from cgrunbook.cloud.registry import Registry, TokenProbe
-from cgrunbook.cloud.roles import HELD
+from cgrunbook.cloud.roles import ACCESSOR, HELD
 from cgrunbook.errors import (
     CgrunbookError,
     PermissionMissing,
@@ -32,7 +32,7 @@ from cgrunbook.parameters import UPSTREAM
 from cgrunbook.steps.credential import kept_in, split_version, stored_token
 from cgrunbook.steps.pulling import image_of, path_through, upstream_login
 from cgrunbook.steps.repository import expected_repository, made_by_cgrunbook
-from cgrunbook.steps.secret import ACCESSOR, conditional_grant, policy_of, service_agent
+from cgrunbook.steps.secret import conditional_grant, policy_of, service_agent
 from cgrunbook.steps.step import (
     MANAGED_BY,
     Change,
@@ -134,10 +134,8 @@ class CheckCredential(Proof):
             in_project = keeper.project.get_policy()
         except CgrunbookError as error:
             return conditional_grant(keeper, secret_id, member, held) if held else _unknown(check, error)
-        on = f"secrets add-iam-policy-binding {secret_id} --project={keeper.project.id}"
-        remedy = (
-            f"{'Run 03_production_images again, or' if ours else 'Grant it'}: {grant_command(on, member, ACCESSOR)}"
-        )
+        command = let_read_command(secret_id, keeper.project.id, member)
+        remedy = f"{'Run 03_production_images again, or' if ours else 'Grant it'}: {command}"
         if who := next(
             (one for one in EVERYBODY if policy.first_of(_READERS, one) or in_project.first_of(_READERS, one)), ""
         ):

@@ -7,9 +7,10 @@ from dataclasses import replace
 from functools import partial
 
 from cgrunbook.cloud.apis import ARTIFACT_REGISTRY, ENABLED_BY, SECRET_MANAGER, TITLES
+from cgrunbook.cloud.roles import ACCESSOR
 from cgrunbook.errors import ApiDisabled, CgrunbookError, WrongState
 from cgrunbook.steps.credential import pair_in_use, version_of
-from cgrunbook.steps.secret import ACCESSOR, conditional_grant, policy_of, service_agent
+from cgrunbook.steps.secret import conditional_grant, policy_of, service_agent
 from cgrunbook.steps.step import Evidence, Finding, Mark, Proof, Section, World
 
 _FIRST, _SECOND = ENABLED_BY[ARTIFACT_REGISTRY], ENABLED_BY[SECRET_MANAGER]

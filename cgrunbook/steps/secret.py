@@ -14,7 +14,8 @@ from typing import Any, Self
 
 from cgrunbook import durations
 from cgrunbook.cloud import Cloud, apis
-from cgrunbook.cloud.iam_policy import Binding, Policy, grant_command
+from cgrunbook.cloud.iam_policy import Binding, Policy, let_read_command
+from cgrunbook.cloud.roles import ACCESSOR
 from cgrunbook.cloud.secret_manager import Rotation, SecretResource
 from cgrunbook.errors import (
     ApiDisabled,
@@ -48,8 +49,6 @@ from cgrunbook.steps.step import (
     labels_flag,
     quoted,
 )
-
-ACCESSOR = "roles/secretmanager.secretAccessor"
 
 # Beside the label, which people edit: by it a secret is known again as cgrunbook's.
 MADE_BY_ANNOTATION = "cgrunbook.made-by"
@@ -292,13 +291,13 @@ def conditional_grant(cloud: Cloud, secret_id: str, member: str, granted: Sequen
         cloud: the project that the secret is in.
         granted: by what the member has the role, each under a condition.
     """
-    on = f"secrets add-iam-policy-binding {secret_id} --project={cloud.project.id}"
     return Finding(
         Mark.NOT_CHECKED,
         "the service agent may read the secret",
         f"{' or '.join(map(str, granted))}: whether that holds, Google's IAM alone can tell",
         "An image that is not cached shows it: 03_production_images when it makes the repository, 04_debugging with "
-        f"try_fresh_repository. It is left as it is; if it should hold always: {grant_command(on, member, ACCESSOR)}",
+        "try_fresh_repository. It is left as it is; if it should hold always: "
+        f"{let_read_command(secret_id, cloud.project.id, member)}",
     )
 
 

@@ -20,8 +20,8 @@ import pytest
 from cgrunbook import steps
 from cgrunbook.cloud.artifact_registry import CleanupPolicy
 from cgrunbook.cloud.iam_policy import Binding, take_command
+from cgrunbook.cloud.roles import ACCESSOR
 from cgrunbook.sandbox import process
-from cgrunbook.steps.secret import ACCESSOR
 from cgrunbook.steps.step import Outcome, Step
 from tests.clients.programs import client
 from tests.left_behind import difference, password_of, world

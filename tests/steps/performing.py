@@ -17,6 +17,7 @@ import requests as http
 from cgrunbook import steps
 from cgrunbook.cloud import Cloud, Wait, connect
 from cgrunbook.cloud.registry import BasicCredentials
+from cgrunbook.cloud.roles import ACCESSOR
 from cgrunbook.parameters import Parameters
 from cgrunbook.run.journal import Journal
 from cgrunbook.run.result import Result
@@ -24,7 +25,6 @@ from cgrunbook.run.runbook import Runbook
 from cgrunbook.run.session import Session
 from cgrunbook.sandbox import process
 from cgrunbook.steps.pull_token import token_name
-from cgrunbook.steps.secret import ACCESSOR
 from cgrunbook.steps.step import Outcome, Plan, Progress, Step, World
 from tests.waiting import PATIENCE, wait_for
 

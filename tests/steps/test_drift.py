@@ -15,8 +15,8 @@ import pytest
 
 from cgrunbook import steps
 from cgrunbook.cloud import Cloud
+from cgrunbook.cloud.roles import ACCESSOR
 from cgrunbook.run.record import read_record
-from cgrunbook.steps.secret import ACCESSOR
 from cgrunbook.steps.step import Outcome
 from tests.steps.performing import (
     PRIVATE,

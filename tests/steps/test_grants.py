@@ -18,8 +18,8 @@ import requests as http
 from cgrunbook import steps
 from cgrunbook.cloud import Cloud
 from cgrunbook.cloud.iam_policy import Binding, Policy, take_command
+from cgrunbook.cloud.roles import ACCESSOR
 from cgrunbook.errors import InvalidRequest, PermissionMissing
-from cgrunbook.steps.secret import ACCESSOR
 from cgrunbook.steps.step import Evidence, Finding, Mark, Outcome, World
 from tests.misfortunes import change_policy
 from tests.steps.performing import Names, open_book, perform, proof_of_03, requests, state_of, steps_of_03, writes

@@ -19,12 +19,12 @@ from cgrunbook import steps
 from cgrunbook.cloud import Cloud, apis, connect
 from cgrunbook.cloud.artifact_registry import RemoteRepository
 from cgrunbook.cloud.docker_config import DockerConfig
+from cgrunbook.cloud.roles import ACCESSOR
 from cgrunbook.errors import ApiDisabled, Conflict
 from cgrunbook.redaction import Secret
 from cgrunbook.run.result import Result
 from cgrunbook.run.runbook import Runbook
 from cgrunbook.steps import token_pairs
-from cgrunbook.steps.secret import ACCESSOR
 from cgrunbook.steps.step import Outcome
 from cgrunbook.steps.token_pairs import Claim
 from tests.steps.performing import (
