@@ -21,8 +21,8 @@ endef
 run: $(VENV)/.installed
 	$(BIN)/cgrunbook run
 
-# One worker more than CI has cores, since tests also wait; one that is out of work takes tests from another, also of the same file.
-PYTEST := $(BIN)/python -m pytest --numprocesses 3 --dist worksteal
+# Two workers more than CI has cores, since tests also wait; one that is out of work takes tests from another, also of the same file.
+PYTEST := $(BIN)/python -m pytest --numprocesses 4 --dist worksteal
 
 test: $(VENV)/.installed-for-tests
 	$(PYTEST) -m 'not long' $(PYTEST_ARGUMENTS)

@@ -15,7 +15,10 @@ settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True)
-def drawn_secrets_end_with_their_test(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The mask remembers a value after its Secret is gone, and what hypothesis draws may stand in another test's page."""
-    if request.node.get_closest_marker("hypothesis"):
-        monkeypatch.setattr(redaction, "_known", redaction._Known())
+def no_secret_of_an_earlier_test_is_masked() -> None:
+    """The mask remembers a value for a while after its Secret is gone, and the next test's page may hold a piece of it."""
+    known = redaction._known
+    with known._lock:
+        known._settle()
+        while known._gone:
+            known._forget(known._gone.popleft())

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import to_jsonable_python
 
 import cgrunbook
 from cgrunbook.redaction import redact, redact_all
@@ -90,8 +91,7 @@ class Journal:
         Raises:
             StepFailed: the disk is full, or the folder cannot be written.
         """
-        # A notebook's variable may be anything, and what is wrong with it is to be written down.
-        plain = json.loads(json.dumps(redact_all(data), default=lambda value: redact(repr(value))))
+        plain = json.loads(json.dumps(redact_all(data), default=_plain))
         line = Line(time=datetime.now(UTC), event=event, notebook=notebook, step=step, data=plain)
         text = line.model_dump_json(exclude_defaults=True) + "\n"
         try:
@@ -136,3 +136,8 @@ def read_journal(path: Path) -> Iterator[Line | None]:
                 yield Line.model_validate_json(text)
             except ValueError:
                 yield None
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has no word for. A notebook's variable may be anything, and what is wrong with it is to be written down."""
+    return to_jsonable_python(value) if isinstance(value, datetime) else redact(repr(value))

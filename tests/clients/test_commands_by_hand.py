@@ -117,8 +117,10 @@ LIMITED = Binding(
 )
 
 
-def used_by_others() -> None:
+def used_by_others(home: Path) -> None:
     """02 and 03, and then what people do to what these have made."""
+    for topic in TOPICS:
+        make_topic(home, topic.rpartition("/")[2])
     settings = steps.SecretSettings(rotation_topic=TOPICS[0], rotation_period="700h")
     book, _ = open_book()
     perform(book, *steps_of_02(cleanup_older_than="720h", cleanup_keep=5), *steps_of_03())
@@ -170,13 +172,13 @@ def test_what_is_shown_for_a_world_that_others_have_changed_leaves_the_world_tha
     client("gcloud")
     with chainctl_without_a_process():
         with sandbox_home(tmp_path / "by-notebook") as home:
-            used_by_others()
+            used_by_others(home)
             _, seen = put_right()
             left_by_notebooks = {**world(home), "docker": {}}  # a token of an hour, another each time
             assert set(seen.outcomes) == {Outcome.UPDATED, Outcome.CREATED}
             assert put_right()[0] == [], "a second run has nothing to do"
         with sandbox_home(tmp_path / "by-hand") as home:
-            used_by_others()
+            used_by_others(home)
             by_hand(put_right("plan")[0], home, tmp_path)
             differing = difference(left_by_notebooks, {**world(home), "docker": {}})
             assert not differing, differing

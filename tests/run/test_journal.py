@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -266,3 +267,9 @@ def test_two_runs_that_begin_at_once_do_not_share_a_folder(journal):
 def test_a_parameter_of_any_kind_can_be_written_down(journal, value):
     opened(journal, repository=value)
     assert "repository" in record_of(journal.folder).notebooks[0].parameters
+
+
+def test_a_time_is_written_as_one(journal: Journal):
+    journal.add("outcome", evidence={"expires": datetime(2026, 12, 27, 15, 26, tzinfo=UTC)})
+    [line] = read_lines(journal.path)
+    assert line.data["evidence"]["expires"] == "2026-12-27T15:26:00Z"

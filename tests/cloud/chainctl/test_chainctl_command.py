@@ -59,7 +59,7 @@ def test_it_gets_what_it_needs_of_the_environment_and_nobody_else_s_token(fake, 
         "MY_OWN",
     ):
         monkeypatch.setenv(name, "ya29.of-another-service")
-    needed = {"HOME": "/home/ada", "https_proxy": "http://p:1", "NO_PROXY": "x", "SSL_CERT_FILE": "/ca", "LC_ALL": "C"}
+    needed = {"HOME": "/home/ada", "https_proxy": "http://p:1", "no_proxy": "x", "SSL_CERT_FILE": "/ca", "LC_ALL": "C"}
     needed |= {"CHAINGUARD_PLATFORM_API": "https://api", "CHAINCTL_CONFIG": "/c", "XDG_CACHE_HOME": "/cache"}
     for name, value in needed.items():
         monkeypatch.setenv(name, value)
