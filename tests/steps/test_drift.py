@@ -18,6 +18,7 @@ from cgrunbook.cloud import Cloud
 from cgrunbook.cloud.roles import ACCESSOR
 from cgrunbook.run.record import read_record
 from cgrunbook.steps.step import Outcome
+from tests.sandboxes import make_topic
 from tests.steps.performing import (
     PRIVATE,
     PUBLIC,
@@ -184,6 +185,7 @@ def test_a_period_that_differs_in_its_smallest_part_is_told_and_is_not_changed_u
     def settings(period: str, **more: Any) -> steps.CreateSecret:
         return steps.CreateSecret(name, steps.SecretSettings(rotation_topic=topic, rotation_period=period, **more))
 
+    make_topic(home, "due")
     book, _ = open_book()
     perform(book, steps.EnableApi(steps.SECRET_MANAGER), settings("700h"))
     book, seen = open_book()
@@ -195,6 +197,8 @@ def test_a_period_that_differs_in_its_smallest_part_is_told_and_is_not_changed_u
 
 def test_a_topic_alone_is_added_by_the_command_too(home: Path):
     first, second = (f"projects/cgrunbook-sandbox/topics/{name}" for name in ("first", "second"))
+    make_topic(home, "first")
+    make_topic(home, "second")
     book, seen = open_book()
     perform(
         book,
