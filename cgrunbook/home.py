@@ -60,10 +60,9 @@ def own(folder: Path) -> Path:
         found = folder.stat()
     except OSError:  # whoever is about to use it says what is wrong with it
         # Under sudo with the user's HOME, root would make a folder there that the user could not use afterwards.
-        above = next((each for each in folder.parents if each.is_dir()), folder.parent)
-        caller = os.environ.get("SUDO_UID", "")
-        if caller.isdecimal() and above.is_dir() and above.stat().st_uid == int(caller) != me:
-            raise _somebody_elses(above, above.stat().st_uid) from None
+        owner, above = next((each.stat().st_uid, each) for each in folder.absolute().parents if each.is_dir())
+        if os.environ.get("SUDO_UID") == str(owner) != str(me):
+            raise _somebody_elses(above, owner) from None
         return folder
     if found.st_uid != me or folder.lstat().st_uid not in {0, me}:
         raise _somebody_elses(folder, found.st_uid)
