@@ -6,6 +6,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -336,6 +337,27 @@ def test_an_interrupt_while_working_lets_the_call_end_stops_the_step_and_frees_t
     again, seen = open_book()
     perform(again, light)
     assert seen.outcomes == [Outcome.UPDATED]
+
+
+def test_a_step_that_takes_an_interrupt_for_an_error_like_others_ends_interrupted_all_the_same(tmp_path: Path):
+    working = threading.Event()
+
+    def work(world: World) -> None:
+        working.set()
+        with suppress(CgrunbookError):
+            book.cloud.attempts.pause(60.0, "something that can be gone on without")
+
+    book, _ = open_book(folder=tmp_path)
+
+    async def interrupted() -> None:
+        task = asyncio.create_task(book.perform(Light(doing=work)))
+        await asyncio.to_thread(working.wait)
+        task.cancel()
+        with pytest.raises(Interrupted):
+            await task
+
+    asyncio.run(interrupted())
+    assert lines(tmp_path)[-1].data["error"]["type"] == "Interrupted"
 
 
 def test_after_an_interrupt_the_same_runbook_goes_on():
