@@ -363,9 +363,9 @@ def write_client_files(home: Path, hosts: Mapping[str, str]) -> None:
         write_atomically(path, text)
 
 
-def _unusable(base: Path, problem: OSError) -> SandboxFailure:
+def _unusable(what: str, problem: OSError) -> SandboxFailure:
     return SandboxFailure(
-        f"The sandbox's home {base} cannot be used: {problem.strerror or problem}. "
+        f"The sandbox's {what}: {problem.strerror or problem}. "
         + _HELPS.get(problem.errno or 0, f"Set {VARIABLE} to a folder that you may write.")
     )
 
@@ -398,7 +398,7 @@ def _start_lock(base: Path) -> Iterator[FileLock]:
                 "End that process, then try again."
             ) from slow
         except OSError as problem:
-            raise _unusable(base, problem) from problem
+            raise _unusable(f"home {base} cannot be used", problem) from problem
         try:
             yield lock
         finally:
@@ -420,7 +420,7 @@ def _is_served(base: Path) -> bool:
     except Timeout:
         return True
     except OSError as problem:
-        raise _unusable(base, problem) from problem
+        raise _unusable(f"home {base} cannot be used", problem) from problem
     lock.release()
     return False
 
@@ -476,10 +476,7 @@ def _launch(base: Path, upstream: str | None, seconds: Mapping[str, float | None
         (folder / "log").mkdir(mode=0o700, parents=True, exist_ok=True)
         log = os.fdopen(os.open(folder / SERVER_LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
     except OSError as problem:
-        raise SandboxFailure(
-            f"The sandbox's folder {folder} cannot be written: {problem.strerror or problem}. "
-            + _HELPS.get(problem.errno or 0, f"Set {VARIABLE} to a folder that you may write.")
-        ) from problem
+        raise _unusable(f"folder {folder} cannot be written", problem) from problem
     reader, writer = os.pipe()
     with log, os.fdopen(reader, "rb", buffering=0) as answer, os.fdopen(writer, "wb", buffering=0) as childs_end:
         command = [sys.executable, "-P", "-m", "cgrunbook.sandbox", "--home", str(base), "--ready-fd", str(writer)]
