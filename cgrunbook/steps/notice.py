@@ -6,7 +6,6 @@ It knows what Secret Manager needs of Pub/Sub, and that whoever keeps the secret
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from cgrunbook.cloud import apis
 from cgrunbook.cloud.roles import HELD
@@ -51,10 +50,11 @@ def check_topic(world: World, secret_id: str, topic: str) -> Finding:
             f"There is no topic {topic}, so that nobody would be told when the pull token is due.",
             to_do(world, topic, missing=True),
         )
-    if found.granted:
-        return Finding(Mark.OK, _CHECK, f"{topic}: its service agent has {found.granted}")
-    if found.doubts:
-        return _not_checked(world, topic, f"It may have its right through {'; '.join(found.doubts)}.")
+    granted, doubts = found
+    if granted:
+        return Finding(Mark.OK, _CHECK, f"{topic}: its service agent has {granted}")
+    if doubts:
+        return _not_checked(world, topic, f"It may have its right through {'; '.join(doubts)}.")
     raise PrerequisiteMissing(
         f"Secret Manager's service agent may not publish to {topic}, so that nobody would be told when the pull token is "
         "due.",
@@ -62,27 +62,22 @@ def check_topic(world: World, secret_id: str, topic: str) -> Finding:
     )
 
 
-@dataclass(frozen=True)
-class _Found:
-    """By what the service agent may publish, and by what it perhaps may."""
+def _look(world: World, secret_id: str, topic: str) -> tuple[str, Sequence[str]] | None:
+    """By what the service agent may publish, or else perhaps may; None where there is no such topic.
 
-    granted: str = ""
-    doubts: Sequence[str] = ()
-
-
-def _look(world: World, secret_id: str, topic: str) -> _Found | None:
-    """What the topic's policy says, and where it says nothing that of its project; None where there is no such topic."""
+    That is what the topic's policy says, and where it says nothing that of its project.
+    """
     policy = world.topic_policy(topic)
     if policy is None:
         return None
     learn_number(world, secret_id)
     member = apis.secret_manager_agent(world.cloud.project.number())
     if role := policy.first_of(_PUBLISHERS, member):
-        return _Found(f"{role} on the topic")
+        return f"{role} on the topic", ()
     in_project = kept_in(world, topic.split("/")[1], secret_id).project.get_policy()
     if role := in_project.first_of(_PUBLISHERS, member):
-        return _Found(f"{role} on the whole project")
-    return _Found(doubts=[way for one in (policy, in_project) for way in one.in_doubt(member, _PUBLISH, PUBLISHER)])
+        return f"{role} on the whole project", ()
+    return "", [way for one in (policy, in_project) for way in one.in_doubt(member, _PUBLISH, PUBLISHER)]
 
 
 def to_do(world: World, topic: str, *, missing: bool = False) -> str:
