@@ -165,7 +165,11 @@ class _Known:
                 self._grams[gram] = left
 
     def watch(self, source: Callable[[], Iterable[str] | None]) -> None:
-        """Ask somebody for the values that he holds, whenever something is masked; None ends it."""
+        """Mask from now on what somebody else holds, as it changes.
+
+        Args:
+            source: called for each text that is masked, so it must be quick; answers the values, or None when that is over.
+        """
         with self._lock:
             self._sources.append(source)
 
@@ -324,25 +328,15 @@ def _decoded(reading: _Reading, worth: Callable[[str], bool]) -> Iterator[_Readi
             decoded = decode(text + b"A" * (-len(text) % size)).decode("latin-1")
             for part in _TEXT.finditer(decoded) if worth(decoded) else ():
                 if worth(part[0]):
-                    places = [
-                        (first + at * size // characters, first + (at * size + size - 1) // characters)
-                        for at in range(*part.span())
-                    ]
-                    begins = [reading.begins[min(begin, last)] for begin, _ in places]
-                    ends = [reading.ends[min(end, last)] for _, end in places]
+                    # In parts of a digit, of which a character of what was decoded has `size`.
+                    places = [first * characters + at * size for at in range(*part.span())]
+                    begins = [reading.begins[min(place // characters, last)] for place in places]
+                    ends = [reading.ends[min((place + size - 1) // characters, last)] for place in places]
                     yield _Reading(part[0], begins, ends)
 
 
 _known = _Known()
-
-
-def watch(source: Callable[[], Iterable[str] | None]) -> None:
-    """Mask from now on what somebody else holds, as it changes.
-
-    Args:
-        source: called for each text that is masked, so it must be quick; answers the values, or None when that is over.
-    """
-    _known.watch(source)
+watch = _known.watch
 
 
 # Before the first letter of a word, after an escape and a colour too.
