@@ -61,7 +61,7 @@ def own(folder: Path) -> Path:
     except OSError:  # whoever is about to use it says what is wrong with it
         # Under sudo with the user's HOME, root would make a folder there that the user could not use afterwards.
         owner, above = next((each.stat().st_uid, each) for each in folder.absolute().parents if each.is_dir())
-        if os.environ.get("SUDO_UID") == str(owner) != str(me):
+        if owner != me and os.environ.get("SUDO_UID") == f"{owner}":
             raise _somebody_elses(above, owner) from None
         return folder
     if found.st_uid != me or folder.lstat().st_uid not in {0, me}:
