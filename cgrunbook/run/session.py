@@ -24,6 +24,9 @@ from cgrunbook.run.paperwork import Paperwork
 from cgrunbook.run.result import Result
 from cgrunbook.steps.step import Step, World
 
+# How a cell begins that papermill has injected.
+_PAPERMILL = "# Parameters\n"
+
 
 class Session:
     """One notebook's work on one target. A notebook that is pointed at another target gets another session.
@@ -148,6 +151,8 @@ def open_session(notebook: str, namespace: Mapping[str, Any], chosen: Mapping[st
     try:
         for name in mistyped(namespace):
             raise _not_taken(name, namespace, values)
+        if chosen is None:
+            _require_taken(namespace)
         way = _way_of(namespace)
         params = parameters.check(values, way=way)
         connection = _connected(params, way)
@@ -210,6 +215,45 @@ def _not_taken(name: str, namespace: Mapping[str, Any], takes: Collection[str]) 
     )
 
 
+def _require_taken(namespace: Mapping[str, Any]) -> None:
+    """Refuse what was given in vain: above the cell that declares it, or from outside, and a later cell has replaced it.
+
+    A program that injects a cell puts it on top where it finds no cell with the tag `parameters`.
+
+    Raises:
+        ParameterError: it names each such parameter and both its values.
+    """
+    given: dict[str, Any] = {}
+    injected = injected_names(namespace)
+    declared: set[str] = set()
+    for source in namespace.get("In", ()):
+        for statement in _statements(source):
+            if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+                declared.add(statement.target.id)
+            elif isinstance(statement, ast.Assign):
+                for name in (target.id for target in statement.targets if isinstance(target, ast.Name)):
+                    try:
+                        value = ast.literal_eval(statement.value)
+                    except ValueError:  # worked out by the notebook itself, perhaps from what was given
+                        given.pop(name, None)
+                        continue
+                    if source.startswith(_PAPERMILL) or name not in {*declared, *injected}:
+                        given[name] = value
+                    elif name not in injected:
+                        given.pop(name, None)
+    said = [
+        f"{name} was given as {parameters.shown(given[name])}, and a later cell has set it to {parameters.shown(value)}."
+        for name, value in values_of(namespace).items()
+        if (name in declared or name in injected) and name in given and not parameters.same(name, given[name], value)
+    ]
+    if said:
+        raise ParameterError(
+            "\n".join(said),
+            "Give it below the cell that declares the parameters, and set it in no cell after. papermill and JupyterLab's "
+            "scheduler inject below that cell where it has the tag `parameters`.",
+        )
+
+
 def values_of(namespace: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters that a notebook's globals hold, right or wrong, by name."""
     return {name: namespace[name] for name in parameters.NAMES if name in namespace}
@@ -247,7 +291,7 @@ def injected_names(namespace: Mapping[str, Any]) -> list[str]:
     """
     names: list[str] = []
     for source in namespace.get("In", ()):
-        if isinstance(source, str) and source.startswith("# Parameters\n"):
+        if isinstance(source, str) and source.startswith(_PAPERMILL):
             for node in _statements(source):
                 if isinstance(node, ast.Assign):
                     names += [target.id for target in node.targets if isinstance(target, ast.Name)]

@@ -231,6 +231,7 @@ class Opening:
         self._began = values.for_person(namespace, self._saved)
         self._output = CellOutput(stays=True)
         self._chosen: asyncio.Future[dict[str, Any]] | None = None
+        self._wrong = ""  # why the notebook cannot begin with what it was told
         self._following: asyncio.Task[None] | None = None
         self._listing: asyncio.Task[None] | None = None
         self.book: Runbook | None = None
@@ -247,6 +248,7 @@ class Opening:
         chosen, _ = self.form.values()
         why = ""
         if self.form.wrong:
+            self._wrong = "\n".join(f"{name}: {rule}".removeprefix(": ") for name, rule in self.form.wrong.items())
             why = "needs values that keep the rules: correct the form below and press 'Use these values'"
         elif self._saved is None:
             why = "waits for you: look at the form below and press 'Use these values'"
@@ -256,6 +258,7 @@ class Opening:
                 book = await self._begin(chosen)
             except ParameterError as error:
                 why = "cannot work with these values: correct the form below and press 'Use these values'"
+                self._wrong = error.message
                 self.form.say(error.message, error=True)
             else:
                 self._attach()
@@ -289,6 +292,12 @@ class Opening:
         self._chosen = asyncio.get_running_loop().create_future()
         try:
             return await self._presence.wait(self._chosen, self._told())
+        except UsageError as nobody:
+            if self._wrong:
+                raise ParameterError(
+                    self._wrong, f"Set another value in the parameters cell. {nobody.remedy}"
+                ) from nobody
+            raise
         except asyncio.CancelledError as cancelled:
             self.form.busy("Interrupted: run this cell again.")
             self._draw_waiting("was interrupted before its values were confirmed: run this cell again")
@@ -348,8 +357,8 @@ class Opening:
         self._output.draw(cards.values_card(self._notebook, why, self._began, form=True))
 
     def _told(self) -> dict[str, Any]:
-        """What the form began with."""
-        return {name: value.value for name, value in self._began.items()}
+        """What the form began with; nothing where no notebook can begin with it."""
+        return {} if self._wrong else {name: value.value for name, value in self._began.items()}
 
     def _attach(self, waits_with: Mapping[str, Any] | None = None) -> None:
         """Show the form.
