@@ -316,7 +316,17 @@ def type_name(name: str) -> str:
 
 
 # What people call a parameter that this package calls otherwise, and the spelling does not tell.
-_ALSO_CALLED = {"region": "location", "org": "organization", "ttl": "token_ttl", "dryrun": "mode"}
+_ALSO_CALLED = {
+    **dict.fromkeys(("region", "zone", "loc"), "location"),
+    **dict.fromkeys(("org", "orgname"), "organization"),
+    **dict.fromkeys(("dryrun", "plan", "planonly", "apply"), "mode"),
+    **dict.fromkeys(("gcpproject", "googlecloudproject", "projectnumber"), "project_id"),
+    **dict.fromkeys(("repo", "reponame"), "repository"),
+    "images": "developer_images",
+    "secretname": "secret_id",
+    "kmskey": "kms_key_name",
+    "ttl": "token_ttl",
+}
 
 # Names that papermill itself puts into a notebook (--inject-paths and its like); they are meant for nobody.
 _OF_PAPERMILL = frozenset({"PAPERMILL_INPUT_PATH", "PAPERMILL_OUTPUT_PATH"})
@@ -367,7 +377,7 @@ def mistyped(namespace: Mapping[str, Any], given: Collection[str] = (), passing:
         given: names that came from outside the notebook: whatever is no parameter among these was meant to be one.
         passing: names that are set in passing, by loops, and so mean nothing.
     """
-    plain = (str, bool, int, float, list, tuple)
+    plain = (str, bool, int, float, list, tuple, set, dict, type(None))
     return [
         name
         for name, value in namespace.items()

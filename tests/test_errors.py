@@ -48,6 +48,11 @@ def test_another_place_is_chosen_in_the_words_of_the_program(tmp_path: Path, mon
         (None, {}, "choose another place with --output"),
         (object(), {}, "run the notebook in another folder, which gets the folder runs"),
         (object(), {"CGRUNBOOK_RUN_FOLDER": str(tmp_path)}, "choose another place with --output"),
+        (
+            object(),
+            {"CGRUNBOOK_RUN_FOLDER": str(path.parent)},
+            "leave the folder of a run where it is; without `cgrunbook run`, unset CGRUNBOOK_RUN_FOLDER",
+        ),
     ):
         with monkeypatch.context() as started:
             started.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda shell=shell: shell))

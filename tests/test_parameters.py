@@ -118,6 +118,10 @@ def test_a_key_of_another_location_than_the_repositorys_is_refused():
         ("project-id", "project_id"),
         ("developerImages", "developer_images"),
         ("dry_run", "mode"),
+        ("repo", "repository"),
+        ("gcp_project", "project_id"),
+        ("zone", "location"),
+        ("kms_key", "kms_key_name"),
     ],
 )
 def test_an_unknown_name_is_answered_with_the_nearest_one(typo, meant):

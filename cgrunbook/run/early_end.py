@@ -18,7 +18,7 @@ from cgrunbook.errors import CgrunbookError
 from cgrunbook.run.folder import RUN_FOLDER_VARIABLE, new_run_folder
 from cgrunbook.run.journal import Journal
 from cgrunbook.run.paperwork import Paperwork
-from cgrunbook.run.record import ErrorRecord, notebook_outcome
+from cgrunbook.run.record import ErrorRecord, notebook_outcome, write_record
 
 # An error's attribute, of whatever kind it is: a journal has it.
 _TOLD = "_cgrunbook_journaled"
@@ -61,7 +61,10 @@ def end_early(journal: Journal, notebook: str, error: BaseException, **more: Any
         journal.add(
             "notebook-ended", notebook=notebook, outcome=notebook_outcome(said), error=said.model_dump(), **more
         )
-        Paperwork(journal.folder).write()
+        try:
+            Paperwork(journal.folder).write()
+        except CgrunbookError:
+            write_record(journal.folder)  # there may be room for it without the report
 
 
 def journaled(error: BaseException) -> None:

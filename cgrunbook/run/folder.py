@@ -98,6 +98,8 @@ def cannot_write(path: Path, error: OSError) -> StepFailed:
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     if path.is_relative_to(home()):
         elsewhere = f"set {VARIABLE} to another folder"
+    elif shell is not None and os.environ.get(RUN_FOLDER_VARIABLE) == str(path.parent) and not path.parent.is_dir():
+        elsewhere = f"leave the folder of a run where it is; without `cgrunbook run`, unset {RUN_FOLDER_VARIABLE}"
     elif shell is not None and RUN_FOLDER_VARIABLE not in os.environ:  # JupyterLab, plain papermill, jupyter execute
         elsewhere = "run the notebook in another folder, which gets the folder runs"
     else:

@@ -9,7 +9,7 @@ import ast
 import contextlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -31,12 +31,14 @@ class Source:
         path: its file.
         content: the file as JSON data.
         declares: the parameters that its cell tagged `parameters` sets, in their order.
+        injected: what a cell says that was injected before, which papermill replaces by what it injects.
     """
 
     name: str
     path: Path
     content: dict[str, Any]
     declares: tuple[str, ...]
+    injected: dict[str, Any] = field(default_factory=dict)
 
 
 def shipped_in() -> Path:
@@ -101,15 +103,18 @@ def _read(path: Path) -> Source:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         cells = content["cells"]
-        declaring = [cell for cell in cells if "parameters" in cell.get("metadata", {}).get("tags", [])]
-        declares = names_set_in("".join(declaring[0]["source"])) if declaring else ()
+        tagged = {
+            tag: "".join(cell["source"]) for cell in reversed(cells) for tag in cell.get("metadata", {}).get("tags", ())
+        }
+        declares = names_set_in(tagged.get("parameters", ""))
+        injected = literals_in(tagged.get("injected-parameters", ""))
     except OSError as error:
         raise UsageError(f"The notebook {path} cannot be read: {error.strerror or error}.") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(f"The file {path} is no notebook.", "Give the path of an .ipynb file.") from error
     except SyntaxError as error:
         raise UsageError(f"The parameters cell of {path} is not Python: {error.msg}, line {error.lineno}.") from error
-    return Source(path.stem, path.absolute(), content, declares)
+    return Source(path.stem, path.absolute(), content, declares, injected)
 
 
 def names_set_in(code: str) -> tuple[str, ...]:
@@ -119,6 +124,17 @@ def names_set_in(code: str) -> tuple[str, ...]:
         targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
         names += [target.id for target in targets if isinstance(target, ast.Name)]
     return tuple(names)
+
+
+def literals_in(code: str) -> dict[str, Any]:
+    """What a cell sets as it stands, by name."""
+    found: dict[str, Any] = {}
+    for statement in ast.parse(code).body:
+        for target in statement.targets if isinstance(statement, ast.Assign) else ():
+            with contextlib.suppress(ValueError):
+                if isinstance(target, ast.Name):
+                    found[target.id] = ast.literal_eval(statement.value)  # type: ignore[attr-defined]
+    return found
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 
 from cgrunbook.errors import CgrunbookError
-from cgrunbook.run.folder import RUN_FOLDER_VARIABLE
+from cgrunbook.run.folder import RECORD, REPORT, RUN_FOLDER_VARIABLE
 from cgrunbook.run.record import write_record
 from cgrunbook.run.report import write_report
 
@@ -69,15 +69,21 @@ class Paperwork:
         """Write the files as the journal is now.
 
         Raises:
-            StepFailed: the files cannot be written.
+            StepFailed: the files cannot be written; then there are none, for those of before say what is true no more.
         """
         atexit.unregister(self._write_behind)
-        record = write_record(self._folder)
+        try:
+            record = write_record(self._folder)
+            if self._alone:
+                write_report(self._folder, record)
+        except CgrunbookError:
+            for name in (RECORD, REPORT):
+                with contextlib.suppress(OSError):
+                    (self._folder / name).unlink(missing_ok=True)
+            raise
         steps = len(record.steps)
         self._steps_until_due = steps // 4 if steps > _FEW else 0
-        if self._alone:
-            self._says_how_it_ended = record.exit_code is not None
-            write_report(self._folder, record)
+        self._says_how_it_ended = self._alone and record.exit_code is not None
 
     async def _write_at_rest(self) -> None:
         """Write what is behind when nothing was begun for a while, or when this loop or process ends first."""

@@ -14,7 +14,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, FiniteFloat, ValidationError
 
-from cgrunbook.errors import CgrunbookError, ExitCode, StepFailed
+import cgrunbook
+from cgrunbook.errors import CgrunbookError, ExitCode, StepFailed, UsageError
 from cgrunbook.redaction import redact
 from cgrunbook.run.folder import JOURNAL, RECORD, write_whole
 from cgrunbook.run.journal import Line, read_journal
@@ -137,9 +138,9 @@ class Record(BaseModel):
     was asked for and did not come to. `unread` counts the lines of the journal that say nothing: cut by a kill, or written
     by another program.
 
-    In a run that began in a notebook, with nobody beside it to say when it ended, a notebook's outcome and the exit code
-    speak of the steps so far; both are null while a step works or waits for a person. What failed stays failed, whatever
-    is run after it, until the same step has succeeded.
+    In a run that began in a notebook (`began_in`), with nobody beside it to say when it ended, a notebook's outcome and
+    the exit code speak of the steps so far; both are null while a step works or waits for a person. What failed stays
+    failed, whatever is run after it, until the same step has succeeded.
     """
 
     format: Literal["cgrunbook.record/1"] = "cgrunbook.record/1"
@@ -147,6 +148,7 @@ class Record(BaseModel):
     version: str = ""
     operator: str = ""
     caller: str = ""
+    began_in: Literal["command line", "notebook", ""] = ""
     mode: Literal["apply", "plan"] = "apply"
     target: dict[str, str] = {}
     started: datetime | None = None
@@ -187,11 +189,15 @@ class Record(BaseModel):
         return next(filter(None, (self.error, *(notebook.error for notebook in last), *of_steps)), None)
 
 
+# The parameters that say what a step is done to, which not every step's title does.
+_WHERE = ("target", "project_id", "location", "organization", "repository", "private_repository", "secret_id")
+
+
 def _as_they_stand(notebooks: Sequence[NotebookRecord], mode: str) -> list[StepRecord]:
     """Each step once, as it went the last time; but what was not done stays so until the same step has succeeded."""
     standing: dict[object, StepRecord] = {}
     for notebook in notebooks:
-        where = [notebook.parameters.get(name) for name in ("target", "project_id", "location", "organization")]
+        where = [notebook.parameters.get(name) for name in _WHERE]
         for step in notebook.steps:
             # Without a title, nobody knows which step it was: the line with which it began is lost.
             key = (notebook.name, str(where), step.kind, step.title or id(step), step.subject)
@@ -227,8 +233,19 @@ def write_record(folder: Path) -> Record:
 
 
 def read_record(folder: Path) -> Record:
-    """Read `record.json`, which an older version may have written that looked at a notebook's last step alone."""
-    record = Record.model_validate_json((folder / RECORD).read_text(encoding="utf-8"))
+    """Read `record.json`, which an older version may have written that looked at a notebook's last step alone.
+
+    Raises:
+        UsageError: it is none, or a newer version's.
+    """
+    try:
+        record = Record.model_validate_json((folder / RECORD).read_bytes())
+    except ValidationError as error:
+        raise UsageError(
+            f"{folder / RECORD} is no record that cgrunbook {cgrunbook.__version__} reads: it was changed or cut by "
+            "something else, or a newer cgrunbook wrote it.",
+            "Take the cgrunbook that wrote it, or put the whole file back.",
+        ) from error
     _conclude(record)
     return record
 
@@ -283,7 +300,8 @@ def _take(told: dict[str, Any], line: Line) -> bool:
         NotebookRecord.model_validate(notebook)
         target = told["target"] | line.data.get("target", {})
         caller = line.data.get("caller") or told.get("caller", "")
-        _add(Record, told, {"started": told.get("started", line.time), "target": target, "caller": caller})
+        mode = _mode_with(told, notebook)
+        _add(Record, told, mode | {"started": told.get("started", line.time), "target": target, "caller": caller})
         told["notebooks"].append(notebook)
     else:
         of_name = (item for item in reversed(told["notebooks"]) if item["name"] == line.notebook)
@@ -291,6 +309,14 @@ def _take(told: dict[str, Any], line: Line) -> bool:
             return False
         _take_into_notebook(begun, line)
     return True
+
+
+def _mode_with(told: dict[str, Any], notebook: dict[str, Any]) -> dict[str, Any]:
+    """How a run is done in which this notebook follows, whatever it was asked for: as a plan only where each one plans."""
+    mode = notebook.get("parameters", {}).get("mode")
+    if mode not in ("apply", "plan"):
+        return {}
+    return {"mode": "apply" if told["notebooks"] and told.get("mode", "apply") == "apply" else mode}
 
 
 def _add(model: type[BaseModel], told: dict[str, Any], more: Mapping[str, Any]) -> None:

@@ -157,9 +157,9 @@ def _ended(record: Record) -> str:
     if record.exit_code is None:
         return "This run has not ended, or was killed before it could say how."
     if record.exit_code == ExitCode.TO_DO:
-        return f"A plan: {_count(len(record.changes), 'change')} would be made. Nothing was changed."
+        return f"A plan: {_count(len(record.changes), 'change')} would be made{_so_far(record)}. Nothing was changed."
     if record.exit_code == ExitCode.DONE and record.mode == "plan":
-        return "A plan: nothing would be changed."
+        return f"A plan: nothing would be changed{_so_far(record)}."
     if record.exit_code == ExitCode.DONE:
         return _ended_well(record)
     how: dict[int, str] = {
@@ -200,7 +200,12 @@ def _ended_well(record: Record) -> str:
     # A step that only checks says so in its own line, and proves nothing else.
     looked_away = [one.check for step in last if step.evidence for one in step.findings if one.mark == "not checked"]
     but = f", but for what could not be checked: {', '.join(looked_away)}" if looked_away else ""
-    return f"Done: {changed}, and every step{asked_for} was proved{but}."
+    return f"Done: {changed}, and every step{asked_for}{_so_far(record)} was proved{but}."
+
+
+def _so_far(record: Record) -> str:
+    """Words for a run that began in a notebook: nobody says whether it came to its end."""
+    return " so far" if record.began_in == "notebook" else ""
 
 
 def _tone(record: Record) -> str:

@@ -5,10 +5,8 @@ It knows the parameters and the journal, and nothing of how a step is performed.
 
 from __future__ import annotations
 
-import ast
 import contextlib
-import os
-from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,9 +15,8 @@ from cgrunbook.cloud import Attempts, Cloud, Connection, Wait, connect
 from cgrunbook.errors import CgrunbookError, ParameterError
 from cgrunbook.parameters import Parameters, Way
 from cgrunbook.run.early_end import begin_journal, end_early
-from cgrunbook.run.folder import RUN_FOLDER_VARIABLE
+from cgrunbook.run.given import mistyped, not_taken, require_taken, values_of, way_of
 from cgrunbook.run.journal import Journal, read_lines
-from cgrunbook.run.notebooks import of_the_guide
 from cgrunbook.run.paperwork import Paperwork
 from cgrunbook.run.result import Result
 from cgrunbook.steps.step import Step, World
@@ -103,7 +100,7 @@ class Session:
         for name in mistyped(self._namespace):
             # Behind the opening cell people have names of their own; one whose value would not do is none of ours.
             if parameters.allowed(parameters.meant(name), self._namespace[name]):
-                raise _not_taken(name, self._namespace, self._names)
+                raise not_taken(name, self._namespace, self._names)
         said = []
         told = {"the notebook's variable is": self._namespace, "the form shows": form or {}}
         for name in self._names:
@@ -147,8 +144,10 @@ def open_session(notebook: str, namespace: Mapping[str, Any], chosen: Mapping[st
     told: dict[str, Any] = {"notebook": notebook, "parameters": values}
     try:
         for name in mistyped(namespace):
-            raise _not_taken(name, namespace, values)
-        way = _way_of(namespace)
+            raise not_taken(name, namespace, values)
+        if chosen is None:
+            require_taken(namespace)
+        way = way_of(namespace)
         params = parameters.check(values, way=way)
         connection = _connected(params, way)
         session = Session(notebook, params, connection, journal, namespace=namespace)
@@ -172,85 +171,3 @@ def _connected(params: Parameters, way: Callable[[str], Way]) -> Connection:
         given = (parameters.how_to_give(name, way(name)) for name in error.rules)
         error.remedy = "\n".join(filter(None, (error.remedy, *given)))
         raise
-
-
-def _way_of(namespace: Mapping[str, Any]) -> Callable[[str], Way]:
-    """How the value of each name came into a notebook."""
-    if RUN_FOLDER_VARIABLE in os.environ:
-        return lambda _: Way.OPTION
-    given = injected_names(namespace)
-    return lambda name: Way.PAPERMILL if name in given else Way.CELL
-
-
-def mistyped(namespace: Mapping[str, Any]) -> list[str]:
-    """The names in a notebook that were meant to be parameters and are none, whatever way they came."""
-    in_passing = {
-        name.id
-        for statement in _statements(namespace)
-        for loop in ast.walk(statement)
-        if isinstance(loop, (ast.For, ast.AsyncFor))
-        for name in ast.walk(loop.target)
-        if isinstance(name, ast.Name)
-    }
-    return parameters.mistyped(namespace, injected_names(namespace), in_passing)
-
-
-def _not_taken(name: str, namespace: Mapping[str, Any], takes: Collection[str]) -> ParameterError:
-    """The error for a variable of a notebook that was meant to be a parameter."""
-    where = (
-        "where it was given: papermill's -p, -r, -y or the file of -f, or the injected cell"
-        if name in injected_names(namespace)
-        else "in the cell that sets it"
-    )
-    return parameters.unknown(
-        name,
-        takes,
-        f"Write the right name {where}. A kernel remembers the wrong one until it is restarted, or until: del {name}",
-    )
-
-
-def values_of(namespace: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters that a notebook's globals hold, right or wrong, by name."""
-    return {name: namespace[name] for name in parameters.NAMES if name in namespace}
-
-
-def leave_out_what_is_not_declared(notebook: str, namespace: MutableMapping[str, Any]) -> str:
-    """Take away what papermill gave to a notebook of the guide that takes no such parameter, while others of the guide do.
-
-    Args:
-        notebook: its name.
-        namespace: its globals.
-
-    Returns:
-        A sentence on it; "" where there was nothing of that kind.
-    """
-    # The cells of the guide declare with a type, which papermill does not write.
-    declared = {
-        statement.target.id
-        for statement in _statements(namespace)
-        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
-    }
-    given = [name for name in injected_names(namespace) if name in parameters.NAMES and name not in declared]
-    if not given or not declared or not of_the_guide(notebook):
-        return ""
-    for name in given:
-        del namespace[name]
-    return parameters.not_used(given, [notebook])
-
-
-def injected_names(namespace: Mapping[str, Any]) -> list[str]:
-    """The names that papermill put into the notebook: those assigned in the cell which it marks with `# Parameters`.
-
-    papermill itself only warns of a name that the notebook does not have.
-    """
-    assigned = (node for node in _statements(namespace, "# Parameters\n") if isinstance(node, ast.Assign))
-    names = (target.id for node in assigned for target in node.targets if isinstance(target, ast.Name))
-    return list(dict.fromkeys(names))
-
-
-def _statements(namespace: Mapping[str, Any], begins: str = "") -> Iterator[ast.stmt]:
-    """The statements of the cells that were run and begin so; none of one that is no plain Python, such as a magic."""
-    for source in namespace.get("In", ()):
-        if source.startswith(begins):
-            with contextlib.suppress(SyntaxError):
-                yield from ast.parse(source).body

@@ -14,10 +14,11 @@ import cgrunbook
 from cgrunbook.cloud.attempts import Wait
 from cgrunbook.errors import CgrunbookError, Interrupted, ParameterError, UsageError
 from cgrunbook.run.early_end import watch_cells
+from cgrunbook.run.given import leave_out_what_is_not_declared, mistyped, values_of
 from cgrunbook.run.kernel_output import mask_all_output
 from cgrunbook.run.result import Result
 from cgrunbook.run.runbook import Runbook, open_runbook
-from cgrunbook.run.session import Session, leave_out_what_is_not_declared, mistyped, open_session, values_of
+from cgrunbook.run.session import Session, open_session
 from cgrunbook.steps.step import Outcome, Plan, Progress, Step
 from cgrunbook.ui import cards, values
 from cgrunbook.ui.cell import CellOutput, ipython_display
@@ -228,6 +229,7 @@ class Opening:
         self._presence = Presence(notebook, {name: value.value for name, value in self._began.items()})
         self._output = CellOutput(stays=True)
         self._chosen: asyncio.Future[dict[str, Any]] | None = None
+        self._wrong = ""  # why the notebook cannot begin with what it was told
         self._following: asyncio.Task[None] | None = None
         self._listing: asyncio.Task[None] | None = None
         self.book: Runbook | None = None
@@ -244,6 +246,8 @@ class Opening:
         chosen, _ = self.form.values()
         why = ""
         if self.form.wrong:
+            self._wrong = "\n".join(f"{name}: {rule}".removeprefix(": ") for name, rule in self.form.wrong.items())
+            self._presence.values = {}
             why = "needs values that keep the rules: correct the form below and press 'Use these values'"
         elif self._saved is None:
             why = "waits for you: look at the form below and press 'Use these values'"
@@ -253,6 +257,7 @@ class Opening:
                 book = await self._begin(chosen)
             except ParameterError as error:
                 why = "cannot work with these values: correct the form below and press 'Use these values'"
+                self._wrong, self._presence.values = error.message, {}
                 self.form.say(error.message, error=True)
             else:
                 self._attach()
@@ -286,6 +291,12 @@ class Opening:
         self._chosen = asyncio.get_running_loop().create_future()
         try:
             return await self._presence.wait(self._chosen)
+        except UsageError as nobody:
+            if self._wrong:
+                raise ParameterError(
+                    self._wrong, f"Set another value in the parameters cell. {nobody.remedy}"
+                ) from nobody
+            raise
         except asyncio.CancelledError as cancelled:
             self.form.busy("Interrupted: run this cell again.")
             self._draw_waiting("was interrupted before its values were confirmed: run this cell again")

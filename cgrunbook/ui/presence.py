@@ -26,13 +26,15 @@ T = TypeVar("T")
 # Seconds in which a page that gives no sign of itself must have drawn a widget. Somebody who has none waits so long.
 UNSEEN_SECONDS = 10.0
 
+_BY_CLICK = "To click, open the notebook in JupyterLab: cgrunbook lab"
+
 
 class Presence:
     """What is known of the page in front of a notebook.
 
     Args:
         notebook: the notebook's name, for the advice.
-        values: what the notebook is told, by the parameter's name.
+        values: what the notebook is told, by the parameter's name; without any there is no way on with it.
     """
 
     def __init__(self, notebook: str, values: Mapping[str, Any]) -> None:
@@ -86,11 +88,13 @@ class Presence:
         self._seen = True
 
     def _way_on(self) -> str:
+        if not self.values:
+            return _BY_CLICK
         words = ["cgrunbook", "run", self._notebook if of_the_guide(self._notebook) else f"{self._notebook}.ipynb"]
         for name, value in self.values.items():
             if value != parameters.Parameters.model_fields[name].default:
                 words += ["-p", name, parameters.as_text(value)]
         return (
             f"To run the notebook without a click: {shlex.join(words)}\nA program that sends cells by itself tells the kernel "
-            "that nobody is there with allow_stdin=False. To click, open the notebook in JupyterLab: cgrunbook lab"
+            f"that nobody is there with allow_stdin=False. {_BY_CLICK}"
         )

@@ -19,7 +19,7 @@ from cgrunbook.cloud.configured_project import configured_project
 from cgrunbook.errors import ParameterError
 from cgrunbook.home import home, made
 from cgrunbook.run.folder import write_whole
-from cgrunbook.run.session import injected_names
+from cgrunbook.run.given import injected_names
 
 # What is meant for one run only: a deletion that was confirmed once must not be confirmed for ever.
 _FOR_ONE_RUN = frozenset({"confirm", "try_fresh_repository"})

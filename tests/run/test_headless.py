@@ -179,6 +179,16 @@ def test_each_notebook_gets_only_the_parameters_that_it_declares(make: Any, run:
     assert "mirror False" in text_of(executed(result, "two"))
 
 
+def test_a_notebook_that_was_given_parameters_before_keeps_those_that_are_not_given_again(make: Any, run: Any) -> None:
+    """As papermill --prepare-only leaves one, and each run; papermill itself forgets them."""
+    path = make("one", "print(location, mode)", parameters='location: str = "here"\nmode: str = "apply"')
+    notebook = nbformat.read(path, as_version=4)
+    before = nbformat.v4.new_code_cell('# Parameters\nmode = "plan"\n', metadata={"tags": ["injected-parameters"]})
+    notebook.cells.insert(2, before)
+    nbformat.write(notebook, path)
+    assert "europe-west1 plan" in text_of(executed(run(path, values={"location": "europe-west1"}), "one"))
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [

@@ -159,6 +159,58 @@ def test_a_plan_counts_each_change_once_and_is_none_where_a_step_failed(journal,
     assert would in report.verdict(record_of(journal.folder))
 
 
+@pytest.mark.parametrize("other", [{"repository": "b"}, {"private_repository": "b"}, {"secret_id": "b"}])
+def test_a_step_that_succeeded_on_another_resource_mends_nothing(journal, other):
+    """The title of a step such as `Take away what the runbook made` does not say of what."""
+    journal.begin("apply", began_in="notebook")
+    both: list[dict[str, str]] = [{}, other]
+    for more in both:
+        opened(journal, **({"repository": "a"} | more))
+        outcome(journal, "A", "done" if more else "declined")
+    assert record_of(journal.folder).exit_code == 1
+    opened(journal, repository="a")
+    outcome(journal, "A", "done")
+    assert record_of(journal.folder).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("asked", "modes", "code", "says"),
+    [
+        ("apply", ["plan"], 4, "A plan: 1 change would be made"),  # a notebook that says so itself
+        ("plan", ["apply"], 0, "Done: 1 change was made"),  # a notebook that did not take what it was asked for
+        ("plan", [None, "plan"], 4, "A plan"),
+        ("apply", ["plan", "apply"], 0, "Held back: 1 change was made"),
+        ("apply", ["apply", "plan"], 0, "Held back: 1 change was made"),
+    ],
+)
+def test_a_run_is_a_plan_where_each_notebook_planned_whatever_was_asked_for(journal, asked, modes, code, says):
+    journal.begin(asked)
+    for number, mode in enumerate(modes):
+        opened(journal, f"0{number}", **({"mode": mode} if mode else {}))
+        ends, thing = {"plan": "planned", "apply": "created"}.get(mode, "done"), [{"resource": "x", "after": 1}]
+        outcome(journal, "A", ends, notebook=f"0{number}", changes=thing if mode else [])
+    record = record_of(journal.folder)
+    assert record.exit_code_after(None) == code
+    journal.add("run-ended", exit_code=record.exit_code_after(None))
+    assert report.verdict(record_of(journal.folder)).startswith(says)
+
+
+def test_a_run_that_began_in_a_notebook_proves_no_more_than_its_steps_so_far(journal):
+    begin(journal, began_in="notebook")
+    outcome(journal, "A", "done")
+    assert "every step so far was proved" in report.verdict(record_of(journal.folder))
+    write_record(journal.folder)
+    journal.path.unlink()
+    assert "so far" in report.verdict(read_record(journal.folder))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": "cgrunbook.record/2", "run": "x"}', "\udcff"])
+def test_a_record_of_another_version_or_of_none_is_said_in_a_sentence(journal, text):
+    (journal.folder / "record.json").write_text(text, errors="surrogateescape")
+    with pytest.raises(UsageError, match=r"record\.json is no record that cgrunbook .* reads"):
+        read_record(journal.folder)
+
+
 def test_every_notebook_and_every_pass_counts(journal):
     journal.begin("apply", began_in="notebook")
     opened(journal)

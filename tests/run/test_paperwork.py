@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from cgrunbook.errors import StepFailed
 from cgrunbook.run import paperwork
+from cgrunbook.run.early_end import end_early
 from cgrunbook.run.journal import Journal
 from cgrunbook.run.paperwork import Paperwork
 from cgrunbook.run.record import Record, read_record, record_of
@@ -113,6 +115,20 @@ def test_a_long_run_is_written_down_as_soon_as_it_rests(notebook, monkeypatch):
 
     asyncio.run(cells())
     assert len(notebook.on_disk.steps) == 45
+
+
+def test_on_a_full_disk_no_file_of_before_says_that_it_ended_well(notebook, monkeypatch):
+    def full(*_: object) -> None:
+        message = "No room."
+        raise StepFailed(message)
+
+    asyncio.run(notebook.step())
+    monkeypatch.setattr(paperwork, "write_report", full)
+    with pytest.raises(StepFailed) as raised:
+        asyncio.run(notebook.step())
+    assert {path.name for path in notebook.folder.iterdir()} == {"journal.jsonl"}
+    end_early(notebook.journal, "02", raised.value)
+    assert (notebook.on_disk.exit_code, notebook.on_disk.notebooks[0].outcome) == (1, "failed")
 
 
 def test_of_a_run_of_the_command_line_a_notebook_writes_no_report(tmp_path, monkeypatch):

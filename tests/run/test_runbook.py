@@ -18,11 +18,11 @@ from cgrunbook.cloud.attempts import Wait
 from cgrunbook.errors import CgrunbookError, Declined, Interrupted, ParameterError, PrerequisiteMissing, StepFailed
 from cgrunbook.parameters import Parameters
 from cgrunbook.redaction import Secret
+from cgrunbook.run.given import injected_names, leave_out_what_is_not_declared
 from cgrunbook.run.journal import Line, read_lines
 from cgrunbook.run.record import Record, read_record, record_of
 from cgrunbook.run.result import failure_of
 from cgrunbook.run.runbook import open_runbook
-from cgrunbook.run.session import injected_names, leave_out_what_is_not_declared
 from cgrunbook.steps.step import (
     Change,
     Evidence,
@@ -573,6 +573,10 @@ INJECTED = "# Parameters\n"
         (["region, x = 'us-east1', 1"], "Did you mean 'location'?", "in the cell that sets it"),
         (["if 1:\n    locaton = 'us-east1'"], "Did you mean 'location'?", "in the cell that sets it"),
         (["globals().update(modes='plan')"], "Did you mean 'mode'?", "in the cell that sets it"),  # %run, import *
+        (["labels_ = {'team': 'a'}"], "Did you mean 'labels'?", "in the cell that sets it"),
+        (["labelz = None"], "Did you mean 'labels'?", "in the cell that sets it"),
+        (["plan = True"], "Did you mean 'mode'?", "in the cell that sets it"),
+        (["repo = 'x'"], "Did you mean 'repository'?", "in the cell that sets it"),
         (["organisation = 'x'"], "It is a parameter of other notebooks", "in the cell that sets it"),
     ],
 )
@@ -603,6 +607,31 @@ def test_names_that_nobody_meant_to_be_a_parameter_are_left_alone(run_folder: Pa
     namespace: dict[str, Any] = {"In": ["", cell], "mode": "apply"}
     exec(cell, namespace)
     assert open_runbook("02_developer_images", namespace, Watcher()).params.mode == "apply"
+
+
+@pytest.mark.parametrize(
+    ("cells", "refused"),
+    [
+        (["mode = 'plan'", "mode: str = 'apply'"], True),  # injected on top, where no cell has the tag `parameters`
+        ([INJECTED + "mode = 'plan'", "mode: str = 'apply'"], True),
+        (["mode: str = 'apply'", INJECTED + "mode = 'plan'", "mode = 'apply'"], True),
+        (["mode = 'apply'", INJECTED + "mode = 'plan'", "mode = 'apply'"], True),
+        (["mode = 'plan'", "mode: str = 'apply'", "mode = 'apply'"], False),  # said again
+        (["mode = 'apply'", "mode: str = 'apply'"], False),
+        (["mode: str = 'plan'", "mode: str = 'apply'"], False),  # the cell was edited and run again
+        (["mode: str = 'plan'", "mode = 'apply'"], False),
+        ([INJECTED + "mode = 'APPLY'", "mode = mode.lower()"], False),
+        (["mode = 'plan'", "mode = 'apply'"], False),
+    ],
+)
+def test_what_was_given_and_a_later_cell_has_replaced_is_refused(run_folder: Path, cells: list[str], *, refused: bool):
+    namespace: dict[str, Any] = {"In": ["", *cells]}
+    exec("\n".join(cells), namespace)
+    if not refused:
+        assert open_runbook("02_developer_images", namespace, Watcher()).params.mode == "apply"
+        return
+    with pytest.raises(ParameterError, match="mode was given as 'plan', and a later cell has set it to 'apply'"):
+        open_runbook("02_developer_images", namespace, Watcher())
 
 
 def test_a_name_mistyped_behind_the_opening_cell_ends_the_step_and_a_name_of_ones_own_does_not(run_folder: Path):

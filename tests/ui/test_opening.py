@@ -96,15 +96,38 @@ def test_where_no_page_draws_the_form_it_says_at_once_how_to_go_on_and_ends(page
     monkeypatch.setattr(presence, "UNSEEN_SECONDS", 0.0)
 
     async def story():
-        await Opening("02_developer_images", namespace(location="europe-west1", project_id="my project")).run()
+        await Opening("02_developer_images", namespace(location="europe-west1", description="my text")).run()
 
     with pytest.raises(UsageError, match="shows nothing to click") as ended:
         asyncio.run(story())
-    way_on = "cgrunbook run 02_developer_images -p project_id 'my project' -p location europe-west1"
+    way_on = "cgrunbook run 02_developer_images -p location europe-west1 -p description 'my text'"
     assert way_on in page.outputs[-1]["text/plain"]
     assert way_on in ended.value.remedy
     assert "allow_stdin=False" in ended.value.remedy
     assert values.read_saved() is None
+
+
+@pytest.mark.parametrize(
+    ("told", "wrong"),
+    [
+        ({"location": "Mars"}, "location: must be a location"),
+        ({"labels": ["Upper=x"]}, "labels: 'Upper=x' must be key=value"),
+        ({"rotation_topic": "projects/p/topics/abc"}, "rotation_period is missing"),
+    ],
+)
+def test_where_no_page_draws_the_form_a_value_that_breaks_its_rule_is_named_and_no_command_has_it(
+    page, monkeypatch, told, wrong
+):
+    monkeypatch.setattr(presence, "UNSEEN_SECONDS", 0.0)
+
+    async def story():
+        await Opening("03_production_images", namespace(**told)).run()
+
+    with pytest.raises(ParameterError, match=wrong) as ended:
+        asyncio.run(story())
+    for said in (ended.value.remedy, page.outputs[-1]["text/plain"]):
+        assert "cgrunbook run" not in said
+        assert "JupyterLab" in said
 
 
 def test_where_no_page_draws_the_buttons_a_plan_is_not_approved_and_the_step_ends(page, monkeypatch):
