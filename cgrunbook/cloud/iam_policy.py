@@ -40,7 +40,8 @@ def take_command(on: str, member: str, binding: Binding) -> str:
     """
     parts = {"expression": binding.condition, "title": binding.title, "description": binding.description}
     said = [f"{name}={part}" for name, part in parts.items() if part]
-    separator = next((mark for mark in "~#;|" if not any(mark in part for part in said)), ",")
+    marks = ("~", "#", ";", "|", *map(chr, range(0xA1, 0x180)))  # any will do that is nowhere in it
+    separator = next((mark for mark in marks if not any(mark in part for part in said)), ",")
     condition = f"^{separator}^{separator.join(said)}" if binding.condition else "None"
     return f"gcloud {on} --member={shlex.quote(member)} --role={binding.role} --condition={shlex.quote(condition)}"
 
