@@ -71,6 +71,12 @@ class Binding:
         """Whether a member is named; without case, as IAM compares e-mail addresses."""
         return member.lower() in {one.lower() for one in self.members}
 
+    def means(self, member: str) -> str:
+        """As whom a member is among those who are named, or may be: itself, its domain, everybody, a group; "" for none."""
+        own = {member.lower(), f"domain:{member.rpartition('@')[2]}".lower()}
+        definite = [one for one in self.members if one.lower() in own or one in EVERYBODY]
+        return next(iter([*definite, *(one for one in self.members if one.lower().startswith(_MANY))]), "")
+
 
 @dataclass(frozen=True)
 class Policy:
