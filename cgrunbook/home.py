@@ -25,7 +25,13 @@ def home() -> Path:
     if not value or value.startswith("~"):
         require_user_folder()
     if value:
-        return own(Path(value).expanduser().absolute())
+        try:
+            return own(Path(value).expanduser().absolute())
+        except RuntimeError as error:
+            raise PrerequisiteMissing(
+                f"{VARIABLE} is {value}, and this machine knows no user of that name.",
+                f"Set {VARIABLE} to a folder: export {VARIABLE}=/path/to/it",
+            ) from error
     import platformdirs  # only here: a sandbox of a given home starts without it
 
     return own(Path(platformdirs.user_data_dir("cgrunbook")))

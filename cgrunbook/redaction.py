@@ -46,19 +46,23 @@ _ALIKE = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ-_", "abcdefghijklmnopqrstuvwx
 # One character, as JSON, Python, HTML and URLs may spell it.
 _SPELT = re.compile(
     r"%[0-9A-Fa-f]{2}|\\u[dD][89abAB][0-9A-Fa-f]{2}\\u[dD][c-fC-F][0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4}|"
-    r"\\U[0-9A-Fa-f]{8}|\\x[0-9A-Fa-f]{2}|\\[nrtbf\"'/\\]|&(?:\#\d{1,7}|\#[xX][0-9A-Fa-f]{1,6}|[A-Za-z]{2,6});"
+    r"\\U[0-9A-Fa-f]{8}|\\x[0-9A-Fa-f]{2}|\\[0-3][0-7]{2}|\\[nrtbf\"'/\\]|&(?:\#\d{1,7}|\#[xX][0-9A-Fa-f]{1,6}|[A-Za-z]{2,6});"
 )
 _CONTROL = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
 # What stands in the middle of a value that was broken into lines, quoted again, coloured or marked up.
 _BETWEEN = re.compile(
-    r"(?:\x1b\[[0-9;]*m|</?(?:span|wbr|br|b|i|em|strong|code)\b[^<>]{0,60}>|[\s\"'`\\,|\x00\u200b\u2500-\u257f])+"
+    r"(?:\x1b\[[0-9;?]*[A-Za-z]|</?(?:span|wbr|br|b|i|em|strong|code)\b[^<>]{0,60}>|"
+    r"[\s\"'`\\,|:>\x00\u00ad\u200b-\u200d\u2060\u2500-\u257f\ufeff](?:0x)?)+"
 )
 # For each byte the digit that it is, in either of base64's alphabets; what is none is taken for one.
 _BASE64 = bytes.maketrans(b"-_", b"+/").translate(
     bytes(byte if chr(byte) in f"{_LETTERS}0123456789+/" else ord("A") for byte in range(256))
 )
-# Rubbish has other characters at every few.
-_TEXT = re.compile(rf"[^\x00-\x08\x0b-\x1f]{{{_SHORTEST},}}")
+# Bytes as a list of numbers, as Python and JavaScript write them.
+_NUMBERS = re.compile(rf"(?:\b1?[0-9]{{2}}[,\s]++){{{_SHORTEST - 1}}}")
+_NUMBER = re.compile(r"\b(1?[0-9]{2})\b[,\s]*")
+# Rubbish has other characters at every few; in UTF-16 there is a zero byte behind each.
+_TEXT = re.compile(rf"(?:[^\x00-\x08\x0b-\x1f]\x00?){{{_SHORTEST},}}")
 _HEXADECIMAL = bytes(byte if chr(byte) in "0123456789ABCDEFabcdef" else 48 for byte in range(256))
 
 
@@ -198,6 +202,8 @@ class _Known:
         readings = [reading]
         while len(readings) <= _DEPTH and (spelt := _without(readings[-1], _SPELT, _meant)):
             readings.append(spelt)
+        if _NUMBERS.search(reading.text) and (listed := _without(reading, _NUMBER, lambda found: chr(int(found[1])))):
+            readings.insert(0, listed)
         if joined := _without(readings[-1], _BETWEEN, lambda _: ""):
             readings.append(joined)
         for each in readings:
@@ -208,6 +214,7 @@ class _Known:
 
     def _may_hold(self, text: str) -> bool:
         """Whether it is worth looking in what was decoded: what never was encoded becomes rubbish."""
+        text = text.replace("\0", "")
         return bool(_RUN.search(text)) or any(form in text for forms in tuple(self._whole.values()) for form in forms)
 
     def _seen(self, text: str) -> Iterator[tuple[int, int]]:
@@ -308,7 +315,7 @@ def _meant(found: re.Match[str]) -> str:
         if len(spelt) == 12:
             return spelt.encode("ascii").decode("unicode_escape").encode("utf-16", "surrogatepass").decode("utf-16")
         return chr(min(int(spelt.lstrip("%\\xuU"), 16), 0x10FFFF))
-    return _CONTROL.get(spelt[1], spelt[1])
+    return chr(int(spelt[1:], 8)) if spelt[1] in "0123" else _CONTROL.get(spelt[1], spelt[1])
 
 
 def _decoded(reading: _Reading, worth: Callable[[str], bool]) -> Iterator[_Reading]:
@@ -450,7 +457,8 @@ def complete(text: str) -> tuple[str, str]:
 
 # C0 but for line breaks and tabs, C1, what turns the reading direction, and what is there and not seen.
 _STEERING = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff\U000e0000-\U000e007f]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
+    "\u3164\ud800-\udfff\ufeff\uffa0\ufff9-\ufffb\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
 
 

@@ -62,6 +62,12 @@ def test_a_home_that_begins_with_a_tilde_is_one_folder_for_all_that_is_kept(
         process.reset()
 
 
+def test_a_home_of_a_user_that_is_not_there_is_refused_in_a_sentence(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(VARIABLE, "~nobody-of-this-name/x")
+    with pytest.raises(PrerequisiteMissing, match="~nobody-of-this-name/x, and this machine knows no user"):
+        home()
+
+
 def test_a_relative_home_is_meant_from_where_it_was_said(person: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv(VARIABLE, "mine/here")
     assert home() == Path.cwd() / "mine" / "here"

@@ -147,6 +147,15 @@ ENCODINGS = {
     "HTML that may break": lambda value: in_parts(value, "<wbr>"),
     "HTML in colours": lambda value: in_parts(value, '</span><span class="s2">'),
     "with what is not seen between": lambda value: in_parts(value, "\u200b"),
+    "with a soft hyphen between": lambda value: in_parts(value, "\u00ad"),
+    "in lines that are cleared": lambda value: in_parts(value, "\x1b[K"),
+    "in a reply's lines": lambda value: in_parts(value, "\n> "),
+    "hexadecimal with colons": lambda value: value.encode().hex(":"),
+    "C's bytes": lambda value: ", ".join(f"0x{byte:02x}" for byte in value.encode()),
+    "every byte in octal": lambda value: "".join(f"\\{byte:03o}" for byte in value.encode()),
+    "a list of bytes": lambda value: str(list(value.encode())),
+    "a list of bytes in lines": lambda value: json.dumps(list(value.encode()), indent=1),
+    "base64 of UTF-16": lambda value: base64.b64encode(value.encode("utf-16-le")).decode(),
 }
 
 
@@ -524,6 +533,8 @@ def test_an_error_of_ours_steers_no_terminal():
 def test_what_steers_a_terminal_is_written_as_what_it_is():
     shown = visible("label \x1b[2K\x9b31m\u202egnp.exe\r\n\tplain é")
     assert shown == "label \\u001b[2K\\u009b31m\\u202egnp.exe\\u000d\n\tplain é"
+    unseen = "\u034f\u115f\u180e\u206f\u3164\uffa0\ufff9\U000e0100"
+    assert visible(unseen).isascii()
 
 
 def test_a_secret_that_goes_while_values_are_looked_through_disturbs_nobody():

@@ -8,10 +8,11 @@ from __future__ import annotations
 import io
 import socket
 import time
-from http.client import HTTPResponse
+from http.client import BadStatusLine, HTTPResponse, LineTooLong, RemoteDisconnected
 from typing import Any, TypeVar
 
 from cgrunbook.cloud.attempts import hear
+from cgrunbook.cloud.retry import NotAProxy
 
 T = TypeVar("T")
 
@@ -33,6 +34,11 @@ class _Answer(HTTPResponse):
         reading = settings.get("method") in ("GET", "HEAD")
         self._bounded = _Bounded(sock, self.fp.detach(), 0.0 if reading else _GRACE)
         self.fp = io.BufferedReader(self._bounded)
+
+    def _read_status(self) -> tuple[str, int, str]:
+        # http.client passes over 100 alone; 103, and whatever of its kind comes, says as little of the answer.
+        version, status, reason = super()._read_status()  # type: ignore[misc] # typeshed has what is public
+        return version, 100 if 101 < status < 200 else status, reason
 
     def begin(self) -> None:
         super().begin()  # status and headers, which have to come in the time of one body's piece
@@ -90,6 +96,20 @@ class _Bounded(io.RawIOBase):
         super().close()
 
 
+class _Connection:
+    """What is put before urllib3's connections."""
+
+    response_class = _Answer
+
+    def _tunnel(self) -> None:
+        try:
+            super()._tunnel()  # type: ignore[misc] # of http.client's connection
+        except RemoteDisconnected:
+            raise
+        except (BadStatusLine, LineTooLong) as error:
+            raise NotAProxy(str(error)) from error
+
+
 def bounded(manager: T) -> T:
     """Let a manager of urllib3's pools open connections whose answers have an end.
 
@@ -101,7 +121,7 @@ def bounded(manager: T) -> T:
         scheme: type(
             kind.__name__,
             (kind,),
-            {"ConnectionCls": type("Bounded", (kind.ConnectionCls,), {"response_class": _Answer})},
+            {"ConnectionCls": type("Bounded", (_Connection, kind.ConnectionCls), {})},
         )
         for scheme, kind in kinds.items()
     }

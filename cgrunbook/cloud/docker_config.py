@@ -10,6 +10,7 @@ import base64
 import contextlib
 import fcntl
 import json
+import math
 import os
 import re
 import shlex
@@ -39,6 +40,7 @@ _NOT_FOUND = "credentials not found in native keychain"
 # The user of a helper's answer that is an identity token, which docker.pkg.dev has no use for.
 _IDENTITY_TOKEN = "<token>"  # noqa: S105 - a user name
 _MOST_EDITS = 5
+_BLANK = " \t\r\n"  # JSON's
 _NEW_FOLDER = 0o700
 _NEW_FILE = ".config.json."
 
@@ -313,12 +315,13 @@ class DockerConfig:
         try:
             document = json.loads(self._environment().get(ENVIRONMENT) or "{}", object_pairs_hook=_Object)
             for name, section in document.pairs:
-                if not _same("auths", name):
+                if not (_same("auths", name) and _fits(section, {"*": {"auth": ""}})):
+                    return {}
+                entries = [entry for _, entry in section.pairs if entry] if section else []  # replaced ones too
+                if not all(_same("auth", field) for entry in entries for field in entry):
                     return {}
                 found = {} if section is None else {**found, **section}
             for host, entry in found.items():
-                if not all(_same("auth", name) for name in entry):
-                    return {}
                 found[host] = _decoded(_field(entry, "auth") or "")
         except (ValueError, TypeError, AttributeError, RecursionError):
             return {}
@@ -363,6 +366,8 @@ class DockerConfig:
         try:
             # A link, as dotfile managers make it, stays a link: its target is replaced.
             target = self.path.resolve()
+            if target.exists() and not target.is_file():
+                raise OSError(f"{target} is no file")  # a device would be none afterwards
             target.parent.mkdir(mode=_NEW_FOLDER, parents=True, exist_ok=True)
             _sweep(target.parent)
             handle, name = tempfile.mkstemp(prefix=_NEW_FILE, dir=target.parent)
@@ -395,6 +400,9 @@ class DockerConfig:
     def _bytes(self) -> bytes | None:
         """The file's content; None where there is no file."""
         try:
+            # A pipe would be waited for without end; the one device is how people say "none".
+            if self.path.exists() and not (self.path.is_file() or self.path.samefile(os.devnull)):
+                raise OSError("it is no file")
             return self.path.read_bytes()
         except FileNotFoundError:
             return None
@@ -405,17 +413,18 @@ class DockerConfig:
             ) from error
 
     def _parse(self, content: bytes | None) -> dict[str, Any]:
-        if content is None or not content.strip():
+        # As text: given bytes, Python reads what docker refuses, other encodings and a byte order mark.
+        text = (content or b"").decode(errors="replace")
+        if not text.strip(_BLANK):
             return {}
         problem = "it is not a JSON object"
         try:
-            # As text: given bytes, Python reads what docker refuses, other encodings and a byte order mark.
-            config = json.loads(content.decode(), object_pairs_hook=_Object, parse_constant=_no_number)
+            config = _first_value(text)
         except json.JSONDecodeError as error:
             # Its own text quotes nothing of the file, where a password may stand.
             config, problem = None, f"it is not JSON (line {error.lineno}, column {error.colno}: {error.msg})"
         except (ValueError, RecursionError):
-            config, problem = None, "it is not JSON"
+            config, problem = None, "it is not JSON, or has a number that is too large"
         if not isinstance(config, _Object):
             self._unusable(problem)
         found: dict[str, Any] = {}
@@ -443,7 +452,7 @@ class DockerConfig:
         if refusal:
             return Answer(None, "" if refusal == _NOT_FOUND else refusal)
         try:
-            found, _ = json.JSONDecoder(object_pairs_hook=_Object).raw_decode(answer.reveal().lstrip())
+            found = _first_value(answer.reveal())
             fields = ("ServerURL", "Username", "Secret")
             if not _fits(found, dict.fromkeys(fields, "")):
                 raise ValueError("another form")
@@ -496,8 +505,24 @@ class DockerConfig:
         return {**os.environ, **self._given}
 
 
+def _first_value(text: str) -> Any:
+    """The JSON at a text's beginning: docker looks at nothing behind it.
+
+    Raises:
+        ValueError, RecursionError: there is none, or a number that could not be written again.
+    """
+    decoder = json.JSONDecoder(object_pairs_hook=_Object, parse_constant=_no_number, parse_float=_finite)
+    return decoder.raw_decode(text, len(text) - len(text.lstrip(_BLANK)))[0]
+
+
 def _no_number(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
+
+
+def _finite(digits: str) -> float:
+    if math.isinf(number := float(digits)):
+        raise ValueError("too large")
+    return number
 
 
 def _same(field: str, name: str) -> bool:

@@ -46,7 +46,8 @@ def take_command(on: str, member: str, binding: Binding) -> str:
     """
     parts = {"expression": binding.condition, "title": binding.title, "description": binding.description}
     said = [f"{name}={part}" for name, part in parts.items() if part]
-    separator = next((mark for mark in "~#;|" if not any(mark in part for part in said)), ",")
+    marks = ("~", "#", ";", "|", *map(chr, range(0xA1, 0x180)))  # any will do that is nowhere in it
+    separator = next((mark for mark in marks if not any(mark in part for part in said)), ",")
     condition = f"^{separator}^{separator.join(said)}" if binding.condition else "None"
     return f"gcloud {on} --member={shlex.quote(member)} --role={binding.role} --condition={shlex.quote(condition)}"
 
@@ -75,6 +76,12 @@ class Binding:
     def names(self, member: str) -> bool:
         """Whether a member is named; without case, as IAM compares e-mail addresses."""
         return member.lower() in {one.lower() for one in self.members}
+
+    def means(self, member: str) -> str:
+        """As whom a member is among those who are named, or may be: itself, its domain, everybody, a group; "" for none."""
+        own = {member.lower(), f"domain:{member.rpartition('@')[2]}".lower()}
+        definite = [one for one in self.members if one.lower() in own or one in EVERYBODY]
+        return next(iter([*definite, *(one for one in self.members if one.lower().startswith(_MANY))]), "")
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NoReturn
 
 from cgrunbook.errors import DigestMismatch, ImageNotAvailable, ParameterError, RegistryError
 from cgrunbook.image_reference import Platform, is_digest
@@ -33,6 +33,8 @@ _INDEXES = (OCI_INDEX, DOCKER_INDEX)
 _MANIFESTS = (OCI_MANIFEST, DOCKER_MANIFEST)
 _SCHEMA_1 = "application/vnd.docker.distribution.manifest.v1"
 _LARGEST_BLOB = 2**63 - 1
+# A number that has more is larger than any that is lawful, whatever follows.
+_MOST_DIGITS = 20
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,7 @@ def parse_document(body: bytes, content_type: str, subject: str) -> Index | Imag
         RegistryError: it is no such document, an ambiguous one (CVE-2021-41190), or one of the retired schema 1.
     """
     try:
-        document = json.loads(body)
+        document = _json(body)
     except (ValueError, RecursionError) as error:
         raise _unusable(subject, "is not JSON") from error
     if not isinstance(document, dict):
@@ -161,12 +163,12 @@ def parse_document(body: bytes, content_type: str, subject: str) -> Index | Imag
     declared = document.get("mediaType")
     sent = content_type.partition(";")[0].strip().lower()
     known = (*_INDEXES, *_MANIFESTS)
-    kind = declared if isinstance(declared, str) and declared else sent
+    kind = declared.lower() if isinstance(declared, str) and declared else sent
     if str(kind).startswith(_SCHEMA_1) or document.get("schemaVersion") == 1:
         raise _unusable(subject, "is stored in Docker's retired schema 1, which has no digest of its parts to check")
     if kind != sent and kind in known and sent in known:
         raise _unusable(subject, f"says that it is {kind}, but was sent as {sent}")
-    if "manifests" in document and "layers" in document:
+    if document.get("manifests") is not None and document.get("layers") is not None:
         raise _unusable(subject, "is an index and a manifest at once")
     if kind not in known and declared is None:
         # Registries of old send application/json, and OCI made the field optional: then the shape decides.
@@ -181,10 +183,23 @@ def parse_document(body: bytes, content_type: str, subject: str) -> Index | Imag
 def platform_of_config(body: bytes) -> Platform | None:
     """What an image's config says that it runs on; None where it does not, as with artifacts that are no images."""
     try:
-        config = json.loads(body)
+        config = _json(body)
         return _platform(config) if isinstance(config, dict) else None
     except (ValueError, RecursionError):
         return None
+
+
+def _json(body: bytes) -> Any:
+    """A document as docker and skopeo would read it, who take no byte order mark and no NaN, and a number of any length.
+
+    Raises:
+        ValueError, RecursionError: it is not JSON.
+    """
+
+    def refuse(constant: str) -> NoReturn:
+        raise ValueError(constant)
+
+    return json.loads(body.decode(), parse_constant=refuse, parse_int=lambda digits: int(digits[:_MOST_DIGITS]))
 
 
 def matches(found: Platform, wanted: Platform) -> bool:
@@ -215,7 +230,7 @@ def _index(document: dict[str, Any], subject: str) -> Index:
 
 
 def _manifest(document: dict[str, Any], subject: str) -> ImageManifest:
-    layers = document.get("layers")
+    layers = [] if document.get("layers", "") is None else document.get("layers")  # Go writes an empty list as null
     if not isinstance(layers, list):
         raise _unusable(subject, "has no list of layers")
     return ImageManifest(

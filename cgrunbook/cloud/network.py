@@ -66,6 +66,11 @@ _WORDS: Mapping[retry.NoAnswer, tuple[str, str]] = {
         "Put USER:PASSWORD@ before the proxy's host in HTTPS_PROXY; what is no letter and no digit in these two is percent-encoded "
         "(@ is %40). Where {host} can be reached without, name it in NO_PROXY.",
     ),
+    retry.NoAnswer.NO_PROXY: (
+        "what HTTPS_PROXY names as the proxy on the way to {host} does not answer as one",
+        "Look at host and port in HTTPS_PROXY; where the proxy speaks TLS, it begins with https://. Where {host} can be reached "
+        "without, name it in NO_PROXY.",
+    ),
 }
 
 
@@ -81,7 +86,10 @@ def lasting(error: BaseException, host: str) -> Lasting | None:
         return None
     what, remedy = _WORDS[why]
     detail = _short(error)
-    if why not in (retry.NoAnswer.PROXY, retry.NoAnswer.PROXY_LOGIN) and (there := whom(error, host)) != host:
+    if (
+        why not in (retry.NoAnswer.PROXY, retry.NoAnswer.PROXY_LOGIN, retry.NoAnswer.NO_PROXY)
+        and (there := whom(error, host)) != host
+    ):
         host = there
         if why is retry.NoAnswer.TLS:
             remedy += " Where the proxy speaks none, HTTPS_PROXY begins with http://."

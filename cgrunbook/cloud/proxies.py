@@ -90,7 +90,8 @@ def for_a_command(environment: Mapping[str, str]) -> dict[str, str]:
         with suppress(PrerequisiteMissing):
             if value := given.get(kind, "").strip() or given.get("all", "").strip():
                 made |= dict.fromkeys((f"{kind}_proxy", f"{kind.upper()}_PROXY"), read(value).url)
-    if but := ",".join(entry.removeprefix("*").lstrip(".") or "*" for entry in _entries(given.get("no", ""))):
+    entries = [entry.removesuffix(":*") for entry in _entries(given.get("no", ""))]
+    if but := ",".join(entry.removeprefix("*").lstrip(".") or "*" for entry in entries):
         made |= {"no_proxy": but, "NO_PROXY": but}
     return made
 
@@ -187,7 +188,7 @@ def _names(
         return address is not None and address in network
     name, colon, digits = entry.rpartition(":")
     if colon:
-        return digits.isdecimal() and int(digits) == port and _names(name, host, address, None)
+        return (digits == "*" or (digits.isdecimal() and int(digits) == port)) and _names(name, host, address, None)
     domain = entry.removeprefix("*").strip(".")
     return address is None and bool(domain) and (host == domain or host.endswith(f".{domain}"))
 

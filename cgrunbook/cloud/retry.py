@@ -73,6 +73,10 @@ _TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
 _NO_NAME = {getattr(socket, name) for name in ("EAI_NONAME", "EAI_NODATA") if hasattr(socket, name)}
 
 
+class NotAProxy(OSError):
+    """What is named as a proxy did not answer in HTTP; on a fresh connection, so that nothing of an earlier answer was left."""
+
+
 class NoAnswer(Enum):
     """Why a request got no answer at all; the value says whether another attempt may get one."""
 
@@ -85,6 +89,7 @@ class NoAnswer(Enum):
     ADDRESS = "a proxy's or a redirect's, that is none", False
     PROXY = "a proxy that may not let this through", False
     PROXY_LOGIN = "a proxy that wants a login, or another than it is shown", False
+    NO_PROXY = "what stands in a proxy's place, and is none", False
 
     @property
     def temporary(self) -> bool:
@@ -103,6 +108,8 @@ def why_no_answer(error: BaseException) -> NoAnswer:
             return _of_tls(cause)
         if isinstance(cause, socket.gaierror) and cause.errno in _NO_NAME:
             return NoAnswer.NAME
+        if isinstance(cause, NotAProxy):
+            return NoAnswer.NO_PROXY
         if isinstance(cause, OSError) and (said := _TUNNEL.match(str(cause))):
             if int(said[1]) in HTTP_STATUSES:
                 return NoAnswer.CONNECTION

@@ -446,7 +446,7 @@ def _answering(base: Path) -> Running | None:
             upstream=told.get("upstream", ""),
         )
         address = running.hosts[host_names.SERVICE_USAGE]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, OverflowError, KeyError, TypeError, RecursionError):
         return None  # none, or a file that no server of ours wrote whole
     return running if _identity(address).get("pid") == running.pid else None
 
@@ -465,7 +465,7 @@ def _identity(address: str) -> dict[str, object]:
             while time.monotonic() < until and (part := connection.recv(4096)):
                 answer += part
         told = json.loads(answer.partition(b"\r\n\r\n")[2])
-    except (OSError, ValueError, RecursionError):
+    except (OSError, ValueError, OverflowError, RecursionError):
         return {}
     return told if isinstance(told, dict) and told.get("cgrunbook") == "sandbox" else {}
 

@@ -359,7 +359,12 @@ def _permissions(world: World, to_enable: bool, held: Collection[str]) -> list[F
     findings = []
     for purpose in PERMISSIONS:
         if purpose in in_doubt:
-            seen = f"held only through {' and '.join(dict.fromkeys(map(str, in_doubt[purpose])))}"
+            caller = world.cloud.connection.caller
+            ways = [
+                f"{binding}{'' if binding.names(caller) else f' to {binding.means(caller)}'}"
+                for binding in in_doubt[purpose]
+            ]
+            seen = f"held at most through {' and '.join(dict.fromkeys(ways))}"
             remedy = (
                 "Whether that holds there, the notebook itself will see; if it should hold always, ask for it without."
             )
@@ -376,13 +381,13 @@ def _permissions(world: World, to_enable: bool, held: Collection[str]) -> list[F
 
 
 def _under_conditions(world: World) -> list[Binding]:
-    """What the caller holds in the project under a condition, as far as it can be seen."""
+    """What the caller holds in the project under a condition, or may through others, as far as it can be seen."""
     try:
         policy = world.cloud.project.get_policy()
     except CgrunbookError:
         return []
     caller = world.cloud.connection.caller
-    return [binding for binding in policy.bindings if binding.condition and binding.names(caller)]
+    return [binding for binding in policy.bindings if binding.condition and binding.means(caller)]
 
 
 def _ask_for(world: World, roles: Collection[str]) -> str:

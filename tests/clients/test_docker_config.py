@@ -35,6 +35,7 @@ HELPERS = {
     "broken": ("no keychain", 1),
     "junk": ("something else", 0),
     "number": ("0", 0),
+    "nan": ('{"Username":"ada","Secret":"x","Expires":NaN}', 0),
     "more": ('{"Username":"ada","Secret":"first"} {"Username":"bob","Secret":"second"}', 0),
 }
 
@@ -126,8 +127,19 @@ def ours(config: DockerConfig) -> str | None:
 
 
 def configured(folder: str, text: str, docker: Docker, environment: str = "") -> DockerConfig:
-    (Path(folder) / "config.json").write_text(text)
+    (Path(folder) / "config.json").write_text(text, errors="surrogateescape")
     return DockerConfig(Path(folder), {"PATH": docker.path, "DOCKER_AUTH_CONFIG": environment})
+
+
+@pytest.mark.parametrize(
+    "first", ['{"username": null}', '{"auth": 1}', '"x"', "null", "{}", '{"auth": "%%%"}', '{"Auth": "eDp5"}']
+)
+def test_of_a_host_that_is_named_twice_in_the_environment_both_count(
+    docker: Docker, tmp_path: Path, first: str
+) -> None:
+    environment = f'{{"auths": {{"{HOST}": {first}, "{HOST}": {{"auth": "YTpi"}}}}}}'
+    config = configured(str(tmp_path), "{}", docker, environment)
+    assert ours(config) == docker.sends(tmp_path, environment)[0]
 
 
 def one_name_at_most(config: DockerConfig) -> bool:
@@ -191,9 +203,14 @@ def test_what_stands_in_the_environment_goes_first(docker: Docker, environment: 
         '{"credsStore": "lab"}',
         '{"credsStore": "absent", "credHelpers": {"HOST": ""}, "auths": {"HOST": {"auth": "YTpi"}}}',
         '{"credsStore": "lab", "auths": {"HOST": {"auth": "YTpi"}}}',
+        '{"auths": {"HOST": {"auth": "YTpi"}}} and more',
+        '{"auths": {"HOST": {"auth": "YTpi"}}}{"auths": {"HOST": {"auth": "eDp5"}}}',
+        '{"auths": {"HOST": {"auth": "YTpi"}}, "psFormat": "\udce4"}',  # a byte that is no UTF-8
+        '{"credHelpers": {"HOST": "nan"}}',
         '{"credHelpers": {"HOST": "none"}, "auths": {"HOST": {"auth": "YTpi"}}}',
     ],
 )
 def test_what_people_have_in_it_is_read_as_docker_reads_it(docker: Docker, tmp_path: Path, text: str) -> None:
     config = configured(str(tmp_path), text.replace("HOST", HOST), docker)
-    assert (ours(config), False) == docker.sends(tmp_path)
+    sent, complained = docker.sends(tmp_path)
+    assert (ours(config) or "", False) == (sent, complained)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+import socket
 import sys
 import threading
+from contextlib import suppress
 
 import pytest
+import requests
 
-from cgrunbook.cloud import command, proxies
+from cgrunbook.cloud import command, network, proxies, sessions
 from cgrunbook.errors import CgrunbookError, ExitCode, PrerequisiteMissing
 
 NAMES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
@@ -149,6 +153,10 @@ def test_the_variable_that_counts_is_the_one_that_curl_would_take(monkeypatch, v
         ("example.com ,\tcgr.dev ,", ADDRESS, True),
         ("cgr.dev:443", ADDRESS, True),
         ("cgr.dev:8443", ADDRESS, False),
+        ("cgr.dev:*", ADDRESS, True),
+        ("*.dev:*", "https://cgr.dev:8443/", True),
+        ("10.0.0.0/8:*", "https://10.1.2.3:8443/", True),
+        ("cgr.dev:4*3", ADDRESS, False),
         (".dev:443", ADDRESS, True),
         ("cgr.dev:8443", "https://cgr.dev:8443/", True),
         ("cgr.dev", "https://cgr.dev:8443/", True),
@@ -183,10 +191,47 @@ def test_what_goes_without_a_proxy(monkeypatch, name, but, url, straight):
     assert (proxies.proxy_for(url) is None) == straight
 
 
+ANSWERS_OF_A_PROXY = {
+    "another protocol's": (b"SSH-2.0-OpenSSH_9.9\r\n", "does not answer as one", False),
+    "TLS's": (b"\x15\x03\x01\x00\x02\x02\x46", "begins with https://", False),
+    "a page's": (b"<html>\r\n", "does not answer as one", False),
+    "one without an end": (b"HTTP/1.1 200 " + b"x" * 70_000, "does not answer as one", False),
+    "garbage behind it": (b"HTTP/1.1 200 OK\r\n\r\ngarbage of some length", "no TLS connection with cgr.dev", False),
+    "none": (b"", "", True),
+    "one that is away": (b"HTTP/1.1 503 Busy\r\n\r\n", "", True),
+}
+
+
+@pytest.mark.parametrize(("answer", "said", "passes"), ANSWERS_OF_A_PROXY.values(), ids=ANSWERS_OF_A_PROXY)
+def test_what_is_no_proxy_stays_none_and_is_said_to_be_none(monkeypatch, answer, said, passes):
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            connection, _ = listening.accept()
+            with connection, suppress(OSError):
+                connection.recv(65536)
+                connection.sendall(b"".join(answer.partition(b"\r\n\r\n")[:2]))
+                if behind := answer.partition(b"\r\n\r\n")[2]:
+                    connection.recv(65536)
+                    connection.sendall(behind)
+                connection.shutdown(socket.SHUT_WR)
+                connection.recv(65536)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{listening.getsockname()[1]}")
+        with pytest.raises(requests.RequestException) as caught:
+            sessions.greeting(ADDRESS)()
+        thread.join()
+    stays = network.lasting(caught.value, "cgr.dev")
+    assert (stays is None) == passes
+    assert stays is None or re.search(said, f"{stays.what} {stays.remedy}")
+
+
 def test_a_command_finds_the_same_proxies_in_every_spelling(monkeypatch):
     monkeypatch.setenv("ALL_PROXY", "me:p#ss@proxy:3128")
     monkeypatch.setenv("http_proxy", "foo://me:s3cret@proxy")
-    monkeypatch.setenv("NO_PROXY", "*.example.com 10.0.0.0/8")
+    monkeypatch.setenv("NO_PROXY", "*.example.com:* 10.0.0.0/8")
     words = [
         sys.executable,
         "-c",

@@ -126,6 +126,17 @@ def test_a_stale_file_that_names_a_stranger_is_not_believed(home: Path) -> None:
     process.stop(home)
 
 
+@pytest.mark.parametrize(
+    "written", ['{"pid": Infinity}', '{"pid": 1, "hosts": {"serviceusage.googleapis.com": "::1:99999"}}']
+)
+def test_a_file_that_no_sandbox_wrote_is_none(home: Path, written: str) -> None:
+    fields = dict.fromkeys(("project_id", "project_number", "organization", "started", "version"), "")
+    folder = process.folder_of(home)
+    folder.mkdir(parents=True, mode=0o700)
+    (folder / process.SANDBOX_FILE).write_text(f"{json.dumps(fields)[:-1]}, {written[1:]}")
+    assert process.status(home) is None
+
+
 def _life() -> str:
     return process._life_of("self")
 

@@ -294,10 +294,11 @@ CONDITIONS = [
     Binding(ACCESSOR, (AGENT,)),
     Binding(ACCESSOR, (AGENT,), 'resource.name == "a,b" && request.time < timestamp("2100-01-01T00:00:00Z")', "a, b"),
     Binding(ACCESSOR, (AGENT,), "a == '~' || b == \"#;\"", "it's", "for\na while"),
+    Binding(ACCESSOR, (AGENT,), 'resource.name == "x~#;|" || true', "a~b#c;d|e", "d,e"),
 ]
 
 
-@pytest.mark.parametrize("binding", CONDITIONS, ids=["none", "commas", "marks and quotes"])
+@pytest.mark.parametrize("binding", CONDITIONS, ids=["none", "commas", "marks and quotes", "all the usual marks"])
 def test_a_grant_is_taken_with_its_condition_in_one_word_of_the_shell(binding: Binding):
     import shlex
 

@@ -216,6 +216,31 @@ def test_a_role_under_a_condition_is_neither_held_nor_missing(
         assert kept.mark is Mark.FAIL
 
 
+@pytest.mark.parametrize(
+    ("who", "may_be"),
+    [
+        ("domain:Example.com", True),
+        ("domain:example.org", False),
+        ("group:team@example.com", True),
+        ("principalSet://iam.googleapis.com/a/group/b", True),
+        ("allAuthenticatedUsers", True),
+        ("user:somebody-else@example.com", False),
+    ],
+)
+def test_so_is_one_of_many_who_may_be_the_caller(enabled: Cloud, person: Callable[..., Person], who: str, may_be: bool):
+    somebody = person(REGISTRY, "roles/browser")
+    condition = {"title": "theirs", "expression": 'resource.name.startsWith("projects/cgrunbook-sandbox/secrets/")'}
+    given = {"role": SECRETS, "members": [who], "condition": condition}
+    connection = replace(somebody.connect(), who=lambda: somebody.member)
+    change_policy(enabled, lambda bindings: [*bindings, given])
+    try:
+        kept = findings(steps.CheckGoogleCloud().verify(World(Cloud(connection))))["keep the pull token"]
+    finally:
+        change_policy(enabled, lambda bindings: [one for one in bindings if one.get("condition") != condition])
+    assert kept.mark is (Mark.NOT_CHECKED if may_be else Mark.FAIL)
+    assert ("'theirs'" in kept.seen and f" to {who}" in kept.seen) == may_be
+
+
 def test_in_a_project_that_never_had_a_repository_03_makes_the_agent_or_says_how_it_comes_to_be(
     tmp_path: Path, folder: Path
 ):

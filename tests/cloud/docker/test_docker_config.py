@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import secrets
 import stat
 import tempfile
@@ -117,7 +118,23 @@ def test_a_link_to_itself_is_an_error_in_words(config):
         config.add_credential_helper(HOST, "gcloud")
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '"x"', "{} {}", "\ufeff{}", "[" * 100_000, '{"credHelpers": []}'])
+def test_what_is_no_file_is_neither_waited_for_nor_replaced(config, tmp_path):
+    config.path.parent.mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    config.path.symlink_to(tmp_path / "pipe")
+    with pytest.raises(StepFailed, match="could not be read: it is no file"):
+        config.login(HOST)
+    config.path.unlink()
+    config.path.symlink_to(os.devnull)
+    assert config.login(HOST).kind == "none"
+    with pytest.raises(StepFailed, match="could not be written: /dev/null is no file"):
+        config.add_credential_helper(HOST, "gcloud")
+    assert stat.S_ISCHR(Path(os.devnull).stat().st_mode)
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", '"x"', "\ufeff{}", "[" * 100_000, '{"a": 1e999}', '{"credHelpers": []}']
+)
 def test_a_configuration_that_cannot_be_used_is_left_as_it_is(config, content):
     write(config, content)
     with pytest.raises(StepFailed, match="cannot be used") as caught:

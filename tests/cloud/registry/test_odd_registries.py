@@ -85,6 +85,31 @@ def saying(**headers: str) -> Odd:
     return make
 
 
+def hinted(double: Any) -> None:
+    """Something is said before the answer."""
+    double.put_index()
+
+    def act(request: Any) -> None:
+        kind, body = found(double, request)
+        request.wfile.write(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
+        request.reply(200, body, Content_Type=kind)
+
+    double.twist("GET .*/(blobs|manifests)/", act, times=-1)
+
+
+def written(pattern: str, instead: str) -> Odd:
+    """The manifest's text is another."""
+
+    def make(double: Any) -> None:
+        double.put_image(tag="latest")
+        kind, body = double.manifests[GO, "latest"]
+        text = re.sub(pattern, instead, body.decode()).encode()
+        for name in ("latest", digest(text)):
+            double.manifests[GO, name] = kind, text
+
+    return make
+
+
 def wanting(*challenges: str, **token: object) -> Odd:
     """Asks for a token in these words, in a header each, and gives it in this answer."""
 
@@ -154,6 +179,11 @@ COPIED_BY_SKOPEO: dict[str, Odd] = {
     "a token that has ended": wanting(BEARER, token="abc", expires_in=-1),
     "a relative redirect": elsewhere("/elsewhere/{name}"),
     "a redirect without a scheme": elsewhere("//{host}/elsewhere/{name}", 302),
+    "early hints": hinted,
+    "no layers, as Go writes it": written(r'"layers": ?\[.*\]', '"layers": null'),
+    "no manifests, as Go writes it": written(r"\}$", ', "manifests": null}'),
+    "a number of very many digits": written(r"\}$", f', "x": {"9" * 5000}}}'),
+    "a type in capitals": written(r"vnd\.oci\.image\.manifest", "vnd.OCI.image.manifest"),
     "a layer that is empty": lambda double: double.put_image(layers=(b"", b"x")),
 }
 PULLED_BESIDES: dict[str, Odd] = {
@@ -196,6 +226,13 @@ def test_what_skopeo_would_not_copy_is_pulled_too(double, connect, make):
     make(double)
     pulled = connect().pull(GO, "latest", AMD64)
     assert json.loads(double.blobs[pulled.config_digest])["architecture"] == "amd64"
+
+
+@pytest.mark.parametrize(("pattern", "instead"), [(r"\}$", ', "x": NaN}'), ("^", "\ufeff"), (r"\}$", "} x")])
+def test_what_skopeo_does_not_read_is_no_proof(double, connect, pattern, instead):
+    written(pattern, instead)(double)
+    with pytest.raises(RegistryError, match=f"{GO}:latest is not JSON"):
+        connect().pull(GO, "latest", AMD64)
 
 
 def test_skopeo_is_here():
