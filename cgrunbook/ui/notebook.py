@@ -229,7 +229,6 @@ class Opening:
         self._presence = Presence(notebook, {name: value.value for name, value in self._began.items()})
         self._output = CellOutput(stays=True)
         self._chosen: asyncio.Future[dict[str, Any]] | None = None
-        self._wrong = ""  # why the notebook cannot begin with what it was told
         self._following: asyncio.Task[None] | None = None
         self._listing: asyncio.Task[None] | None = None
         self.book: Runbook | None = None
@@ -246,8 +245,9 @@ class Opening:
         chosen, _ = self.form.values()
         why = ""
         if self.form.wrong:
-            self._wrong = "\n".join(f"{name}: {rule}".removeprefix(": ") for name, rule in self.form.wrong.items())
-            self._presence.values = {}
+            self._presence.wrong = "\n".join(
+                f"{name}: {rule}".removeprefix(": ") for name, rule in self.form.wrong.items()
+            )
             why = "needs values that keep the rules: correct the form below and press 'Use these values'"
         elif self._saved is None:
             why = "waits for you: look at the form below and press 'Use these values'"
@@ -257,7 +257,7 @@ class Opening:
                 book = await self._begin(chosen)
             except ParameterError as error:
                 why = "cannot work with these values: correct the form below and press 'Use these values'"
-                self._wrong, self._presence.values = error.message, {}
+                self._presence.wrong = error.message
                 self.form.say(error.message, error=True)
             else:
                 self._attach()
@@ -291,12 +291,6 @@ class Opening:
         self._chosen = asyncio.get_running_loop().create_future()
         try:
             return await self._presence.wait(self._chosen)
-        except UsageError as nobody:
-            if self._wrong:
-                raise ParameterError(
-                    self._wrong, f"Set another value in the parameters cell. {nobody.remedy}"
-                ) from nobody
-            raise
         except asyncio.CancelledError as cancelled:
             self.form.busy("Interrupted: run this cell again.")
             self._draw_waiting("was interrupted before its values were confirmed: run this cell again")

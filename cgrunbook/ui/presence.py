@@ -15,7 +15,7 @@ import ipywidgets
 from IPython import get_ipython
 
 from cgrunbook import parameters
-from cgrunbook.errors import UsageError
+from cgrunbook.errors import ParameterError, UsageError
 from cgrunbook.run.notebooks import of_the_guide
 from cgrunbook.ui.front_end import names_a_cell
 from cgrunbook.ui.page import click_when_drawn
@@ -34,12 +34,14 @@ class Presence:
 
     Args:
         notebook: the notebook's name, for the advice.
-        values: what the notebook is told, by the parameter's name; without any there is no way on with it.
+        values: what the notebook is told, by the parameter's name.
     """
 
     def __init__(self, notebook: str, values: Mapping[str, Any]) -> None:
         self._notebook = notebook
         self.values = values
+        self.wrong = ""
+        """Why the notebook cannot begin with these values, if it cannot."""
         self._seen = names_a_cell(get_ipython())
         self.widgets: tuple[Any, ...] = ()
         """To be shown beside what is to be clicked: what draws it makes itself known by that."""
@@ -70,13 +72,15 @@ class Presence:
 
         Raises:
             asyncio.CancelledError: the kernel was interrupted.
-            UsageError: there is no page that it could be clicked on.
+            UsageError, ParameterError: there is no page that it could be clicked on.
         """
         asked, task = time.monotonic(), asyncio.ensure_future(interruptible(answer))
         while not self._seen and not task.done() and time.monotonic() < asked + UNSEEN_SECONDS:
             await asyncio.wait({task}, timeout=0.2)
         if not self._seen and not task.done():
             task.cancel()
+            if self.wrong:
+                raise ParameterError(self.wrong, self._way_on())
             raise UsageError(
                 f"{self._notebook} waits for a click, and this front end shows nothing to click: it has drawn no widget in "
                 f"{UNSEEN_SECONDS:g} seconds. Nothing was changed.",
@@ -88,8 +92,8 @@ class Presence:
         self._seen = True
 
     def _way_on(self) -> str:
-        if not self.values:
-            return _BY_CLICK
+        if self.wrong:
+            return f"Set another value in the parameters cell. {_BY_CLICK}"
         words = ["cgrunbook", "run", self._notebook if of_the_guide(self._notebook) else f"{self._notebook}.ipynb"]
         for name, value in self.values.items():
             if value != parameters.Parameters.model_fields[name].default:
