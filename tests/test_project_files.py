@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,36 @@ def test_each_requirement_has_a_lower_bound_and_a_tested_version_that_meets_it()
     for requirement in requirements():
         assert any(specifier.operator == ">=" for specifier in requirement.specifier), requirement
         assert requirement.specifier.contains(tested[canonicalize_name(requirement.name)]), requirement
+
+
+def test_what_is_imported_is_required():
+    required = {canonicalize_name(Requirement(text).name) for text in PROJECT["dependencies"]}
+    required |= {"pydantic-core"}  # pydantic asks for the one that it belongs to
+    imported = {
+        name
+        for path in (ROOT / "cgrunbook").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        for name in (
+            [f"{node.module}.{alias.name}" for alias in node.names]
+            if isinstance(node, ast.ImportFrom) and not node.level
+            else [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else []
+        )
+        if name.partition(".")[0] not in {*sys.stdlib_module_names, "cgrunbook"}
+    }
+    # Several distributions share the name "google": which has a module, its list of files tells.
+    owners = {
+        str(file).removesuffix(".py").removesuffix("/__init__"): canonicalize_name(distribution.name)
+        for distribution in distributions()
+        for file in distribution.files or ()
+        if str(file).endswith(".py")
+    }
+    for name in sorted(imported):
+        parts = name.split(".")
+        found = [owners.get("/".join(parts[:length])) for length in range(len(parts), 0, -1)]
+        owner = next(filter(None, found), None)
+        assert owner in required, f"{name} is of {owner}, for which nothing is asked in pyproject.toml"
 
 
 def test_the_conda_environment_asks_for_the_same_python_and_the_same_versions():
