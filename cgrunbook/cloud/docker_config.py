@@ -571,7 +571,11 @@ def _decoded(auth: str) -> tuple[str, str]:
     Raises:
         ValueError: it is none.
     """
-    pair = base64.b64decode(auth.replace("\r", "").replace("\n", ""), validate=True)
+    text = auth.replace("\r", "").replace("\n", "")
+    digits = text.rstrip("=")
+    if len(text) - len(digits) != -len(digits) % 4:  # Python lets pass more of them than Go
+        raise ValueError("no base64")
+    pair = base64.b64decode(text, validate=True)
     username, colon, password = pair.decode(errors="replace").partition(":")
     if not username or not colon:
         raise ValueError("no pair")

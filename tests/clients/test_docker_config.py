@@ -194,6 +194,12 @@ def test_what_stands_in_the_environment_goes_first(docker: Docker, environment: 
         assert found == sent or (found is None and (complained or not sent))
 
 
+@pytest.mark.parametrize("padding", ["=", "==", "===", "====", "\\n="])
+def test_what_is_padded_too_much_is_no_login(docker: Docker, tmp_path: Path, padding: str) -> None:
+    config = configured(str(tmp_path), f'{{"auths": {{"{HOST}": {{"auth": "YTpi{padding}"}}}}}}', docker)
+    assert ours(config) == docker.sends(tmp_path)[0] == ""
+
+
 @pytest.mark.parametrize(
     "text",
     [
