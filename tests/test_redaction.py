@@ -21,6 +21,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cgrunbook import redaction
 from cgrunbook.cloud import command, docker_config
 from cgrunbook.cloud.manifests import parse_document
 from cgrunbook.cloud.pull_token import PullToken
@@ -32,7 +33,6 @@ from cgrunbook.redaction import (
     MASK,
     PIECE,
     Secret,
-    _known,
     complete,
     mask,
     mask_all,
@@ -98,6 +98,12 @@ def test_a_secret_cannot_be_pickled_copied_nor_taken_apart(write):
 
 
 #: A password with all that an encoding may change, and one with nothing of it.
+@pytest.fixture(autouse=True)
+def nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What others in this process hold, tokens of connections that are still open, is no matter of these tests."""
+    monkeypatch.setattr(redaction, "_known", redaction._Known())
+
+
 VALUES = [lambda: secrets.token_urlsafe(48), lambda: f'{secrets.token_hex(8)}+/="\\ü?>~ {secrets.token_hex(8)}&<%']
 
 ENCODINGS = {
