@@ -40,7 +40,6 @@ from cgrunbook.redaction import (
     redact,
     redact_all,
     visible,
-    watch,
 )
 from cgrunbook.sandbox.google import wire
 from cgrunbook.sandbox.registry import upstream
@@ -280,7 +279,7 @@ def test_a_short_one_is_forgotten_with_its_secret():
 
 def test_what_somebody_else_holds_is_known_as_it_changes():
     held = [fresh()]
-    watch(lambda: held)
+    redaction._known.watch(lambda: held)
     assert mask(held[0]) == MASK
     held[0] = fresh()
     assert mask(held[0]) == MASK
@@ -545,7 +544,7 @@ def test_what_steers_a_terminal_is_written_as_what_it_is():
 
 def test_a_secret_that_goes_while_values_are_looked_through_disturbs_nobody():
     doomed = [Secret(secrets.token_urlsafe(24)) for _ in range(100)]
-    for _ in _known._whole:  # the collector may take secrets away at any place where this is done
+    for _ in redaction._known._whole:  # the collector may take secrets away at any place where this is done
         doomed[-1:] = []
     assert MASK in mask(f"it is {Secret(secrets.token_urlsafe(24)).reveal()}")
 
