@@ -5,6 +5,7 @@ Importing it stays cheap: Google's clients, requests, urllib3 and docker are imp
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -23,6 +24,22 @@ if TYPE_CHECKING:
     from cgrunbook.cloud.secret_manager import SecretManager
 
 __all__ = ["Attempts", "Cloud", "Connection", "RegistryHost", "Target", "Wait", "connect"]
+
+
+# The libraries' modules import each other in circles, which Python lets one thread do: a second one would see half a module.
+_importing = threading.RLock()
+
+
+if TYPE_CHECKING:
+    _service = cached_property
+else:
+
+    class _service(cached_property):  # noqa: N801 - used as `property` is
+        """A service, made at its first use with all that it imports; by one thread at a time."""
+
+        def __get__(self, instance: object, owner: type | None = None) -> object:
+            with _importing:
+                return super().__get__(instance, owner)
 
 
 class Cloud:
@@ -49,7 +66,8 @@ class Cloud:
             NotSignedIn: the credentials cannot be refreshed.
             Temporary: the place that refreshes them did not answer when the attempts were used up.
         """
-        from cgrunbook.cloud.google_errors import explained
+        with _importing:
+            from cgrunbook.cloud.google_errors import explained
 
         def attempt() -> Secret:
             with explained(self.connection, "get an access token"):
@@ -57,35 +75,35 @@ class Cloud:
 
         return self.attempts.run(attempt, reason="an access token")
 
-    @cached_property
+    @_service
     def project(self) -> Project:
         """The project: its number, APIs, service agent and the caller's permissions."""
         from cgrunbook.cloud.project import Project
 
         return Project(self.connection, self.attempts)
 
-    @cached_property
+    @_service
     def repositories(self) -> ArtifactRegistry:
         """Artifact Registry's repositories of the location."""
         from cgrunbook.cloud.artifact_registry import ArtifactRegistry
 
         return ArtifactRegistry(self.connection, self.attempts)
 
-    @cached_property
+    @_service
     def secrets(self) -> SecretManager:
         """Secret Manager's secrets of the project."""
         from cgrunbook.cloud.secret_manager import SecretManager
 
         return SecretManager(self.connection, self.attempts)
 
-    @cached_property
+    @_service
     def pubsub(self) -> Pubsub:
         """Pub/Sub's topics, of whichever project."""
         from cgrunbook.cloud.pubsub import Pubsub
 
         return Pubsub(self.connection, self.attempts)
 
-    @cached_property
+    @_service
     def artifact_registry_host(self) -> Registry:
         """The location's docker.pkg.dev, signed in with the caller's access token, fresh at each exchange."""
         from cgrunbook.cloud.registry import BasicCredentials, Registry
@@ -102,23 +120,24 @@ class Cloud:
         Args:
             credentials: a pull token's username and password; None for the public images.
         """
-        from cgrunbook.cloud.registry import Registry
+        with _importing:
+            from cgrunbook.cloud.registry import Registry
 
-        for known, registry in self._cgr:
-            if known == credentials:
-                return registry
-        registry = Registry(self.connection.cgr, credentials, self.attempts)
-        self._cgr.append((credentials, registry))
-        return registry
+            for known, registry in self._cgr:
+                if known == credentials:
+                    return registry
+            registry = Registry(self.connection.cgr, credentials, self.attempts)
+            self._cgr.append((credentials, registry))
+            return registry
 
-    @cached_property
+    @_service
     def chainctl(self) -> Chainctl:
         """Chainguard's command: login state and pull tokens."""
         from cgrunbook.cloud.chainctl import Chainctl
 
         return Chainctl(self.connection.chainctl, self.connection.environment, self.attempts)
 
-    @cached_property
+    @_service
     def docker(self) -> Docker:
         """Docker's configuration file and, where one answers, its engine."""
         from cgrunbook.cloud.docker import Docker

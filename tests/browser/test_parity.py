@@ -19,8 +19,8 @@ _TIMES_AND_APPROVALS = {"started", "ended", "seconds", "waits", "approval", "ans
 
 
 def told(record: Record) -> dict[str, Any]:
-    """What a record says, without its name, times and approvals."""
-    data = record.model_dump(mode="json", exclude={"run", "started", "ended", "notebooks"})
+    """What a record says, without its name, who began it, times and approvals."""
+    data = record.model_dump(mode="json", exclude={"run", "began_in", "started", "ended", "notebooks"})
     notebooks = [timeless(notebook.model_dump(mode="json")) for notebook in record.notebooks]
     return {**masked(data), "notebooks": notebooks}
 
