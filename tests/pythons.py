@@ -7,6 +7,7 @@ compiler, on Linux, for the calendar.
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shutil
@@ -17,6 +18,7 @@ import tempfile
 import time
 import tomllib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -214,6 +216,9 @@ def main() -> int:
         rows.append(f"{name:31} {said} ({time.monotonic() - began:.0f} s with its environment)")
         print(rows[-1], flush=True)
 
+    # Each waits for the package index most of its time, while the rounds are run.
+    combinations = list(itertools.product(PLATFORMS, named_pythons()))
+    looking = ThreadPoolExecutor(len(combinations)).map(lacking, *zip(*combinations, strict=True))
     with tempfile.TemporaryDirectory(prefix="pythons-", ignore_cleanup_errors=True) as folder:
         archive, wheel = distributions(Path(folder, "built"))
         # The tests are those of the source distribution: what it lacks is missed here.
@@ -232,8 +237,9 @@ def main() -> int:
         for distribution in (archive, wheel):
             kind = distribution.suffix.lstrip(".")
             note(time.monotonic(), f"{kind} alone", *guide_of(distribution, Path(tempfile.mkdtemp(dir=folder))))
+    found = dict(zip(combinations, looking, strict=True))
     for platform, (name, supported) in PLATFORMS.items():
-        without = [f"{python}: {package}" for python in named_pythons() if (package := lacking(platform, python))]
+        without = [f"{python}: {found[platform, python]}" for python in named_pythons() if found[platform, python]]
         failed += bool(without) == supported
         rows.append(
             f"{name:40} " + (f"no wheel, {'; '.join(without)}" if without else "wheels for all pinned packages")
