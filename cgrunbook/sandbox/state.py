@@ -103,17 +103,8 @@ class State:
             yield connection
             return
         connection.execute("BEGIN IMMEDIATE")
-        try:
+        with connection:  # commits, or takes all of it back
             yield connection
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
-        try:
-            connection.execute("COMMIT")
-        except sqlite3.Error:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
 
     def read(self) -> sqlite3.Connection:
         """The thread's connection for single SELECTs, which see the last commit and take no lock."""
