@@ -6,6 +6,7 @@ Importing it stays cheap: Google's clients, requests, urllib3 and docker are imp
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -67,6 +68,7 @@ class Cloud:
             Temporary: the place that refreshes them did not answer when the attempts were used up.
         """
         with _importing:
+            import cgrunbook.cloud.sessions  # noqa: F401 - with it the credentials refresh themselves
             from cgrunbook.cloud.google_errors import explained
 
         def attempt() -> Secret:
@@ -74,6 +76,12 @@ class Cloud:
                 return self.connection.access_token()
 
         return self.attempts.run(attempt, reason="an access token")
+
+    def greeting(self, url: str) -> Callable[[], object]:
+        """What asks a host for `/`, over the connections that Google's clients use; see `sessions.greeting`."""
+        with _importing:
+            from cgrunbook.cloud.sessions import greeting
+        return greeting(url)
 
     @_service
     def project(self) -> Project:

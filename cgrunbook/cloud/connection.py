@@ -177,10 +177,6 @@ def connect(
         raise ParameterError(
             f"target is {target!r}; it must be 'sandbox' or 'google-cloud'.", 'Example: target = "sandbox"'
         )
-    # Here, before anybody works in several threads: these libraries' modules import each other in circles, and a second
-    # thread would see half a module. What else is imported at first use, `Cloud` imports in one thread at a time.
-    import cgrunbook.cloud.sessions  # noqa: F401
-
     connection = worlds[target](project_id, location, organization)
     mask_what_is_held(connection.credentials)
     return connection

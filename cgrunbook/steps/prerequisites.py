@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from importlib import metadata
 from itertools import chain
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from cgrunbook import installation
-from cgrunbook.cloud import alike
+from cgrunbook.cloud import Cloud, alike
 from cgrunbook.cloud.apis import ENABLED_BY, USE
 from cgrunbook.cloud.caller import spoken, to_fill_in
 from cgrunbook.cloud.chainctl import LoginState
@@ -195,11 +195,9 @@ class NeededHost:
 
 def hosts(world: World, *, production: bool) -> list[NeededHost]:
     """Which hosts are needed, by whom, and what for."""
-    from cgrunbook.cloud.sessions import greeting
-
-    connection, cloud = world.cloud.connection, world.cloud
+    connection, cloud, greeting = world.cloud.connection, world.cloud, world.cloud.greeting
     real = connection.target == "google-cloud"
-    needed = _of_tokens(connection.credentials) if real else []
+    needed = _of_tokens(cloud) if real else []
     needed += [
         NeededHost(connection.artifact_registry_host.name, "pulls", cloud.artifact_registry_host.greet),
         NeededHost("artifactregistry.googleapis.com", "repositories", greeting(connection.artifact_registry)),
@@ -224,11 +222,10 @@ def hosts(world: World, *, production: bool) -> list[NeededHost]:
     return needed
 
 
-def _of_tokens(credentials: Any) -> list[NeededHost]:
+def _of_tokens(cloud: Cloud) -> list[NeededHost]:
     """Where the credentials get their tokens; gcloud, where they are gcloud's own."""
-    from cgrunbook.cloud.sessions import greeting
-
-    urls = token_urls(credentials) or {f"https://{OAUTH2}": "access tokens"}
+    greeting = cloud.greeting
+    urls = token_urls(cloud.connection.credentials) or {f"https://{OAUTH2}": "access tokens"}
     found = {urlsplit(url).netloc: NeededHost(urlsplit(url).netloc, why, greeting(url)) for url, why in urls.items()}
     # Not needed where the credentials themselves say whose they are.
     whose = NeededHost(OAUTH2, "whose token it is", greeting(f"https://{OAUTH2}"), required=False, always=False)

@@ -28,7 +28,7 @@ class Watch(importlib.abc.MetaPathFinder):
 sys.meta_path.insert(0, Watch())
 cloud = Cloud(connection)
 services = ("artifact_registry_host", "chainctl", "docker", "project", "pubsub", "repositories", "secrets")
-begin, failed = threading.Barrier(len(services) + 2), []
+begin, failed = threading.Barrier(len(services) + 3), []
 
 def use(first):
     begin.wait()
@@ -37,7 +37,8 @@ def use(first):
     except BaseException as error:
         failed.append(error)
 
-uses = [lambda name=name: getattr(cloud, name) for name in services] + [cloud.cgr, cloud.access_token]
+uses = [lambda name=name: getattr(cloud, name) for name in services]
+uses += [cloud.cgr, cloud.access_token, lambda: cloud.greeting("http://127.0.0.1")]
 threads = [threading.Thread(target=use, args=(first,)) for first in uses]
 for thread in threads:
     thread.start()
