@@ -220,9 +220,8 @@ class _Run:
 
         before = len(list(read_lines(self._journal.path)))
         given = {name: self._given[name] for name in source.declares if name in self._given}
-        given = (
-            source.injected | given if given else {}
-        )  # without any, papermill leaves the injected cell that is there
+        if given:  # without any, papermill leaves the injected cell that is there
+            given = source.injected | given
         notebook = Notebook(source.content, self._folder / f"{source.name}.ipynb", source.path.name)
         kernel = kernels.take()
         self._begun += 1
