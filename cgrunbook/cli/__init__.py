@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from cgrunbook.cli import lab, notebooks, report, run, sandbox
+from cgrunbook.cli import lab, notebooks, report, run, runs, sandbox
 from cgrunbook.cli.app import EXIT_CODES, app, complain
 from cgrunbook.cli.run import join_parameters
 from cgrunbook.errors import UsageError
@@ -18,6 +18,7 @@ __all__ = ["main"]
 # The verbs, in the order of the help.
 app.command(epilog=EXIT_CODES)(run.run)
 app.command("plan", help=run.PLAN, epilog=EXIT_CODES)(run.run)
+app.add_typer(runs.app, name="runs")
 app.command()(report.report)
 app.command()(lab.lab)
 app.add_typer(notebooks.app, name="notebooks")

@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 LARGEST = 500_000
 """Bytes that a report may have; ticket systems refuse large attachments."""
 
-# What was verified was changed where it took a trial, which is gone again.
-_CHANGED = ("created", "updated", "deleted", "verified")
-
 # Steps that a sentence names, and characters of each.
 _SOME = 5
 _LINE = 200
@@ -221,7 +218,7 @@ def _tone(record: Record) -> str:
 
 def _made(steps: Sequence[StepRecord]) -> int:
     """How many changes were made."""
-    return sum(len(step.changes) for step in steps if step.outcome in _CHANGED)
+    return sum(len(step.made) for step in steps)
 
 
 def _changed(made: int) -> str:

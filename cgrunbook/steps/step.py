@@ -149,12 +149,14 @@ class Evidence:
         facts: names and plain values, in the order in which a person wants them.
         findings: the checks, when the step is one that checks.
         commands: how the same can be looked at by hand.
+        measured: the names of those facts that are others each time, such as durations.
     """
 
     brief: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
     commands: tuple[str, ...] = ()
+    measured: tuple[str, ...] = ()
 
     @property
     def in_brief(self) -> str:
