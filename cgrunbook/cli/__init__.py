@@ -5,6 +5,7 @@ It knows how to ask and how to say what came back, and decides nothing. What a v
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 
@@ -27,6 +28,10 @@ app.add_typer(sandbox.app, name="sandbox")
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line, by default with the process's own words, and end the process with its exit code."""
+    if isinstance(
+        sys.stdout, io.TextIOWrapper
+    ):  # a terminal or a pipe that has not all letters; JSON reads these escapes
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         words = join_parameters(sys.argv[1:] if arguments is None else arguments)
     except UsageError as error:

@@ -164,12 +164,12 @@ def _list(found: Sequence[Run], *, narrow: bool) -> Table:
         if began and not named.startswith(f"{began:%Y-%m-%dT%H-%M}"):
             named += f"\n{began:%Y-%m-%d %H:%M} UTC"
         by = (run.record.operator or "not known", " ".join(run.notebooks))
-        cells = ["\n  ".join(filter(None, (named, *by)))] if narrow else [named, *by]
+        cells = [f"{named}\n  {by[0]}: {by[1]}"] if narrow else [named, *by]
         where = Text(
             redact(run.where), style="cyan" if run.record.target.get("target") == "sandbox" else "bold magenta"
         )
         verdict = Text(run.verdict, style=_colour(run))
-        table.add_row(*(Text(redact(cell)) for cell in cells), where, verdict, _changes(run))
+        table.add_row(*(Text(redact(cell)) for cell in cells), where, verdict, run.counted)
     return table
 
 
@@ -200,7 +200,7 @@ def _print_differences(two: list[Run], found: list[Difference]) -> None:
     from cgrunbook.run.report import as_text
 
     for run in two:
-        typer.echo(redact(f"{run.folder.name}  {run.where}  {run.verdict}, {_changes(run)} changes"))
+        typer.echo(redact(f"{run.folder.name}  {run.where}  {run.verdict}, {run.counted} changes"))
     if not found:
         typer.echo("They differ in nothing but when they were and how long they took.")
     said = ("", "")
@@ -214,10 +214,6 @@ def _print_differences(two: list[Run], found: list[Difference]) -> None:
         before, after = (value if len(value) <= _MOST else f"{value[:_MOST]} ..." for value in values)
         indent = "  " * (bool(one.notebook) + bool(one.step))
         typer.echo(redact(f"{indent}{one.what}: {before} -> {after}"))
-
-
-def _changes(run: Run) -> str:
-    return f"{run.changes} planned" if run.record.mode == "plan" and run.changes else str(run.changes)
 
 
 def _colour(run: Run) -> str:

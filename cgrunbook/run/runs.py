@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,11 @@ class Run:
         return sum(len(step.made) for step in self.record.steps)
 
     @property
+    def counted(self) -> str:
+        """How many those are, and of a plan that they are none yet."""
+        return f"{self.changes} planned" if self.record.mode == "plan" and self.changes else str(self.changes)
+
+    @property
     def where(self) -> str:
         """The target in the words for it, Google Cloud's with the project."""
         target, project = (self.record.target.get(name, "") for name in ("target", "project_id"))
@@ -120,7 +125,20 @@ def runs_in(folder: Path, most: int | None = None) -> Found:
         folder: which need not be there.
         most: how many are read, the newest; None for all.
     """
-    folder = folder / "runs" if (folder / "runs").is_dir() else folder
+    return _listed(_runs_folder(folder), most)
+
+
+def runs_beside(folder: Path, most: int = 5) -> Found:
+    """The newest runs in the folder that holds a run's own, without that one."""
+    found = _listed(folder.parent, most + 1)
+    return replace(found, runs=tuple(run for run in found.runs if run.folder.name != folder.name)[:most])
+
+
+def _runs_folder(folder: Path) -> Path:
+    return folder / "runs" if (folder / "runs").is_dir() else folder
+
+
+def _listed(folder: Path, most: int | None) -> Found:
     others: dict[Path, str] = {}
     try:
         inside = [Path(entry.path) for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith(".")]
@@ -178,7 +196,7 @@ def find_run(name: str, runs: Path) -> Path:
     """
     if name and _holds_run(given := Path(name).expanduser()):
         return given
-    runs = runs / "runs" if (runs / "runs").is_dir() else runs
+    runs = _runs_folder(runs)
     found = [one for one in sorted(runs.glob("*/")) if one.name.startswith(name) and _holds_run(one)]
     if not found:
         what = f"There is no run {name}" if name else "There is no run"
