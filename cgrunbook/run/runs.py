@@ -227,7 +227,7 @@ def _began(folder: Path) -> float:
     try:
         return datetime.fromisoformat(json.loads((folder / RECORD).read_bytes())["started"]).timestamp()
     except (OSError, ValueError, LookupError, TypeError):
-        return folder.stat().st_mtime
+        return folder.stat().st_mtime if folder.exists() else 0.0
 
 
 @dataclass(frozen=True)

@@ -38,27 +38,25 @@ def run_list(runs: Sequence[Run], read_in: Path) -> dict[str, str]:
         runs: the newest first.
         read_in: the folder of whatever shows it, from which reports are linked.
     """
-    rows, lines = "", []
+    if not runs:
+        return {"text/html": f"<div>{_NONE}</div>", "text/plain": _NONE}
+    rows, told = "", [("run", "who", "notebooks", "where", "verdict", "changes")]
     for run in runs:
-        said = (run.record.operator, run.where, " ".join(run.notebooks), run.verdict, run.counted)
-        report = run.folder / REPORT
-        name = escape(run.folder.name)
+        by = (run.record.operator or "not known", " ".join(run.notebooks))
+        came_of_it = (run.where, run.verdict, run.counted)
+        told.append((run.folder.name, *by, *came_of_it))
+        name, report = escape(run.folder.name), run.folder / REPORT
         if report.is_file():
             address = quote(Path(os.path.relpath(report, read_in)).as_posix())
             name = f'<a href="{address}" style="text-decoration:underline">{name}</a>'
-        cells = "".join(f'<td style="{_CELL}">{escape(cell)}</td>' for cell in said)
-        rows += f'<tr><th scope="row" style="{_CELL};font-weight:normal;white-space:nowrap">{name}</th>{cells}</tr>'
-        lines.append("  ".join((run.folder.name, *said)))
-    if not runs:
-        html, lines = f'<p style="margin:2px 0">{_NONE}</p>', [_NONE]
-    else:
-        heads = "".join(
-            f'<th scope="col" style="{_CELL}">{head}</th>'
-            for head in ("run", "who", "where", "notebooks", "verdict", "changes")
-        )
-        html = (
-            f'<table style="margin:4px 0;border-collapse:collapse"><tr>{heads}</tr>{rows}</table>'
-            f'<p style="margin:2px 0;opacity:0.75">{_MORE}</p>'
-        )
-        lines.append(_MORE)
+        name += f'<br><span style="opacity:0.75">{escape(": ".join(by))}</span>'
+        cells = "".join(f'<td style="{_CELL}">{escape(cell)}</td>' for cell in came_of_it)
+        rows += f'<tr style="background:transparent"><th scope="row" style="{_CELL};font-weight:normal">{name}</th>{cells}</tr>'
+    heads = "".join(f'<th scope="col" style="{_CELL}">{head}</th>' for head in ("run", *told[0][3:]))
+    html = (
+        f'<table style="margin:6px 0;border-collapse:collapse;font-size:13px"><tr>{heads}</tr>{rows}</table>'
+        f'<p style="margin:2px 0;opacity:0.75">{_MORE}</p>'
+    )
+    widths = [max(map(len, column)) for column in zip(*told, strict=True)]
+    lines = [*("  ".join(map(str.ljust, row, widths)).rstrip() for row in told), _MORE]
     return {"text/html": redact(f"<div>{html}</div>"), "text/plain": redact("\n".join(lines))}
