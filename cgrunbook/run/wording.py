@@ -17,7 +17,7 @@ from cgrunbook.steps.step import in_bytes
 WILL_BE = "will be"
 """What is said of a change before somebody agrees to it; afterwards see `tense`."""
 
-_TENSES = {"planned": "would be", "created": "was", "updated": "was", "deleted": "was"}
+_TENSES = {"planned": "would be", "created": "was", "updated": "was", "deleted": "was", "verified": "was"}
 
 _NOTHING: tuple[Any, ...] = (None, "", [], (), {})
 
