@@ -175,7 +175,7 @@ def _table(record: Record) -> Table:
 
 def _print_changes(record: Record) -> None:
     """Each change of a plan, below its notebook and step."""
-    from cgrunbook.run.report import as_text
+    from cgrunbook.run.wording import by_resource, tense
 
     for notebook in record.notebooks:
         steps = [step for step in notebook.steps if step.changes]
@@ -183,7 +183,6 @@ def _print_changes(record: Record) -> None:
             typer.echo(notebook.name)
         for step in steps:
             typer.echo(f"  {step.title}")
-            for change in step.changes:
-                what = f"{change.resource}.{change.field}" if change.field else change.resource
-                before, after = (as_text(value, nothing="(none)") for value in (change.before, change.after))
-                typer.echo(f"    {what}: {before} -> {after}")
+            for happening in by_resource(step.changes, tense(step.outcome)):
+                for line in happening.lines:
+                    typer.echo(f"    {line}")

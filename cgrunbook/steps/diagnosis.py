@@ -280,13 +280,8 @@ class TryFreshRepository(Step):
     def plan(self, world: World) -> Plan:
         there = world.repository(self.repository)
         if there is None:
-<<<<<<< HEAD
-            return Plan()
-        what = f"like {self.repository}, tried with {self.image}, and deleted again"
-=======
             return Plan(Outcome.VERIFIED)
-        what = f"made like {self.repository}, tried with {self.image}, deleted"
->>>>>>> main
+        what = f"like {self.repository}, tried with {self.image}, and deleted again"
         connection = world.cloud.connection
         where = f"--project={connection.project_id} --location={connection.location}"
         create = (
