@@ -24,7 +24,7 @@ LOOKS: dict[str, tuple[str, str]] = {
     "updated": ("✓", CHANGED),
     "deleted": ("×", GONE),  # noqa: RUF001 - in every font
     "unchanged": ("=", QUIET),
-    "skipped": ("○", QUIET),
+    "skipped": ("·", QUIET),
     "planned": ("…", ASKED),
     "declined": ("-", CAUTION),
     "interrupted": ("✗", CAUTION),

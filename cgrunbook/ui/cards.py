@@ -7,7 +7,7 @@ not where they come from. What else a notebook shows is drawn with the public pi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from html import escape
 from typing import Any
@@ -18,8 +18,8 @@ from cgrunbook.redaction import redact
 from cgrunbook.run.context import Context
 from cgrunbook.run.looks import ASKED, CHANGED, GONE, LOOKS, QUIET, badge, badge_of
 from cgrunbook.run.result import Result
-from cgrunbook.run.wording import WILL_BE, OfOne, by_resource, is_digest, is_table, shown, tense
-from cgrunbook.steps.step import KNOWN_AFTER_APPLY, Finding, Outcome, Plan, Progress, Step, in_bytes
+from cgrunbook.run.wording import WILL_BE, OfOne, by_resource, is_digest, is_table, said_once, shown, tense
+from cgrunbook.steps.step import Finding, Outcome, Plan, Progress, Step, in_bytes
 from cgrunbook.ui.values import Value
 
 # JupyterLab drops `anywhere` where it does not trust a notebook, and keeps what stands before it.
@@ -100,7 +100,7 @@ def result_card(result: Result, context: Context | None = None) -> dict[str, str
     happened = by_resource(plan.changes, tense(outcome.value))
     facts = evidence.facts
     if not result.error and outcome is not Outcome.PLANNED:
-        happened, facts = _said_once(happened, facts)
+        happened, facts = said_once(happened, facts)
     blocks = [*map(_happening, happened), *_lost(plan), *_notes(plan), *_findings(evidence.findings)]
     if evidence.brief and not facts:
         blocks.append(sentence(evidence.brief))
@@ -282,31 +282,6 @@ def _facts(facts: Mapping[str, Any]) -> list[Block]:
             lines.append(f"{name}: {shown(value, name)}")
     body = f'<table style="{_TABLE}">{rows}</table>' if rows else ""
     return [(body + tables, lines)]
-
-
-def _said_once(happened: Sequence[OfOne], facts: Mapping[str, Any]) -> tuple[list[OfOne], dict[str, Any]]:
-    """What was done and what was read back, without what the one says of the other.
-
-    What came into being is shown as it was read back; of what was changed the change tells more than what is there now.
-    """
-    read = [shown(value, name) for name, value in facts.items() if not is_table(value)]
-    besides: dict[str, Any] = {}
-    left = []
-    for one in happened:
-        fields = [field for field in one.fields if KNOWN_AFTER_APPLY not in field[2]]
-        if one.made:
-            besides |= {name: after for name, _, after in fields if not _among(after, read)}
-            fields = []
-        left.append(replace(one, fields=tuple(fields)))
-    told = {after for one in left for _, _, after in one.fields}
-    said = [one.said for one in left]
-    facts = {name: value for name, value in facts.items() if shown(value, name) not in told}
-    return left, besides | {name: value for name, value in facts.items() if not _among(shown(value, name), said)}
-
-
-def _among(text: str, texts: Iterable[str]) -> bool:
-    """Whether a text stands in one of several; a short one stands anywhere by chance."""
-    return any(text == other or (len(text) > 4 and text in other) for other in texts)
 
 
 def _happening(one: OfOne) -> Block:
