@@ -34,6 +34,7 @@ _LOOKS = {
 }
 _MARKS = {
     Mark.OK: ("✓", "#2da44e"),
+    Mark.TO_DO: ("○", "#6e7781"),
     Mark.WARN: ("!", "#bf8700"),
     Mark.FAIL: ("✗", "#d1242f"),
     Mark.NOT_CHECKED: ("?", "#6e7781"),
@@ -95,7 +96,7 @@ def result_card(result: Result) -> dict[str, str]:
     timing = f"{result.seconds:.1f} s"
     if result.waited >= 0.05:
         timing += f", of which {result.waited:.1f} s waiting"
-    blocks = [*_planned(plan), *_findings(evidence.findings)]
+    blocks = [*_planned(plan), *findings(evidence.findings)]
     if evidence.brief and not evidence.facts:
         blocks.append(_sentence(evidence.brief))
     blocks += _facts(evidence.facts)
@@ -287,7 +288,8 @@ def _sentence(text: str) -> _Block:
     return f'<p style="margin:4px 0">{escape(text)}</p>', [text]
 
 
-def _findings(findings: Sequence[Finding]) -> list[_Block]:
+def findings(findings: Sequence[Finding]) -> list[_Block]:
+    """Checks as one table; nothing without any."""
     if not findings:
         return []
     rows, lines = "", []
@@ -298,7 +300,7 @@ def _findings(findings: Sequence[Finding]) -> list[_Block]:
             f'<tr><td style="{_CELL}white-space:nowrap"><strong style="color:{colour}">{glyph} {finding.mark.value}</strong></td>'
             f'<td style="{_CELL}">{escape(finding.check)}</td><td style="{_CELL}">{escape(finding.seen)}{remedy}</td></tr>'
         )
-        lines.append(f"{glyph} {finding.mark.value:<4}  {finding.check}: {finding.seen}")
+        lines.append(f"{glyph} {finding.mark.value:<5}  {finding.check}: {finding.seen}")
         if finding.remedy:
             lines.append(f"        What to do: {finding.remedy}")
     return [(f'<table style="{_TABLE}">{rows}</table>', lines)]
