@@ -277,7 +277,9 @@ def _calls_in(node: ast.AST, lists: tuple[str, ...]) -> Iterator[tuple[str, tupl
     inside = lists
     if isinstance(node, ast.For | ast.AsyncFor):
         inside = (*lists, getattr(node.iter, "id", ""))
-    elif isinstance(node, ast.While | ast.comprehension | ast.FunctionDef | ast.AsyncFunctionDef):
+    elif isinstance(node, ast.ListComp | ast.SetComp | ast.GeneratorExp):
+        inside = (*lists, *(getattr(through.iter, "id", "") for through in node.generators))
+    elif isinstance(node, ast.While | ast.FunctionDef | ast.AsyncFunctionDef):
         inside = (*lists, "")
     for child in ast.iter_child_nodes(node):
         yield from _calls_in(child, inside)
