@@ -39,8 +39,8 @@ class Standing(StrEnum):
 State = Outcome | Standing
 
 # A line of several steps stands as the first of these that is among them.
-_NOT_DONE = (Outcome.FAILED, Standing.INTERRUPTED, Outcome.DECLINED)
-_TELLING = (Outcome.DELETED, Outcome.CREATED, Outcome.UPDATED, Outcome.PLANNED)
+_NOT_DONE = (Outcome.FAILED, Standing.INTERRUPTED, Outcome.DECLINED, Outcome.NOT_CHECKED)
+_TELLING = (Outcome.DELETED, Outcome.CREATED, Outcome.UPDATED, Outcome.PLANNED, Outcome.VERIFIED)
 
 
 @dataclass(frozen=True)

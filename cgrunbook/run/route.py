@@ -16,6 +16,9 @@ from cgrunbook.steps.step import Link as Code
 _PULL, _UPSTREAM = "a client to the repository", "the repository to cgr.dev"
 _GRANT, _TOKEN = "Artifact Registry's service agent to the secret", "the pull token in the secret to cgr.dev"
 
+# What a pull is that showed what it was to show; in records of format 1 no word was of its own.
+_PROVED = ("verified", "unchanged")
+
 
 class State(Enum):
     """How a link was found: a glyph and a word, so that no colour has to say it, and how it stands."""
@@ -27,7 +30,7 @@ class State(Enum):
     DECLINED = ("-", "declined", "open")
     FAILED = ("✗", "failed", "bad")
     BROKEN_OFF = ("!", "did not end", "bad")
-    TO_DO = ("○", "to do", "later")
+    TO_DO = ("·", "to do", "later")
     AMISS = ("!", "not as it should be", "bad")
     NOT_SEEN = ("…", "not looked at", "open")
 
@@ -90,7 +93,7 @@ def routes_of(record: Record) -> tuple[Route, ...]:
     """
     routes = []
     public, private, secret = (_parameter(record, name) for name in ("repository", "private_repository", "secret_id"))
-    steps = [step for step in record.last_steps if not step.skipped]
+    steps = [step for step in record.last_steps if step.outcome != "skipped"]
     in_public = _of(steps, "CreateRemoteRepository")
     in_private = _of(steps, "CreatePrivateRepository")
     keeping = _of(steps, "StorePullToken"), _of(steps, "GrantSecretAccess")
@@ -160,7 +163,7 @@ def _pull(pulls: Sequence[StepRecord], steps: Iterable[StepRecord]) -> Link:
         signed_in = _of(steps, "SignDockerIn")
         seen = _link(_PULL, signed_in)
         return Link(seen.state, _PULL, f"docker signs in with {seen.said}" if seen.said else "")
-    failed = [pull for pull in pulls if pull.outcome not in ("unchanged", "planned")]
+    failed = [pull for pull in pulls if pull.outcome not in (*_PROVED, "planned")]
     worst = (failed or pulls)[0]
     if failed or worst.outcome == "planned":
         return _link(_PULL, worst)
@@ -171,7 +174,7 @@ def _pull(pulls: Sequence[StepRecord], steps: Iterable[StepRecord]) -> Link:
 def _upstream(step: StepRecord | None, pulls: Sequence[StepRecord]) -> Link:
     """Repository to cgr.dev; whatever came through it came from there."""
     seen = _link(_UPSTREAM, step)
-    if seen.state in (State.MADE, State.THERE) and pulls and all(pull.outcome == "unchanged" for pull in pulls):
+    if seen.state in (State.MADE, State.THERE) and pulls and all(pull.outcome in _PROVED for pull in pulls):
         return Link(State.PROVED, seen.between, seen.said)
     return seen
 
@@ -184,6 +187,8 @@ def _link(between: str, step: StepRecord | None) -> Link:
         "updated": State.MADE,
         "deleted": State.MADE,
         "unchanged": State.THERE,
+        "verified": State.PROVED,
+        "not checked": State.NOT_SEEN,
         "planned": State.PLANNED,
         "declined": State.DECLINED,
         "failed": State.FAILED,

@@ -70,7 +70,7 @@ class QuietFace:
 
     def concluded(self, conclusion: Conclusion) -> None:
         """The one display."""
-        show_conclusion(conclusion)
+        show_conclusion(conclusion, self._session)
 
     def form(self) -> None:
         """There is none."""
@@ -87,7 +87,7 @@ class QuietFace:
 
     def finished(self, result: Result) -> None:
         """The one display."""
-        show(cards.result_card(result))
+        show(cards.result_card(result, self._session.context if self._session else None))
 
 
 class LiveFace:
@@ -116,7 +116,7 @@ class LiveFace:
         self._output = CellOutput()
         self._session: Session | None = None
         self._panel: Panel | None = None
-        self._approve_rest = False
+        self._approve_rest = self._approved = False
         self._pace = Pace()
         self._drawn = 0.0
         self._next: asyncio.TimerHandle | None = None
@@ -128,12 +128,12 @@ class LiveFace:
         self._session = session
         if self._presence:
             self._presence.values = session.params.model_dump()
-        self._approve_rest = False
+        self._approve_rest = self._approved = False
         self._ended = 0
 
     def concluded(self, conclusion: Conclusion) -> None:
         """The one display."""
-        show_conclusion(conclusion)
+        show_conclusion(conclusion, self._session)
 
     def form(self) -> Mapping[str, Any] | None:
         """What stands in the form's fields, in use or not."""
@@ -142,14 +142,16 @@ class LiveFace:
     async def approve(self, number: int, step: Step, plan: Plan) -> bool:
         """Show the plan and await the click; a deletion is asked for even when the rest was approved."""
         from cgrunbook.ui.approval import DRAW_SECONDS, Answer, Panel, Question
+        from cgrunbook.ui.decision import copied, yes_to
 
         if self._approve_rest and plan.outcome is not Outcome.DELETED:
             self._redraw(number, step, _WORKING)
             return True
         self._cancel_redraw()
-        console, where = (self._session.console(step), _where(self._session)) if self._session else ("", "")
-        question = Question(plan.commands, rest=plan.outcome is not Outcome.DELETED)
-        card = cards.plan_card(step, plan, number=number, where=where, console=console)
+        console, context = (self._session.console(step), self._session.context) if self._session else ("", None)
+        yes = yes_to(plan, context, first=not self._approved)
+        question = Question(copied(plan.commands, context), rest=plan.outcome is not Outcome.DELETED, yes=yes)
+        card = cards.plan_card(step, plan, number=number, context=context, console=console)
         if self._panel is None:
             self._panel = Panel(self._presence.widgets if self._presence else ())
         self._panel.ask(question, number, card["text/html"])
@@ -160,6 +162,7 @@ class LiveFace:
         answer = await question.wait(self._presence.wait if self._presence else interruptible)
         if answer is Answer.DECLINE:
             return False
+        self._approved = True
         self._approve_rest |= answer is Answer.APPROVE_REST
         self._loop.call_later(DRAW_SECONDS, self._redraw, number, step, _WORKING)
         self._loop.call_later(DRAW_SECONDS, self._asks, False)
@@ -182,7 +185,7 @@ class LiveFace:
         """Let the final display take the place of what was shown while the step worked."""
         self._cancel_redraw()
         self._ended = result.number
-        card = cards.result_card(result)
+        card = cards.result_card(result, self._session.context if self._session else None)
         self._output.settle(card)
         if self._panel is not None:
             self._panel.tell(card["text/html"])
@@ -200,7 +203,8 @@ class LiveFace:
         step, progress = self._state
         self._drawn = self._loop.time()
         self._output.detach()
-        self._output.draw(cards.working_card(step, progress, self._pace.of(progress)))
+        context = self._session.context if self._session else None
+        self._output.draw(cards.working_card(step, progress, self._pace.of(progress), context))
 
     def _cancel_redraw(self) -> None:
         if self._next is not None:
@@ -424,21 +428,14 @@ class Opening:
 def target_card(session: Session, said: Mapping[str, Value], *, form: bool = False) -> dict[str, str]:
     """What a notebook works on, with the source of each value."""
     used = values.in_use(said, session.target)
-    caller = session.cloud.connection.caller
-    return cards.target_card(session.notebook, session.params, session.target, used, caller=caller, form=form)
+    return cards.target_card(session.notebook, session.params, session.target, used, context=session.context, form=form)
 
 
-def _where(session: Session) -> str:
-    """Where a session works, and as whom; "" in the sandbox, where nothing can be hurt."""
-    connection = session.cloud.connection
-    return "" if connection.target == "sandbox" else cards.on_google_cloud(connection.project_id, connection.caller)
-
-
-def show_conclusion(conclusion: Conclusion) -> None:
+def show_conclusion(conclusion: Conclusion, session: Session | None) -> None:
     """What a notebook's run comes to, as one display."""
     from cgrunbook.ui.end_card import conclusion_card
 
-    show(conclusion_card(conclusion))
+    show(conclusion_card(conclusion, session.context if session else None))
 
 
 def show(bundle: dict[str, str]) -> None:

@@ -194,7 +194,9 @@ def test_the_tokens_end_is_what_was_written_down(conclude, evidence, words):
 def test_on_google_cloud_the_organisation_is_the_one_that_a_pull_found_or_stands_open(conclude):
     proof = pull(f"example.com/p/{PRIVATE}/acme.com/chainguard-base:latest", PRIVATE)
     found = conclude("03_production_images", *OF_03, proof, target=GOOGLE)
-    assert found.commands["With docker"] == (f"docker pull {HOST}/example.com/p/{PRIVATE}/acme.com/chainguard-base:latest",)
+    assert found.commands["With docker"] == (
+        f"docker pull {HOST}/example.com/p/{PRIVATE}/acme.com/chainguard-base:latest",
+    )
     assert (found.tone, "where" in found.facts) == ("good", False)
 
 
@@ -237,7 +239,14 @@ def test_the_map_shows_each_link_and_leads_to_what_is_next(conclude):
 def test_what_is_shown_is_the_same_as_html_and_as_text_and_needs_no_style(conclude):
     proof = pull(f"sandbox/{PUBLIC}/chainguard/go:latest", PUBLIC)
     card = conclusion_card(conclude("02_developer_images", SET_UP, SIGNED_IN, proof))
-    for words in ("✓ Works", "docker pull", "✓ proved", "credential helper gcloud", "report.html", "03_production_images"):
+    for words in (
+        "✓ Works",
+        "docker pull",
+        "✓ proved",
+        "credential helper gcloud",
+        "report.html",
+        "03_production_images",
+    ):
         assert words in card["text/html"]
         assert words in card["text/plain"]
     assert 'href="03_production_images.ipynb"' in card["text/html"]

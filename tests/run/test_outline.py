@@ -122,13 +122,17 @@ def test_ones_own_copy_has_its_own_steps_and_another_notebooks_file_is_not_taken
     assert len(outline_of("03_production_images", {}).lines) == 9, "a papermill in a notebook inherits the variable"
     monkeypatch.setenv("JPY_SESSION_NAME", "gone/nowhere.ipynb")
     assert len(outline_of("02_developer_images", {}).lines) == 5
-    assert [line.title for line in outline_of("02_developer_images", {"__vsc_ipynb_file__": str(mine)}).lines] == ["One"]
+    assert [line.title for line in outline_of("02_developer_images", {"__vsc_ipynb_file__": str(mine)}).lines] == [
+        "One"
+    ]
     monkeypatch.delenv("JPY_SESSION_NAME")
     monkeypatch.setenv("CGRUNBOOK_RUN_FOLDER", str(tmp_path))
     assert [line.title for line in outline_of("02_developer_images", {}).lines] == ["One"]
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"cells": 1}', '{"cells": [{"cell_type": "code"}]}', "\xff", "[" * 9999])
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"cells": 1}', '{"cells": [{"cell_type": "code"}]}', "\xff", "[" * 9999]
+)
 def test_what_is_no_notebook_leaves_the_list_to_what_is_performed(tmp_path, monkeypatch, content):
     (tmp_path / "mine.ipynb").write_text(content, encoding="latin-1")
     monkeypatch.setenv("JPY_SESSION_NAME", str(tmp_path / "mine.ipynb"))
@@ -137,7 +141,10 @@ def test_what_is_no_notebook_leaves_the_list_to_what_is_performed(tmp_path, monk
     perform(outline, Look("Look here"), Running())
     perform(outline, Look("Look there"), Running())
     perform(outline, Look("Look here"), Running(), Outcome.FAILED)
-    assert [(line.title, line.words) for line in outline.lines] == [("Look here", "failed"), ("Look there", "unchanged")]
+    assert [(line.title, line.words) for line in outline.lines] == [
+        ("Look here", "failed"),
+        ("Look there", "unchanged"),
+    ]
 
 
 def outline(*sources: str, **lists: list[str]) -> Outline:
