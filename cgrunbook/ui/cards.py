@@ -101,7 +101,7 @@ def result_card(result: Result, context: Context | None = None) -> dict[str, str
     facts = evidence.facts
     if not result.error and outcome is not Outcome.PLANNED:
         happened, facts = said_once(happened, facts)
-    blocks = [*map(_happening, happened), *_lost(plan), *_notes(plan), *_findings(evidence.findings)]
+    blocks = [*map(_happening, happened), *_lost(plan), *_notes(plan), *findings(evidence.findings)]
     if evidence.brief and not facts:
         blocks.append(sentence(evidence.brief))
     blocks += _facts(facts)
@@ -203,7 +203,7 @@ def values_card(
 def sentence(text: str) -> Block:
     """A paragraph, and below it what is on further lines: commands."""
     said, _, commands = text.partition("\n")
-    return f'<p style="margin:6px 0;{_WRAP}">{escape(said)}</p>{commands and _shell(commands)}', text.splitlines()
+    return f'<p style="margin:6px 0;{_WRAP}">{escape(said)}</p>{commands and shell(commands)}', text.splitlines()
 
 
 def table(rows: Sequence[Mapping[str, Any]], caption: str = "") -> str:
@@ -225,7 +225,7 @@ def by_hand(commands: Sequence[str], context: Context | None = None) -> list[Blo
         return []
     lines = context.by_hand(commands) if context else "\n".join(commands)
     whole = "" if context is None or context.real else "user-select:all;"  # a part of it is not guarded
-    html = f'<details style="margin:6px 0"><summary>The same by hand</summary>{_shell(lines, whole)}</details>'
+    html = f'<details style="margin:6px 0"><summary>The same by hand</summary>{shell(lines, whole)}</details>'
     return [(html, ["The same by hand:", *(f"  {line}" for line in lines.splitlines())])]
 
 
@@ -247,7 +247,8 @@ def _on_page(block: Block) -> Block:
     return block[0], ()
 
 
-def _shell(lines: str, more: str = "") -> str:
+def shell(lines: str, more: str = "") -> str:
+    """Lines to be copied, as HTML."""
     return (
         f'<pre style="{_CODE}{_WRAP}{more}margin:4px 0;padding:6px 10px;border-radius:4px;font-size:12px;'
         f'background:rgba(128,128,128,0.12)">{escape(lines)}</pre>'
@@ -317,7 +318,8 @@ def _notes(plan: Plan) -> list[Block]:
     return [sentence(f"Note: {note}") for note in plan.notes]
 
 
-def _findings(findings: Sequence[Finding]) -> list[Block]:
+def findings(findings: Sequence[Finding]) -> list[Block]:
+    """Checks as one table; nothing without any."""
     if not findings:
         return []
     rows, lines = "", []
