@@ -13,7 +13,8 @@ from typing import Any
 
 import ipywidgets
 
-from cgrunbook.ui.page import copy_button, reveal
+from cgrunbook.redaction import redact
+from cgrunbook.ui.page import asking, copy_button
 from cgrunbook.ui.waiting import interruptible
 
 
@@ -75,10 +76,11 @@ class Question:
 
     Args:
         commands: what the Copy button copies; without any there is none.
+        title: what is asked about.
         rest: whether the rest of the notebook may be approved at once.
     """
 
-    def __init__(self, commands: Sequence[str] = (), *, rest: bool = True) -> None:
+    def __init__(self, commands: Sequence[str] = (), *, title: str = "", rest: bool = True) -> None:
         self._loop = asyncio.get_running_loop()
         self._answer: asyncio.Future[Answer] = self._loop.create_future()
         self.buttons = {
@@ -94,7 +96,7 @@ class Question:
         for answer, button in self.buttons.items():
             button.on_click(lambda _, answer=answer: self.answer(answer))
         self._loop.call_later(_SETTLE_SECONDS, self._open)
-        self._said = ipywidgets.HTML(reveal())
+        self._said = ipywidgets.HTML(asking("region", f"Waiting for your approval: {redact(title)}", reveal=True))
         row = [*self.buttons.values(), *([copy_button(commands)] if commands else [])]
         self.widget: Any = ipywidgets.VBox(
             [ipywidgets.HBox(row, layout={"flex_flow": "row wrap", "padding": "2px 0 6px 16px"}), self._said]
@@ -128,7 +130,7 @@ class Question:
     def _close(self, said: str) -> None:
         for button in self.buttons.values():
             button.disabled = True
-        self._said.value = f'<p role="status" style="margin:0 0 4px 18px">{escape(said)}</p>'
+        self._said.value = f'<p style="margin:0 0 4px 18px">{escape(said)}</p>'
 
 
 def _button(label: str, css: str, tooltip: str, style: str = "") -> Any:
@@ -140,4 +142,5 @@ def _button(label: str, css: str, tooltip: str, style: str = "") -> Any:
         layout={"width": "auto", "min_width": "90px"},
     )
     button.add_class(css)
+    button.add_class("cgrunbook-answers")
     return button

@@ -120,12 +120,13 @@ class LiveFace:
             return True
         self._cancel_redraw()
         console, where = (self._session.console(step), _where(self._session)) if self._session else ("", "")
-        question = Question(plan.commands, rest=plan.outcome is not Outcome.DELETED)
+        question = Question(plan.commands, title=step.title, rest=plan.outcome is not Outcome.DELETED)
         card = cards.plan_card(step, plan, number=number, where=where, console=console)
         if self._panel is None:
             self._panel = Panel(self._presence.widgets if self._presence else ())
         self._panel.ask(question, number, card["text/html"])
         self._output.draw(card)
+        self._announce(f"Waiting for your approval: {step.title}")
         otherwise = "Approve, Decline: buttons of a running notebook."
         self._output.attach(self._panel.widget, self._presence.otherwise(otherwise) if self._presence else otherwise)
         answer = await question.wait(self._presence.wait if self._presence else interruptible)
@@ -149,8 +150,14 @@ class LiveFace:
         self._ended = result.number
         card = cards.result_card(result)
         self._output.settle(card)
+        self._announce(f"{result.outcome.value}: {result.step.title}")
         if self._panel is not None:
             self._panel.tell(card["text/html"])
+
+    def _announce(self, said: str) -> None:
+        """Say it to who listens: what is displayed in a cell is not read aloud by itself."""
+        if self._form:
+            self._form.announce(said)
 
     def _redraw(self, number: int, step: Step, progress: Progress) -> None:
         """Draw now, or a little later what is the last state by then."""
