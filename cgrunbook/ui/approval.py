@@ -142,5 +142,4 @@ def _button(label: str, css: str, tooltip: str, style: str = "") -> Any:
         layout={"width": "auto", "min_width": "90px"},
     )
     button.add_class(css)
-    button.add_class("cgrunbook-answers")
     return button

@@ -196,7 +196,6 @@ class Form:
             layout={"width": "160px", "margin": "4px 12px 4px 0"},
         )
         self.use.add_class("cgrunbook-use")
-        self.use.add_class("cgrunbook-answers")
         self.use.on_click(lambda _: self.confirm())
         self.status = ipywidgets.HTML(layout={"margin": "4px 0"})
         self.status.add_class("cgrunbook-status")
@@ -204,14 +203,21 @@ class Form:
         first = [self.fields[name].widget for name in names if name in _FIRST]
         self._folded = [name for name in names if name not in _FIRST]
         # A button, which a keyboard finds; what is folded in ipywidgets' Accordion is found by a mouse only.
-        self._more = ipywidgets.ToggleButton(layout={"width": "auto", "margin": "4px 0"})
+        self._more = ipywidgets.ToggleButton(
+            layout={"width": "auto", "align_self": "flex-start", "margin": "4px 4px 12px"}
+        )
         self._more.add_class("cgrunbook-more")
         rest = ipywidgets.VBox([self.fields[name].widget for name in self._folded])
         self._more.observe(lambda _: self._unfold(rest), names="value")
         self._unfold(rest)
         self.widget: Any = ipywidgets.VBox(
-            [*first, *([self._more, rest] if self._folded else []), ipywidgets.HBox([self.use, self.status]), self._aloud],
-            layout={"padding": "6px 0 2px 0", "max_width": "680px"},
+            [
+                *first,
+                *([self._more, rest] if self._folded else []),
+                ipywidgets.HBox([self.use, self.status]),
+                self._aloud,
+            ],
+            layout={"padding": "6px 0 2px 4px", "max_width": "680px"},
         )
         self.widget.add_class("cgrunbook-form")
         self.wrong: dict[str, str] = {}

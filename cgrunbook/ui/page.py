@@ -42,7 +42,8 @@ box.addEventListener('focusin', ({ target }) => {
   if (!target.matches('input:not([type=checkbox])')) { target.dataset.lmSuppressShortcuts = 'true'; }
 });
 box.addEventListener('click', ({ target }) => {
-  if (target.closest('.cgrunbook-answers')) { box.closest('.jp-Cell')?.focus({ preventScroll: true }); }
+  const answers = target.closest('.cgrunbook-approve, .cgrunbook-decline, .cgrunbook-approve-rest, .cgrunbook-use');
+  if (answers) { box.closest('.jp-Cell')?.focus({ preventScroll: true }); }
 });
 """
 
@@ -113,6 +114,8 @@ def click_when_drawn() -> str:
 
 
 def _when_drawn(script: str, **told: str) -> str:
-    # An image that cannot be one: its error is the only event that markup has of its own as it is put in.
+    # An image that cannot be one: its error is the only event that markup has of its own as it is put in. It may come before
+    # ipywidgets has put what it drew on the page.
     data = "".join(f' data-{name}="{escape(value)}"' for name, value in told.items())
-    return f'<img alt="" src="data:," style="display:none"{data} onerror="{escape(script)}">'
+    begin = f"(function drawn(turns) {{ if (turns && !this.isConnected) {{ setTimeout(() => drawn.call(this, turns - 1), 50); }} else {{{script}}} }}).call(this, 99)"
+    return f'<img alt="" src="data:," style="display:none"{data} onerror="{escape(begin)}">'

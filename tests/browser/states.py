@@ -29,7 +29,9 @@ class Example(Step):
     """A step that nobody performs."""
 
     section: ClassVar = Section.DEVELOPER_IMAGES
-    why: ClassVar = "Docker, Kubernetes and CI pull from this repository; it fetches from cgr.dev what it does not have yet."
+    why: ClassVar = (
+        "Docker, Kubernetes and CI pull from this repository; it fetches from cgr.dev what it does not have yet."
+    )
     title = "Create the remote repository chainguard-pull-through"
     console_page = "artifacts"
 
@@ -79,7 +81,9 @@ _FINDINGS = tuple(
     for mark in Mark
 )
 _ERRORS = {
-    Outcome.FAILED: StepFailed("Artifact Registry refused: 403.", "Grant roles/artifactregistry.admin, run the cell again."),
+    Outcome.FAILED: StepFailed(
+        "Artifact Registry refused: 403.", "Grant roles/artifactregistry.admin, run the cell again."
+    ),
     Outcome.DECLINED: Declined("Declined: nothing was changed.", "Run the selected cell and all below."),
 }
 _PLANS = {Outcome.UPDATED: UPDATE, Outcome.DELETED: DELETION, Outcome.UNCHANGED: Plan()}
@@ -127,26 +131,15 @@ async def _form_with_errors() -> None:
         form.fields[name].control.value = text
 
 
-async def _form_unfolded() -> None:
+async def _form_refused() -> None:
     form = _form()
+    form.fields["target"].control.value = "google-cloud"
     form.fields["project_id"].control.value = "my-project"
-    form._more.value = True
+    form.ready("No usable Google credentials were found.", error=True)
 
 
 async def _form_in_use() -> None:
     _form().ready("In use. Change a value and press the button to use another.")
-
-
-async def _form_busy() -> None:
-    _form().busy("Connecting ...")
-
-
-async def _form_refused() -> None:
-    _form().ready("No usable Google credentials were found.", error=True)
-
-
-async def _form_for_google_cloud() -> None:
-    _form().fields["target"].control.value = "google-cloud"
 
 
 async def _asked(plan: Plan, number: int) -> LiveFace:
@@ -174,11 +167,8 @@ _KEPT: list[Any] = []
 
 LIVE: Mapping[str, Callable[[], Any]] = {
     "form-with-errors": _form_with_errors,
-    "form-unfolded": _form_unfolded,
-    "form-in-use": _form_in_use,
-    "form-busy": _form_busy,
     "form-refused": _form_refused,
-    "form-for-google-cloud": _form_for_google_cloud,
+    "form-in-use": _form_in_use,
     "question": _question,
     "deletion": _deletion,
     "answered": _answered,
