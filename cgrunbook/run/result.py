@@ -62,7 +62,6 @@ class Result:
                 for finding in self.evidence.findings
             ],
             "seconds": round(self.seconds, 3),
-            "skipped": self.evidence.skipped,
             "held_back": self.step.held_back if self.outcome is Outcome.PLANNED else "",
         }
         if self.error:

@@ -37,11 +37,12 @@ class SignDockerIn(Step):
 
     def __init__(self, how: How = "auto") -> None:
         self.how = how
+        self.not_asked_for = "docker_login" if how == "none" else ""
 
     def plan(self, world: World) -> Plan:
         host = world.cloud.connection.artifact_registry_host.address
         expected = f"docker login at {host}"
-        if self.how == "none" or world.expects(expected):
+        if world.expects(expected):
             return Plan()
         now = world.docker_sign_in()
         if now.taken and self._wanted(now):
@@ -76,7 +77,7 @@ class SignDockerIn(Step):
         registry = world.cloud.connection.artifact_registry_host
         login = world.cloud.docker.config.login(registry.address)
         facts = {"registry": registry.name, "docker signs in with": str(login)}
-        if self.how == "none" or world.expects(f"docker login at {registry.address}"):
+        if world.expects(f"docker login at {registry.address}"):
             return Evidence(login.how, facts)
         tried: SignIn | None = world.seen.get("sign-in")
         if tried is None or tried.login != login:
@@ -170,12 +171,10 @@ class PullWithDocker(Proof):
         self.image = image
         self.repository = repository
         self.organization = organization
-        self.wanted = wanted
+        self.not_asked_for = "" if wanted else "docker_pull"
         self.title = f"Pull {image} with docker"
 
     def verify(self, world: World) -> Evidence:
-        if not self.wanted:
-            return Evidence("not asked for (docker_pull)", skipped=True)
         engine = world.cloud.docker.engine()
         if not engine.reachable:
             raise StepFailed(

@@ -54,12 +54,18 @@ class Section(StrEnum):
 
 
 class Outcome(StrEnum):
-    """What came of a step."""
+    """What came of a step: `unchanged` is a change that was not needed, and a proof or check is `verified`.
+
+    A check of which nothing could be looked at is `not checked`, and what nobody asked for `skipped`.
+    """
 
     UNCHANGED = "unchanged"
     CREATED = "created"
     UPDATED = "updated"
     DELETED = "deleted"
+    VERIFIED = "verified"
+    NOT_CHECKED = "not checked"
+    SKIPPED = "skipped"
     PLANNED = "planned"
     DECLINED = "declined"
     FAILED = "failed"
@@ -87,7 +93,7 @@ class Plan:
     """What a step would change; empty when nothing is to be done.
 
     Args:
-        outcome: what the step's outcome will be when the plan is applied.
+        outcome: what the step's outcome will be when the plan is applied, and what it is when nothing is to be done.
         changes: each field that will differ afterwards.
         commands: the same as shell commands, for the guide's reader; never with a secret in them.
         makes: names of resources that later steps may count on (see `World.expects`).
@@ -143,14 +149,12 @@ class Evidence:
         facts: names and plain values, in the order in which a person wants them.
         findings: the checks, when the step is one that checks.
         commands: how the same can be looked at by hand.
-        skipped: nothing was looked at, since nobody asked for it.
     """
 
     brief: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
     commands: tuple[str, ...] = ()
-    skipped: bool = False
 
     @property
     def in_brief(self) -> str:
@@ -405,6 +409,9 @@ class Step(ABC):
     subject: str = ""
     """What it works on, by the service's name, where a reader of the record must tell one of a kind from another."""
 
+    not_asked_for: str = ""
+    """The parameter with which it would be asked for, where nobody did: then it is skipped. Empty when it was."""
+
     held_back: str = ""
     """Why the plan is only shown and not applied, as a sentence; empty when nothing holds it back."""
 
@@ -454,7 +461,7 @@ class Proof(Step):
     """Whether the look costs so much (a pull) that `mode="plan"` leaves it out."""
 
     def plan(self, world: World) -> Plan:
-        return Plan()
+        return Plan(Outcome.VERIFIED)
 
     def apply(self, world: World, plan: Plan) -> None:
         raise NotImplementedError  # the plan is empty
