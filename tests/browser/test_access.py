@@ -69,7 +69,7 @@ def test_axe_finds_nothing_in_any_state_in_either_theme(open_tab, photograph):
     assert "color-contrast" in "".join(look(tab.page, "pale", lambda *_: None))
 
 
-def test_axe_finds_nothing_in_the_report_on_a_light_or_a_dark_screen_or_paper(browser_context, tmp_path):
+def test_axe_finds_nothing_in_the_report_on_a_light_or_a_dark_screen_or_paper(browser_context, tmp_path, photograph):
     path = tmp_path / "report.html"
     path.write_text(report.render(WHOLE))
     page = browser_context.new_page()
@@ -77,6 +77,7 @@ def test_axe_finds_nothing_in_the_report_on_a_light_or_a_dark_screen_or_paper(br
     for theme in THEMES:
         page.emulate_media(color_scheme=theme)
         assert violations(page) == []
+        photograph(page, theme)
     page.emulate_media(media="print")
     assert violations(page) == []
     page.close()
