@@ -150,12 +150,15 @@ class LiveFace:
         self._cancel_redraw()
         console, context = (self._session.console(step), self._session.context) if self._session else ("", None)
         yes = yes_to(plan, context, first=not self._approved)
-        question = Question(copied(plan.commands, context), rest=plan.outcome is not Outcome.DELETED, yes=yes)
+        question = Question(
+            copied(plan.commands, context), title=step.title, rest=plan.outcome is not Outcome.DELETED, yes=yes
+        )
         card = cards.plan_card(step, plan, number=number, context=context, console=console)
         if self._panel is None:
             self._panel = Panel(self._presence.widgets if self._presence else ())
         self._panel.ask(question, number, card["text/html"])
         self._output.draw(card)
+        self._announce(f"Waiting for your approval: {step.title}")
         otherwise = "Approve, Decline: buttons of a running notebook."
         self._output.attach(self._panel.widget, self._presence.otherwise(otherwise) if self._presence else otherwise)
         self._asks(True)
@@ -187,8 +190,14 @@ class LiveFace:
         self._ended = result.number
         card = cards.result_card(result, self._session.context if self._session else None)
         self._output.settle(card)
+        self._announce(f"{result.outcome.value}: {result.step.title}")
         if self._panel is not None:
             self._panel.tell(card["text/html"])
+
+    def _announce(self, said: str) -> None:
+        """Say it to who listens: what is displayed in a cell is not read aloud by itself."""
+        if self._form:
+            self._form.announce(said)
 
     def _redraw(self, number: int, step: Step, progress: Progress) -> None:
         """Draw now, or a little later what is the last state by then."""

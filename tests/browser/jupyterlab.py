@@ -28,6 +28,8 @@ nbformat: Any = nbformat_
 _QUIET_SETTINGS = {
     # Asked on the first start otherwise; neither may be fetched here.
     "@jupyterlab/apputils-extension/notification.jupyterlab-settings": {"fetchNews": "false", "checkForUpdates": False},
+    # So that a tab's reader, and not the server, says whether it is light or dark.
+    "@jupyterlab/apputils-extension/themes.jupyterlab-settings": {"adaptive-theme": True},
 }
 _READY = re.compile(r"is running at:")
 _ADDRESS = re.compile(r"(http://127\.0\.0\.1:\d+)/lab")
@@ -87,7 +89,7 @@ def running_lab(folder: Path) -> Iterator[Lab]:
         each.mkdir(parents=True)
     for name, settings in _QUIET_SETTINGS.items():
         path = config / "lab" / "user-settings" / name
-        path.parent.mkdir(parents=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(settings))
     token = secrets.token_hex(16)
     environment = {
