@@ -178,6 +178,9 @@ def _connected(params: Parameters, way: Callable[[str], Way]) -> Connection:
             params.target, project_id=params.project_id, location=params.location, organization=params.organization
         )
     except ParameterError as error:
-        given = (parameters.how_to_give(name, way(name)) for name in error.rules)
+        given = (
+            parameters.how_to_give(name, way(name), parameters.meant_by(name, getattr(params, name)))
+            for name in error.rules
+        )
         error.remedy = "\n".join(filter(None, (error.remedy, *given)))
         raise
