@@ -13,6 +13,7 @@ from typing import Any
 
 import ipywidgets
 
+from cgrunbook.errors import Interrupted
 from cgrunbook.ui.page import copy_button, reveal
 from cgrunbook.ui.waiting import interruptible
 
@@ -123,6 +124,9 @@ class Question:
             return await waiting(self._answer)
         except asyncio.CancelledError:
             self._close("Interrupted: nothing was approved.")
+            raise
+        except Interrupted:
+            self._close("Asked anew: nothing was approved here.")
             raise
 
     def _close(self, said: str) -> None:

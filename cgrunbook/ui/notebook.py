@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Mapping, MutableMapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import cgrunbook
@@ -23,6 +24,7 @@ from cgrunbook.steps.step import Outcome, Plan, Progress, Step
 from cgrunbook.ui import cards, values
 from cgrunbook.ui.cell import CellOutput, ipython_display
 from cgrunbook.ui.front_end import somebody_can_click
+from cgrunbook.ui.mirror import have_saved, reflect
 from cgrunbook.ui.pace import Pace
 from cgrunbook.ui.values import Source, Value
 from cgrunbook.ui.waiting import interruptible
@@ -128,11 +130,14 @@ class LiveFace:
         self._output.draw(card)
         otherwise = "Approve, Decline: buttons of a running notebook."
         self._output.attach(self._panel.widget, self._presence.otherwise(otherwise) if self._presence else otherwise)
-        answer = await question.wait(self._presence.wait if self._presence else interruptible)
+        have_saved()
+        waiting = partial(self._presence.wait, what=step.title) if self._presence else interruptible
+        answer = await question.wait(waiting)
         if answer is Answer.DECLINE:
             return False
         self._approve_rest |= answer is Answer.APPROVE_REST
         self._loop.call_later(DRAW_SECONDS, self._redraw, number, step, _WORKING)
+        self._loop.call_later(DRAW_SECONDS, have_saved)
         return True
 
     def progress(self, number: int, step: Step, progress: Progress) -> None:
@@ -151,6 +156,7 @@ class LiveFace:
         self._output.settle(card)
         if self._panel is not None:
             self._panel.tell(card["text/html"])
+        have_saved()
 
     def _redraw(self, number: int, step: Step, progress: Progress) -> None:
         """Draw now, or a little later what is the last state by then."""
@@ -195,6 +201,8 @@ async def open_notebook(notebook: str, namespace: MutableMapping[str, Any], vers
 
     mask_all_output(get_ipython())
     attended = somebody_can_click(get_ipython())
+    if attended:
+        reflect(getattr(get_ipython(), "kernel", None))
     watch_cells(get_ipython(), notebook, values_of(namespace), strangers=not attended)
     if version and version != ".".join(cgrunbook.__version__.split(".")[:2]):
         raise UsageError(
@@ -290,7 +298,7 @@ class Opening:
     async def _confirmed(self) -> dict[str, Any]:
         self._chosen = asyncio.get_running_loop().create_future()
         try:
-            return await self._presence.wait(self._chosen)
+            return await self._presence.wait(self._chosen, self._notebook)
         except asyncio.CancelledError as cancelled:
             self.form.busy("Interrupted: run this cell again.")
             self._draw_waiting("was interrupted before its values were confirmed: run this cell again")
@@ -354,6 +362,7 @@ class Opening:
         otherwise = "A form, where the notebook runs."
         widget = self._presence.with_sign(self.form.widget)
         self._output.attach(widget, self._presence.otherwise(otherwise) if waits else otherwise)
+        have_saved()
         self._list()
 
     def _list(self) -> None:
