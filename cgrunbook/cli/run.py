@@ -152,7 +152,8 @@ def _table(record: Record) -> Table:
 
     from cgrunbook.run.report import outcome_of
 
-    colours = {"failed": "red", "declined": "red", "did not end": "red", "unchanged": "dim"}
+    colours = {"failed": "red", "declined": "red", "did not end": "red", "not checked": "yellow"}
+    colours |= dict.fromkeys(("unchanged", "skipped"), "dim")
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("Step", overflow="fold")
     table.add_column("Outcome", no_wrap=True)

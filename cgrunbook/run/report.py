@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 LARGEST = 500_000
 """Bytes that a report may have; ticket systems refuse large attachments."""
 
-_CHANGED = ("created", "updated", "deleted")
+# What was verified was changed where it took a trial, which is gone again.
+_CHANGED = ("created", "updated", "deleted", "verified")
 
 # Steps that a sentence names, and characters of each.
 _SOME = 5
@@ -194,11 +195,12 @@ def _ended_well(record: Record) -> str:
             things = _count(len(planned), "change") + " would be made"
         why = " ".join(dict.fromkeys(step.held_back for step in held_back))
         return f"Held back: {changed}; {things}. {why}" if record.changes != planned else f"Held back: {things}. {why}"
-    if all(step.skipped for step in last):
+    if all(step.outcome == "skipped" for step in last):
         return f"Done: {changed}; there was no step that had anything to prove."
-    asked_for = " that was asked for" if any(step.skipped for step in last) else ""
+    asked_for = " that was asked for" if any(step.outcome == "skipped" for step in last) else ""
     # A step that only checks says so in its own line, and proves nothing else.
     looked_away = [one.check for step in last if step.evidence for one in step.findings if one.mark == "not checked"]
+    looked_away += [step.title for step in last if step.outcome == "not checked"]
     but = f", but for what could not be checked: {', '.join(looked_away)}" if looked_away else ""
     return f"Done: {changed}, and every step{asked_for}{_so_far(record)} was proved{but}."
 

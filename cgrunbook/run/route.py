@@ -11,6 +11,9 @@ from enum import Enum
 
 from cgrunbook.run.record import Record, StepRecord
 
+# What a pull is that showed what it was to show; in records of format 1 no word was of its own.
+_PROVED = ("verified", "unchanged")
+
 
 class State(Enum):
     """How a link was found: a glyph and a word, so that no colour has to say it, and how it stands."""
@@ -83,7 +86,7 @@ def routes_of(record: Record) -> tuple[Route, ...]:
     """
     routes = []
     public, private, secret = (_parameter(record, name) for name in ("repository", "private_repository", "secret_id"))
-    steps = [step for step in record.last_steps if not step.skipped]
+    steps = [step for step in record.last_steps if step.outcome != "skipped"]
     in_public = _of(steps, "CreateRemoteRepository")
     in_private = _of(steps, "CreatePrivateRepository")
     keeping = _of(steps, "StorePullToken"), _of(steps, "GrantSecretAccess")
@@ -133,7 +136,7 @@ def _pull(pulls: Sequence[StepRecord], steps: Iterable[StepRecord]) -> Link:
         signed_in = _of(steps, "SignDockerIn")
         seen = _link(between, signed_in)
         return Link(seen.state, between, f"docker signs in with {seen.said}" if seen.said else "")
-    failed = [pull for pull in pulls if pull.outcome not in ("unchanged", "planned")]
+    failed = [pull for pull in pulls if pull.outcome not in (*_PROVED, "planned")]
     worst = (failed or pulls)[0]
     if failed or worst.outcome == "planned":
         return _link(between, worst)
@@ -144,7 +147,7 @@ def _pull(pulls: Sequence[StepRecord], steps: Iterable[StepRecord]) -> Link:
 def _upstream(step: StepRecord | None, pulls: Sequence[StepRecord]) -> Link:
     """Repository to cgr.dev; whatever came through it came from there."""
     seen = _link("the repository to cgr.dev", step)
-    if seen.state in (State.MADE, State.THERE) and pulls and all(pull.outcome == "unchanged" for pull in pulls):
+    if seen.state in (State.MADE, State.THERE) and pulls and all(pull.outcome in _PROVED for pull in pulls):
         return Link(State.PROVED, seen.between, seen.said)
     return seen
 
@@ -157,6 +160,8 @@ def _link(between: str, step: StepRecord | None) -> Link:
         "updated": State.MADE,
         "deleted": State.MADE,
         "unchanged": State.THERE,
+        "verified": State.PROVED,
+        "not checked": State.NOT_SEEN,
         "planned": State.PLANNED,
         "declined": State.DECLINED,
         "failed": State.FAILED,

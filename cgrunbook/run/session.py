@@ -14,6 +14,7 @@ from cgrunbook import parameters
 from cgrunbook.cloud import Attempts, Cloud, Connection, Wait, connect
 from cgrunbook.errors import CgrunbookError, ParameterError
 from cgrunbook.parameters import Parameters, Way
+from cgrunbook.run.context import Context
 from cgrunbook.run.early_end import begin_journal, end_early
 from cgrunbook.run.given import mistyped, not_taken, require_taken, values_of, way_of
 from cgrunbook.run.journal import Journal, read_lines
@@ -69,6 +70,11 @@ class Session:
         """What it works on, by the names of the parameters that say so; what was not given is filled in."""
         connection = self.cloud.connection
         return {name: getattr(connection, name) for name in ("target", "project_id", "location", "organization")}
+
+    @property
+    def context(self) -> Context:
+        """Where it works, and as whom, as every question and result shows it."""
+        return Context.of(self.target, self.cloud.connection.caller)
 
     def console(self, step: Step) -> str:
         """The page of Google Cloud's console that shows what a step works on; "" for none, as in the sandbox."""

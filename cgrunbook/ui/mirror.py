@@ -88,8 +88,8 @@ class Mirror:
         if kind == "update_display_data":
             for cell in self._cells.values():
                 cell.update(message["content"])
-        elif parent.get("msg_type") == "execute_request" and (cell := self._cell(parent["msg_id"])):
-            cell.hear(kind, message["content"])
+        elif parent.get("msg_type") == "execute_request" and (ran := self._cell(parent["msg_id"])):
+            ran.hear(kind, message["content"])
 
     def have_saved(self) -> None:
         """Tell the pages to save."""

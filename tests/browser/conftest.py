@@ -28,6 +28,7 @@ _CHROMIUM = (
     "--disable-sync",
 )
 
+
 @pytest.fixture(scope="session")
 def chromium() -> str:
     return shutil.which("chromium") or shutil.which("chromium-browser") or absent("chromium is not installed")

@@ -160,7 +160,7 @@ class NotebookPage:
         return texts
 
     def outcomes(self) -> list[str]:
-        """What each step's final card says came of it: `created`, `unchanged`, `declined` ..."""
+        """What each step's final card says came of it: `created`, `verified`, `declined` ..."""
         words = [text.split(":", 1)[0].split() for text in self.outputs()]
         return [word[1] for word in words if len(word) == 2 and word[1] in set(Outcome)]
 

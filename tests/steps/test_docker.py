@@ -263,7 +263,8 @@ def test_a_login_that_stands_costs_one_exchange(desk: Desk):
 def test_nothing_is_asked_where_docker_is_to_be_left_alone(desk: Desk):
     desk.helper("gcloud", has=desk.token)
     known = len(requests(desk.home))
-    assert desk.sign_in("none").outcome is Outcome.UNCHANGED
+    skipped = desk.sign_in("none")
+    assert (skipped.outcome, skipped.evidence.brief) == (Outcome.SKIPPED, "not asked for (docker_login)")
     assert len(requests(desk.home)) == known
     assert not (desk.bin / "docker-credential-gcloud.asked").exists()
 
