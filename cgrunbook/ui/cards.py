@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from html import escape
 from typing import Any
 
@@ -39,18 +40,26 @@ _SHORT = (
     "white-space:nowrap;vertical-align:bottom"
 )
 
-_WAITING = "Waiting for your approval. Nothing has been changed yet."
-
 # In JupyterLab these rules tie a card to the widget in the output below it; everywhere else they are stripped or mean
 # nothing, and all of the card is shown.
 _OUTPUT = ".jp-OutputArea-child"
+_ALIVE = ".jupyter-widgets:not(.jupyter-widgets-disconnected) *"
+_GONE = (".jupyter-widgets:not(:has(*))", ":has(.jupyter-widgets-disconnected)")
 _LIVE_RULES = (
-    # A widget whose kernel is gone shows an error in its place: the card says what to do instead.
-    f"{_OUTPUT}:has(.cgrunbook-live) + {_OUTPUT} .jp-OutputArea-output.jupyter-widgets:not(:has(*)),"
-    # While the widget lives, what the card says for the other case is of no use.
-    f"{_OUTPUT}:has(+ {_OUTPUT} .jupyter-widgets *) .cgrunbook-without-widget{{display:none}}"
+    # A widget whose kernel is gone shows an error in its place, or buttons that do nothing: the card says what to do instead.
+    ",".join(f"{_OUTPUT}:has(.cgrunbook-live) + {_OUTPUT} .jp-OutputArea-output{gone}" for gone in _GONE)
+    # While the widget lives, what the card says for the other case is of no use; and the other way about.
+    + f",{_OUTPUT}:has(+ {_OUTPUT} {_ALIVE}) .cgrunbook-without-widget,"
+    f"{_OUTPUT}:not(:has(+ {_OUTPUT} {_ALIVE})) .cgrunbook-with-widget{{display:none}}"
 )
-_AGAIN = "To be asked, interrupt the kernel if it is busy, and run this cell again."
+_AGAIN = (
+    "Where no buttons stand below, nobody waits for an answer any more: run this cell again, or "
+    "Run > Run Selected Cell and All Below, to be asked."
+)
+_FORM_AGAIN = (
+    "Where no form stands below, nobody waits for it any more: run this cell again, or Run > Run All Cells, to have it."
+)
+_WORKS_NO_MORE = "Where this cell shows no [*], it works no more: run it again, and it goes on where it ended."
 
 
 def _panel_rules(number: int) -> str:
@@ -115,7 +124,13 @@ def result_card(result: Result, context: Context | None = None) -> dict[str, str
 
 
 def plan_card(
-    step: Step, plan: Plan, *, number: int = 0, context: Context | None = None, console: str = ""
+    step: Step,
+    plan: Plan,
+    *,
+    number: int = 0,
+    context: Context | None = None,
+    console: str = "",
+    asked: datetime | None = None,
 ) -> dict[str, str]:
     """What a step would change, shown before it is asked whether it may.
 
@@ -127,16 +142,18 @@ def plan_card(
         number: the step's place in the notebook, by which the card knows its panel.
         context: where it would work, and as whom.
         console: the page of Google Cloud's console; "" for none.
+        asked: when.
     """
     colour = GONE if plan.outcome is Outcome.DELETED else ASKED
-    waiting = f'<p style="margin:6px 0 2px">{_WAITING} <span class="cgrunbook-without-widget">{_AGAIN}</span></p>'
+    since = f"You were asked {_at(asked)}."
+    waiting = f'<p class="cgrunbook-without-widget" style="margin:6px 0 2px">{since} {_AGAIN}</p>'
     blocks = [
         _on_page(sentence(step.why)),
         *map(_happening, by_resource(plan.changes, WILL_BE)),
         *_lost(plan),
         *_notes(plan),
         *map(_on_page, by_hand(plan.commands, context)),
-        (_guide_html(step, console) + waiting, [f"{_WAITING} {_AGAIN}"]),
+        (_guide_html(step, console) + waiting, [f"{since} {_AGAIN}"]),
     ]
     word = f"to be {plan.outcome.value}"
     drawn = card(colour, _head(badge(word, "?", colour), f"? {word}", step.title), blocks, context)
@@ -153,7 +170,8 @@ def working_card(step: Step, progress: Progress, pace: str = "", context: Contex
             said += f" of {in_bytes(progress.total)}"
     said += "".join(f", {more}" for more in (progress.detail, pace) if more)
     head, _ = _head(badge("working", "…", CHANGED), "… working", step.title)
-    return card(CHANGED, (head, [f"… {step.title}: {said}"]), [_on_page(sentence(said))], context)
+    otherwise = (f'<p style="margin:6px 0;{_QUIET}">{_WORKS_NO_MORE}</p>', [_WORKS_NO_MORE])
+    return card(CHANGED, (head, [f"… {step.title}: {said}"]), [_on_page(sentence(said)), otherwise], context)
 
 
 def target_card(
@@ -186,9 +204,19 @@ def target_card(
 
 
 def values_card(
-    notebook: str, sentence: str, values: Mapping[str, Value], *, form: bool, context: Context | None = None
+    notebook: str,
+    sentence: str,
+    values: Mapping[str, Value],
+    *,
+    form: bool,
+    waits: bool = False,
+    context: Context | None = None,
 ) -> dict[str, str]:
-    """A notebook's values and by whom they are said, below a sentence on them; without a form this is all there is."""
+    """A notebook's values and by whom they are said, below a sentence on them; without a form this is all there is.
+
+    Args:
+        waits: whether the sentence holds only as long as the form is waited for.
+    """
     rows, lines = "", []
     for name, value in values.items():
         by = f"{value.source.value}{f', {value.note}' if value.note else ''}"
@@ -197,7 +225,15 @@ def values_card(
     kept, style = (' class="cgrunbook-without-widget"', _style(_LIVE_RULES)) if form else ("", "")
     table = f'{style}<table{kept} style="{_TABLE}">{rows}</table>'
     head = _head(f"<strong>▸ {escape(notebook)}</strong>", f"▸ {notebook}", sentence)
-    return card(QUIET, head, [(table, lines)], context)
+    if waits:
+        said = escape(sentence)
+        head = (head[0].replace(said, f'<span class="cgrunbook-with-widget">{said}</span>'), head[1])
+    again = [(f'<p{kept} style="margin:6px 0">{_FORM_AGAIN}</p>', [_FORM_AGAIN])] if form else []
+    return card(QUIET, head, [(table, lines), *again], context)
+
+
+def _at(moment: datetime | None) -> str:
+    return f"on {moment:%Y-%m-%d} at {moment:%H:%M} UTC" if moment else "here"
 
 
 def sentence(text: str) -> Block:

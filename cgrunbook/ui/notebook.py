@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable, Mapping, MutableMapping
+from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import cgrunbook
@@ -24,6 +26,7 @@ from cgrunbook.steps.step import Outcome, Plan, Progress, Step
 from cgrunbook.ui import cards, step_list, values
 from cgrunbook.ui.cell import CellOutput, ipython_display
 from cgrunbook.ui.front_end import somebody_can_click
+from cgrunbook.ui.mirror import have_saved, reflect
 from cgrunbook.ui.pace import Pace
 from cgrunbook.ui.values import Source, Value
 from cgrunbook.ui.waiting import interruptible
@@ -153,7 +156,8 @@ class LiveFace:
         question = Question(
             copied(plan.commands, context), title=step.title, rest=plan.outcome is not Outcome.DELETED, yes=yes
         )
-        card = cards.plan_card(step, plan, number=number, context=context, console=console)
+        now = datetime.now(UTC)
+        card = cards.plan_card(step, plan, number=number, context=context, console=console, asked=now)
         if self._panel is None:
             self._panel = Panel(self._presence.widgets if self._presence else ())
         self._panel.ask(question, number, card["text/html"])
@@ -162,13 +166,16 @@ class LiveFace:
         otherwise = "Approve, Decline: buttons of a running notebook."
         self._output.attach(self._panel.widget, self._presence.otherwise(otherwise) if self._presence else otherwise)
         self._asks(True)
-        answer = await question.wait(self._presence.wait if self._presence else interruptible)
+        have_saved()
+        waiting = partial(self._presence.wait, what=step.title) if self._presence else interruptible
+        answer = await question.wait(waiting)
         if answer is Answer.DECLINE:
             return False
         self._approved = True
         self._approve_rest |= answer is Answer.APPROVE_REST
         self._loop.call_later(DRAW_SECONDS, self._redraw, number, step, _WORKING)
         self._loop.call_later(DRAW_SECONDS, self._asks, False)
+        self._loop.call_later(DRAW_SECONDS, have_saved)
         return True
 
     def _asks(self, asks: bool) -> None:
@@ -193,6 +200,7 @@ class LiveFace:
         self._announce(f"{result.outcome.value}: {result.step.title}")
         if self._panel is not None:
             self._panel.tell(card["text/html"])
+        have_saved()
 
     def _announce(self, said: str) -> None:
         """Say it to who listens: what is displayed in a cell is not read aloud by itself."""
@@ -243,6 +251,8 @@ async def open_notebook(notebook: str, namespace: MutableMapping[str, Any], vers
 
     mask_all_output(get_ipython())
     attended = somebody_can_click(get_ipython())
+    if attended:
+        reflect(getattr(get_ipython(), "kernel", None))
     watch_cells(get_ipython(), notebook, values_of(namespace), strangers=not attended)
     if version and version != ".".join(cgrunbook.__version__.split(".")[:2]):
         raise UsageError(
@@ -344,7 +354,7 @@ class Opening:
     async def _confirmed(self) -> dict[str, Any]:
         self._chosen = asyncio.get_running_loop().create_future()
         try:
-            return await self._presence.wait(self._chosen)
+            return await self._presence.wait(self._chosen, self._notebook)
         except asyncio.CancelledError as cancelled:
             self.form.busy("Interrupted: run this cell again.")
             self._draw_waiting("was interrupted before its values were confirmed: run this cell again")
@@ -403,7 +413,7 @@ class Opening:
         }
 
     def _draw_waiting(self, why: str) -> None:
-        self._card = cards.values_card(self._notebook, why, self._began, form=True)
+        self._card = cards.values_card(self._notebook, why, self._began, form=True, waits=True)
         self._outline = outline_of(self._notebook, self._namespace)
         self._draw()
 
@@ -420,6 +430,7 @@ class Opening:
         otherwise = "A form, where the notebook runs."
         widget = self._presence.with_sign(ipywidgets.VBox([self._steps, self.form.widget]))
         self._output.attach(widget, self._presence.otherwise(otherwise) if waits else otherwise)
+        have_saved()
         self._list()
 
     def _list(self) -> None:
