@@ -28,7 +28,7 @@ _WRAP = "overflow-wrap:break-word;overflow-wrap:anywhere;"
 _CELL = "text-align:left;vertical-align:top;padding:3px 16px 3px 0;"
 _NUMBER = "text-align:right;vertical-align:top;padding:3px 16px 3px 0;"
 _TABLE = f"margin:6px 0;border-collapse:collapse;font-size:13px;{_WRAP}"
-_ROW = '<tr style="background:none;border-bottom:1px solid rgba(128,128,128,0.2)">'
+_ROW = '<tr style="background:none;border-bottom:1px solid #8883">'
 _CODE = "font-family:monospace;white-space:pre-wrap;"
 _LINE = "white-space:nowrap;"
 # Characters of a text that is never broken.
