@@ -194,7 +194,7 @@ def _print_run(run: Run) -> None:
 
 
 def _print_differences(two: list[Run], found: list[Difference]) -> None:
-    from cgrunbook.run.report import as_text
+    from cgrunbook.run.wording import shown
 
     for run in two:
         typer.echo(redact(f"{run.folder.name}  {run.where}  {run.verdict}, {run.counted} changes"))
@@ -207,7 +207,7 @@ def _print_differences(two: list[Run], found: list[Difference]) -> None:
         if one.step and (one.notebook, one.step) != said:
             typer.echo(redact(f"  {one.step}"))
         said = (one.notebook, one.step)
-        values = (" ".join(as_text(value, nothing="(none)").split()) for value in (one.first, one.second))
+        values = (" ".join(shown(value).split()) for value in (one.first, one.second))
         before, after = (value if len(value) <= _MOST else f"{value[:_MOST]} ..." for value in values)
         indent = "  " * (bool(one.notebook) + bool(one.step))
         typer.echo(redact(f"{indent}{one.what}: {before} -> {after}"))

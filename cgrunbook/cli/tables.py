@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cgrunbook.run.record import Record
-from cgrunbook.run.report import as_text
+from cgrunbook.run.wording import by_resource, tense
 
 _WIDE = 140
 """Columns of a table that goes to a file or a pipe."""
@@ -78,7 +78,6 @@ def _print_changes(record: Record) -> None:
             typer.echo(notebook.name)
         for step in steps:
             typer.echo(f"  {step.title}")
-            for change in step.changes:
-                what = f"{change.resource}.{change.field}" if change.field else change.resource
-                before, after = (as_text(value, nothing="(none)") for value in (change.before, change.after))
-                typer.echo(f"    {what}: {before} -> {after}")
+            for happening in by_resource(step.changes, tense(step.outcome)):
+                for line in happening.lines:
+                    typer.echo(f"    {line}")

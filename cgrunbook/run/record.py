@@ -50,12 +50,13 @@ class ChangeRecord(BaseModel):
 
 
 class FindingRecord(BaseModel):
-    """One check: how it came out, what was seen or why it was not looked at, what to do."""
+    """One check: how it came out, what was seen or why it was not looked at, what to do, and, for some, which check it is."""
 
-    mark: Literal["ok", "warn", "fail", "not checked"]
+    mark: Literal["ok", "to do", "warn", "fail", "not checked"]
     check: str
     seen: str
     remedy: str = ""
+    code: str = ""
 
 
 class CellError(ErrorRecord):
