@@ -6,7 +6,7 @@ shape and colour. The styles are inline and literal: all that JupyterLab leaves 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -41,8 +41,10 @@ class Context:
     @classmethod
     def of(cls, target: Mapping[str, str], caller: str = "") -> Context:
         """The context of a session or a record, which have a target by the names of the parameters that say it."""
-        names = ("target", "project_id", "location", "organization")
-        return cls(*(target.get(name, "") for name in names), caller)
+        project_id, location, organization = (
+            target.get(name, "") for name in ("project_id", "location", "organization")
+        )
+        return cls(target.get("target", ""), project_id, location, organization, caller)
 
     @property
     def real(self) -> bool:
@@ -61,15 +63,29 @@ class Context:
         """The same as a bar."""
         word, glyph, frame, badge = _LOOKS[self.target]
         said = "".join(
-            f' <span style="display:inline-block;margin:0 14px 0 0"><span style="opacity:0.75">{label}</span> '
-            f'<strong style="font-weight:600;overflow-wrap:break-word">{escape(value)}</strong></span>'
+            f' <span style="display:inline-block;margin:0 12px 0 0">{label} <strong>{escape(value)}</strong></span>'
             for label, value in self._parts()
         )
         return (
-            f'<div class="cgrunbook-context" style="border:{frame};border-radius:4px;padding:3px 10px 3px 4px;margin:0 0 8px;'
-            f'line-height:1.7"><strong style="{badge};border-radius:3px;padding:1px 8px;margin:0 12px 0 0;white-space:nowrap;'
-            f'letter-spacing:0.5px">{glyph} {word}</strong>{said}</div>'
+            f'<div class="cgrunbook-context" style="border:{frame};border-radius:4px;padding:2px 4px;margin:0 0 8px;'
+            f'font-size:12px;line-height:1.7;overflow-wrap:break-word"><strong style="{badge};border-radius:3px;'
+            f'padding:1px 7px;margin:0 10px 0 0;white-space:nowrap">{glyph} {word}</strong>{said}</div>'
         )
+
+    def by_hand(self, commands: Sequence[str], cgrunbook: str = "cgrunbook") -> str:
+        """Commands as they are put into a shell.
+
+        Those of a Google Cloud project name it themselves. Those of the sandbox run there or not at all: a shell that
+        does not know it would send them to Google. So they are one command, of a shell of its own, that ends where the
+        sandbox is not to be had; without a comment, which an interactive zsh takes for a command.
+
+        Args:
+            cgrunbook: how cgrunbook is called where they are put.
+        """
+        lines = "\n".join(commands)
+        if self.real:
+            return lines
+        return f'(set -e; sandbox=$({cgrunbook} sandbox env) || exit 1; eval "$sandbox"\n{lines}\n)'
 
     def _parts(self) -> Iterator[tuple[str, str]]:
         parts = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from cgrunbook.errors import CgrunbookError, PrerequisiteMissing, StepFailed
@@ -73,7 +73,11 @@ class Result:
 
 def plan_as_journaled(plan: Plan) -> dict[str, Any]:
     """What the journal's line of a plan holds."""
-    return {name: value for name, value in asdict(plan).items() if name != "outcome"}  # nothing has come of it yet
+    notes = (*plan.lost, *plan.notes)
+    # Nothing has come of it yet.
+    return {
+        name: value for name, value in asdict(replace(plan, notes=notes)).items() if name not in ("outcome", "lost")
+    }
 
 
 def failure_of(findings: tuple[Finding, ...]) -> CgrunbookError | None:

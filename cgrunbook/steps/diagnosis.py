@@ -281,7 +281,7 @@ class TryFreshRepository(Step):
         there = world.repository(self.repository)
         if there is None:
             return Plan(Outcome.VERIFIED)
-        what = f"made like {self.repository}, tried with {self.image}, deleted"
+        what = f"like {self.repository}, tried with {self.image}, and deleted again"
         connection = world.cloud.connection
         where = f"--project={connection.project_id} --location={connection.location}"
         create = (

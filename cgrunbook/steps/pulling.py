@@ -176,7 +176,7 @@ class PullImage(Proof):
             "first pull": f"{first.seconds:.2f} s",
             "second pull": f"{again.seconds:.2f} s until the tag and the first byte of the largest layer were there; "
             f"no layer is fetched twice{moved}",
-            "layers": [{"layer": layer.digest, "bytes": layer.size} for layer in first.layers],
+            "layers": [{"digest": layer.digest, "bytes": layer.size} for layer in first.layers],
         }
         command = f"docker pull {registry.host.address}/{path}:{image.reference}"
         return Evidence(f"{brief} as cgr.dev's; {size}" if brief else size, facts, commands=(command,))

@@ -19,7 +19,7 @@ from cgrunbook.errors import ApiDisabled, CgrunbookError, NotFound, ParameterErr
 from cgrunbook.redaction import one_line
 
 if TYPE_CHECKING:
-    from cgrunbook.cloud.artifact_registry import Everywhere, RemoteRepository
+    from cgrunbook.cloud.artifact_registry import Everywhere, RemoteRepository, Stored
     from cgrunbook.cloud.chainctl import ListedToken
     from cgrunbook.cloud.docker import SignIn
     from cgrunbook.cloud.iam_policy import Policy
@@ -98,6 +98,8 @@ class Plan:
         commands: the same as shell commands, for the guide's reader; never with a secret in them.
         makes: names of resources that later steps may count on (see `World.expects`).
         notes: what the operator should know before agreeing.
+        lost: what cannot be had back afterwards, as sentences, as far as the services tell. It may be another the next
+            moment, and is no part of what is agreed to.
     """
 
     outcome: Outcome = Outcome.UNCHANGED
@@ -105,6 +107,7 @@ class Plan:
     commands: tuple[str, ...] = ()
     makes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    lost: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def empty(self) -> bool:
@@ -184,6 +187,15 @@ class Progress:
     detail: str = ""
 
 
+def in_bytes(count: float) -> str:
+    """A number of bytes as a person reads it: `1.4 MB`."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
 def differences(
     resource: str,
     before: Mapping[str, Any] | None,
@@ -226,7 +238,7 @@ def differences(
             keys = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
             changes += [change(f"{name}.{key}", name, old.get(key), new.get(key)) for key in keys]
         elif old != new:
-            changes.append(change(name, name, old or None, new))
+            changes.append(change(name, name, old if isinstance(old, bool) else old or None, new))
     return changes
 
 
@@ -331,6 +343,10 @@ class World:
     def versions(self, secret_id: str) -> tuple[SecretVersion, ...]:
         """The versions of a secret that is there, the newest first."""
         return self._once(self.cloud.secrets.versions, secret_id)
+
+    def stored(self, name: str) -> Stored:
+        """What images a repository that is there holds."""
+        return self._once(self.cloud.repositories.stored, name)
 
     def policy(self, secret_id: str) -> Policy | None:
         """Who has which role on a secret, None where there is no such secret; raises as `repository`."""

@@ -14,6 +14,7 @@ from typing import Any
 import ipywidgets
 
 from cgrunbook.redaction import redact
+from cgrunbook.ui.decision import Yes
 from cgrunbook.ui.page import asking, copy_button
 from cgrunbook.ui.waiting import interruptible
 
@@ -78,13 +79,17 @@ class Question:
         commands: what the Copy button copies; without any there is none.
         title: what is asked about.
         rest: whether the rest of the notebook may be approved at once.
+        yes: the button that agrees.
     """
 
-    def __init__(self, commands: Sequence[str] = (), *, title: str = "", rest: bool = True) -> None:
+    def __init__(
+        self, commands: Sequence[str] = (), *, title: str = "", rest: bool = True, yes: Yes | None = None
+    ) -> None:
+        yes = yes or Yes()
         self._loop = asyncio.get_running_loop()
         self._answer: asyncio.Future[Answer] = self._loop.create_future()
         self.buttons = {
-            Answer.APPROVE: _button("Approve", "cgrunbook-approve", "Make these changes", "primary"),
+            Answer.APPROVE: _button(yes.label, "cgrunbook-approve", yes.tooltip, yes.style),
             Answer.DECLINE: _button("Decline", "cgrunbook-decline", "Change nothing, and stop the notebook here"),
         }
         if rest:

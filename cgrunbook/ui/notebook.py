@@ -50,9 +50,11 @@ class QuietFace:
 
     def __init__(self, said: Mapping[str, Value]) -> None:
         self._said = said
+        self._session: Session | None = None
 
     def opened(self, session: Session) -> None:
         """Show what the notebook works on."""
+        self._session = session
         show(target_card(session, self._said))
 
     def form(self) -> None:
@@ -70,7 +72,7 @@ class QuietFace:
 
     def finished(self, result: Result) -> None:
         """The one display."""
-        show(cards.result_card(result))
+        show(cards.result_card(result, self._session.context if self._session else None))
 
 
 class LiveFace:
@@ -92,7 +94,7 @@ class LiveFace:
         self._output = CellOutput()
         self._session: Session | None = None
         self._panel: Panel | None = None
-        self._approve_rest = False
+        self._approve_rest = self._approved = False
         self._pace = Pace()
         self._drawn = 0.0
         self._next: asyncio.TimerHandle | None = None
@@ -104,7 +106,7 @@ class LiveFace:
         self._session = session
         if self._presence:
             self._presence.values = session.params.model_dump()
-        self._approve_rest = False
+        self._approve_rest = self._approved = False
         self._ended = 0
 
     def form(self) -> Mapping[str, Any] | None:
@@ -114,14 +116,16 @@ class LiveFace:
     async def approve(self, number: int, step: Step, plan: Plan) -> bool:
         """Show the plan and await the click; a deletion is asked for even when the rest was approved."""
         from cgrunbook.ui.approval import DRAW_SECONDS, Answer, Panel, Question
+        from cgrunbook.ui.decision import copied, yes_to
 
         if self._approve_rest and plan.outcome is not Outcome.DELETED:
             self._redraw(number, step, _WORKING)
             return True
         self._cancel_redraw()
-        console, where = (self._session.console(step), _where(self._session)) if self._session else ("", "")
-        question = Question(plan.commands, title=step.title, rest=plan.outcome is not Outcome.DELETED)
-        card = cards.plan_card(step, plan, number=number, where=where, console=console)
+        console, context = (self._session.console(step), self._session.context) if self._session else ("", None)
+        yes, rest = yes_to(plan, context, first=not self._approved), plan.outcome is not Outcome.DELETED
+        question = Question(copied(plan.commands, context), title=step.title, rest=rest, yes=yes)
+        card = cards.plan_card(step, plan, number=number, context=context, console=console)
         if self._panel is None:
             self._panel = Panel(self._presence.widgets if self._presence else ())
         self._panel.ask(question, number, card["text/html"])
@@ -132,6 +136,7 @@ class LiveFace:
         answer = await question.wait(self._presence.wait if self._presence else interruptible)
         if answer is Answer.DECLINE:
             return False
+        self._approved = True
         self._approve_rest |= answer is Answer.APPROVE_REST
         self._loop.call_later(DRAW_SECONDS, self._redraw, number, step, _WORKING)
         return True
@@ -148,7 +153,7 @@ class LiveFace:
         """Let the final display take the place of what was shown while the step worked."""
         self._cancel_redraw()
         self._ended = result.number
-        card = cards.result_card(result)
+        card = cards.result_card(result, self._session.context if self._session else None)
         self._output.settle(card)
         self._announce(f"{result.outcome.value}: {result.step.title}")
         if self._panel is not None:
@@ -172,7 +177,8 @@ class LiveFace:
         step, progress = self._state
         self._drawn = self._loop.time()
         self._output.detach()
-        self._output.draw(cards.working_card(step, progress, self._pace.of(progress)))
+        context = self._session.context if self._session else None
+        self._output.draw(cards.working_card(step, progress, self._pace.of(progress), context))
 
     def _cancel_redraw(self) -> None:
         if self._next is not None:
@@ -378,14 +384,7 @@ class Opening:
 def target_card(session: Session, said: Mapping[str, Value], *, form: bool = False) -> dict[str, str]:
     """What a notebook works on, with the source of each value."""
     used = values.in_use(said, session.target)
-    caller = session.cloud.connection.caller
-    return cards.target_card(session.notebook, session.params, session.target, used, caller=caller, form=form)
-
-
-def _where(session: Session) -> str:
-    """Where a session works, and as whom; "" in the sandbox, where nothing can be hurt."""
-    connection = session.cloud.connection
-    return "" if connection.target == "sandbox" else cards.on_google_cloud(connection.project_id, connection.caller)
+    return cards.target_card(session.notebook, session.params, session.target, used, context=session.context, form=form)
 
 
 def show(bundle: dict[str, str]) -> None:

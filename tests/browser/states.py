@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from cgrunbook import parameters
 from cgrunbook.errors import Declined, Interrupted, StepFailed
 from cgrunbook.parameters import Parameters
+from cgrunbook.run.context import Context
 from cgrunbook.run.result import Result
 from cgrunbook.steps.step import Change, Evidence, Finding, Mark, Outcome, Plan, Progress, Section, Step, World
 from cgrunbook.ui import cards, values
@@ -41,7 +42,7 @@ class Example(Step):
     def apply(self, world: World, plan: Plan) -> None:
         raise NotImplementedError
 
-    def verify(self, world: World, plan: Plan) -> Evidence:
+    def verify(self, world: World) -> Evidence:
         raise NotImplementedError
 
 
@@ -67,6 +68,11 @@ DELETION = Plan(
         Change("secret chainguard-pull-token", "", "with 2 versions", None),
     ),
     ("gcloud artifacts repositories delete chainguard-pull-through",),
+)
+
+CONTEXTS = (
+    Context("sandbox", "cgrunbook-sandbox", "us-central1", "example.com"),
+    Context("google-cloud", "my-project", "us-central1", "example.com", "user:alex@example.com"),
 )
 
 _FACTS = {
@@ -101,16 +107,16 @@ def result_cards() -> Iterator[dict[str, str]]:
 
 def other_cards() -> Iterator[dict[str, str]]:
     """What else is displayed and can be saved: a plan, work, what a notebook works on."""
-    yield cards.plan_card(STEP, CREATION, number=1, where="Google Cloud, project p", console="https://console.example/")
-    yield cards.plan_card(STEP, DELETION, number=2)
+    yield cards.plan_card(STEP, CREATION, number=1, context=CONTEXTS[1], console="https://console.example/")
+    yield cards.plan_card(STEP, DELETION, number=2, context=CONTEXTS[0])
     yield cards.working_card(STEP, Progress("pulling", 400_000, 1_400_000, detail="2 of 5 layers"), "1.2 MB/s")
-    for target in ("sandbox", "google-cloud"):
+    for context in CONTEXTS:
         yield cards.target_card(
             NOTEBOOK,
-            Parameters(target=target, project_id="my-project"),
-            {"target": target, "project_id": "my-project"},
+            Parameters.model_validate({"target": context.target, "project_id": "my-project"}),
+            {"target": context.target, "project_id": "my-project"},
             {**_DEFAULTS, "location": Value("us-central1", Source.SAVED, "the environment says europe-west1")},
-            caller="user:alex@example.com" if target == "google-cloud" else "",
+            context=context,
         )
 
 

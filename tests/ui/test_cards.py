@@ -10,6 +10,7 @@ import pytest
 from cgrunbook.errors import StepFailed
 from cgrunbook.parameters import NAMES, Parameters
 from cgrunbook.redaction import Secret
+from cgrunbook.run.context import Context
 from cgrunbook.run.result import Result
 from cgrunbook.steps.step import (
     Change,
@@ -70,14 +71,14 @@ def bundles(text: str) -> list[dict[str, str]]:
         cards.result_card(Result(1, step, Outcome.UPDATED, plan, evidence, seconds=1.0)),
         cards.result_card(Result(1, step, Outcome.FAILED, plan, Evidence(), error, seconds=1.0)),
         cards.result_card(Result(1, step, Outcome.UNCHANGED, Plan(), Evidence(text), seconds=1.0)),
-        cards.plan_card(step, plan, where=text),
+        cards.plan_card(step, plan, context=Context("google-cloud", text, text, text, text)),
         cards.working_card(step, Progress(text, 1.0, 2.0)),
         cards.target_card(
             text,
             Parameters(description=text if "\r" not in text else ""),
             {"target": "google-cloud", "project_id": text},
             {name: Value(None, Source.DEFAULT, text) for name in NAMES},
-            caller=text,
+            context=Context("google-cloud", text, text, text, text),
         ),
     ]
 
@@ -172,8 +173,9 @@ def test_both_forms_say_outcome_title_changes_cause_and_remedy():
 
 
 def test_what_asks_for_a_decision_says_where_it_works_and_as_whom():
-    where = cards.on_google_cloud("my-project", "serviceAccount:robot@p.iam.gserviceaccount.com")
-    asking = cards.plan_card(Hostile("it"), Plan(Outcome.CREATED), where=where)
+    context = Context("google-cloud", "my-project", caller="serviceAccount:robot@p.iam.gserviceaccount.com")
+    asking = cards.plan_card(Hostile("it"), Plan(Outcome.CREATED), context=context)
+    ended = cards.result_card(Result(1, Hostile("it"), Outcome.CREATED), context)
     target = {"target": "google-cloud", "project_id": "my-project"}
     said = {"project_id": Value("", Source.ENVIRONMENT, "by GOOGLE_CLOUD_PROJECT, while the key k says other")}
     opened = cards.target_card(
@@ -181,11 +183,12 @@ def test_what_asks_for_a_decision_says_where_it_works_and_as_whom():
         Parameters(target="google-cloud", project_id="my-project"),
         target,
         said,
-        caller="serviceAccount:robot@p.iam.gserviceaccount.com",
+        context=context,
     )
-    for card in (asking, opened):
+    for card in (asking, ended, opened):
         for form in (read(card["text/html"]).text, card["text/plain"]):
-            assert "Google Cloud, project my-project, as robot@p.iam.gserviceaccount.com" in form
+            for part in ("◆ GOOGLE CLOUD", "project my-project", "as robot@p.iam.gserviceaccount.com"):
+                assert part in form
     assert "environment, by GOOGLE_CLOUD_PROJECT, while the key k says other" in opened["text/plain"]
 
 
