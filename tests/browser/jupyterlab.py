@@ -21,6 +21,7 @@ from typing import Any
 
 import nbformat as nbformat_
 
+from cgrunbook.ui.lab import EXTENSION
 from tests.notebooks.worlds import NOTEBOOKS
 
 nbformat: Any = nbformat_
@@ -107,6 +108,7 @@ def running_lab(folder: Path) -> Iterator[Lab]:
         *(sys.executable, "-m", "jupyter", "lab", "--no-browser", "--ServerApp.ip=127.0.0.1", "--ServerApp.port=0"),
         *(f"--ServerApp.root_dir={root}", "--ServerApp.allow_root=True", "--LabApp.expose_app_in_browser=True"),
         "--MappingKernelManager.cull_idle_timeout=0",
+        f"--LabApp.extra_labextensions_path={EXTENSION}",
     ]
     with (
         (folder / "server.log").open("w") as log,

@@ -105,6 +105,12 @@ def result_cards() -> Iterator[dict[str, str]]:
     yield cards.result_card(Result(1, STEP, Outcome.FAILED, UPDATE, error=Interrupted("Interrupted.", "Run it again.")))
 
 
+CONTEXTS = (
+    Context("sandbox", "my-project", "us-central1", "example.com"),
+    Context("google-cloud", "my-project", "us-central1", "example.com", "user:alex@example.com"),
+)
+
+
 def other_cards() -> Iterator[dict[str, str]]:
     """What else is displayed and can be saved: a plan, work, what a notebook works on."""
     yield cards.plan_card(STEP, CREATION, number=1, context=CONTEXTS[1], console="https://console.example/")
@@ -113,8 +119,8 @@ def other_cards() -> Iterator[dict[str, str]]:
     for context in CONTEXTS:
         yield cards.target_card(
             NOTEBOOK,
-            Parameters.model_validate({"target": context.target, "project_id": "my-project"}),
-            {"target": context.target, "project_id": "my-project"},
+            Parameters.model_validate({"target": context.target, "project_id": context.project_id}),
+            {"target": context.target, "project_id": context.project_id},
             {**_DEFAULTS, "location": Value("us-central1", Source.SAVED, "the environment says europe-west1")},
             context=context,
         )
