@@ -328,7 +328,7 @@ def _happening(one: OfOne) -> Block:
         head = (
             ""
             if one.made
-            else "".join(f'<th scope="col" style="{_CELL}{_QUIET}">{h}</th>' for h in ("", "before", "after"))
+            else "".join(f'<th scope="col" style="{_CELL}{_QUIET}">{h}</th>' for h in ("field", "before", "after"))
         )
         rows = "".join(
             _row(name, (_cell(after) if one.made else _cell(before or "nothing") + _cell(after or "nothing")))
