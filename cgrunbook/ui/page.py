@@ -117,6 +117,6 @@ def _when_drawn(script: str, **told: str) -> str:
     # An image that cannot be one: its error is the only event that markup has of its own as it is put in. It may come before
     # ipywidgets has put what it drew on the page.
     data = "".join(f' data-{name}="{escape(value)}"' for name, value in told.items())
-    later = "if (turns && !this.isConnected) { setTimeout(() => drawn.call(this, turns - 1), 50); return; }"
+    later = "if (!this.isConnected) { if (turns) { setTimeout(() => drawn.call(this, turns - 1), 50); } return; }"
     begin = f"(function drawn(turns) {{ {later} {script} }}).call(this, 99)"
     return f'<img alt="" src="data:," style="display:none"{data} onerror="{escape(begin)}">'

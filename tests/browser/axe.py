@@ -25,6 +25,11 @@ WIDTHS = (1440, 900)
 
 _SCROLLED = ".jp-NotebookPanel:not(.lm-mod-hidden) .jp-WindowedPanel-outer"
 
+_DRAWN = """() => (window.jupyterapp?.shell.currentWidget?.content?.widgets ?? []).every(cell => !cell.isPlaceholder?.()
+  && getComputedStyle(cell.node).contentVisibility !== 'hidden'
+  && (cell.model.type !== 'code' || cell.outputArea.node.querySelectorAll(':scope > .jp-OutputArea-child').length
+                                     >= cell.model.outputs.length))"""
+
 
 def violations(page: Any, *within: str) -> list[str]:
     """What axe finds against a page, one line for each element.
@@ -85,6 +90,8 @@ def _whole(page: Any) -> Iterator[None]:
 
 
 def _fit(page: Any, width: int) -> None:
-    page.set_viewport_size({"width": width, "height": 900})
-    height = page.evaluate(f"() => document.querySelector({_SCROLLED!r})?.scrollHeight ?? 0")
-    page.set_viewport_size({"width": width, "height": max(900, min(height + 140, 14_000))})
+    """Make the page so high that it shows all cells, and wait until it does: what is not in view is drawn later, or not at all."""
+    height = 0
+    while height != (height := page.evaluate(f"() => document.querySelector({_SCROLLED!r})?.scrollHeight ?? 0")):
+        page.set_viewport_size({"width": width, "height": max(900, min(height + 140, 14_000))})
+        page.wait_for_function(f"() => ({_DRAWN})()")
