@@ -208,6 +208,7 @@ class NotebookPage:
 
 # A form that keeps its cell waiting says so above. One that does not is there too while its cell still connects.
 _FORM_WAITS = """(() => {
-  const cell = document.querySelector('button.cgrunbook-use')?.closest('.jp-CodeCell');
-  return !!cell && /press .Use these values/.test(cell.innerText) && cell.innerText.startsWith('[*]');
+  const node = document.querySelector('button.cgrunbook-use')?.closest('.jp-CodeCell');
+  const cell = window.jupyterapp.shell.currentWidget.content.widgets.find(one => one.node === node);
+  return !!node && /press .Use these values/.test(node.innerText) && cell?.model.executionState !== 'idle';
 })()"""
