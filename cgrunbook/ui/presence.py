@@ -78,7 +78,7 @@ class Presence:
             Interrupted: the cell is to be run again, and asks where that was done.
             UsageError, ParameterError: there is no page that it could be clicked on.
         """
-        door = door_of(get_ipython().kernel)
+        door = door_of(getattr(get_ipython(), "kernel", None))
         asked, task = (
             time.monotonic(),
             asyncio.ensure_future(interruptible(answer, partial(door.give_way, what) if door else lambda: None)),
