@@ -8,7 +8,7 @@ import pytest
 
 
 def shot(tab, name):
-    tab.page.screenshot(path=f'/tmp/w/guide-shots/{name}.png')
+    tab.page.screenshot(path=f"/tmp/w/guide-shots/{name}.png")
 
 
 def listed(tab):
@@ -18,7 +18,12 @@ def listed(tab):
 
 def saved(notebook):
     """What stands in the saved file in place of the form and its list, and at the end."""
-    texts = ["".join(out["data"]["text/plain"]) for cell in notebook.cells for out in cell.get("outputs", ()) if "data" in out]
+    texts = [
+        "".join(out["data"]["text/plain"])
+        for cell in notebook.cells
+        for out in cell.get("outputs", ())
+        if "data" in out
+    ]
     return next(text for text in texts if "Steps: " in text), texts[-1]
 
 
