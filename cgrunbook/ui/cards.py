@@ -220,7 +220,7 @@ def values_card(
     rows, lines = "", []
     for name, value in values.items():
         by = f"{value.source.value}{f', {value.note}' if value.note else ''}"
-        rows += _row(name, f'{_cell(value.value)}<td style="{_CELL}{_QUIET}">{escape(by)}</td>')
+        rows += _row(name, f'{_cell(value.value)}<td style="{_CELL}{_QUIET}overflow-wrap:normal">{escape(by)}</td>')
         lines.append(f"{name}: {shown(value.value)} ({by})")
     kept, style = (' class="cgrunbook-without-widget"', _style(_LIVE_RULES)) if form else ("", "")
     table = f'{style}<table{kept} style="{_TABLE}">{rows}</table>'

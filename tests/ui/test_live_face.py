@@ -81,9 +81,16 @@ async def asked(face: Watched, but: Question | None = None) -> Question:
 
 
 class Watched(LiveFace):
-    """Remembers the question that it asks."""
+    """Remembers the question that it asks, and what is said aloud."""
 
     question: Question | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.aloud: list[str] = []
+
+    def _announce(self, said: str) -> None:
+        self.aloud.append(said)
 
     async def approve(self, number: int, step: Step, plan: Plan) -> bool:
         with pytest.MonkeyPatch.context() as patched:
@@ -362,5 +369,15 @@ def test_the_consoles_page_is_linked_for_google_cloud_and_not_for_the_sandbox(pa
         assert 'href="https://console.cloud.google.com/x?project=cgrunbook-sandbox"' in page.outputs[0]["text/html"]
         question.buttons[Answer.APPROVE].click()
         await performing
+
+    perform(page, story)
+
+
+def test_who_listens_hears_each_question_and_what_came_of_it_and_not_each_turn_of_the_work(page):
+    async def story(book, face):
+        working = asyncio.ensure_future(book.perform(Light(doing=lambda world: world.progress(Progress("turning")))))
+        (await asked(face)).buttons[Answer.APPROVE].click()
+        await working
+        assert face.aloud == ["Waiting for your approval: Turn the lamp on", "updated: Turn the lamp on"]
 
     perform(page, story)
