@@ -175,16 +175,13 @@ def _list(found: Sequence[Run], *, narrow: bool) -> Table:
 
 def _print_run(run: Run) -> None:
     from cgrunbook.cli.tables import console, print_steps, short
-    from cgrunbook.run.context import Context
     from cgrunbook.run.folder import REPORT
     from cgrunbook.run.report import verdict
 
     record = run.record
-    typer.echo(
-        redact(f"{run.folder.name}: {run.verdict}, by {record.operator or 'somebody'}, cgrunbook {record.version}")
-    )
-    known = run.where != "not known"
-    typer.echo(redact(Context.of(record.target, record.caller).text if known else "It is not known where."))
+    by = [f"by {record.operator}" if record.operator else "", f"cgrunbook {record.version}" if record.version else ""]
+    typer.echo(redact(f"{run.folder.name}: {', '.join(filter(None, (run.verdict, *by)))}"))
+    typer.echo(redact(run.context.text if run.context else "It is not known where."))
     print_steps(record, unended="at work" if run.at_work else "did not end")
     console().print(redact("It goes on." if run.at_work else verdict(record)))
     report = run.folder / REPORT
@@ -210,7 +207,7 @@ def _print_differences(two: list[Run], found: list[Difference]) -> None:
         if one.step and (one.notebook, one.step) != said:
             typer.echo(redact(f"  {one.step}"))
         said = (one.notebook, one.step)
-        values = (shown(value) for value in (one.first, one.second))
+        values = (" ".join(shown(value).split()) for value in (one.first, one.second))
         before, after = (value if len(value) <= _MOST else f"{value[:_MOST]} ..." for value in values)
         indent = "  " * (bool(one.notebook) + bool(one.step))
         typer.echo(redact(f"{indent}{one.what}: {before} -> {after}"))

@@ -77,12 +77,19 @@ class Run:
         return f"{self.changes} planned" if self.record.mode == "plan" and self.changes else str(self.changes)
 
     @property
+    def context(self) -> Context | None:
+        """Where it worked and as whom; where a run came to no target, what its notebook was told. None where nobody knows."""
+        told = [self.record.target, *(notebook.parameters for notebook in self.record.notebooks)]
+        target = {name: str(value) for of in reversed(told) for name, value in of.items() if value}
+        known = target.get("target") in parameters.choices("target")
+        return Context.of(target, self.record.caller) if known else None
+
+    @property
     def where(self) -> str:
-        """The target in the words for it, Google Cloud's with the project."""
-        target, project = (self.record.target.get(name, "") for name in ("target", "project_id"))
-        if target not in parameters.choices("target"):
+        """The target in a few words, Google Cloud's with the project."""
+        if self.context is None:
             return "not known"
-        return Context(target, project if target != "sandbox" else "").text
+        return Context(self.context.target, self.context.project_id if self.context.real else "").text
 
     @property
     def notebooks(self) -> list[str]:

@@ -204,7 +204,7 @@ class Form:
         self._folded = [name for name in names if name not in _FIRST]
         # A button, which a keyboard finds; what is folded in ipywidgets' Accordion is found by a mouse only.
         self._more = ipywidgets.ToggleButton(
-            layout={"width": "auto", "align_self": "flex-start", "margin": "4px 4px 12px"}
+            layout={"width": "auto", "align_self": "flex-start", "margin": "4px 4px 12px 0"}
         )
         self._more.add_class("cgrunbook-more")
         rest = ipywidgets.VBox([self.fields[name].widget for name in self._folded])

@@ -65,9 +65,10 @@ if (at === document.body || box?.closest('.jp-Cell')?.contains(at)) { box?.query
 """
 
 # ipywidgets' own ring is too pale for a light page, and none around a field.
-_RING = """<style>.cgrunbook-question:focus-visible, .cgrunbook-form:focus-visible,
+_RING = """<style>:is(.cgrunbook-question, .cgrunbook-form):focus-visible,
 :is(.cgrunbook-question, .cgrunbook-form) :is(button, input, select):focus-visible {
-  outline: 2px solid var(--jp-brand-color1, #1976d2) !important; outline-offset: 2px; }</style>"""
+  outline: 2px solid var(--jp-brand-color1, #1976d2) !important; outline-offset: 1px; }
+:is(.cgrunbook-question, .cgrunbook-form):focus-visible { outline-offset: -2px; }</style>"""
 
 # The box is given its children one by one: the button may come a moment after.
 _CLICK = """
@@ -117,6 +118,6 @@ def _when_drawn(script: str, **told: str) -> str:
     # An image that cannot be one: its error is the only event that markup has of its own as it is put in. It may come before
     # ipywidgets has put what it drew on the page.
     data = "".join(f' data-{name}="{escape(value)}"' for name, value in told.items())
-    later = "if (turns && !this.isConnected) { setTimeout(() => drawn.call(this, turns - 1), 50); return; }"
+    later = "if (!this.isConnected) { if (turns) { setTimeout(() => drawn.call(this, turns - 1), 50); } return; }"
     begin = f"(function drawn(turns) {{ {later} {script} }}).call(this, 99)"
     return f'<img alt="" src="data:," style="display:none"{data} onerror="{escape(begin)}">'

@@ -25,6 +25,19 @@ WIDTHS = (1440, 900)
 
 _SCROLLED = ".jp-NotebookPanel:not(.lm-mod-hidden) .jp-WindowedPanel-outer"
 
+_DRAWN = """() => (window.jupyterapp?.shell.currentWidget?.content?.widgets ?? []).every(cell => !cell.isPlaceholder?.()
+  && getComputedStyle(cell.node).contentVisibility !== 'hidden'
+  && (cell.model.type !== 'code' || cell.outputArea.node.querySelectorAll(':scope > .jp-OutputArea-child').length
+                                     >= cell.model.outputs.length))"""
+
+# How high the cells are together, once the first of them is at the top.
+_HEIGHT = f"""() => {{
+  document.querySelector({_SCROLLED!r}).scrollTop = 0;
+  const cells = [...document.querySelectorAll('.jp-NotebookPanel:not(.lm-mod-hidden) .jp-Cell')];
+  const edges = cells.map(cell => cell.getBoundingClientRect());
+  return Math.ceil(Math.max(...edges.map(edge => edge.bottom)) - Math.min(...edges.map(edge => edge.top)));
+}}"""
+
 
 def violations(page: Any, *within: str) -> list[str]:
     """What axe finds against a page, one line for each element.
@@ -85,6 +98,8 @@ def _whole(page: Any) -> Iterator[None]:
 
 
 def _fit(page: Any, width: int) -> None:
-    page.set_viewport_size({"width": width, "height": 900})
-    height = page.evaluate(f"() => document.querySelector({_SCROLLED!r})?.scrollHeight ?? 0")
-    page.set_viewport_size({"width": width, "height": max(900, min(height + 140, 14_000))})
+    """Make the page so high that it shows all cells, and wait until it does: what is not in view is drawn later, or not at all."""
+    height = -1
+    while height != (height := page.evaluate(_HEIGHT)):
+        page.set_viewport_size({"width": width, "height": max(900, min(height + 140, 14_000))})
+        page.wait_for_function(_DRAWN)

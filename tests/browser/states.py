@@ -70,6 +70,11 @@ DELETION = Plan(
     ("gcloud artifacts repositories delete chainguard-pull-through",),
 )
 
+CONTEXTS = (
+    Context("sandbox", "cgrunbook-sandbox", "us-central1", "example.com"),
+    Context("google-cloud", "my-project", "us-central1", "example.com", "user:alex@example.com"),
+)
+
 _FACTS = {
     "upstream": "https://cgr.dev/",
     "digest": f"sha256:{'0123456789abcdef' * 4}",
@@ -109,7 +114,7 @@ CONTEXTS = (
 def other_cards() -> Iterator[dict[str, str]]:
     """What else is displayed and can be saved: a plan, work, what a notebook works on."""
     yield cards.plan_card(STEP, CREATION, number=1, context=CONTEXTS[1], console="https://console.example/")
-    yield cards.plan_card(STEP, DELETION, number=2)
+    yield cards.plan_card(STEP, DELETION, number=2, context=CONTEXTS[0])
     yield cards.working_card(STEP, Progress("pulling", 400_000, 1_400_000, detail="2 of 5 layers"), "1.2 MB/s")
     for context in CONTEXTS:
         yield cards.target_card(

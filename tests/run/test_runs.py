@@ -78,6 +78,10 @@ def test_the_sandbox_and_google_cloud_are_never_said_alike(tmp_path: Path):
     said = [run_of(made(tmp_path, target["target"], target=target)).where for target in ({"target": "sandbox"}, GOOGLE)]
     assert said == ["◇ SANDBOX", "◆ GOOGLE CLOUD: project prod"]
     assert run_of(made(tmp_path, "odd", target={"target": "mars"})).where == "not known"
+    told = run_of(
+        made(tmp_path, "early", target={"none": "yet"}, parameters=GOOGLE)
+    )  # its parameters were wrong, perhaps
+    assert told.where == "◆ GOOGLE CLOUD: project prod"
 
 
 def test_a_run_that_goes_on_is_told_from_one_whose_process_is_gone(tmp_path: Path):

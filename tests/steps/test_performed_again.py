@@ -48,13 +48,13 @@ def test_planning_everything_on_an_untouched_sandbox_lists_all_changes_and_write
     perform(book, *steps_of_02(), proof_of_02(), *steps_of_03(), proof_of_03())
     resources = [change.resource for result in seen.results for change in result.plan.changes]
     assert {
-        "service artifactregistry.googleapis.com",
-        "service secretmanager.googleapis.com",
+        "API artifactregistry.googleapis.com",
+        "API secretmanager.googleapis.com",
         "repository chainguard-pull-through",
         "repository chainguard-private",
         "secret chainguard-pull-token",
         "docker's configuration",
-        "organisation example.com",
+        "pull token of example.com",
     } <= set(resources)
     assert writes(requests(fresh_home)) == []
     assert sorted(path.relative_to(fresh_home) for path in (fresh_home / "sandbox" / "docker").rglob("*")) == untouched
