@@ -144,18 +144,16 @@ def _of_set_up(session: Session, record: Record) -> Conclusion:
     images = tuple(_images(session, production=production, steps=steps))
     repository = session.params.private_repository if production else session.params.repository
     whose = "Your organisation's" if production else "Public"
-    through = f"{whose} images through {repository}"
     tone: Tone = "good"
     if undone:
-        tone, word, sentence = "bad", "Not yet", f"{through}: {len(undone)} of {len(steps)} steps are not done."
+        tone, word, sentence = "bad", "Not yet", f"{len(undone)} of {len(steps)} steps for {repository} are not done."
     elif record.mode == "plan":
-        tone, word = "planned", "Planned"
-        sentence = f"{through}: what would work with the plan carried out. A plan pulls nothing."
+        tone, word, sentence = "planned", "Planned", "what would work with the plan carried out. A plan pulls nothing."
     elif images and all(image.proved for image in images):
-        word, sentence = "Works", f"{through} can be pulled now; this run has proved it."
+        word, sentence = "Works", f"{whose} images can be pulled through {repository}; this run has proved it."
     else:
         tone, word = "open", "Set up"
-        sentence = f"{through} are set up; a pull was not proved in this run for every image."
+        sentence = f"{repository} is there; a pull was not proved in this run for every image."
     facts = _facts(session, steps, images, production=production)
     return Conclusion(
         tone,

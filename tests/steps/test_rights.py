@@ -346,7 +346,7 @@ def test_an_api_that_is_off_is_enabled_by_who_may_and_the_role_is_named_to_who_m
         assert "--role=roles/serviceusage.serviceUsageAdmin" in caught.value.remedy
         seen = findings(steps.CheckGoogleCloud().verify(world.anew()))
         assert seen["enable APIs"].mark is Mark.FAIL
-        assert seen["location"].mark is Mark.NOT_CHECKED
+        assert seen["location"].mark is Mark.TO_DO
         admin = Person(tmp_path, "roles/serviceusage.serviceUsageAdmin").world()
         step.apply(admin, step.plan(admin))
         assert step.verify(admin.anew()).brief == "enabled"
