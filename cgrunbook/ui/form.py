@@ -72,6 +72,9 @@ _SAID = {
 _LABEL_WIDTH = "160px"
 _BELOW = f"margin:0 0 0 calc({_LABEL_WIDTH} + 8px);line-height:1.35;max-width:444px;font-size:12px;"
 _QUIET = "color:var(--jp-ui-font-color2,#616161);"
+# What is never the same in both targets: what was written for one is not taken along to the other.
+_OF_ONE_TARGET = ("project_id", "organization")
+
 # What it means to work on a target.
 _MEANS = {
     "sandbox": "Plays Google Cloud and Chainguard on this machine: nothing leaves it, nothing costs, nobody else is touched.",
@@ -107,6 +110,11 @@ class State(Enum):
     """Begin in the place of the cell, which has ended."""
 
 
+def named(name: str) -> dict[str, Any]:
+    """The class by which a widget is found on the page; told as it is made, for `add_class` is another message."""
+    return {"_dom_classes": (f"cgrunbook-{name}",)} if name else {}
+
+
 class _Looks:
     """Layouts and styles that the fields share: each is a message to the page, and a form of its own for each adds up."""
 
@@ -123,9 +131,9 @@ class _Looks:
         self._styles[kind] = made.style
         return made
 
-    def html(self, layout: Any = None) -> Any:
-        """A place for markup."""
-        return ipywidgets.HTML(layout=layout or self.plain, style=self.text)
+    def html(self, name: str = "", value: str = "", layout: Any = None) -> Any:
+        """A place for markup, with the class by which it is found on the page."""
+        return ipywidgets.HTML(value, layout=layout or self.plain, style=self.text, **named(name))
 
 
 class Field:
@@ -151,16 +159,13 @@ class Field:
     def control(self) -> Any:
         """What the value stands in."""
         control = _control(self.name, self._began, self._looks)
-        control.add_class(f"cgrunbook-field-{self.name}")
         control.observe(self._on_change, names="value")
         return control
 
     @cached_property
     def below(self) -> Any:
         """What is said of the value."""
-        html = self._looks.html(self._looks.below)
-        html.value = self._saying()
-        return html
+        return self._looks.html("", self._saying(), self._looks.below)
 
     @property
     def value(self) -> Any:
@@ -191,24 +196,25 @@ class Field:
             finally:
                 self.control.observe(self._on_change, names="value")
         self.source, self.note, self.touched = value.source, value.note, False
-        self._say()
+        self.say()
 
     def offer(self, options: Iterable[str], hint: str = "") -> None:
         """Offer what is there, or say why it cannot be asked for."""
         self.control.options = self.options = tuple(options)
         self._hint = hint
-        self._say()
+        self.say()
 
     def complain(self, rule: str, mark: str = _ERROR) -> None:
         """Say what is wrong; "" when nothing is."""
         self._complaint = f"{mark} {escape(redact(rule))}" if rule else ""
-        self._say()
+        self.say()
 
     def _on_change(self, _: Any) -> None:
         self.touched = True
         self._changed(self.name)
 
-    def _say(self) -> None:
+    def say(self) -> None:
+        """Say below the value all that is known of it now."""
         if "below" in self.__dict__:
             self.below.value = self._saying()
 
@@ -280,22 +286,21 @@ class Form:
             button_style="primary",
             tooltip="Save these values for every notebook, and work with them",
             layout=button,
+            **named("use"),
         )
-        self.use.add_class("cgrunbook-use")
         self.use.on_click(lambda _: self.confirm())
         self.defaults = ipywidgets.Button(
             description="Back to the defaults",
             tooltip="Put the defaults of this target into the fields; they are used and saved when you say so",
             layout=button,
             style=self.use.style,
+            **named("defaults"),
         )
-        self.defaults.add_class("cgrunbook-defaults")
         self.defaults.on_click(lambda _: self._put_defaults())
-        self.status = looks.html()
-        self.status.add_class("cgrunbook-status")
-        self.kept = looks.html()
-        self.kept.add_class("cgrunbook-kept")
-        self._reveal = looks.html(ipywidgets.Layout(height="0", margin="0"))
+        self.status = looks.html("status")
+        self.kept = looks.html("kept")
+        self._reveal = looks.html(layout=ipywidgets.Layout(height="0", margin="0"))
+        self._explain_target()
         first = [widget for name in names if name in _FIRST for widget in self._widgets(name)]
         self.widget: Any = ipywidgets.VBox(
             [
@@ -307,9 +312,8 @@ class Form:
                 self._reveal,
             ],
             layout={"padding": "6px 0 2px 0", "max_width": "680px"},
+            **named("form"),
         )
-        self.widget.add_class("cgrunbook-form")
-        self._explain_target()
         self._validate()
 
     @property
@@ -363,6 +367,8 @@ class Form:
         self._refused = {name: (values.get(name), rule) for name, rule in rules.items() if name in self.fields}
         refused = " and ".join(map(label, self._refused))
         said = f"{refused} cannot be used, see above." if refused else str(error)
+        self._caller = ""  # why it cannot be called stands here now
+        self._explain_target()
         self._be(State.WAITING if self._used is None else State.IN_USE, failure=said)
 
     def interrupted(self) -> None:
@@ -383,12 +389,12 @@ class Form:
         """
         target = self.fields["target"].text
         now = f"Saved so far: {', '.join(map(label, saved))}." if saved else "Nothing is saved yet but the defaults."
-        said = problem or f"The button saves these values for every notebook, for {target} alone. {now}"
+        said = problem or f"The button saves these values for every notebook, for the target {target} alone. {now}"
         self.kept.value = f'<div style="{_LINE}{_LOUD if problem else _QUIET}">{escape(redact(said))}</div>'
 
     def called_as(self, caller: str, problem: str = "") -> None:
-        """Say as whom the chosen target is called, or why it cannot be."""
-        self._caller = f"It is called as {caller}." if caller else problem
+        """Say as whom the chosen target is called, or what is to be done before it can be."""
+        self._caller = f"It is called as {caller}." if caller else f"It cannot be called yet. {problem}"
         self._explain_target()
 
     def offer(self, name: str, options: Iterable[str], hint: str) -> None:
@@ -418,9 +424,10 @@ class Form:
         self._validate()
 
     def _put(self, values: Mapping[str, Value], *, keep_what_was_written: bool) -> None:
-        for name, value in values.items():
-            if name in self.fields and name != "target" and not (keep_what_was_written and self.fields[name].touched):
-                self.fields[name].put(value)
+        for name, field in self.fields.items():
+            keep = keep_what_was_written and field.touched and name not in _OF_ONE_TARGET
+            if name in values and name != "target" and not keep:
+                field.put(values[name])
         self._refused = {}
 
     def _put_defaults(self) -> None:
@@ -443,9 +450,9 @@ class Form:
         if target in _MEANS:
             project = self.fields["project_id"].text if "project_id" in self.fields else ""
             means = _MEANS[target].format(project=f"project {project}" if project else "the project below")
-            said = f'<div style="{_LOUD}">{escape(redact(f"{means} {self._caller}".strip()))}</div>'
-            self.fields["target"].meaning = f"{Context(target).html}{said}"
-            self.fields["target"].complain("")
+            said = f"{Context(target).html}<div>{escape(redact(f'{means} {self._caller}'.strip()))}</div>"
+            self.fields["target"].meaning = f'<div style="{_LOUD}margin:4px 0 0">{said}</div>'
+            self.fields["target"].say()
 
     def _not_there(self, values: Mapping[str, Any]) -> dict[str, str]:
         """What keeps its rule, and is none of what the services said that there is."""
@@ -459,7 +466,7 @@ class Form:
         known: dict[str, Sequence[str]] = {"location": LOCATIONS}
         known |= {name: self.fields[name].options for name in ("project_id", "organization") if name in self.fields}
         return {
-            name: f"Nothing is known of {value}{question}."
+            name: f"Nothing is known here of {value}{question}."
             for name, options in known.items()
             if (value := values.get(name)) and value not in options and (question := _question(value, options))
         }
@@ -490,7 +497,7 @@ class Form:
         count = len(self.wrong)
         sentence = state.value.format(count=f"{count} value{'s' if count > 1 else ''}")
         if state is State.FAILED:
-            lines = [*self._failure.splitlines(), sentence]
+            lines = [*filter(str.strip, self._failure.splitlines()), sentence]
         else:
             lines = [self._said if self._said and state is not State.WRONG else sentence]
         said = f"{_ERROR if state is State.FAILED else ''} {'<br>'.join(escape(redact(line)) for line in lines)}"
@@ -510,7 +517,11 @@ def _question(value: str, known: Sequence[str]) -> str:
 
 
 def _control(name: str, shown: str | bool, looks: _Looks) -> Any:
-    said = {"description": label(name), "tooltip": str(Parameters.model_fields[name].description)}
+    said = {
+        "description": label(name),
+        "tooltip": str(Parameters.model_fields[name].description),
+        **named(f"field-{name}"),
+    }
     if isinstance(shown, bool):
         return looks.control(ipywidgets.Checkbox, value=shown, **said)
     options = parameters.choices(name)

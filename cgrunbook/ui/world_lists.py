@@ -27,15 +27,16 @@ async def offer_lists(values: Mapping[str, Any], offer: Offer, called: Called = 
         values: what the form holds; the target, the project and the location decide whom to ask for what.
         offer: called in the event loop with a parameter's name, what there is, and why it could not be asked for, "" if
             it could.
-        called: called in the event loop with the caller, in a person's words, and why nobody can be asked at all, "" if
-            they can.
+        called: called in the event loop with the caller, in a person's words, and what is to be done before anybody can be
+            asked, "" if they can.
     """
     try:
         cloud = await asyncio.to_thread(_open, values)
         called(spoken(await asyncio.to_thread(lambda: cloud.connection.caller)), "")
     except CgrunbookError as error:
-        called("", str(error))
+        called("", error.remedy or error.message)
         return
+    said = set()
     for names, ask in _LISTS.items():
         wanted = [name for name in names if name in values]
         if not wanted:
@@ -47,7 +48,8 @@ async def offer_lists(values: Mapping[str, Any], offer: Offer, called: Called = 
         except CgrunbookError as error:
             found, problem = (), _unknown(error)
         for name in wanted:
-            offer(name, found, problem)
+            offer(name, found, "" if problem in said else problem)
+            said.add(problem)
 
 
 def _open(values: Mapping[str, Any]) -> Cloud:

@@ -29,7 +29,9 @@ def words(widget: Any) -> str:
 
 def error_at(form: Any, name: str) -> str:
     """What is read as the error of one field, which stands before its help."""
-    [error] = re.findall(rf'^<div class="cgrunbook-error-{name}"[^>]*>(.*?)</div>', form.fields[name].below.value, re.DOTALL)
+    [error] = re.findall(
+        rf'^<div class="cgrunbook-error-{name}"[^>]*>(.*?)</div>', form.fields[name].below.value, re.DOTALL
+    )
     return unescape(re.sub(r"<[^>]+>", "", error))
 
 

@@ -154,11 +154,14 @@ def test_where_a_value_comes_from_is_said_until_it_is_changed():
 
 def test_another_target_brings_its_values_and_leaves_what_the_person_wrote():
     there = {"location": Value("europe-west1", Source.SAVED), "repository": Value("other", Source.SAVED)}
+    there["organization"] = Value("", Source.DEFAULT)
     form, _ = make(on_target=lambda target: there if target == "google-cloud" else {})
     set_value(form, "repository", "mine")
+    set_value(form, "organization", "of-the-sandbox")
     set_value(form, "target", "google-cloud")
     assert form.fields["location"].text == "europe-west1"
     assert form.fields["repository"].text == "mine"
+    assert form.fields["organization"].text == "", "what is of one target is not taken along"
     assert form.fields["project_id"].control.placeholder == "the one that this machine is set to"
     assert "project_id" in form.wrong
 
@@ -309,7 +312,9 @@ def test_a_project_or_an_organisation_that_is_nearly_one_of_ones_own_is_asked_ab
     form, _ = make()
     form.offer("project_id", ("my-project", "other"), "")
     set_value(form, "project_id", "my-projct")
-    assert error_at(form, "project_id") == "Is that right? Nothing is known of my-projct (did you mean my-project?)."
+    assert (
+        error_at(form, "project_id") == "Is that right? Nothing is known here of my-projct (did you mean my-project?)."
+    )
     assert form.wrong == {}
 
 
@@ -353,7 +358,7 @@ def test_back_to_the_defaults_puts_them_into_the_fields_and_uses_nothing_before_
 def test_what_is_saved_is_said_by_the_fields_labels():
     form, _ = make()
     form.keeps(["repository", "secret_id"])
-    assert "for sandbox alone. Saved so far: Repository, public, Secret." in words(form.kept)
+    assert "for the target sandbox alone. Saved so far: Repository, public, Secret." in words(form.kept)
     form.keeps([], "parameters.json cannot be written.")
     assert words(form.kept) == "parameters.json cannot be written."
 
