@@ -7,8 +7,9 @@ not where they come from. What else a notebook shows is drawn with the public pi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from html import escape
 from typing import Any
 
@@ -18,8 +19,8 @@ from cgrunbook.redaction import redact
 from cgrunbook.run.context import Context
 from cgrunbook.run.looks import ASKED, CHANGED, GONE, LOOKS, QUIET, badge, badge_of
 from cgrunbook.run.result import Result
-from cgrunbook.run.wording import WILL_BE, OfOne, by_resource, is_digest, is_table, shown, tense
-from cgrunbook.steps.step import KNOWN_AFTER_APPLY, Finding, Outcome, Plan, Progress, Step, in_bytes
+from cgrunbook.run.wording import WILL_BE, OfOne, by_resource, is_digest, is_table, said_once, shown, tense
+from cgrunbook.steps.step import Finding, Outcome, Plan, Progress, Step, in_bytes
 from cgrunbook.ui.values import Value
 
 # JupyterLab drops `anywhere` where it does not trust a notebook, and keeps what stands before it.
@@ -39,18 +40,26 @@ _SHORT = (
     "white-space:nowrap;vertical-align:bottom"
 )
 
-_WAITING = "Waiting for your approval. Nothing has been changed yet."
-
 # In JupyterLab these rules tie a card to the widget in the output below it; everywhere else they are stripped or mean
 # nothing, and all of the card is shown.
 _OUTPUT = ".jp-OutputArea-child"
+_ALIVE = ".jupyter-widgets:not(.jupyter-widgets-disconnected) *"
+_GONE = (".jupyter-widgets:not(:has(*))", ":has(.jupyter-widgets-disconnected)")
 _LIVE_RULES = (
-    # A widget whose kernel is gone shows an error in its place: the card says what to do instead.
-    f"{_OUTPUT}:has(.cgrunbook-live) + {_OUTPUT} .jp-OutputArea-output.jupyter-widgets:not(:has(*)),"
-    # While the widget lives, what the card says for the other case is of no use.
-    f"{_OUTPUT}:has(+ {_OUTPUT} .jupyter-widgets *) .cgrunbook-without-widget{{display:none}}"
+    # A widget whose kernel is gone shows an error in its place, or buttons that do nothing: the card says what to do instead.
+    ",".join(f"{_OUTPUT}:has(.cgrunbook-live) + {_OUTPUT} .jp-OutputArea-output{gone}" for gone in _GONE)
+    # While the widget lives, what the card says for the other case is of no use; and the other way about.
+    + f",{_OUTPUT}:has(+ {_OUTPUT} {_ALIVE}) .cgrunbook-without-widget,"
+    f"{_OUTPUT}:not(:has(+ {_OUTPUT} {_ALIVE})) .cgrunbook-with-widget{{display:none}}"
 )
-_AGAIN = "To be asked, interrupt the kernel if it is busy, and run this cell again."
+_AGAIN = (
+    "Where no buttons stand below, nobody waits for an answer any more: run this cell again, or "
+    "Run > Run Selected Cell and All Below, to be asked."
+)
+_FORM_AGAIN = (
+    "Where no form stands below, nobody waits for it any more: run this cell again, or Run > Run All Cells, to have it."
+)
+_WORKS_NO_MORE = "Where this cell shows no [*], it works no more: run it again, and it goes on where it ended."
 
 
 def _panel_rules(number: int) -> str:
@@ -100,8 +109,8 @@ def result_card(result: Result, context: Context | None = None) -> dict[str, str
     happened = by_resource(plan.changes, tense(outcome.value))
     facts = evidence.facts
     if not result.error and outcome is not Outcome.PLANNED:
-        happened, facts = _said_once(happened, facts)
-    blocks = [*map(_happening, happened), *_lost(plan), *_notes(plan), *_findings(evidence.findings)]
+        happened, facts = said_once(happened, facts)
+    blocks = [*map(_happening, happened), *_lost(plan), *_notes(plan), *findings(evidence.findings)]
     if evidence.brief and not facts:
         blocks.append(sentence(evidence.brief))
     blocks += _facts(facts)
@@ -115,7 +124,13 @@ def result_card(result: Result, context: Context | None = None) -> dict[str, str
 
 
 def plan_card(
-    step: Step, plan: Plan, *, number: int = 0, context: Context | None = None, console: str = ""
+    step: Step,
+    plan: Plan,
+    *,
+    number: int = 0,
+    context: Context | None = None,
+    console: str = "",
+    asked: datetime | None = None,
 ) -> dict[str, str]:
     """What a step would change, shown before it is asked whether it may.
 
@@ -127,16 +142,18 @@ def plan_card(
         number: the step's place in the notebook, by which the card knows its panel.
         context: where it would work, and as whom.
         console: the page of Google Cloud's console; "" for none.
+        asked: when.
     """
     colour = GONE if plan.outcome is Outcome.DELETED else ASKED
-    waiting = f'<p style="margin:6px 0 2px">{_WAITING} <span class="cgrunbook-without-widget">{_AGAIN}</span></p>'
+    since = f"You were asked {_at(asked)}."
+    waiting = f'<p class="cgrunbook-without-widget" style="margin:6px 0 2px">{since} {_AGAIN}</p>'
     blocks = [
         _on_page(sentence(step.why)),
         *map(_happening, by_resource(plan.changes, WILL_BE)),
         *_lost(plan),
         *_notes(plan),
         *map(_on_page, by_hand(plan.commands, context)),
-        (_guide_html(step, console) + waiting, [f"{_WAITING} {_AGAIN}"]),
+        (_guide_html(step, console) + waiting, [f"{since} {_AGAIN}"]),
     ]
     word = f"to be {plan.outcome.value}"
     drawn = card(colour, _head(badge(word, "?", colour), f"? {word}", step.title), blocks, context)
@@ -153,7 +170,8 @@ def working_card(step: Step, progress: Progress, pace: str = "", context: Contex
             said += f" of {in_bytes(progress.total)}"
     said += "".join(f", {more}" for more in (progress.detail, pace) if more)
     head, _ = _head(badge("working", "…", CHANGED), "… working", step.title)
-    return card(CHANGED, (head, [f"… {step.title}: {said}"]), [_on_page(sentence(said))], context)
+    otherwise = (f'<p style="margin:6px 0;{_QUIET}">{_WORKS_NO_MORE}</p>', [_WORKS_NO_MORE])
+    return card(CHANGED, (head, [f"… {step.title}: {said}"]), [_on_page(sentence(said)), otherwise], context)
 
 
 def target_card(
@@ -186,9 +204,19 @@ def target_card(
 
 
 def values_card(
-    notebook: str, sentence: str, values: Mapping[str, Value], *, form: bool, context: Context | None = None
+    notebook: str,
+    sentence: str,
+    values: Mapping[str, Value],
+    *,
+    form: bool,
+    waits: bool = False,
+    context: Context | None = None,
 ) -> dict[str, str]:
-    """A notebook's values and by whom they are said, below a sentence on them; without a form this is all there is."""
+    """A notebook's values and by whom they are said, below a sentence on them; without a form this is all there is.
+
+    Args:
+        waits: whether the sentence holds only as long as the form is waited for.
+    """
     rows, lines = "", []
     for name, value in values.items():
         by = f"{value.source.value}{f', {value.note}' if value.note else ''}"
@@ -197,13 +225,21 @@ def values_card(
     kept, style = (' class="cgrunbook-without-widget"', _style(_LIVE_RULES)) if form else ("", "")
     table = f'{style}<table{kept} style="{_TABLE}">{rows}</table>'
     head = _head(f"<strong>▸ {escape(notebook)}</strong>", f"▸ {notebook}", sentence)
-    return card(QUIET, head, [(table, lines)], context)
+    if waits:
+        said = escape(sentence)
+        head = (head[0].replace(said, f'<span class="cgrunbook-with-widget">{said}</span>'), head[1])
+    again = [(f'<p{kept} style="margin:6px 0">{_FORM_AGAIN}</p>', [_FORM_AGAIN])] if form else []
+    return card(QUIET, head, [(table, lines), *again], context)
+
+
+def _at(moment: datetime | None) -> str:
+    return f"on {moment:%Y-%m-%d} at {moment:%H:%M} UTC" if moment else "here"
 
 
 def sentence(text: str) -> Block:
     """A paragraph, and below it what is on further lines: commands."""
     said, _, commands = text.partition("\n")
-    return f'<p style="margin:6px 0;{_WRAP}">{escape(said)}</p>{commands and _shell(commands)}', text.splitlines()
+    return f'<p style="margin:6px 0;{_WRAP}">{escape(said)}</p>{commands and shell(commands)}', text.splitlines()
 
 
 def table(rows: Sequence[Mapping[str, Any]], caption: str = "") -> str:
@@ -225,7 +261,7 @@ def by_hand(commands: Sequence[str], context: Context | None = None) -> list[Blo
         return []
     lines = context.by_hand(commands) if context else "\n".join(commands)
     whole = "" if context is None or context.real else "user-select:all;"  # a part of it is not guarded
-    html = f'<details style="margin:6px 0"><summary>The same by hand</summary>{_shell(lines, whole)}</details>'
+    html = f'<details style="margin:6px 0"><summary>The same by hand</summary>{shell(lines, whole)}</details>'
     return [(html, ["The same by hand:", *(f"  {line}" for line in lines.splitlines())])]
 
 
@@ -247,7 +283,8 @@ def _on_page(block: Block) -> Block:
     return block[0], ()
 
 
-def _shell(lines: str, more: str = "") -> str:
+def shell(lines: str, more: str = "") -> str:
+    """Lines to be copied, as HTML."""
     return (
         f'<pre style="{_CODE}{_WRAP}{more}margin:4px 0;padding:6px 10px;border-radius:4px;font-size:12px;'
         f'background:rgba(128,128,128,0.12)">{escape(lines)}</pre>'
@@ -284,31 +321,6 @@ def _facts(facts: Mapping[str, Any]) -> list[Block]:
     return [(body + tables, lines)]
 
 
-def _said_once(happened: Sequence[OfOne], facts: Mapping[str, Any]) -> tuple[list[OfOne], dict[str, Any]]:
-    """What was done and what was read back, without what the one says of the other.
-
-    What came into being is shown as it was read back; of what was changed the change tells more than what is there now.
-    """
-    read = [shown(value, name) for name, value in facts.items() if not is_table(value)]
-    besides: dict[str, Any] = {}
-    left = []
-    for one in happened:
-        fields = [field for field in one.fields if KNOWN_AFTER_APPLY not in field[2]]
-        if one.made:
-            besides |= {name: after for name, _, after in fields if not _among(after, read)}
-            fields = []
-        left.append(replace(one, fields=tuple(fields)))
-    told = {after for one in left for _, _, after in one.fields}
-    said = [one.said for one in left]
-    facts = {name: value for name, value in facts.items() if shown(value, name) not in told}
-    return left, besides | {name: value for name, value in facts.items() if not _among(shown(value, name), said)}
-
-
-def _among(text: str, texts: Iterable[str]) -> bool:
-    """Whether a text stands in one of several; a short one stands anywhere by chance."""
-    return any(text == other or (len(text) > 4 and text in other) for other in texts)
-
-
 def _happening(one: OfOne) -> Block:
     """What happens to one resource: a sentence, and a table of what of it differs."""
     html = f'<p style="margin:6px 0 0">{escape(one.said)}{":" if one.fields else "."}</p>'
@@ -316,7 +328,7 @@ def _happening(one: OfOne) -> Block:
         head = (
             ""
             if one.made
-            else "".join(f'<th scope="col" style="{_CELL}{_QUIET}">{h}</th>' for h in ("", "before", "after"))
+            else "".join(f'<th scope="col" style="{_CELL}{_QUIET}">{h}</th>' for h in ("field", "before", "after"))
         )
         rows = "".join(
             _row(name, (_cell(after) if one.made else _cell(before or "nothing") + _cell(after or "nothing")))
@@ -342,7 +354,8 @@ def _notes(plan: Plan) -> list[Block]:
     return [sentence(f"Note: {note}") for note in plan.notes]
 
 
-def _findings(findings: Sequence[Finding]) -> list[Block]:
+def findings(findings: Sequence[Finding]) -> list[Block]:
+    """Checks as one table; nothing without any."""
     if not findings:
         return []
     rows, lines = "", []

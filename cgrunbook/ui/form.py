@@ -20,7 +20,7 @@ from cgrunbook.nearest import LOCATIONS, closest
 from cgrunbook.parameters import Parameters
 from cgrunbook.redaction import redact
 from cgrunbook.run.context import Context
-from cgrunbook.ui.page import reveal
+from cgrunbook.ui.page import asking, return_to
 from cgrunbook.ui.values import Source, Value, names_in
 from cgrunbook.ui.waiting import acknowledge_widgets
 from cgrunbook.ui.world_lists import LISTED
@@ -82,8 +82,9 @@ _MEANS = {
     "Nothing is changed before you approve it.",
 }
 
-# The word alone is red: a whole sentence would be hard to read on a dark page.
-_ERROR = '<strong style="color:var(--jp-error-color1,#d32f2f)">Error:</strong>'
+# The word alone is on red: a whole sentence would be hard to read.
+_ERROR = '<strong style="background:#cf222e;color:#ffffff;border-radius:3px;padding:0 6px">Error:</strong>'
+_UNSEEN = "position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap"
 _DOUBT = "<strong>Is that right?</strong>"
 _LOUD = "color:var(--jp-ui-font-color1,#212121);"
 _LINE = "line-height:1.35;font-size:12px;padding:2px 0;"
@@ -277,9 +278,12 @@ class Form:
         looks = _Looks()
         self.fields = {name: Field(name, values[name], self._changed, looks) for name in names}
         self._folded = [name for name in names if name not in _FIRST]
-        self._hidden = ipywidgets.VBox(layout=looks.plain)
-        self._more = ipywidgets.Accordion([self._hidden], layout={"max_width": "660px"})
-        self._more.observe(lambda _: self._unfold(), names="selected_index")
+        # A button, which a keyboard finds; what is folded in ipywidgets' Accordion is found by a mouse only.
+        self._more = ipywidgets.ToggleButton(
+            layout={"width": "auto", "align_self": "flex-start", "margin": "4px 4px 12px 0"}, **named("more")
+        )
+        self._rest = ipywidgets.VBox(layout=ipywidgets.Layout(margin="0", display="none"))
+        self._more.observe(lambda _: self._unfold(), names="value")
         button = ipywidgets.Layout(width="160px", margin="4px 12px 4px 0")
         self.use = ipywidgets.Button(
             description="Use these values",
@@ -299,19 +303,19 @@ class Form:
         self.defaults.on_click(lambda _: self._put_defaults())
         self.status = looks.html("status")
         self.kept = looks.html("kept")
-        self._reveal = looks.html(layout=ipywidgets.Layout(height="0", margin="0"))
+        self._aloud = looks.html("", self._named(), ipywidgets.Layout(height="0", margin="0"))
         self._explain_target()
         first = [widget for name in names if name in _FIRST for widget in self._widgets(name)]
         self.widget: Any = ipywidgets.VBox(
             [
                 *first,
-                *([self._more] if self._folded else []),
+                *([self._more, self._rest] if self._folded else []),
                 ipywidgets.HBox([self.use, self.defaults], layout=looks.plain),
                 self.status,
                 self.kept,
-                self._reveal,
+                self._aloud,
             ],
-            layout={"padding": "6px 0 2px 0", "max_width": "680px"},
+            layout={"padding": "6px 0 2px 4px", "max_width": "680px"},
             **named("form"),
         )
         self._validate()
@@ -347,7 +351,11 @@ class Form:
 
     def reveal(self) -> None:
         """Bring the form into view as it is drawn: somebody has to look at it."""
-        self._reveal.value = reveal()
+        self._aloud.value = self._named(reveal=True)
+
+    def announce(self, said: str) -> None:
+        """Say something to who listens to the page and is not looking; the form is the one thing that stays."""
+        self._aloud.value = f'{self._named()}<span style="{_UNSEEN}">{escape(redact(said))}</span>'
 
     def busy(self) -> None:
         """Take no confirmation for now: the values are being tried."""
@@ -370,6 +378,7 @@ class Form:
         self._caller = ""  # why it cannot be called stands here now
         self._explain_target()
         self._be(State.WAITING if self._used is None else State.IN_USE, failure=said)
+        self.status.value += return_to(self._first_wrong())
 
     def interrupted(self) -> None:
         """The cell that waited for the button has ended."""
@@ -409,9 +418,21 @@ class Form:
     def _widgets(self, name: str) -> tuple[Any, Any]:
         return self.fields[name].control, self.fields[name].below
 
+    def _first_wrong(self) -> str:
+        """Where the page finds what is to be corrected first; the button, where no field is wrong."""
+        wrong = next((name for name in self.fields if name in self.wrong or name in self._refused), "")
+        return f".cgrunbook-field-{wrong} :is(input, select)" if wrong else ".cgrunbook-use"
+
     def _unfold(self) -> None:
-        if not self._hidden.children:
-            self._hidden.children = [widget for name in self._folded for widget in self._widgets(name)]
+        """Show or hide what is folded away, which is made when it is first to be seen."""
+        if self._more.value and not self._rest.children:
+            self._rest.children = [widget for name in self._folded for widget in self._widgets(name)]
+        self._rest.layout.display = None if self._more.value else "none"
+        self._more.icon = "caret-down" if self._more.value else "caret-right"
+        self._more.tooltip = "Fold these settings away" if self._more.value else "Unfold what is seldom changed"
+
+    def _named(self, *, reveal: bool = False) -> str:
+        return asking("form", "What this notebook works with", reveal=reveal)
 
     def _changed(self, name: str) -> None:
         self._said = self._failure = ""
@@ -485,11 +506,10 @@ class Form:
         self.defaults.disabled = state is State.CONNECTING
         self._say(state)
         in_fold = [name for name in (*self.wrong, *refused) if name in self._folded]
-        self._more.titles = (
-            f"More settings ({len(self._folded)})" + (f", {len(in_fold)} to correct" if in_fold else ""),
+        self._more.description = f"More settings ({len(self._folded)})" + (
+            f", {len(in_fold)} to correct" if in_fold else ""
         )
-        if in_fold:
-            self._more.selected_index = 0
+        self._more.value |= bool(in_fold)
         return values
 
     def _say(self, state: State) -> None:

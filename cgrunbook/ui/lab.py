@@ -21,6 +21,9 @@ from cgrunbook.run.kernels import KERNEL, private_folder
 
 FIRST = "00_start_here.ipynb"
 
+# A folder of extensions, with ours in it.
+EXTENSION = Path(__file__).parent / "lab_extension"
+
 # The part of JupyterLab that asks whether it may fetch news, and does.
 _ANNOUNCEMENTS = "@jupyterlab/apputils-extension:announcements"
 
@@ -43,6 +46,8 @@ def command(folder: Path, *, port: int | None = None, browser: bool = True) -> l
         "LabApp.news_url": "None",
         "LabApp.check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
         "LabApp.extension_manager": "readonly",
+        # What keeps a page true to its kernel.
+        "LabApp.extra_labextensions_path": str(EXTENSION),
         # Kernels are spoken to over files that only the user can open, as those of a headless run.
         "KernelManager.transport": "ipc",
         **({"ServerApp.port": str(port), "ServerApp.port_retries": "0"} if port is not None else {}),

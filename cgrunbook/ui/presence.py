@@ -9,6 +9,7 @@ import asyncio
 import shlex
 import time
 from collections.abc import Awaitable, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 import ipywidgets
@@ -17,6 +18,7 @@ from IPython import get_ipython
 from cgrunbook import parameters
 from cgrunbook.errors import ParameterError, UsageError
 from cgrunbook.run.notebooks import of_the_guide
+from cgrunbook.ui.door import door_of
 from cgrunbook.ui.front_end import names_a_cell
 from cgrunbook.ui.page import click_when_drawn
 from cgrunbook.ui.waiting import interruptible
@@ -64,17 +66,23 @@ class Presence:
             return said
         return f"{said} Where nothing to click appears, this cell ends in {UNSEEN_SECONDS:g} seconds. {self._way_on()}"
 
-    async def wait(self, answer: Awaitable[T]) -> T:
+    async def wait(self, answer: Awaitable[T], what: str) -> T:
         """Wait for a click.
 
         Args:
             answer: what the click brings about.
+            what: what asks, for the case that its cell is run again meanwhile.
 
         Raises:
             asyncio.CancelledError: the kernel was interrupted.
+            Interrupted: the cell is to be run again, and asks where that was done.
             UsageError, ParameterError: there is no page that it could be clicked on.
         """
-        asked, task = time.monotonic(), asyncio.ensure_future(interruptible(answer))
+        door = door_of(get_ipython().kernel)
+        asked, task = (
+            time.monotonic(),
+            asyncio.ensure_future(interruptible(answer, partial(door.give_way, what) if door else lambda: None)),
+        )
         while not self._seen and not task.done() and time.monotonic() < asked + UNSEEN_SECONDS:
             await asyncio.wait({task}, timeout=0.2)
         if not self._seen and not task.done():

@@ -21,6 +21,7 @@ from typing import Any
 
 import nbformat as nbformat_
 
+from cgrunbook.ui.lab import EXTENSION
 from tests.notebooks.worlds import NOTEBOOKS
 
 nbformat: Any = nbformat_
@@ -28,6 +29,8 @@ nbformat: Any = nbformat_
 _QUIET_SETTINGS = {
     # Asked on the first start otherwise; neither may be fetched here.
     "@jupyterlab/apputils-extension/notification.jupyterlab-settings": {"fetchNews": "false", "checkForUpdates": False},
+    # So that a tab's reader, and not the server, says whether it is light or dark.
+    "@jupyterlab/apputils-extension/themes.jupyterlab-settings": {"adaptive-theme": True},
 }
 _READY = re.compile(r"is running at:")
 _ADDRESS = re.compile(r"(http://127\.0\.0\.1:\d+)/lab")
@@ -87,7 +90,7 @@ def running_lab(folder: Path) -> Iterator[Lab]:
         each.mkdir(parents=True)
     for name, settings in _QUIET_SETTINGS.items():
         path = config / "lab" / "user-settings" / name
-        path.parent.mkdir(parents=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(settings))
     token = secrets.token_hex(16)
     environment = {
@@ -105,6 +108,7 @@ def running_lab(folder: Path) -> Iterator[Lab]:
         *(sys.executable, "-m", "jupyter", "lab", "--no-browser", "--ServerApp.ip=127.0.0.1", "--ServerApp.port=0"),
         *(f"--ServerApp.root_dir={root}", "--ServerApp.allow_root=True", "--LabApp.expose_app_in_browser=True"),
         "--MappingKernelManager.cull_idle_timeout=0",
+        f"--LabApp.extra_labextensions_path={EXTENSION}",
     ]
     with (
         (folder / "server.log").open("w") as log,

@@ -15,6 +15,7 @@ import nbformat as nbformat_
 from playwright.sync_api import Locator, Page
 
 from cgrunbook.steps.step import Outcome
+from tests.browser.axe import look
 from tests.browser.jupyterlab import Lab
 
 nbformat: Any = nbformat_
@@ -194,8 +195,10 @@ class NotebookPage:
         self.page.evaluate(f"async () => {{ await {_PANEL}.context.sessionContext.shutdown(); }}")
 
     def photograph(self, name: str) -> Path:
-        """Keep a picture of the page."""
-        return self.screenshots(self.page, name)
+        """Keep a picture of the page, and let axe look at all that is ours on it, in both themes: what it finds is a complaint."""
+        picture = self.screenshots(self.page, name)
+        self.complaints += look(self.page, name, self.screenshots)
+        return picture
 
     def save(self) -> Any:
         """Save the notebook and read the file."""

@@ -52,8 +52,8 @@ def test_labels_are_told_apart():
 
 def test_who_listens_hears_label_and_value_then_the_error_then_the_help():
     form, _ = make()
-    form._more.selected_index = 0
-    shown = [*form.widget.children, *form._hidden.children]
+    form._more.value = True
+    shown = [*form.widget.children, *form._rest.children]
     set_value(form, "location", "US Central")
     for name, field in form.fields.items():
         assert shown[shown.index(field.control) + 1] is field.below
@@ -95,10 +95,10 @@ def test_a_number_that_is_none_is_refused_by_its_type():
 
 def test_an_error_in_what_is_folded_away_unfolds_it_and_is_counted_in_its_title():
     form, _ = make()
-    assert form._more.selected_index is None
+    assert not form._more.value
     set_value(form, "wait_limit", "0")
-    assert form._more.selected_index == 0
-    assert form._more.titles[0].endswith("1 to correct")
+    assert form._more.value
+    assert form._more.description.endswith("1 to correct")
 
 
 def test_a_rule_about_two_values_is_said_at_the_one_to_be_put_right():
@@ -366,6 +366,6 @@ def test_what_is_saved_is_said_by_the_fields_labels():
 def test_what_is_folded_away_costs_nothing_until_it_is_unfolded():
     form, _ = make()
     assert "control" not in vars(form.fields["labels"])
-    form._more.selected_index = 0
+    form._more.value = True
     assert "control" in vars(form.fields["labels"])
-    assert form.fields["labels"].control in form._hidden.children
+    assert form.fields["labels"].control in form._rest.children

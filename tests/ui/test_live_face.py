@@ -132,7 +132,8 @@ def test_a_notebook_saved_while_it_waits_says_what_to_do_without_the_buttons(pag
         performing = asyncio.ensure_future(book.perform(Light()))
         question = await asked(face)
         card, buttons = page.outputs
-        assert "Waiting for your approval. Nothing has been changed yet." in card["text/plain"]
+        assert "You were asked on 20" in card["text/plain"]
+        assert "Waiting for your approval" not in card["text/plain"] + card["text/html"]
         assert "run this cell again" in card["text/plain"]
         assert "run this cell again" in card["text/html"]
         assert VIEW not in card
