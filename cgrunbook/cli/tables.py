@@ -81,3 +81,5 @@ def _print_changes(record: Record) -> None:
             for happening in by_resource(step.changes, tense(step.outcome)):
                 for line in happening.lines:
                     typer.echo(f"    {line}")
+            for line in "\n".join(f"Note: {note}" for note in step.notes).splitlines():
+                typer.echo(f"    {line}")

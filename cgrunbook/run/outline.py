@@ -146,7 +146,7 @@ class Outline:
             return
         step = result.step
         state = Standing.INTERRUPTED if isinstance(result.error, Interrupted) else result.outcome
-        line.parts[type(step).__name__, step.title, step.subject] = state
+        line.parts[_key(step)] = state
         line.now = self._at = None
 
     def _total(self, cell: Cell) -> int | None:
@@ -173,10 +173,15 @@ class Outline:
             if fitting:
                 return next((line for line in fitting if line.run in (0, running.run)), fitting[0])
         for line in self.lines:  # a cell that the notebook's file has not, or no file: a line a step
-            if line.cell is None and line.title == step.title:
+            if line.cell is None and _key(step) in line.parts:
                 return line
         self.lines.append(Line(step.title))
         return self.lines[-1]
+
+
+def _key(step: Step) -> object:
+    """What tells a step from the others, in the record too."""
+    return type(step).__name__, step.title, step.subject
 
 
 def running_cell() -> Running:

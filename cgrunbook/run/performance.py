@@ -25,6 +25,9 @@ T = TypeVar("T")
 
 _TURN_SECONDS = 0.2
 
+# In a notebook, whoever runs the step's cell alone would wonder why the ones below it are empty.
+_GO_ON = "Run > Run Selected Cell and All Below"
+
 # What a step writes beside its journal is in these.
 _ELSEWHERE = "let CGRUNBOOK_HOME, DOCKER_CONFIG and TMPDIR name folders that you may write, then run again"
 
@@ -73,7 +76,8 @@ class Performance:
         except CgrunbookError as failed:
             error = failed
         except (asyncio.CancelledError, KeyboardInterrupt) as interrupt:
-            error = Interrupted(f"{step.title}: interrupted.", "Run it again: it goes on where it ended.")
+            remedy = f"{_GO_ON}: it goes" if self._face.interactive else "Run it again: it goes"
+            error = Interrupted(f"{step.title}: interrupted.", f"{remedy} on where it ended.")
             cause = interrupt
         except Exception as unexpected:  # noqa: BLE001 - a defect must end as a journaled, redacted failure
             cause = unexpected
@@ -128,9 +132,7 @@ class Performance:
             self._thought += time.monotonic() - asked
         if not agreed:
             self._write("declined")
-            raise Declined(
-                f"{self._step.title}: declined; nothing was changed.", "Run the cell again to be asked again."
-            )
+            raise Declined(f"{self._step.title}: declined; nothing was changed.", f"To be asked again: {_GO_ON}.")
         self._write("approved", sync=False)  # the intent follows before anything is done
 
     def _apply_alone(self, world: World, *, agreed: Plan | None) -> tuple[Plan, Outcome, World]:

@@ -113,8 +113,8 @@ class Runbook:
             result = await Performance(session, self._face, len(session.results) + 1, step).run()
             session.results.append(result)
             session.outline.ended(result)
-            self._face.finished(result)
             self._face.standing()
+            self._face.finished(result)
             session.paperwork.step_ended()
             if result.error:
                 journaled(result.error)

@@ -28,7 +28,7 @@ _WRAP = "overflow-wrap:break-word;overflow-wrap:anywhere;"
 _CELL = "text-align:left;vertical-align:top;padding:3px 16px 3px 0;"
 _NUMBER = "text-align:right;vertical-align:top;padding:3px 16px 3px 0;"
 _TABLE = f"margin:6px 0;border-collapse:collapse;font-size:13px;{_WRAP}"
-_ROW = '<tr style="background:none;border-bottom:1px solid rgba(128,128,128,0.2)">'
+_ROW = '<tr style="background:none;border-bottom:1px solid #8883">'
 _CODE = "font-family:monospace;white-space:pre-wrap;"
 _LINE = "white-space:nowrap;"
 # Characters of a text that is never broken.
@@ -110,7 +110,7 @@ def result_card(result: Result, context: Context | None = None) -> dict[str, str
     facts = evidence.facts
     if not result.error and outcome is not Outcome.PLANNED:
         happened, facts = said_once(happened, facts)
-    blocks = [*map(_happening, happened), *_lost(plan), *_notes(plan), *findings(evidence.findings)]
+    blocks = [*map(_happening, happened), *_lost(plan), *_notes(plan, context), *findings(evidence.findings)]
     if evidence.brief and not facts:
         blocks.append(sentence(evidence.brief))
     blocks += _facts(facts)
@@ -151,7 +151,7 @@ def plan_card(
         _on_page(sentence(step.why)),
         *map(_happening, by_resource(plan.changes, WILL_BE)),
         *_lost(plan),
-        *_notes(plan),
+        *_notes(plan, context),
         *map(_on_page, by_hand(plan.commands, context)),
         (_guide_html(step, console) + waiting, [f"{since} {_AGAIN}"]),
     ]
@@ -220,7 +220,7 @@ def values_card(
     rows, lines = "", []
     for name, value in values.items():
         by = f"{value.source.value}{f', {value.note}' if value.note else ''}"
-        rows += _row(name, f'{_cell(value.value)}<td style="{_CELL}{_QUIET}">{escape(by)}</td>')
+        rows += _row(name, f'{_cell(value.value)}<td style="{_CELL}{_QUIET}overflow-wrap:normal">{escape(by)}</td>')
         lines.append(f"{name}: {shown(value.value)} ({by})")
     kept, style = (' class="cgrunbook-without-widget"', _style(_LIVE_RULES)) if form else ("", "")
     table = f'{style}<table{kept} style="{_TABLE}">{rows}</table>'
@@ -236,10 +236,15 @@ def _at(moment: datetime | None) -> str:
     return f"on {moment:%Y-%m-%d} at {moment:%H:%M} UTC" if moment else "here"
 
 
-def sentence(text: str) -> Block:
-    """A paragraph, and below it what is on further lines: commands."""
+def sentence(text: str, context: Context | None = None) -> Block:
+    """A paragraph, and below it what is on further lines: commands, which are as safe to copy as those of `by_hand`."""
     said, _, commands = text.partition("\n")
-    return f'<p style="margin:6px 0;{_WRAP}">{escape(said)}</p>{commands and shell(commands)}', text.splitlines()
+    if commands and context:
+        commands = context.by_hand([commands])
+    return f'<p style="margin:6px 0;{_WRAP}">{escape(said)}</p>{commands and shell(commands)}', [
+        said,
+        *commands.splitlines(),
+    ]
 
 
 def table(rows: Sequence[Mapping[str, Any]], caption: str = "") -> str:
@@ -291,9 +296,16 @@ def shell(lines: str, more: str = "") -> str:
     )
 
 
+def _unbroken(name: str) -> str:
+    return _LINE if len(name) <= _UNBROKEN else ""
+
+
+def _lines(text: str) -> str:
+    return "<br>".join(escape(line) for line in text.splitlines())
+
+
 def _row(name: str, cells: str) -> str:
-    unbroken = _LINE if len(name) <= _UNBROKEN else ""
-    return f'{_ROW}<th scope="row" style="{_CELL}{unbroken}font-weight:normal;{_QUIET}">{escape(name)}</th>{cells}</tr>'
+    return f'{_ROW}<th scope="row" style="{_CELL}{_unbroken(name)}font-weight:normal;{_QUIET}">{escape(name)}</th>{cells}</tr>'
 
 
 def _cell(value: Any, name: str = "", side: str = "") -> str:
@@ -350,8 +362,8 @@ def _lost(plan: Plan) -> list[Block]:
     return [(html, ["What is lost:", *(f"  {one}" for one in plan.lost)])]
 
 
-def _notes(plan: Plan) -> list[Block]:
-    return [sentence(f"Note: {note}") for note in plan.notes]
+def _notes(plan: Plan, context: Context | None) -> list[Block]:
+    return [sentence(f"Note: {note}", context) for note in plan.notes]
 
 
 def findings(findings: Sequence[Finding]) -> list[Block]:
@@ -361,11 +373,11 @@ def findings(findings: Sequence[Finding]) -> list[Block]:
     rows, lines = "", []
     for finding in findings:
         mark = finding.mark.value
-        remedy = f'<br><span style="{_QUIET}">What to do: {escape(finding.remedy)}</span>' if finding.remedy else ""
+        remedy = f'<br><span style="{_QUIET}">What to do: {_lines(finding.remedy)}</span>' if finding.remedy else ""
         rows += (
-            f'<tr><td style="{_CELL}white-space:nowrap">{badge_of(mark)}</td>'
-            f'<td style="{_CELL}">{escape(finding.check)}</td>'
-            f'<td style="{_CELL}{_WRAP}">{escape(finding.seen)}{remedy}</td></tr>'
+            f'{_ROW}<td style="{_CELL}{_LINE}">{badge_of(mark)}</td>'
+            f'<td style="{_CELL}{_unbroken(finding.check)}">{escape(finding.check)}</td>'
+            f'<td style="{_CELL}">{escape(finding.seen)}{remedy}</td></tr>'
         )
         lines.append(f"{LOOKS[mark][0]} {mark:<4}  {finding.check}: {finding.seen}")
         if finding.remedy:
@@ -374,11 +386,9 @@ def findings(findings: Sequence[Finding]) -> list[Block]:
 
 
 def _error(error: CgrunbookError) -> Block:
-    said = "<br>".join(escape(line) for line in error.message.splitlines())
-    remedy = "<br>".join(escape(line) for line in error.remedy.splitlines())
-    html = f'<p style="margin:6px 0;{_WRAP}">{said}</p>'
-    if remedy:
-        html += f'<p style="margin:6px 0;{_WRAP}"><strong>What to do:</strong> {remedy}</p>'
+    html = f'<p style="margin:6px 0;{_WRAP}">{_lines(error.message)}</p>'
+    if error.remedy:
+        html += f'<p style="margin:6px 0;{_WRAP}"><strong>What to do:</strong> {_lines(error.remedy)}</p>'
     return html, str(error).splitlines()
 
 

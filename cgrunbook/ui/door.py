@@ -71,6 +71,8 @@ class Door:
     def __init__(self, kernel: Any, stream: Any) -> None:
         self._kernel = kernel
         self._queue: list[_Request] = []
+        self.widgets_spoke = False
+        """Whether a page's widget has said anything since this was last set."""
         self._go_on_with = ""  # requests before this one are not followed
         self._running: dict[str, Any] = kernel.get_parent("shell")
         self._handle, self._abort = stream._recv_callback, kernel._abort_queues  # noqa: SLF001 - it has no other door
@@ -112,6 +114,7 @@ class Door:
 
     async def _receive(self, frames: list[Any]) -> None:
         kind, request = self._peek(frames)
+        self.widgets_spoke |= kind == "comm_msg"
         if kind in _QUESTIONS and self._kernel._main_asyncio_lock.locked():  # noqa: SLF001
             await self._answer(frames)
         elif request is None:
@@ -150,7 +153,9 @@ class Door:
             return True
         request = _Request.of(message)
         if request.number == self._go_on_with:
-            self._go_on_with = ""
+            self.widgets_spoke = False
+        """Whether a page's widget has said anything since this was last set."""
+        self._go_on_with = ""
         if not self._go_on_with and self._newer(request) is None:
             self._running = message
             return True

@@ -87,7 +87,9 @@ def _picture(route: Route) -> Block:
             f'<td style="{_ARROW};{_QUIET}">takes the pull token</td></tr>'
         )
     title = f"{route.images}, through {route.repository}{f' and the secret {route.secret}' if route.secret else ''}"
-    said = "".join(f'<li style="margin:0">{_state(link)} {escape(_between(link))}</li>' for link in route.links)
+    said = "".join(
+        f'<li style="margin:0">{_state(link)} {escape(_between(link))}</li>' for link in route.links if link.said
+    )
     html = (
         f'<p style="margin:10px 0 4px">{escape(title)}</p>'
         f'<table style="border-collapse:separate;border-spacing:0 3px;margin:4px 0;font-size:13px">{rows}</table>'

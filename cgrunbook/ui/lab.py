@@ -18,6 +18,7 @@ from jupyter_core.paths import jupyter_runtime_dir
 from cgrunbook.home import made, python_path
 from cgrunbook.run.folder import write_whole
 from cgrunbook.run.kernels import KERNEL, private_folder
+from cgrunbook.ui.first_cell import OPTION
 
 FIRST = "00_start_here.ipynb"
 
@@ -83,7 +84,9 @@ def environment(folder: Path, home: Path) -> dict[str, str]:
     made(page.parent)
     made(kernel.parent)
     write_whole(page, json.dumps({"disabledExtensions": {_ANNOUNCEMENTS: True}}) + "\n")
-    write_whole(kernel, json.dumps({"argv": KERNEL, "display_name": "Python 3", "language": "python"}) + "\n")
+    write_whole(
+        kernel, json.dumps({"argv": [*KERNEL, OPTION], "display_name": "Python 3", "language": "python"}) + "\n"
+    )
     return {
         **os.environ,
         "PYTHONPATH": python_path(),

@@ -25,7 +25,7 @@ from cgrunbook.run.runbook import Runbook, open_runbook
 from cgrunbook.run.session import Session, open_session
 from cgrunbook.steps.step import Outcome, Plan, Progress, Step
 from cgrunbook.ui import cards, step_list, values
-from cgrunbook.ui.cell import CellOutput, ipython_display
+from cgrunbook.ui.cell import CellOutput, ipython_display, leave_choices_out
 from cgrunbook.ui.front_end import somebody_can_click
 from cgrunbook.ui.mirror import have_saved, reflect
 from cgrunbook.ui.pace import Pace
@@ -254,6 +254,7 @@ async def open_notebook(notebook: str, namespace: MutableMapping[str, Any], vers
     attended = somebody_can_click(get_ipython())
     if attended:
         reflect(getattr(get_ipython(), "kernel", None))
+        leave_choices_out(get_ipython())
     watch_cells(get_ipython(), notebook, values_of(namespace), strangers=not attended)
     if version and version != ".".join(cgrunbook.__version__.split(".")[:2]):
         raise UsageError(

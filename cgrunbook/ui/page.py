@@ -65,9 +65,10 @@ if (at === document.body || box?.closest('.jp-Cell')?.contains(at)) { box?.query
 """
 
 # ipywidgets' own ring is too pale for a light page, and none around a field.
-_RING = """<style>.cgrunbook-question:focus-visible, .cgrunbook-form:focus-visible,
+_RING = """<style>:is(.cgrunbook-question, .cgrunbook-form):focus-visible,
 :is(.cgrunbook-question, .cgrunbook-form) :is(button, input, select):focus-visible {
-  outline: 2px solid var(--jp-brand-color1, #1976d2) !important; outline-offset: 2px; }</style>"""
+  outline: 2px solid var(--jp-brand-color1, #1976d2) !important; outline-offset: 1px; }
+:is(.cgrunbook-question, .cgrunbook-form):focus-visible { outline-offset: -2px; }</style>"""
 
 # The box is given its children one by one: the button may come a moment after.
 _CLICK = """

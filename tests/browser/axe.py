@@ -30,6 +30,14 @@ _DRAWN = """() => (window.jupyterapp?.shell.currentWidget?.content?.widgets ?? [
   && (cell.model.type !== 'code' || cell.outputArea.node.querySelectorAll(':scope > .jp-OutputArea-child').length
                                      >= cell.model.outputs.length))"""
 
+# How high the cells are together, once the first of them is at the top.
+_HEIGHT = f"""() => {{
+  document.querySelector({_SCROLLED!r}).scrollTop = 0;
+  const cells = [...document.querySelectorAll('.jp-NotebookPanel:not(.lm-mod-hidden) .jp-Cell')];
+  const edges = cells.map(cell => cell.getBoundingClientRect());
+  return Math.ceil(Math.max(...edges.map(edge => edge.bottom)) - Math.min(...edges.map(edge => edge.top)));
+}}"""
+
 
 def violations(page: Any, *within: str) -> list[str]:
     """What axe finds against a page, one line for each element.
@@ -91,7 +99,7 @@ def _whole(page: Any) -> Iterator[None]:
 
 def _fit(page: Any, width: int) -> None:
     """Make the page so high that it shows all cells, and wait until it does: what is not in view is drawn later, or not at all."""
-    height = 0
-    while height != (height := page.evaluate(f"() => document.querySelector({_SCROLLED!r})?.scrollHeight ?? 0")):
+    height = -1
+    while height != (height := page.evaluate(_HEIGHT)):
         page.set_viewport_size({"width": width, "height": max(900, min(height + 140, 14_000))})
-        page.wait_for_function(f"() => ({_DRAWN})()")
+        page.wait_for_function(_DRAWN)

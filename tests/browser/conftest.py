@@ -129,5 +129,7 @@ def _outside(url: str, lab: Lab) -> bool:
 
 def _end(tab: Any) -> None:
     """End the tab's kernel, then the tab."""
+    if tab.page.is_closed():
+        return
     tab.page.evaluate("async () => { await window.jupyterapp?.serviceManager.sessions.shutdownAll(); }")
     tab.page.close(run_before_unload=False)

@@ -232,7 +232,7 @@ def test_the_map_shows_each_link_and_leads_to_what_is_next(conclude):
 
     found = conclude("00_start_here", seen("ok", "to do"))
     assert [link.state.words for link in found.routes[0].links] == ["… not looked at", "✓ there"]
-    assert [link.state.words for link in found.routes[1].links][1:] == ["○ to do"] * 3
+    assert [link.state.words for link in found.routes[1].links][1:] == ["· to do"] * 3
     assert found.next[0] == "03_production_images"
 
 

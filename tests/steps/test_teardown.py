@@ -153,7 +153,8 @@ def test_what_is_lost_is_said_as_far_as_the_services_tell(made: Names, monkeypat
     token = ListedToken(username, "", None, moment)
     assert there is not None
     monkeypatch.setattr(cloud.repositories, "get", lambda name: replace(there, name=there.name, size_bytes=617_965))
-    stored = {made.public: Stored(1000, True, moment), made.private: PermissionMissing("You may not list them.", "")}
+    stored: dict[str, Stored | PermissionMissing] = {made.public: Stored(1000, True, moment)}
+    stored[made.private] = PermissionMissing("You may not list them.", "")
 
     def ask(name: str) -> Stored:
         if isinstance(answer := stored[name], Stored):

@@ -73,7 +73,8 @@
       for (const { type, content } of shown.outputs) {
         future.onIOPub({ channel: 'iopub', header: { msg_type: type }, parent_header: {}, metadata: {}, content });
       }
-      cell.model.executionCount = shown.count;
+      // JupyterLab takes a cell that has its number for one that has ended.
+      if (shown.ended) cell.model.executionCount = shown.count;
       cell.model.executionState = shown.ended ? 'idle' : 'running';
       this.adopted.set(shown.request, { cell, future, count: shown.count });
     }
@@ -92,6 +93,9 @@
         this.catchingUp.since = [];
       } else {
         this.pass(message);
+        const ours = parent.session === this.session.session?.kernel?.clientId || this.adopted.has(parent.msg_id);
+        // A cell begins that another page had sent before the kernel kept count.
+        if (header.msg_type === 'execute_input' && !ours) this.catchUp();
       }
     }
 
