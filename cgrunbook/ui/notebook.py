@@ -13,10 +13,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import cgrunbook
+from cgrunbook import parameters
 from cgrunbook.cloud.attempts import Wait
-from cgrunbook.errors import CgrunbookError, Interrupted, ParameterError, UsageError
+from cgrunbook.errors import CgrunbookError, Interrupted, ParameterError, StepFailed, UsageError
 from cgrunbook.run.early_end import watch_cells
-from cgrunbook.run.given import leave_out_what_is_not_declared, mistyped, values_of
+from cgrunbook.run.given import leave_out_what_is_not_declared, mistyped, name_of_answer, values_of
 from cgrunbook.run.kernel_output import mask_all_output
 from cgrunbook.run.outline import Outline, outline_of
 from cgrunbook.run.result import Result
@@ -289,11 +290,20 @@ class Opening:
         self._began = values.for_person(namespace, self._saved)
         self._presence = Presence(notebook, {name: value.value for name, value in self._began.items()})
         self._output = CellOutput(stays=True)
+        self._variable = name_of_answer(namespace, open_notebook.__name__)
+        self._failure: CgrunbookError | None = None
         self._chosen: asyncio.Future[dict[str, Any]] | None = None
         self._following: asyncio.Task[None] | None = None
         self._listing: asyncio.Task[None] | None = None
         self.book: Runbook | None = None
-        self.form: Form = Form(self._began, rules=values.broken_rules, on_use=self.use, on_target=self._for_target)
+        self.form: Form = Form(
+            self._began,
+            rules=values.broken_rules,
+            on_use=self.use,
+            on_target=self._for_target,
+            on_defaults=self._defaults,
+        )
+        self._tell_kept(values.why_unread())
         self._outline = Outline()
         self._planning = False
         self._steps: Any = ipywidgets.HTML()
@@ -303,98 +313,120 @@ class Opening:
     async def run(self) -> Runbook:
         """Show the form, wait for it if need be, and connect.
 
+        What keeps the notebook from beginning is said in the form, and the cell goes on waiting for its button.
+
         Raises:
             Interrupted: the kernel was interrupted meanwhile.
-            CgrunbookError: the target cannot be reached.
+            CgrunbookError: nothing can be clicked on.
         """
-        chosen, _ = self.form.values()
-        why = ""
-        if self.form.wrong:
-            self._presence.wrong = "\n".join(
-                f"{name}: {rule}".removeprefix(": ") for name, rule in self.form.wrong.items()
-            )
-            why = "needs values that keep the rules: correct the form below and press 'Use these values'"
+        chosen, wrong = self.form.values()
+        if wrong:
+            self._presence.wrong = "\n".join(f"{name}: {rule}" for name, rule in wrong.items())
+            self._draw_waiting("needs values that keep the rules: correct the form below and press 'Use these values'")
         elif self._saved is None:
-            why = "waits for you: look at the form below and press 'Use these values'"
-        if not why:
+            self._draw_waiting("waits for you: look at the form below and press 'Use these values'")
+        elif book := await self._begin(chosen, save=False):
             # Drawn once, when it is known what the notebook works on.
-            try:
-                book = await self._begin(chosen)
-            except ParameterError as error:
-                why = "cannot work with these values: correct the form below and press 'Use these values'"
-                self._presence.wrong = error.message
-                self.form.say(error.message, error=True)
-            else:
-                self._attach()
-                self.form.ready("In use. Change a value and press the button to use another.")
-                return book
-        self._draw_waiting(why)
+            self._attach()
+            return book
         self.form.reveal()
         self._attach(waits=True)
-        while True:
-            chosen = await self._confirmed()
-            self.form.busy("Connecting ...")
-            try:
-                book = await self._begin(chosen)
-            except CgrunbookError as error:
-                self.form.ready(error.message, error=True)
-                if not isinstance(error, ParameterError):
-                    raise
-            else:
-                self.form.ready("Saved, and in use.")
-                self._saved = values.save(chosen)
-                return book
+        while not (book := await self._begin(await self._confirmed())):
+            pass
+        return book
 
     def use(self, chosen: dict[str, Any]) -> None:
         """The person has pressed the button: go on with the cell, or when that has ended, work with these values now."""
         if self._chosen is not None and not self._chosen.done():
             self._chosen.set_result(chosen)
-        elif self.book is not None:
-            self._following = asyncio.get_running_loop().create_task(self._rebind(self.book, chosen))
+        else:
+            self._following = asyncio.get_running_loop().create_task(self._follow(chosen))
 
     async def _confirmed(self) -> dict[str, Any]:
         self._chosen = asyncio.get_running_loop().create_future()
         try:
             return await self._presence.wait(self._chosen, self._notebook)
         except asyncio.CancelledError as cancelled:
-            self.form.busy("Interrupted: run this cell again.")
-            self._draw_waiting("was interrupted before its values were confirmed: run this cell again")
-            raise Interrupted(f"{self._notebook}: interrupted.", "Run this cell again.") from cancelled
+            raise self._interrupted() from cancelled
+        except CgrunbookError as nobody:
+            raise self._failure or nobody from None
+        finally:
+            self._chosen.cancel()  # whoever presses later presses for nobody who waits
 
-    async def _begin(self, chosen: dict[str, Any]) -> Runbook:
-        """Connect with these values and show what the notebook works on."""
+    async def _follow(self, chosen: dict[str, Any]) -> None:
+        """Let the notebook's cells work with these values from now on; the opening cell has ended."""
+        if self.book and self.book.at_work:
+            self.form.say("Not yet: a step is at work; press again when it has ended.")
+        elif self.book:
+            await self._begin(chosen, then=" Run the cells below again.")
+        elif book := await self._begin(chosen, then=" Run the cells below."):
+            # The cell that would have done so was interrupted.
+            self._namespace[self._variable] = book
+
+    async def _begin(self, chosen: dict[str, Any], *, save: bool = True, then: str = "") -> Runbook | None:
+        """Connect with these values, save them, and show what the notebook works on; None where the form says why not.
+
+        Args:
+            chosen: values by name, which keep their rules.
+            save: whether the person has confirmed them.
+            then: what is said to be done next.
+        """
+        self.form.busy()
         try:
             session = await self._open(chosen)
         except asyncio.CancelledError as cancelled:
-            raise Interrupted(f"{self._notebook}: interrupted.", "Run this cell again.") from cancelled
-        self.book = Runbook(session, self._face)
-        self._work_on(session, chosen)
-        return self.book
-
-    def _work_on(self, session: Session, chosen: dict[str, Any]) -> None:
-        """From now on, the notebook's cells work on this."""
+            raise self._interrupted() from cancelled
+        except CgrunbookError as error:
+            self._fail(error, chosen)
+            return None
+        except Exception as defect:
+            self._fail(
+                StepFailed(f"{type(defect).__name__}: {defect}", "Report this with what was done before."), chosen
+            )
+            raise
+        said = self._save(chosen) if save else ""
+        if self.book is None:
+            self.book = Runbook(session, self._face)
+        self.book.session = session
         values.write_back(self._namespace, chosen)
         self._face.opened(session)
         self._outline, self._planning = session.outline, session.params.mode == "plan"
         self._card = target_card(session, self._sources(chosen), form=True)
         self._draw()
+        self.form.ready(f"{said}{then}")
+        self._failure, self._presence.wrong = None, ""
+        if save:
+            self._list()
+        return self.book
 
-    async def _rebind(self, book: Runbook, chosen: dict[str, Any]) -> None:
-        """Let the notebook's cells work with other values from now on."""
-        if book.at_work:
-            self.form.say("a step is at work; press again when it has ended.", error=True)
-            return
-        self.form.busy("Connecting ...")
+    def _save(self, chosen: dict[str, Any]) -> str:
+        """Save the values for every notebook, and answer what came of it."""
         try:
-            session = await self._open(chosen)
-            self._saved = values.save(chosen)
+            self._saved = values.save(chosen, forget=self.form.forgets)
         except CgrunbookError as error:
-            self.form.ready(str(error), error=True)
-            return
-        book.session = session
-        self._work_on(session, chosen)
-        self.form.ready("Saved, and in use. Run the cells below again.")
-        self._list()
+            self._tell_kept(f"Not saved for other notebooks: {error}")
+            return "In use, and not saved: see below."
+        self._tell_kept()
+        return "Saved, and in use."
+
+    def _fail(self, error: CgrunbookError, chosen: dict[str, Any]) -> None:
+        """Say what keeps the notebook from using these values; what was in use before still is."""
+        self.form.failed(error)
+        if self.book is None:
+            if isinstance(error, ParameterError):
+                self._presence.wrong = error.message
+            else:
+                self._failure = error
+            why = "has not begun: put right what the form says, and press 'Use these values'"
+            self._draw_waiting(why, self._sources(chosen))
+
+    def _interrupted(self) -> Interrupted:
+        """Say so where the form is, and answer the error."""
+        self.form.interrupted()
+        again = "run this cell again, or press 'Use these values' in the form"
+        if self.book is None:
+            self._draw_waiting(f"was interrupted before its values were confirmed: {again}")
+        return Interrupted(f"{self._notebook}: interrupted.", f"{again[0].upper()}{again[1:]}.")
 
     async def _open(self, chosen: dict[str, Any]) -> Session:
         """Connect beside the event loop: it may take seconds, and an interrupt is to be heard."""
@@ -404,7 +436,16 @@ class Opening:
         began = values.for_person(self._namespace, self._saved, target=target)
         # After the fields have taken these values.
         asyncio.get_running_loop().call_soon(self._list)
+        asyncio.get_running_loop().call_soon(self._tell_kept)
         return began
+
+    def _defaults(self, target: str) -> Mapping[str, Value]:
+        return values.for_person(self._namespace, None, target=target)
+
+    def _tell_kept(self, problem: str = "") -> None:
+        """Say in the form what is saved of its target."""
+        of_target = self._saved.of(self.form.fields["target"].text) if self._saved else {}
+        self.form.keeps([name for name in parameters.NAMES if name in of_target], problem)
 
     def _sources(self, chosen: Mapping[str, Any]) -> dict[str, Value]:
         """Where the values come from that were chosen: from before, unless the person changed them in the form."""
@@ -413,8 +454,8 @@ class Opening:
             for name, value in chosen.items()
         }
 
-    def _draw_waiting(self, why: str) -> None:
-        self._card = cards.values_card(self._notebook, why, self._began, form=True, waits=True)
+    def _draw_waiting(self, why: str, said: Mapping[str, Value] | None = None) -> None:
+        self._card = cards.values_card(self._notebook, why, said or self._began, form=True, waits=True)
         self._outline = outline_of(self._notebook, self._namespace)
         self._draw()
 
@@ -442,7 +483,7 @@ class Opening:
             self._listing.cancel()
         chosen, wrong = self.form.values()
         if not {"target", "project_id", "location"} & set(wrong):
-            offer = offer_lists(chosen, lambda name, found, problem: self.form.fields[name].offer(found, problem))
+            offer = offer_lists(chosen, self.form.offer, self.form.called_as)
             self._listing = asyncio.get_running_loop().create_task(offer)
 
 
