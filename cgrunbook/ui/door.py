@@ -153,9 +153,7 @@ class Door:
             return True
         request = _Request.of(message)
         if request.number == self._go_on_with:
-            self.widgets_spoke = False
-        """Whether a page's widget has said anything since this was last set."""
-        self._go_on_with = ""
+            self._go_on_with = ""
         if not self._go_on_with and self._newer(request) is None:
             self._running = message
             return True
@@ -168,6 +166,5 @@ class Door:
         if newer is None:
             self._abort(subshell_id)
         else:
-            self._go_on_with = next(
-                request for request in self._queue if request.sent_with(newer) or request is newer
-            ).number
+            after = [request for request in self._queue if request != self.running]
+            self._go_on_with = next(one for one in after if one.sent_with(newer) or one is newer).number
