@@ -138,14 +138,23 @@ class Door:
         return kind, _Request.of(message) if kind == "execute_request" else None
 
     async def _answer(self, frames: list[Any]) -> None:
-        """Answer out of turn, and say that the kernel is busy all the same."""
+        """Answer out of turn."""
         kernel, session = self._kernel, self._kernel.session
         identities, rest = session.feed_identities(frames, copy=False)
         message = session.deserialize(rest, content=True, copy=False)
         to_page = _manager(kernel).get_subshell_to_shell_channel_socket(None)
         await kernel.shell_handlers[message["header"]["msg_type"]](to_page, identities, message)
         session.send(kernel.iopub_socket, "status", {"execution_state": "idle"}, parent=message)
-        session.send(kernel.iopub_socket, "status", {"execution_state": "busy"}, parent=self._running)
+
+    def ended(self, request: str) -> None:
+        """A request has ended: where a cell goes on meanwhile say so, for pages show the last word on the kernel."""
+        if request != self.running.number and self._kernel._main_asyncio_lock.locked():  # noqa: SLF001
+            self._kernel.io_loop.add_callback(self._say_busy)
+
+    def _say_busy(self) -> None:
+        kernel = self._kernel
+        if kernel._main_asyncio_lock.locked():  # noqa: SLF001
+            kernel.session.send(kernel.iopub_socket, "status", {"execution_state": "busy"}, parent=self._running)
 
     def _should_handle(self, stream: Any, message: dict[str, Any], identities: Any) -> bool:
         """Drop a request whose cell is to be run again, and those that were sent before what is gone on with."""

@@ -26,4 +26,3 @@ def test_a_kernel_too_old_to_hear_clicks_ends_the_cell_and_names_the_first_that_
     ) as told:
         asyncio.run(story())
     assert "cgrunbook run 02_developer_images" in told.value.remedy
-
