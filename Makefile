@@ -1,5 +1,5 @@
 # make run     makes .venv, installs, and performs the whole guide on the sandbox
-# make test    every behaviour, in minutes; make test-long  what is long by nature: every kill, every round, every command by hand
+# make test    every behaviour, in minutes; make test-long  what is long by nature: every kill, every round, every command by hand; make test-all  both
 # make test-pythons  the core of the tests on each supported Python that is there, with the oldest and the newest dependencies
 # make check   the linters; make bench  the ratios; make notebooks  executes the committed notebooks anew
 
@@ -16,7 +16,7 @@ define install
 	@rm $(VENV)/.unfinished && touch $@
 endef
 
-.PHONY: run test test-long test-pythons check bench notebooks documents schema constraints clean
+.PHONY: run test test-long test-all test-pythons check bench notebooks documents schema constraints clean
 
 run: $(VENV)/.installed
 	$(BIN)/cgrunbook run
@@ -29,6 +29,10 @@ test: $(VENV)/.installed-for-tests
 
 test-long: $(VENV)/.installed-for-tests
 	$(PYTEST) -m long $(PYTEST_ARGUMENTS)
+
+# Both in one session: what is long is begun with, and no worker is idle between the two.
+test-all: $(VENV)/.installed-for-tests
+	$(PYTEST) $(PYTEST_ARGUMENTS)
 
 test-pythons: $(VENV)/.installed-for-development
 	$(BIN)/python -m tests.pythons

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import HealthCheck, settings
 
 from cgrunbook import redaction
+from cgrunbook.run import headless
+
+with headless._absent("rfc3987_syntax"):  # each worker would build its grammar, for a second
+    import nbformat  # noqa: F401
 
 # A busy machine is no failure: no example is timed. A fixture that serves all examples of a test is meant to.
 settings.register_profile(
@@ -22,3 +28,21 @@ def no_secret_of_an_earlier_test_is_masked() -> None:
         known._settle()
         while known._gone:
             known._forget(known._gone.popleft())
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let each worker begin with its share of the files that hold what is long, or one would be left with such a test at the end.
+
+    xdist's worksteal gives each worker a part of the list, all of one size, and takes from the ends of these what others can do.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    long = list(dict.fromkeys(item.location[0] for item in items if item.get_closest_marker("long")))
+    others = [item for item in items if item.location[0] not in long]
+    ordered: list[pytest.Item] = []
+    for number in range(workers):
+        ordered += [item for item in items if item.location[0] in long[number::workers]]
+        room = max(len(items) * (number + 1) // workers - len(ordered), 0)
+        ordered += others[:room]
+        others = others[room:]
+    items[:] = ordered + others

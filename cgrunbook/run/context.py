@@ -63,7 +63,7 @@ class Context:
         """The same as a bar."""
         word, glyph, frame, badge = _LOOKS[self.target]
         said = "".join(
-            f' <span style="display:inline-block;margin:0 12px 0 0">{label} <strong>{escape(value)}</strong></span>'
+            f' <span style="display:inline-block;max-width:100%;margin:0 12px 0 0">{label} <strong>{escape(value)}</strong></span>'
             for label, value in self._parts()
         )
         return (

@@ -50,12 +50,13 @@ class ChangeRecord(BaseModel):
 
 
 class FindingRecord(BaseModel):
-    """One check: how it came out, what was seen or why it was not looked at, what to do."""
+    """One check: how it came out, what was seen or why it was not looked at, what to do, and, for some, which check it is."""
 
-    mark: Literal["ok", "warn", "fail", "not checked"]
+    mark: Literal["ok", "to do", "warn", "fail", "not checked"]
     check: str
     seen: str
     remedy: str = ""
+    code: str = ""
 
 
 class CellError(ErrorRecord):
@@ -70,8 +71,8 @@ class StepRecord(BaseModel):
 
     Of a change the outcome is `created`, `updated`, `deleted`, or `unchanged` where none was needed; of a proof or a check
     `verified`, or `not checked` where nothing of it could be looked at; `skipped` of what nobody asked for. `subject` is the
-    repository that an image was pulled through; empty for other steps. `held_back` says what a plan waits for that was
-    only shown.
+    repository that an image was pulled through; empty for other steps. `measured` names what of
+    the evidence is another each time, such as a duration. `held_back` says what a plan waits for that was only shown.
     """
 
     number: int
@@ -104,6 +105,7 @@ class StepRecord(BaseModel):
     notes: list[str] = []
     brief: str = ""
     evidence: dict[str, Any] = {}
+    measured: list[str] = []
     held_back: str = ""
     findings: list[FindingRecord] = []
     waits: FiniteFloat = 0.0
@@ -115,6 +117,11 @@ class StepRecord(BaseModel):
         """Format 1 wrote of what nobody asked for that it was `unchanged`, and `skipped` beside it."""
         skipped = isinstance(told, dict) and told.get("skipped") is True and told.get("outcome") == "unchanged"
         return told | {"outcome": "skipped"} if skipped else told
+
+    @property
+    def made(self) -> Sequence[ChangeRecord]:
+        """The changes that were made; what was verified made some where it took a trial, which is gone again."""
+        return self.changes if self.outcome in ("created", "updated", "deleted", "verified") else ()
 
     @property
     def undone(self) -> bool:
@@ -146,7 +153,7 @@ class NotebookRecord(BaseModel):
 
     def failure(self, mode: str) -> ErrorRecord | None:
         """Why it is not done: what ended it, or the first of its steps that is not done, or a cell; None when it is."""
-        of_steps = (step.failure for step in _as_they_stand([self], mode))
+        of_steps = (step.failure for step in as_they_stand([self], mode))
         return next(filter(None, (self.error, *of_steps, *self.cell_errors)), None)
 
 
@@ -194,7 +201,7 @@ class Record(BaseModel):
     @property
     def last_steps(self) -> list[StepRecord]:
         """Each step as it stands: in a notebook, what failed, was declined or held back may be run again."""
-        return _as_they_stand(self.notebooks, self.mode)
+        return as_they_stand(self.notebooks, self.mode)
 
     @property
     def changes(self) -> list[ChangeRecord]:
@@ -220,7 +227,7 @@ class Record(BaseModel):
 _WHERE = ("target", "project_id", "location", "organization", "repository", "private_repository", "secret_id")
 
 
-def _as_they_stand(notebooks: Sequence[NotebookRecord], mode: str) -> list[StepRecord]:
+def as_they_stand(notebooks: Sequence[NotebookRecord], mode: str) -> list[StepRecord]:
     """Each step once, as it went the last time; but what was not done stays so until the same step has succeeded."""
     standing: dict[object, StepRecord] = {}
     for notebook in notebooks:

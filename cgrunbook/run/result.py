@@ -57,6 +57,7 @@ class Result:
             "outcome": self.outcome.value,
             "brief": self.brief,
             "evidence": dict(self.evidence.facts),
+            "measured": list(self.evidence.measured),
             "findings": [
                 FindingRecord.model_validate(finding, from_attributes=True).model_dump()
                 for finding in self.evidence.findings

@@ -6,18 +6,18 @@ It knows changes as plain data, planned or made, and no step of the guide.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby
 from typing import Any, Protocol
 
-from cgrunbook.steps.step import in_bytes
+from cgrunbook.steps.step import KNOWN_AFTER_APPLY, in_bytes
 
 WILL_BE = "will be"
 """What is said of a change before somebody agrees to it; afterwards see `tense`."""
 
-_TENSES = {"planned": "would be", "created": "was", "updated": "was", "deleted": "was"}
+_TENSES = {"planned": "would be", "created": "was", "updated": "was", "deleted": "was", "verified": "was"}
 
 _NOTHING: tuple[Any, ...] = (None, "", [], (), {})
 
@@ -85,8 +85,34 @@ def by_resource(changes: Sequence[Change], verb: str) -> list[OfOne]:
                 said, made = f"{resource} {verb} created{after and ' '}{after}", True
             else:
                 said = f"{resource} {verb} deleted{before and ', '}{before}"
+        made = made and not any(before for _, before, _ in fields)
         happenings.append(OfOne(said[:1].upper() + said[1:], made, tuple(fields)))
     return happenings
+
+
+def said_once(happened: Sequence[OfOne], facts: Mapping[str, Any]) -> tuple[list[OfOne], dict[str, Any]]:
+    """What was done and what was read back, without what the one says of the other.
+
+    What came into being is shown as it was read back; of what was changed the change tells more than what is there now.
+    """
+    read = [shown(value, name) for name, value in facts.items() if not is_table(value)]
+    besides: dict[str, Any] = {}
+    left = []
+    for one in happened:
+        fields = [field for field in one.fields if KNOWN_AFTER_APPLY not in field[2]]
+        if one.made:
+            besides |= {name: after for name, _, after in fields if not _among(after, read)}
+            fields = []
+        left.append(replace(one, fields=tuple(fields)))
+    told = {after for one in left for _, _, after in one.fields}
+    said = [one.said for one in left]
+    facts = {name: value for name, value in facts.items() if shown(value, name) not in told}
+    return left, besides | {name: value for name, value in facts.items() if not _among(shown(value, name), said)}
+
+
+def _among(text: str, texts: Iterable[str]) -> bool:
+    """Whether a text stands in one of several; a short one stands anywhere by chance."""
+    return any(text == other or (len(text) > 4 and text in other) for other in texts)
 
 
 def shown(value: Any, name: str = "") -> str:

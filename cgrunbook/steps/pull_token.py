@@ -47,7 +47,7 @@ class StorePullToken(Step):
     Args:
         organization: whose images the token may pull; empty takes the only organisation there is.
         repository: the remote repository that will sign in with it.
-        ttl: how long the token lives, a Go duration.
+        ttl: how long the token lives, such as 30d or 720h.
     """
 
     section = Section.PRODUCTION_IMAGES
@@ -57,7 +57,7 @@ class StorePullToken(Step):
         self.secret_id = secret_id
         self.organization = organization
         self.repository = repository
-        self.ttl = ttl
+        self.ttl = durations.go(ttl)
         self.console_page = console_page(secret_id)
         self.title = f"Keep a pull token in the secret {secret_id}"
 

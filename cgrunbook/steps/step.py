@@ -119,9 +119,19 @@ class Mark(StrEnum):
     """How a check came out."""
 
     OK = "ok"
+    TO_DO = "to do"
     WARN = "warn"
     FAIL = "fail"
     NOT_CHECKED = "not checked"
+
+
+class Link(StrEnum):
+    """The codes of findings that speak of a link of an image's way."""
+
+    PUBLIC_REPOSITORY = "public-repository"
+    PRIVATE_REPOSITORY = "private-repository"
+    GRANT = "grant"
+    PULL_TOKEN = "pull-token"  # noqa: S105 - no password, the name of a check
 
 
 @dataclass(frozen=True)
@@ -129,11 +139,13 @@ class Finding:
     """One check: what was looked at, what was seen, and what to do about it.
 
     Args:
-        mark: ok, warn, fail, or that it could not be looked at.
+        mark: ok, to do (nothing is wrong: a later notebook sees to it, or whoever wants it), warn, fail, or that it could not
+            be looked at.
         check: what was looked at.
         seen: what was there.
         remedy: what to do; empty when all is well.
         prerequisite: a fail that means something must exist or be granted first (exit code 3), not that a step failed.
+        code: which check it is, where others go by it; never by its words.
     """
 
     mark: Mark
@@ -141,6 +153,7 @@ class Finding:
     seen: str
     remedy: str = ""
     prerequisite: bool = False
+    code: str = ""
 
 
 @dataclass(frozen=True)
@@ -152,12 +165,14 @@ class Evidence:
         facts: names and plain values, in the order in which a person wants them.
         findings: the checks, when the step is one that checks.
         commands: how the same can be looked at by hand.
+        measured: the names of those facts that are others each time, such as durations.
     """
 
     brief: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
     commands: tuple[str, ...] = ()
+    measured: tuple[str, ...] = ()
 
     @property
     def in_brief(self) -> str:

@@ -14,8 +14,9 @@ from typing import Any
 import ipywidgets
 
 from cgrunbook.errors import Interrupted
+from cgrunbook.redaction import redact
 from cgrunbook.ui.decision import Yes
-from cgrunbook.ui.page import copy_button, reveal
+from cgrunbook.ui.page import asking, copy_button
 from cgrunbook.ui.waiting import interruptible
 
 
@@ -77,11 +78,14 @@ class Question:
 
     Args:
         commands: what the Copy button copies; without any there is none.
+        title: what is asked about.
         rest: whether the rest of the notebook may be approved at once.
         yes: the button that agrees.
     """
 
-    def __init__(self, commands: Sequence[str] = (), *, rest: bool = True, yes: Yes | None = None) -> None:
+    def __init__(
+        self, commands: Sequence[str] = (), *, title: str = "", rest: bool = True, yes: Yes | None = None
+    ) -> None:
         yes = yes or Yes()
         self._loop = asyncio.get_running_loop()
         self._answer: asyncio.Future[Answer] = self._loop.create_future()
@@ -98,7 +102,8 @@ class Question:
         for answer, button in self.buttons.items():
             button.on_click(lambda _, answer=answer: self.answer(answer))
         self._loop.call_later(_SETTLE_SECONDS, self._open)
-        self._said = ipywidgets.HTML(reveal() + _said("Waiting for your approval. Nothing has been changed yet."))
+        waiting = asking("region", f"Waiting for your approval: {redact(title)}", reveal=True)
+        self._said = ipywidgets.HTML(waiting + _said("Waiting for your approval. Nothing has been changed yet."))
         row = [*self.buttons.values(), *([copy_button(commands)] if commands else [])]
         self.widget: Any = ipywidgets.VBox(
             [ipywidgets.HBox(row, layout={"flex_flow": "row wrap", "padding": "2px 0 6px 16px"}), self._said]
@@ -139,7 +144,7 @@ class Question:
 
 
 def _said(text: str) -> str:
-    return f'<p role="status" style="margin:0 0 4px 18px">{escape(text)}</p>'
+    return f'<p style="margin:0 0 4px 18px">{escape(text)}</p>'
 
 
 def _button(label: str, css: str, tooltip: str, style: str = "") -> Any:

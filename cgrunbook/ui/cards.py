@@ -7,7 +7,7 @@ not where they come from. What else a notebook shows is drawn with the public pi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from html import escape
@@ -19,8 +19,8 @@ from cgrunbook.redaction import redact
 from cgrunbook.run.context import Context
 from cgrunbook.run.looks import ASKED, CHANGED, GONE, LOOKS, QUIET, badge, badge_of
 from cgrunbook.run.result import Result
-from cgrunbook.run.wording import WILL_BE, OfOne, by_resource, is_digest, is_table, shown, tense
-from cgrunbook.steps.step import KNOWN_AFTER_APPLY, Finding, Outcome, Plan, Progress, Step, in_bytes
+from cgrunbook.run.wording import WILL_BE, OfOne, by_resource, is_digest, is_table, said_once, shown, tense
+from cgrunbook.steps.step import Finding, Outcome, Plan, Progress, Step, in_bytes
 from cgrunbook.ui.values import Value
 
 # JupyterLab drops `anywhere` where it does not trust a notebook, and keeps what stands before it.
@@ -28,7 +28,7 @@ _WRAP = "overflow-wrap:break-word;overflow-wrap:anywhere;"
 _CELL = "text-align:left;vertical-align:top;padding:3px 16px 3px 0;"
 _NUMBER = "text-align:right;vertical-align:top;padding:3px 16px 3px 0;"
 _TABLE = f"margin:6px 0;border-collapse:collapse;font-size:13px;{_WRAP}"
-_ROW = '<tr style="background:none;border-bottom:1px solid rgba(128,128,128,0.2)">'
+_ROW = '<tr style="background:none;border-bottom:1px solid #8883">'
 _CODE = "font-family:monospace;white-space:pre-wrap;"
 _LINE = "white-space:nowrap;"
 # Characters of a text that is never broken.
@@ -109,8 +109,8 @@ def result_card(result: Result, context: Context | None = None) -> dict[str, str
     happened = by_resource(plan.changes, tense(outcome.value))
     facts = evidence.facts
     if not result.error and outcome is not Outcome.PLANNED:
-        happened, facts = _said_once(happened, facts)
-    blocks = [*map(_happening, happened), *_lost(plan), *_notes(plan), *_findings(evidence.findings)]
+        happened, facts = said_once(happened, facts)
+    blocks = [*map(_happening, happened), *_lost(plan), *_notes(plan, context), *findings(evidence.findings)]
     if evidence.brief and not facts:
         blocks.append(sentence(evidence.brief))
     blocks += _facts(facts)
@@ -151,7 +151,7 @@ def plan_card(
         _on_page(sentence(step.why)),
         *map(_happening, by_resource(plan.changes, WILL_BE)),
         *_lost(plan),
-        *_notes(plan),
+        *_notes(plan, context),
         *map(_on_page, by_hand(plan.commands, context)),
         (_guide_html(step, console) + waiting, [f"{since} {_AGAIN}"]),
     ]
@@ -220,7 +220,7 @@ def values_card(
     rows, lines = "", []
     for name, value in values.items():
         by = f"{value.source.value}{f', {value.note}' if value.note else ''}"
-        rows += _row(name, f'{_cell(value.value)}<td style="{_CELL}{_QUIET}">{escape(by)}</td>')
+        rows += _row(name, f'{_cell(value.value)}<td style="{_CELL}{_QUIET}overflow-wrap:normal">{escape(by)}</td>')
         lines.append(f"{name}: {shown(value.value)} ({by})")
     kept, style = (' class="cgrunbook-without-widget"', _style(_LIVE_RULES)) if form else ("", "")
     table = f'{style}<table{kept} style="{_TABLE}">{rows}</table>'
@@ -236,10 +236,15 @@ def _at(moment: datetime | None) -> str:
     return f"on {moment:%Y-%m-%d} at {moment:%H:%M} UTC" if moment else "here"
 
 
-def sentence(text: str) -> Block:
-    """A paragraph, and below it what is on further lines: commands."""
+def sentence(text: str, context: Context | None = None) -> Block:
+    """A paragraph, and below it what is on further lines: commands, which are as safe to copy as those of `by_hand`."""
     said, _, commands = text.partition("\n")
-    return f'<p style="margin:6px 0;{_WRAP}">{escape(said)}</p>{commands and _shell(commands)}', text.splitlines()
+    if commands and context:
+        commands = context.by_hand([commands])
+    return f'<p style="margin:6px 0;{_WRAP}">{escape(said)}</p>{commands and shell(commands)}', [
+        said,
+        *commands.splitlines(),
+    ]
 
 
 def table(rows: Sequence[Mapping[str, Any]], caption: str = "") -> str:
@@ -261,7 +266,7 @@ def by_hand(commands: Sequence[str], context: Context | None = None) -> list[Blo
         return []
     lines = context.by_hand(commands) if context else "\n".join(commands)
     whole = "" if context is None or context.real else "user-select:all;"  # a part of it is not guarded
-    html = f'<details style="margin:6px 0"><summary>The same by hand</summary>{_shell(lines, whole)}</details>'
+    html = f'<details style="margin:6px 0"><summary>The same by hand</summary>{shell(lines, whole)}</details>'
     return [(html, ["The same by hand:", *(f"  {line}" for line in lines.splitlines())])]
 
 
@@ -283,16 +288,24 @@ def _on_page(block: Block) -> Block:
     return block[0], ()
 
 
-def _shell(lines: str, more: str = "") -> str:
+def shell(lines: str, more: str = "") -> str:
+    """Lines to be copied, as HTML."""
     return (
         f'<pre style="{_CODE}{_WRAP}{more}margin:4px 0;padding:6px 10px;border-radius:4px;font-size:12px;'
         f'background:rgba(128,128,128,0.12)">{escape(lines)}</pre>'
     )
 
 
+def _unbroken(name: str) -> str:
+    return _LINE if len(name) <= _UNBROKEN else ""
+
+
+def _lines(text: str) -> str:
+    return "<br>".join(escape(line) for line in text.splitlines())
+
+
 def _row(name: str, cells: str) -> str:
-    unbroken = _LINE if len(name) <= _UNBROKEN else ""
-    return f'{_ROW}<th scope="row" style="{_CELL}{unbroken}font-weight:normal;{_QUIET}">{escape(name)}</th>{cells}</tr>'
+    return f'{_ROW}<th scope="row" style="{_CELL}{_unbroken(name)}font-weight:normal;{_QUIET}">{escape(name)}</th>{cells}</tr>'
 
 
 def _cell(value: Any, name: str = "", side: str = "") -> str:
@@ -320,31 +333,6 @@ def _facts(facts: Mapping[str, Any]) -> list[Block]:
     return [(body + tables, lines)]
 
 
-def _said_once(happened: Sequence[OfOne], facts: Mapping[str, Any]) -> tuple[list[OfOne], dict[str, Any]]:
-    """What was done and what was read back, without what the one says of the other.
-
-    What came into being is shown as it was read back; of what was changed the change tells more than what is there now.
-    """
-    read = [shown(value, name) for name, value in facts.items() if not is_table(value)]
-    besides: dict[str, Any] = {}
-    left = []
-    for one in happened:
-        fields = [field for field in one.fields if KNOWN_AFTER_APPLY not in field[2]]
-        if one.made:
-            besides |= {name: after for name, _, after in fields if not _among(after, read)}
-            fields = []
-        left.append(replace(one, fields=tuple(fields)))
-    told = {after for one in left for _, _, after in one.fields}
-    said = [one.said for one in left]
-    facts = {name: value for name, value in facts.items() if shown(value, name) not in told}
-    return left, besides | {name: value for name, value in facts.items() if not _among(shown(value, name), said)}
-
-
-def _among(text: str, texts: Iterable[str]) -> bool:
-    """Whether a text stands in one of several; a short one stands anywhere by chance."""
-    return any(text == other or (len(text) > 4 and text in other) for other in texts)
-
-
 def _happening(one: OfOne) -> Block:
     """What happens to one resource: a sentence, and a table of what of it differs."""
     html = f'<p style="margin:6px 0 0">{escape(one.said)}{":" if one.fields else "."}</p>'
@@ -352,7 +340,7 @@ def _happening(one: OfOne) -> Block:
         head = (
             ""
             if one.made
-            else "".join(f'<th scope="col" style="{_CELL}{_QUIET}">{h}</th>' for h in ("", "before", "after"))
+            else "".join(f'<th scope="col" style="{_CELL}{_QUIET}">{h}</th>' for h in ("field", "before", "after"))
         )
         rows = "".join(
             _row(name, (_cell(after) if one.made else _cell(before or "nothing") + _cell(after or "nothing")))
@@ -374,21 +362,22 @@ def _lost(plan: Plan) -> list[Block]:
     return [(html, ["What is lost:", *(f"  {one}" for one in plan.lost)])]
 
 
-def _notes(plan: Plan) -> list[Block]:
-    return [sentence(f"Note: {note}") for note in plan.notes]
+def _notes(plan: Plan, context: Context | None) -> list[Block]:
+    return [sentence(f"Note: {note}", context) for note in plan.notes]
 
 
-def _findings(findings: Sequence[Finding]) -> list[Block]:
+def findings(findings: Sequence[Finding]) -> list[Block]:
+    """Checks as one table; nothing without any."""
     if not findings:
         return []
     rows, lines = "", []
     for finding in findings:
         mark = finding.mark.value
-        remedy = f'<br><span style="{_QUIET}">What to do: {escape(finding.remedy)}</span>' if finding.remedy else ""
+        remedy = f'<br><span style="{_QUIET}">What to do: {_lines(finding.remedy)}</span>' if finding.remedy else ""
         rows += (
-            f'<tr><td style="{_CELL}white-space:nowrap">{badge_of(mark)}</td>'
-            f'<td style="{_CELL}">{escape(finding.check)}</td>'
-            f'<td style="{_CELL}{_WRAP}">{escape(finding.seen)}{remedy}</td></tr>'
+            f'{_ROW}<td style="{_CELL}{_LINE}">{badge_of(mark)}</td>'
+            f'<td style="{_CELL}{_unbroken(finding.check)}">{escape(finding.check)}</td>'
+            f'<td style="{_CELL}">{escape(finding.seen)}{remedy}</td></tr>'
         )
         lines.append(f"{LOOKS[mark][0]} {mark:<4}  {finding.check}: {finding.seen}")
         if finding.remedy:
@@ -397,11 +386,9 @@ def _findings(findings: Sequence[Finding]) -> list[Block]:
 
 
 def _error(error: CgrunbookError) -> Block:
-    said = "<br>".join(escape(line) for line in error.message.splitlines())
-    remedy = "<br>".join(escape(line) for line in error.remedy.splitlines())
-    html = f'<p style="margin:6px 0;{_WRAP}">{said}</p>'
-    if remedy:
-        html += f'<p style="margin:6px 0;{_WRAP}"><strong>What to do:</strong> {remedy}</p>'
+    html = f'<p style="margin:6px 0;{_WRAP}">{_lines(error.message)}</p>'
+    if error.remedy:
+        html += f'<p style="margin:6px 0;{_WRAP}"><strong>What to do:</strong> {_lines(error.remedy)}</p>'
     return html, str(error).splitlines()
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from cgrunbook.home import VARIABLE, home
 from cgrunbook.run.context import Context
-from cgrunbook.steps.step import Plan
+from cgrunbook.steps.step import Outcome, Plan
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,9 @@ def yes_to(plan: Plan, context: Context | None, *, first: bool) -> Yes:
     """
     project = context.project_id if context else ""
     where = f" in {project}" if project else ""
-    if gone := sum(not change.field and change.after is None for change in plan.changes):
+    gone = sum(not change.field and change.after is None for change in plan.changes)
+    if gone or plan.outcome is Outcome.DELETED:
+        gone = gone or len({change.resource for change in plan.changes})
         label = f"Delete {gone} resource{'' if gone == 1 else 's'}{where}"
         return Yes(label, "Delete them, for good: what is lost stands above", "danger")
     if first and context and context.real and project:

@@ -16,7 +16,7 @@ from cgrunbook import parameters
 from cgrunbook.errors import ParameterError
 from cgrunbook.parameters import Parameters
 from cgrunbook.redaction import redact
-from cgrunbook.ui.page import reveal
+from cgrunbook.ui.page import asking, return_to
 from cgrunbook.ui.values import Source, Value, names_in
 from cgrunbook.ui.waiting import acknowledge_widgets
 from cgrunbook.ui.world_lists import LISTED
@@ -68,8 +68,9 @@ _SAID = {
 _LABEL_WIDTH = "160px"
 _BELOW = f"margin:0 0 0 calc({_LABEL_WIDTH} + 8px);line-height:1.35;max-width:444px;font-size:12px;"
 _QUIET = "color:var(--jp-ui-font-color2,#616161);"
-# The word alone is red: a whole sentence would be hard to read on a dark page.
-_ERROR = '<strong style="color:var(--jp-error-color1,#d32f2f)">Error:</strong>'
+# The word alone is on red: a whole sentence would be hard to read.
+_ERROR = '<strong style="background:#cf222e;color:#ffffff;border-radius:3px;padding:0 6px">Error:</strong>'
+_UNSEEN = "position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap"
 _SAID_LOUD = "color:var(--jp-ui-font-color1,#212121);"
 
 
@@ -198,15 +199,25 @@ class Form:
         self.use.on_click(lambda _: self.confirm())
         self.status = ipywidgets.HTML(layout={"margin": "4px 0"})
         self.status.add_class("cgrunbook-status")
-        self._reveal = ipywidgets.HTML(layout={"height": "0", "margin": "0"})
+        self._aloud = ipywidgets.HTML(self._named(), layout={"height": "0", "margin": "0"})
         first = [self.fields[name].widget for name in names if name in _FIRST]
         self._folded = [name for name in names if name not in _FIRST]
-        self._more = ipywidgets.Accordion(
-            [ipywidgets.VBox([self.fields[name].widget for name in self._folded])], layout={"max_width": "660px"}
+        # A button, which a keyboard finds; what is folded in ipywidgets' Accordion is found by a mouse only.
+        self._more = ipywidgets.ToggleButton(
+            layout={"width": "auto", "align_self": "flex-start", "margin": "4px 4px 12px 0"}
         )
+        self._more.add_class("cgrunbook-more")
+        rest = ipywidgets.VBox([self.fields[name].widget for name in self._folded])
+        self._more.observe(lambda _: self._unfold(rest), names="value")
+        self._unfold(rest)
         self.widget: Any = ipywidgets.VBox(
-            [*first, *([self._more] if self._folded else []), ipywidgets.HBox([self.use, self.status]), self._reveal],
-            layout={"padding": "6px 0 2px 0", "max_width": "680px"},
+            [
+                *first,
+                *([self._more, rest] if self._folded else []),
+                ipywidgets.HBox([self.use, self.status]),
+                self._aloud,
+            ],
+            layout={"padding": "6px 0 2px 4px", "max_width": "680px"},
         )
         self.widget.add_class("cgrunbook-form")
         self.wrong: dict[str, str] = {}
@@ -233,7 +244,11 @@ class Form:
 
     def reveal(self) -> None:
         """Bring the form into view as it is drawn: somebody has to look at it."""
-        self._reveal.value = reveal()
+        self._aloud.value = self._named(reveal=True)
+
+    def announce(self, said: str) -> None:
+        """Say something to who listens to the page and is not looking; the form is the one thing that stays."""
+        self._aloud.value = f'{self._named()}<span style="{_UNSEEN}">{escape(redact(said))}</span>'
 
     def busy(self, said: str) -> None:
         """Take no confirmation for now, and say why."""
@@ -249,12 +264,27 @@ class Form:
                 field.touched = False
         self._validate()
         self.say(said, error=error)
+        if error:
+            self.status.value += return_to(self._first_wrong())
 
     def say(self, said: str, *, error: bool = False) -> None:
         """One sentence beside the button."""
         mark = f"{_ERROR} " if error and said else ""
         style = f"line-height:1.35;font-size:12px;padding:6px 0;{_SAID_LOUD if error else _QUIET}"
         self.status.value = f'<div role="status" style="{style}">{mark}{escape(redact(said))}</div>'
+
+    def _first_wrong(self) -> str:
+        """Where the page finds what is to be corrected first; the button, where no field is wrong."""
+        wrong = next((name for name in self.fields if name in self.wrong), "")
+        return f".cgrunbook-field-{wrong} :is(input, select)" if wrong else ".cgrunbook-use"
+
+    def _unfold(self, rest: Any) -> None:
+        rest.layout.display = None if self._more.value else "none"
+        self._more.icon = "caret-down" if self._more.value else "caret-right"
+        self._more.tooltip = "Fold these settings away" if self._more.value else "Unfold what is seldom changed"
+
+    def _named(self, *, reveal: bool = False) -> str:
+        return asking("form", "What this notebook works with", reveal=reveal)
 
     def _changed(self, name: str) -> None:
         if name == "target":
@@ -286,9 +316,8 @@ class Form:
                 self.say("Changed, and not in use yet." if any(field.touched for field in self.fields.values()) else "")
         in_fold = sum(name in self._folded for name in self.wrong)
         title = f"More settings ({len(self._folded)})" + (f", {in_fold} to correct" if in_fold else "")
-        self._more.titles = (title,)
-        if in_fold:
-            self._more.selected_index = 0
+        self._more.description = title
+        self._more.value |= bool(in_fold)
         return values
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -18,11 +18,12 @@ from cgrunbook.errors import CgrunbookError, Interrupted, ParameterError, UsageE
 from cgrunbook.run.early_end import watch_cells
 from cgrunbook.run.given import leave_out_what_is_not_declared, mistyped, values_of
 from cgrunbook.run.kernel_output import mask_all_output
+from cgrunbook.run.outline import Outline, outline_of
 from cgrunbook.run.result import Result
 from cgrunbook.run.runbook import Runbook, open_runbook
 from cgrunbook.run.session import Session, open_session
 from cgrunbook.steps.step import Outcome, Plan, Progress, Step
-from cgrunbook.ui import cards, values
+from cgrunbook.ui import cards, step_list, values
 from cgrunbook.ui.cell import CellOutput, ipython_display, leave_choices_out
 from cgrunbook.ui.front_end import somebody_can_click
 from cgrunbook.ui.mirror import have_saved, reflect
@@ -31,6 +32,7 @@ from cgrunbook.ui.values import Source, Value
 from cgrunbook.ui.waiting import interruptible
 
 if TYPE_CHECKING:
+    from cgrunbook.run.conclusion import Conclusion
     from cgrunbook.ui.approval import Panel
     from cgrunbook.ui.form import Form
     from cgrunbook.ui.presence import Presence
@@ -53,12 +55,25 @@ class QuietFace:
 
     def __init__(self, said: Mapping[str, Value]) -> None:
         self._said = said
+        self._output = CellOutput(stays=True)
         self._session: Session | None = None
 
     def opened(self, session: Session) -> None:
-        """Show what the notebook works on."""
+        """Show what the notebook works on, and its steps."""
         self._session = session
-        show(target_card(session, self._said))
+        self.standing()
+
+    def standing(self) -> None:
+        """Redraw the steps where they stand: whoever keeps a notebook's outputs hears that."""
+        if session := self._session:
+            card = target_card(session, self._said)
+            self._output.draw(
+                step_list.below(card, session.outline, planning=session.params.mode == "plan", live=False)
+            )
+
+    def concluded(self, conclusion: Conclusion) -> None:
+        """The one display."""
+        show_conclusion(conclusion, self._session)
 
     def form(self) -> None:
         """There is none."""
@@ -86,11 +101,18 @@ class LiveFace:
     Args:
         form: the form above the cells; None where nothing is filled in.
         presence: knows whether there is a page to click on; None where that is certain.
+        on_standing: redraws the list of steps.
     """
 
     interactive = True
 
-    def __init__(self, form: Form | None = None, presence: Presence | None = None) -> None:
+    def __init__(
+        self,
+        form: Form | None = None,
+        presence: Presence | None = None,
+        on_standing: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.standing = on_standing
         self._loop = asyncio.get_running_loop()
         self._form = form
         self._presence = presence
@@ -112,6 +134,10 @@ class LiveFace:
         self._approve_rest = self._approved = False
         self._ended = 0
 
+    def concluded(self, conclusion: Conclusion) -> None:
+        """The one display."""
+        show_conclusion(conclusion, self._session)
+
     def form(self) -> Mapping[str, Any] | None:
         """What stands in the form's fields, in use or not."""
         return self._form.values()[0] if self._form else None
@@ -127,15 +153,19 @@ class LiveFace:
         self._cancel_redraw()
         console, context = (self._session.console(step), self._session.context) if self._session else ("", None)
         yes = yes_to(plan, context, first=not self._approved)
-        question = Question(copied(plan.commands, context), rest=plan.outcome is not Outcome.DELETED, yes=yes)
+        question = Question(
+            copied(plan.commands, context), title=step.title, rest=plan.outcome is not Outcome.DELETED, yes=yes
+        )
         now = datetime.now(UTC)
         card = cards.plan_card(step, plan, number=number, context=context, console=console, asked=now)
         if self._panel is None:
             self._panel = Panel(self._presence.widgets if self._presence else ())
         self._panel.ask(question, number, card["text/html"])
         self._output.draw(card)
+        self._announce(f"Waiting for your approval: {step.title}")
         otherwise = "Approve, Decline: buttons of a running notebook."
         self._output.attach(self._panel.widget, self._presence.otherwise(otherwise) if self._presence else otherwise)
+        self._asks(True)
         have_saved()
         waiting = partial(self._presence.wait, what=step.title) if self._presence else interruptible
         answer = await question.wait(waiting)
@@ -144,8 +174,14 @@ class LiveFace:
         self._approved = True
         self._approve_rest |= answer is Answer.APPROVE_REST
         self._loop.call_later(DRAW_SECONDS, self._redraw, number, step, _WORKING)
+        self._loop.call_later(DRAW_SECONDS, self._asks, False)
         self._loop.call_later(DRAW_SECONDS, have_saved)
         return True
+
+    def _asks(self, asks: bool) -> None:
+        if self._session:
+            self._session.outline.asks(asks)
+            self.standing()
 
     def progress(self, number: int, step: Step, progress: Progress) -> None:
         """Redraw the working card, from whichever thread."""
@@ -161,9 +197,15 @@ class LiveFace:
         self._ended = result.number
         card = cards.result_card(result, self._session.context if self._session else None)
         self._output.settle(card)
+        self._announce(f"{result.outcome.value}: {result.step.title}")
         if self._panel is not None:
             self._panel.tell(card["text/html"])
         have_saved()
+
+    def _announce(self, said: str) -> None:
+        """Say it to who listens: what is displayed in a cell is not read aloud by itself."""
+        if self._form:
+            self._form.announce(said)
 
     def _redraw(self, number: int, step: Step, progress: Progress) -> None:
         """Draw now, or a little later what is the last state by then."""
@@ -236,6 +278,8 @@ class Opening:
     """
 
     def __init__(self, notebook: str, namespace: MutableMapping[str, Any]) -> None:
+        import ipywidgets
+
         from cgrunbook.ui.form import Form
         from cgrunbook.ui.presence import Presence
 
@@ -250,7 +294,11 @@ class Opening:
         self._listing: asyncio.Task[None] | None = None
         self.book: Runbook | None = None
         self.form: Form = Form(self._began, rules=values.broken_rules, on_use=self.use, on_target=self._for_target)
-        self._face = LiveFace(self.form, self._presence)
+        self._outline = Outline()
+        self._planning = False
+        self._steps: Any = ipywidgets.HTML()
+        self._card: dict[str, str] = {}
+        self._face = LiveFace(self.form, self._presence, self._draw)
 
     async def run(self) -> Runbook:
         """Show the form, wait for it if need be, and connect.
@@ -327,7 +375,9 @@ class Opening:
         """From now on, the notebook's cells work on this."""
         values.write_back(self._namespace, chosen)
         self._face.opened(session)
-        self._output.draw(target_card(session, self._sources(chosen), form=True))
+        self._outline, self._planning = session.outline, session.params.mode == "plan"
+        self._card = target_card(session, self._sources(chosen), form=True)
+        self._draw()
 
     async def _rebind(self, book: Runbook, chosen: dict[str, Any]) -> None:
         """Let the notebook's cells work with other values from now on."""
@@ -364,12 +414,22 @@ class Opening:
         }
 
     def _draw_waiting(self, why: str) -> None:
-        self._output.draw(cards.values_card(self._notebook, why, self._began, form=True, waits=True))
+        self._card = cards.values_card(self._notebook, why, self._began, form=True, waits=True)
+        self._outline = outline_of(self._notebook, self._namespace)
+        self._draw()
+
+    def _draw(self) -> None:
+        """Draw the notebook's steps as they stand: in the widget, which a reloaded page has too, and for whoever has none."""
+        planning = self._planning
+        self._steps.value = step_list.as_html(self._outline, planning=planning)
+        self._output.draw(step_list.below(self._card, self._outline, planning=planning, live=True))
 
     def _attach(self, *, waits: bool = False) -> None:
-        """Show the form, for whose button the notebook waits or does not."""
+        """Show the steps and the form, for whose button the notebook waits or does not."""
+        import ipywidgets
+
         otherwise = "A form, where the notebook runs."
-        widget = self._presence.with_sign(self.form.widget)
+        widget = self._presence.with_sign(ipywidgets.VBox([self._steps, self.form.widget]))
         self._output.attach(widget, self._presence.otherwise(otherwise) if waits else otherwise)
         have_saved()
         self._list()
@@ -390,6 +450,13 @@ def target_card(session: Session, said: Mapping[str, Value], *, form: bool = Fal
     """What a notebook works on, with the source of each value."""
     used = values.in_use(said, session.target)
     return cards.target_card(session.notebook, session.params, session.target, used, context=session.context, form=form)
+
+
+def show_conclusion(conclusion: Conclusion, session: Session | None) -> None:
+    """What a notebook's run comes to, as one display."""
+    from cgrunbook.ui.end_card import conclusion_card
+
+    show(conclusion_card(conclusion, session.context if session else None))
 
 
 def show(bundle: dict[str, str]) -> None:

@@ -30,6 +30,8 @@ nbformat: Any = nbformat_
 _QUIET_SETTINGS = {
     # Asked on the first start otherwise; neither may be fetched here.
     "@jupyterlab/apputils-extension/notification.jupyterlab-settings": {"fetchNews": "false", "checkForUpdates": False},
+    # So that a tab's reader, and not the server, says whether it is light or dark.
+    "@jupyterlab/apputils-extension/themes.jupyterlab-settings": {"adaptive-theme": True},
 }
 _READY = re.compile(r"is running at:")
 _ADDRESS = re.compile(r"(http://127\.0\.0\.1:\d+)/lab")

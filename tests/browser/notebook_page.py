@@ -18,6 +18,7 @@ import nbformat as nbformat_
 from playwright.sync_api import Locator, Page
 
 from cgrunbook.steps.step import Outcome
+from tests.browser.axe import look
 from tests.browser.jupyterlab import Lab
 
 nbformat: Any = nbformat_
@@ -235,8 +236,10 @@ class NotebookPage:
         self.page.evaluate(f"async () => {{ await {_PANEL}.context.sessionContext.shutdown(); }}")
 
     def photograph(self, name: str) -> Path:
-        """Keep a picture of the page."""
-        return self.screenshots(self.page, name)
+        """Keep a picture of the page, and let axe look at all that is ours on it, in both themes: what it finds is a complaint."""
+        picture = self.screenshots(self.page, name)
+        self.complaints += look(self.page, name, self.screenshots)
+        return picture
 
     def save(self) -> Any:
         """Save the notebook and read the file."""
@@ -246,6 +249,7 @@ class NotebookPage:
 
 # A form that keeps its cell waiting says so above. One that does not is there too while its cell still connects.
 _FORM_WAITS = """(() => {
-  const cell = document.querySelector('button.cgrunbook-use')?.closest('.jp-CodeCell');
-  return !!cell && /press .Use these values/.test(cell.innerText) && cell.innerText.startsWith('[*]');
+  const node = document.querySelector('button.cgrunbook-use')?.closest('.jp-CodeCell');
+  const cell = window.jupyterapp.shell.currentWidget.content.widgets.find(one => one.node === node);
+  return !!node && /press .Use these values/.test(node.innerText) && cell?.model.executionState !== 'idle';
 })()"""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import subprocess
+import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -25,32 +28,43 @@ class Refused(Exception):
     """gcloud ended with an exit code; the message is what it wrote to stderr."""
 
 
-class Gcloud:
+class Gcloud(ExitStack):
     """gcloud, called as a person calls it in a shell after `eval "$(cgrunbook sandbox env)"`.
+
+    It is the real one, whose Python is started once for all commands: `gcloud_kept_warm.py` says how.
 
     Args:
         running: The sandbox.
     """
 
     def __init__(self, running: process.Running) -> None:
-        self._executable = client("gcloud")
+        super().__init__()
         self.running = running
         self.variables = os.environ | process.environment(running)
+        self._folder = Path(self.enter_context(tempfile.TemporaryDirectory(prefix="gcloud-")))
+        self._process = self.enter_context(
+            subprocess.Popen(
+                [client("gcloud")],
+                cwd=Path(__file__).parent,
+                env=self.variables | {"CLOUDSDK_PYTHON_ARGS": "-S gcloud_kept_warm.py"},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                bufsize=0,
+            )
+        )
 
     def text(self, *arguments: str, stdin: str = "") -> str:
         """Run a command; what it prints."""
-        done = subprocess.run(
-            [self._executable, *arguments],
-            env=self.variables,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        if done.returncode:
-            raise Refused(done.stderr)
-        return done.stdout
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        for name, text in (("stdin", stdin), ("stdout", ""), ("stderr", "")):
+            (self._folder / name).write_text(text)
+        asked = {"words": arguments, "cwd": str(Path.cwd()), "folder": str(self._folder)}
+        self._process.stdin.write(json.dumps(asked).encode() + b"\n")
+        assert select.select([self._process.stdout], [], [], 120)[0], f"gcloud {arguments} does not end"
+        if int(self._process.stdout.readline()):
+            raise Refused((self._folder / "stderr").read_text())
+        return (self._folder / "stdout").read_text()
 
     def __call__(self, *arguments: str, stdin: str = "") -> Any:
         """Run a command; its answer as data."""
@@ -93,9 +107,10 @@ def clients(running: process.Running) -> Clients:
 
 
 @pytest.fixture(scope="module")
-def fresh_gcloud(running: process.Running) -> Gcloud:
+def fresh_gcloud(running: process.Running) -> Iterator[Gcloud]:
     """gcloud on the sandbox as it is."""
-    return Gcloud(running)
+    with Gcloud(running) as started:
+        yield started
 
 
 @pytest.fixture(scope="module")

@@ -263,21 +263,23 @@ def test_what_a_run_of_the_notebooks_made_gcloud_describes(tmp_path: Path) -> No
         command = [sys.executable, "-m", "cgrunbook", "run", "--output", str(tmp_path / "out")]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
-        gcloud = Gcloud(process.start(home))
-        for name in ("chainguard-pull-through", "chainguard-private"):
-            found = describe(gcloud, name)
-            assert found["mode"] == "REMOTE_REPOSITORY"
-            assert found["labels"] == {"managed-by": "cgrunbook"}
-        pair = found["remoteRepositoryConfig"]["upstreamCredentials"]["usernamePasswordCredentials"]
-        secret, _, number = pair["passwordSecretVersion"].partition("/versions/")
-        version = gcloud("secrets", "versions", "describe", number, f"--secret={secret.rpartition('/')[2]}")
-        assert version["state"] == "ENABLED"
-        policy = gcloud("secrets", "get-iam-policy", "chainguard-pull-token")
-        assert {"role": "roles/secretmanager.secretAccessor", "members": [f"serviceAccount:{AGENT}"]} in policy[
-            "bindings"
-        ]
-        root = f"us-central1-docker.pkg.dev/{settings.PROJECT_ID}/chainguard-private"
-        assert any(image["package"].startswith(root) for image in gcloud("artifacts", "docker", "images", "list", root))
+        with Gcloud(process.start(home)) as gcloud:
+            for name in ("chainguard-pull-through", "chainguard-private"):
+                found = describe(gcloud, name)
+                assert found["mode"] == "REMOTE_REPOSITORY"
+                assert found["labels"] == {"managed-by": "cgrunbook"}
+            pair = found["remoteRepositoryConfig"]["upstreamCredentials"]["usernamePasswordCredentials"]
+            secret, _, number = pair["passwordSecretVersion"].partition("/versions/")
+            version = gcloud("secrets", "versions", "describe", number, f"--secret={secret.rpartition('/')[2]}")
+            assert version["state"] == "ENABLED"
+            policy = gcloud("secrets", "get-iam-policy", "chainguard-pull-token")
+            assert {"role": "roles/secretmanager.secretAccessor", "members": [f"serviceAccount:{AGENT}"]} in policy[
+                "bindings"
+            ]
+            root = f"us-central1-docker.pkg.dev/{settings.PROJECT_ID}/chainguard-private"
+            assert any(
+                image["package"].startswith(root) for image in gcloud("artifacts", "docker", "images", "list", root)
+            )
 
 
 def test_the_python_clients_repository_is_gclouds(gcloud: Gcloud, clients: Clients) -> None:

@@ -146,7 +146,7 @@ def test_the_page_shows_each_step_with_all_that_is_known_of_it():
         "created",
         "in 4.2 s, of which 2.5 s spent waiting",
         "approved by alex",
-        "repository mirror (as a whole) — in us-central1",
+        "Repository mirror was created in us-central1:",
         "labels a=b a=c",
         "gcloud artifacts repositories create mirror",
         "It cannot be moved later.",
@@ -229,6 +229,38 @@ def test_the_page_loads_and_runs_nothing():
     assert "default-src 'none'" in html
 
 
+SANDBOX = {"target": "sandbox", "project_id": "cgrunbook-sandbox", "location": "us-central1"}
+LAYERS = [{"digest": f"sha256:{number:064x}", "bytes": number * 1000} for number in (143, 225)]
+
+
+@pytest.mark.parametrize(("target", "word"), [(WHOLE.target, "◆ GOOGLE CLOUD"), (SANDBOX, "◇ SANDBOX")])
+def test_where_it_ran_comes_first_then_the_verdict_and_the_sandbox_stands_across_the_page(target: Any, word: str):
+    html = report.render(WHOLE.model_copy(update={"target": target}))
+    page = Page(html).text
+    assert page.index(word) < page.index("Report of run".lower()) < page.index("Done: 2 changes", page.index(word))
+    assert page.index("Done: 2 changes", page.index(word)) < page.index("Operator")
+    assert ('<body class="sandbox">' in html) is ("SANDBOX" in word)
+    assert ("sandbox=$(cgrunbook sandbox env)" in page) is ("SANDBOX" in word), "what is copied of it runs there"
+
+
+def test_a_list_of_rows_is_a_table_with_digests_that_are_whole_when_copied():
+    page = report.render(record(step(outcome="verified", evidence={"layers": LAYERS, "bytes hashed": 617_965})))
+    assert f'title="{LAYERS[0]["digest"]}">{LAYERS[0]["digest"]}</span>' in page
+    assert "size 143.0 kB" in re.sub(r"sha256:\w+ ", "", Page(page).text).replace("digest size", "size")
+    assert "bytes hashed 618.0 kB" in Page(page).text
+    assert "{" not in Page(page).text
+
+
+def test_what_was_planned_and_read_back_is_said_once():
+    made = [
+        ChangeRecord(resource="secret s", after="empty"),
+        ChangeRecord(resource="secret s", field="a", after="bcdef"),
+    ]
+    page = Page(report.render(record(step(changes=made, evidence={"a": "bcdef", "expires": "never"})))).text
+    assert page.count("bcdef") == 1
+    assert "Secret s was created empty." in page
+
+
 def test_the_page_prints_and_has_a_dark_form():
     html = report.render(WHOLE)
     assert "@media print" in html
@@ -290,7 +322,7 @@ def test_a_long_run_is_judged_by_all_of_it_and_what_is_left_out_is_counted(many:
     top = said[: said.index("Operator")]
     assert "24 changes were made" in top
     assert ("Failed in 2 steps" in top) is bool(exit_code)
-    assert "repository mirror" in said
+    assert "Repository mirror" in said
     listed, detailed = (said.count("Pull image-") - html.count("<article") + 2, html.count("<article"))
     left_out = [int(number) for number in re.findall(r"(\d+) more steps in record\.json: \d+ verified\.", said)]
     assert left_out == [number for number in (many - 1 - listed, many - 1 - detailed) if number]

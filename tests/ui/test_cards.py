@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html.parser import HTMLParser
 from typing import ClassVar
 
@@ -168,7 +169,16 @@ def test_both_forms_say_outcome_title_changes_cause_and_remedy():
         Result(1, step, Outcome.FAILED, plan, Evidence(), StepFailed("It is dark.", "Look at the bulb."), 2.0)
     )
     for form in (read(card["text/html"]).text, card["text/plain"]):
-        for piece in ("failed", "Do it", "the light", "red", "green", "It is dark.", "Look at the bulb.", "switch"):
+        for piece in (
+            "failed",
+            "Do it",
+            "The light was to be changed",
+            "red",
+            "green",
+            "It is dark.",
+            "Look at the bulb.",
+            "switch",
+        ):
             assert piece in form
 
 
@@ -190,6 +200,74 @@ def test_what_asks_for_a_decision_says_where_it_works_and_as_whom():
             for part in ("◆ GOOGLE CLOUD", "project my-project", "as robot@p.iam.gserviceaccount.com"):
                 assert part in form
     assert "environment, by GOOGLE_CLOUD_PROJECT, while the key k says other" in opened["text/plain"]
+
+
+def test_a_deletion_looks_like_no_other_plan_and_says_first_what_is_lost():
+    gone = Plan(
+        Outcome.DELETED, (Change("repository a", "", "with all it has", None),), lost=("It has cached 3 images.",)
+    )
+    made = Plan(Outcome.CREATED, (Change("repository a", "", None, "here"),))
+    asked, making = (cards.plan_card(Hostile("it"), plan) for plan in (gone, made))
+    held_back = cards.result_card(Result(1, Hostile("it"), Outcome.PLANNED, gone))
+    for card in (asked, held_back):
+        assert "double #bc4c00" in card["text/html"]
+        for form in (read(card["text/html"]).text, card["text/plain"]):
+            assert "What is lost" in form
+            assert "It has cached 3 images." in form
+    assert "double" not in making["text/html"]
+    assert "Repository a will be deleted, with all it has" in asked["text/plain"]
+    assert "Repository a would be deleted, with all it has" in held_back["text/plain"]
+
+
+def test_layers_are_a_table_with_digests_short_to_the_eye_and_whole_when_copied():
+    digest = f"sha256:{'0123456789abcdef' * 4}"
+    evidence = Evidence(facts={"layers": [{"digest": digest, "bytes": 143_393}]})
+    card = cards.result_card(Result(1, Hostile("it"), Outcome.VERIFIED, evidence=evidence))
+    assert (
+        f'text-overflow:ellipsis;white-space:nowrap;vertical-align:bottom" title="{digest}">{digest}</span>'
+        in card["text/html"]
+    )
+    for form in (read(card["text/html"]).text, card["text/plain"]):
+        assert digest in form
+        assert "143.4 kB" in form
+        assert "{" not in form
+
+
+def test_commands_of_a_sandbox_card_are_shown_as_they_run_in_the_sandbox_and_nowhere_else():
+    plan = Plan(Outcome.CREATED, (Change("repository a", "", None, "here"),), ("gcloud x", "gcloud y"))
+    for target, guarded in (("sandbox", True), ("google-cloud", False)):
+        card = cards.result_card(Result(1, Hostile("it"), Outcome.CREATED, plan), Context(target, "p"))
+        for form in (read(card["text/html"]).text, card["text/plain"]):
+            assert ("(set -e; sandbox=$(cgrunbook sandbox env) || exit 1;" in form) is guarded
+            assert form.index("gcloud x") < form.index("gcloud y")
+
+
+# What JupyterLab's sanitizer leaves of a notebook that it does not trust; the rest it drops without a word, so nothing
+# may depend on it: `user-select` only makes a click select more, `anywhere` only breaks earlier.
+_LEFT = {
+    *("background", "border", "border-bottom", "border-collapse", "border-left", "border-radius", "color", "display"),
+    *(
+        "font-family",
+        "font-size",
+        "font-weight",
+        "line-height",
+        "margin",
+        "max-width",
+        "opacity",
+        "overflow",
+        "padding",
+    ),
+    *("overflow-wrap", "text-align", "text-decoration", "text-overflow", "vertical-align", "white-space"),
+}
+
+
+def test_a_card_is_styled_with_what_jupyterlab_leaves_to_a_notebook_that_it_does_not_trust():
+    used: set[str] = set()
+    for bundle in bundles("harmless"):
+        for style in re.findall(r'style="([^"]*)"', bundle["text/html"]):
+            used |= {rule.split(":")[0] for rule in style.split(";") if rule}
+            assert "var(" not in style
+    assert used - {"user-select"} <= _LEFT
 
 
 @pytest.mark.parametrize("outcome", list(Outcome))

@@ -92,10 +92,10 @@ def test_a_number_that_is_none_is_refused_by_its_type():
 
 def test_an_error_in_what_is_folded_away_unfolds_it_and_is_counted_in_its_title():
     form, _ = make()
-    assert form._more.selected_index is None
+    assert not form._more.value
     set_value(form, "wait_limit", "0")
-    assert form._more.selected_index == 0
-    assert form._more.titles[0].endswith("1 to correct")
+    assert form._more.value
+    assert form._more.description.endswith("1 to correct")
 
 
 def test_a_rule_about_two_values_is_said_beside_the_button():
