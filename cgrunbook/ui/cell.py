@@ -79,8 +79,8 @@ class CellOutput:
 
 def leave_choices_out(shell: Any) -> None:
     """From now on, show no error where a person chose that a cell ends: its card says so. It ends as failed all the same."""
-    show = shell._showtraceback  # noqa: SLF001 - all that IPython shows of an error passes by here
-    if getattr(show, "leaves_choices_out", False):
+    show = getattr(shell, "_showtraceback", None)  # all that IPython shows of an error passes by here
+    if show is None or getattr(show, "leaves_choices_out", False):
         return
 
     def said(kind: Any, error: Any, lines: list[str]) -> None:

@@ -138,14 +138,23 @@ class Door:
         return kind, _Request.of(message) if kind == "execute_request" else None
 
     async def _answer(self, frames: list[Any]) -> None:
-        """Answer out of turn, and say that the kernel is busy all the same."""
+        """Answer out of turn."""
         kernel, session = self._kernel, self._kernel.session
         identities, rest = session.feed_identities(frames, copy=False)
         message = session.deserialize(rest, content=True, copy=False)
         to_page = _manager(kernel).get_subshell_to_shell_channel_socket(None)
         await kernel.shell_handlers[message["header"]["msg_type"]](to_page, identities, message)
         session.send(kernel.iopub_socket, "status", {"execution_state": "idle"}, parent=message)
-        session.send(kernel.iopub_socket, "status", {"execution_state": "busy"}, parent=self._running)
+
+    def ended(self, request: str) -> None:
+        """A request has ended: where a cell goes on meanwhile say so, for pages show the last word on the kernel."""
+        if request != self.running.number and self._kernel._main_asyncio_lock.locked():  # noqa: SLF001
+            self._kernel.io_loop.add_callback(self._say_busy)
+
+    def _say_busy(self) -> None:
+        kernel = self._kernel
+        if kernel._main_asyncio_lock.locked():  # noqa: SLF001
+            kernel.session.send(kernel.iopub_socket, "status", {"execution_state": "busy"}, parent=self._running)
 
     def _should_handle(self, stream: Any, message: dict[str, Any], identities: Any) -> bool:
         """Drop a request whose cell is to be run again, and those that were sent before what is gone on with."""
@@ -153,9 +162,7 @@ class Door:
             return True
         request = _Request.of(message)
         if request.number == self._go_on_with:
-            self.widgets_spoke = False
-        """Whether a page's widget has said anything since this was last set."""
-        self._go_on_with = ""
+            self._go_on_with = ""
         if not self._go_on_with and self._newer(request) is None:
             self._running = message
             return True
@@ -168,6 +175,5 @@ class Door:
         if newer is None:
             self._abort(subshell_id)
         else:
-            self._go_on_with = next(
-                request for request in self._queue if request.sent_with(newer) or request is newer
-            ).number
+            after = [request for request in self._queue if request != self.running]
+            self._go_on_with = next(one for one in after if one.sent_with(newer) or one is newer).number

@@ -85,6 +85,8 @@ class Mirror:
     def hear(self, message: dict[str, Any]) -> None:
         """A message leaves the kernel, as it is read by pages."""
         kind, parent = message["header"]["msg_type"], message.get("parent_header") or {}
+        if kind == "status" and message["content"]["execution_state"] == "idle":
+            self._door.ended(str(parent.get("msg_id")))
         if kind == "update_display_data":
             for cell in self._cells.values():
                 cell.update(message["content"])

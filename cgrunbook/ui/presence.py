@@ -71,7 +71,7 @@ class Presence:
             said: what the widget is, a sentence.
         """
         if self._seen:
-            return f"{said} Where nothing to click appears, interrupt this cell. {self._way_on()}"
+            return said
         return f"{said} Where nothing to click appears, this cell ends in {UNSEEN_SECONDS:g} seconds. {self._way_on()}"
 
     async def wait(self, answer: Awaitable[T], what: str) -> T:

@@ -171,6 +171,7 @@ def test_a_plan_waits(tab, again, event):
     tab.until_asked()
     tab.photograph(event)
     assert "Waiting for your approval. Nothing has been changed yet." in tab.visible_text()
+    tab.until("() => /Python 3 . Busy/.test(document.querySelector('#jp-main-statusbar').innerText)")
     tab.until_running(5)
     assert_comes_to_its_end(tab)
 

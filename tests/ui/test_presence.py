@@ -26,15 +26,3 @@ def test_a_kernel_too_old_to_hear_clicks_ends_the_cell_and_names_the_first_that_
     ) as told:
         asyncio.run(story())
     assert "cgrunbook run 02_developer_images" in told.value.remedy
-
-
-def test_where_a_page_names_its_cells_nothing_ends_by_itself_and_the_way_on_is_said():
-    async def story() -> None:
-        presence = Presence("02_developer_images", {})
-        presence._seen = True
-        assert "Where nothing to click appears, interrupt this cell." in presence.otherwise("Approve, Decline.")
-        answer = asyncio.get_running_loop().create_future()
-        asyncio.get_running_loop().call_soon(answer.set_result, "yes")
-        assert await presence.wait(answer, "Turn the lamp on") == "yes"
-
-    asyncio.run(story())
