@@ -147,7 +147,9 @@ async def _form_refused() -> None:
     form = _form()
     form.fields["target"].control.value = "google-cloud"
     form.fields["project_id"].control.value = "my-project"
-    form.failed(StepFailed("No usable Google credentials were found.", "Sign in: gcloud auth application-default login"))
+    form.failed(
+        StepFailed("No usable Google credentials were found.", "Sign in: gcloud auth application-default login")
+    )
 
 
 async def _form_in_use() -> None:

@@ -62,7 +62,9 @@ def test_axe_finds_nothing_in_any_state_in_either_theme(open_tab, photograph):
     found = look(tab.page, "saved-and-not-trusted", photograph)
     tab.run_all()
     tab.until_done()
-    assert not [output for cell in tab.state()["cells"] for output in cell["outputs"] if output["output_type"] == "error"]
+    assert not [
+        output for cell in tab.state()["cells"] for output in cell["outputs"] if output["output_type"] == "error"
+    ]
     found += look(tab.page, "live", photograph)
     assert [line for line in found if not beside_each_other(line)] == []
 
