@@ -280,7 +280,9 @@ class Form:
         self._folded = [name for name in names if name not in _FIRST]
         # A button, which a keyboard finds; what is folded in ipywidgets' Accordion is found by a mouse only.
         self._more = ipywidgets.ToggleButton(
-            layout={"width": "auto", "align_self": "flex-start", "margin": "4px 4px 12px 0"}, **named("more")
+            icon="caret-right",
+            layout={"width": "auto", "align_self": "flex-start", "margin": "4px 4px 12px 0"},
+            **named("more"),
         )
         self._rest = ipywidgets.VBox(layout=ipywidgets.Layout(margin="0", display="none"))
         self._more.observe(lambda _: self._unfold(), names="value")
