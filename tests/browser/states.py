@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
 from cgrunbook import parameters
-from cgrunbook.errors import Declined, Interrupted, StepFailed
+from cgrunbook.errors import Declined, Interrupted, NotSignedIn, StepFailed
 from cgrunbook.parameters import Parameters
 from cgrunbook.run.context import Context
 from cgrunbook.run.result import Result
@@ -147,11 +147,13 @@ async def _form_refused() -> None:
     form = _form()
     form.fields["target"].control.value = "google-cloud"
     form.fields["project_id"].control.value = "my-project"
-    form.ready("No usable Google credentials were found.", error=True)
+    form.failed(
+        NotSignedIn("No usable Google credentials were found.", "Sign in: gcloud auth application-default login")
+    )
 
 
 async def _form_in_use() -> None:
-    _form().ready("In use. Change a value and press the button to use another.")
+    _form().ready()
 
 
 async def _asked(plan: Plan, number: int) -> LiveFace:

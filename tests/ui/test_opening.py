@@ -351,7 +351,9 @@ def test_back_to_the_defaults_forgets_what_was_saved_of_this_target_alone_and_on
         book = await opening.run()
         assert "Saved so far: Location, Secret." in words(opening.form.kept)
         opening.form.defaults.click()
-        assert values.read_saved().of("sandbox") != {}
+        kept = values.read_saved()
+        assert kept is not None
+        assert kept.of("sandbox") != {}
         assert book.target["location"] == "europe-west1"
         await use(opening)
         assert book.target["location"] == "us-central1"
