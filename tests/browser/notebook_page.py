@@ -155,6 +155,10 @@ class NotebookPage:
         button.click()
         self.until("button => button.disabled || !button.isConnected", button)
 
+    def until_the_form_waits(self) -> None:
+        """Wait until a form keeps its cell waiting, and its button can be pressed."""
+        self.until(f"() => document.querySelector('button.cgrunbook-use:not([disabled])') && {_FORM_WAITS}")
+
     def until_running(self, number: int) -> None:
         """Wait until so many cells run or wait for their turn."""
         self.until(f"number => ({_STATE})().running === number", number)

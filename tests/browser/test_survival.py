@@ -153,10 +153,8 @@ def test_the_form_waits(tab, again, event):
     tab.until_said("press 'Use these values'")
     tab = LIVING[event](tab, again)
     tab.until_there()
-    tab.until_said("press 'Use these values'")
-    tab.use.and_(tab.page.locator(":enabled")).wait_for()
+    tab.until_the_form_waits()
     tab.photograph(event)
-    tab.until("() => document.querySelector('button.cgrunbook-use').closest('.jp-Cell').innerText.startsWith('[*]')")
     assert_comes_to_its_end(tab)
 
 
@@ -172,7 +170,7 @@ def test_a_plan_waits(tab, again, event):
     tab.photograph(event)
     assert "Waiting for your approval. Nothing has been changed yet." in tab.visible_text()
     tab.until("() => /Python 3 . Busy/.test(document.querySelector('#jp-main-statusbar').innerText)")
-    tab.until_running(5)
+    tab.until_running(len(tab.state()["cells"]) - 2)  # all but the parameters and the form
     assert_comes_to_its_end(tab)
 
 
@@ -189,7 +187,7 @@ def test_a_step_is_at_work(tab, again, home, event):
         tab.until_there()
         tab.until_said("another run to finish its step")
         tab.photograph(event)
-        tab.until_running(5)
+        tab.until_running(len(tab.state()["cells"]) - 2)  # all but the parameters and the form
     tab.until_said("✓ created")
     tab.until_asked()
     assert_comes_to_its_end(tab)
