@@ -1,6 +1,6 @@
 """cgrunbook: pulling Chainguard's images through Google Artifact Registry, as notebooks that do each step and prove it.
 
-What a notebook imports is here: `open_notebook` to begin with, and `steps` to perform.
+What a notebook imports is here: `open_notebook` to begin with, `steps` to perform, and `show_runs`, which have been.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cgrunbook import steps
     from cgrunbook.ui.notebook import open_notebook
+    from cgrunbook.ui.run_list import show_runs
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "open_notebook", "steps"]
+__all__ = ["__version__", "open_notebook", "show_runs", "steps"]
 
 # Google's libraries warn at import as soon as the calendar nears the end of a Python's support. That is news for whoever
 # chooses the Python, once; a notebook would show it, and keep it, in whichever cell imports first.
@@ -27,6 +28,10 @@ def __getattr__(name: str) -> Any:
         from cgrunbook.ui.notebook import open_notebook
 
         return open_notebook
+    if name == "show_runs":
+        from cgrunbook.ui.run_list import show_runs
+
+        return show_runs
     if name == "steps":
         import importlib
 

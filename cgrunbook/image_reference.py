@@ -52,9 +52,9 @@ class ImageReference:
         Raises:
             ParameterError: it breaks the grammar, or starts with a registry; says the nearest right form where it can.
         """
-        without_registry = _strip_registry(text)
-        if without_registry is not None:
-            raise _refused(text, "names a registry; the runbook chooses the registry itself", without_registry)
+        rest = without_registry(text)
+        if rest is not None:
+            raise _refused(text, "names a registry; the runbook chooses the registry itself", rest)
         name, _, digest = text.partition("@")
         repository, colon, tag = name.partition(":")
         if "@" in text and not is_digest(digest):
@@ -125,11 +125,11 @@ class Platform:
         return self.text
 
 
-def _strip_registry(text: str) -> str | None:
+def without_registry(text: str) -> str | None:
     """The rest of a reference that starts with a registry; None where it does not."""
     _, separator, rest = text.partition("://")
     if separator:
-        return _strip_registry(rest) or rest.partition("/")[2]
+        return without_registry(rest) or rest.partition("/")[2]
     first, slash, rest = text.partition("/")
     if not slash:
         return None

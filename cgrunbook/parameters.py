@@ -15,9 +15,10 @@ from datetime import timedelta
 from enum import Enum, StrEnum
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
+from pydantic_core import PydanticCustomError
 
-from cgrunbook import durations
+from cgrunbook import durations, nearest
 from cgrunbook.errors import ParameterError
 from cgrunbook.image_reference import ImageReference
 from cgrunbook.redaction import redact
@@ -45,6 +46,7 @@ class Way(Enum):
     OPTION = "cgrunbook run -p"
     PAPERMILL = "papermill's -p, -r, -y, -f and what else injects a cell"
     CELL = "a cell"
+    FORM = "a field of the form"
 
 
 def _text(pattern: str, rule: str, *, longest: int = 0, given: bool = False) -> AfterValidator:
@@ -64,14 +66,14 @@ def _text(pattern: str, rule: str, *, longest: int = 0, given: bool = False) -> 
 
 
 def _lasting(shortest: timedelta, rule: str) -> AfterValidator:
-    """A duration that is not shorter, or is empty; a hundred years are the longest that Secret Manager takes."""
+    """A length of time that is not shorter, or is empty; a hundred years are the longest that Secret Manager takes."""
 
     def check(text: str) -> str:
         if text and durations.parse(text) < shortest:
             raise ValueError(rule)
         if text and durations.parse(text) > timedelta(days=36500):
             raise ValueError("must be at most 876000h, a hundred years")
-        return text
+        return durations.go(text) if text else ""
 
     return AfterValidator(check)
 
@@ -87,7 +89,7 @@ def _token_ttl(text: str) -> str:
         raise ValueError("must be a minute at least")
     if durations.parse(text) > _LONGEST_TOKEN_LIFE:
         raise ValueError("must be at most 8760h, the longest any Chainguard plan allows (Team 168h, Starter 720h)")
-    return text
+    return durations.go(text)
 
 
 def _label(text: str) -> str:
@@ -201,6 +203,10 @@ def _of(group: Group, default: Any, description: str, example: Any = None, **bou
     )
 
 
+# Says that one value is looked at, whatever it must be together with others.
+_ALONE = object()
+
+
 class Parameters(BaseModel):
     """What a run is told. Each field is a parameter of one notebook or more; each notebook's cell lists those it takes.
 
@@ -244,7 +250,10 @@ class Parameters(BaseModel):
         ["team=platform"],
     )
     kms_key_name: Annotated[str, _KMS_KEY] = _of(
-        Group.SET_UP, "", "a customer-managed key; empty leaves encryption to Google; fixed once created"
+        Group.SET_UP,
+        "",
+        "a customer-managed key; empty leaves encryption to Google; fixed once created",
+        "projects/my-project/locations/us-central1/keyRings/my-ring/cryptoKeys/my-key",
     )
     cleanup_older_than: Annotated[str, _AGE] = _of(
         Group.SET_UP, "", "clean-up policy, deletes cached versions older than this; empty makes none", "720h"
@@ -275,7 +284,10 @@ class Parameters(BaseModel):
         Group.TOKEN, "", "deletes the secret and so breaks pulls after this time; empty never", "8760h"
     )
     rotation_topic: Annotated[str, _TOPIC] = _of(
-        Group.TOKEN, "", "Pub/Sub topic that is told when the token is due; needs rotation_period"
+        Group.TOKEN,
+        "",
+        "Pub/Sub topic that is told when the token is due; needs rotation_period",
+        "projects/my-project/topics/rotation",
     )
     rotation_period: Annotated[str, _PERIOD] = _of(
         Group.TOKEN, "", "how often the topic is told; a notice only, 05_rotate_pull_token does it", "600h"
@@ -289,20 +301,39 @@ class Parameters(BaseModel):
     confirm: str = _of(Group.RUN, "", "teardown deletes only when this is the value of repository")
 
     @model_validator(mode="after")
-    def _belong_together(self) -> Parameters:
+    def _belong_together(self, info: ValidationInfo) -> Parameters:
+        if info.context is _ALONE:
+            return self
         if bool(self.rotation_topic) != bool(self.rotation_period):
             missing = "rotation_topic" if not self.rotation_topic else "rotation_period"
-            raise ValueError(f"{missing} is missing: a notice needs both rotation_topic and rotation_period")
+            raise _together(missing, f"{missing} is missing: a notice needs both rotation_topic and rotation_period")
         key = self.kms_key_name.split("/")
         if self.kms_key_name and key[3] != self.location:
-            raise ValueError(
+            raise _together(
+                "kms_key_name",
                 f"kms_key_name is a key in {key[3]}, and location is {self.location}: Artifact Registry takes only keys of "
-                "the repository's own location"
+                "the repository's own location",
+            )
+        # Where it is not told the repository, a notebook of somebody's own may say another.
+        if self.confirm and self.confirm != self.repository and "repository" in self.model_fields_set:
+            raise _together(
+                "confirm",
+                f"confirm is {shown(self.confirm)}, and repository is {self.repository!r}: nothing is deleted unless they are "
+                "the same; empty only lists what would be",
+                meant=self.repository,
             )
         return self
 
 
+def _together(name: str, sentence: str, meant: str = "") -> PydanticCustomError:
+    """The error for values that do not go together, at the parameter that is to be put right, and what it should be."""
+    return PydanticCustomError("together", "{sentence}", {"name": name, "sentence": sentence, "meant": meant})
+
+
 NAMES = tuple(Parameters.model_fields)
+
+LENGTHS_OF_TIME = ("token_ttl", "cleanup_older_than", "secret_expires_after", "rotation_period")
+"""Those that are written as 30d or 720h, and used as 720h."""
 
 
 def _type(name: str) -> type:
@@ -412,17 +443,27 @@ def from_text(name: str, text: str) -> Any:
     if name not in NAMES:
         raise unknown(name)
     kind = _type(name)
-    if kind is bool:
-        if text.lower() not in {"true", "false"}:
-            raise _refused(name, text, "must be true or false")
-        return text.lower() == "true"
-    if kind is int:
-        if not re.fullmatch(r"[0-9]{1,9}", text):
-            raise _refused(name, text, "must be a whole number")
-        return int(text)
     if kind is list:
         return _list_from_text(name, text)
+    value = _read(kind, text)
+    if value is None:
+        raise _refused(name, text, "must be true or false" if kind is bool else "must be a whole number")
+    return value
+
+
+def _read(kind: type, text: str) -> str | int | bool | None:
+    """A text as a value of a type; None where it is none."""
+    if kind is bool:
+        return {"true": True, "false": False}.get(text.lower())
+    if kind is int:
+        return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else None
     return text
+
+
+def example_of(name: str) -> Any:
+    """A value that the parameter may have; None where its rule says how it looks."""
+    examples = Parameters.model_fields[name].examples
+    return examples[0] if examples else None
 
 
 def as_text(value: Any) -> str:
@@ -430,6 +471,11 @@ def as_text(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return ",".join(map(str, value))
     return json.dumps(value) if isinstance(value, (bool, int)) else str(value)
+
+
+def in_form(value: Any) -> str:
+    """A value as a field of the form has it."""
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else as_text(value)
 
 
 def _list_from_text(name: str, text: str) -> list[str]:
@@ -445,15 +491,25 @@ def _list_from_text(name: str, text: str) -> list[str]:
 
 
 def _refused(name: str, text: str, rule: str) -> ParameterError:
+    question = _question(name, text, Way.FORM)
     return ParameterError(
-        f"{name} is {redact(text)!r}: {rule}", how_to_give(name, Way.OPTION), rules={name: f"{rule}."}
+        f"{name} is {redact(text)!r}: {rule}{question}",
+        how_to_give(name, Way.OPTION, meant_by(name, text)),
+        rules={name: f"{rule}{question}."},
     )
 
 
-def how_to_give(name: str, way: Way) -> str:
-    """How a value is given, in the words of the way that another one came."""
-    examples = Parameters.model_fields[name].examples
-    example = examples[0] if examples else {bool: True, int: 1}.get(_type(name), "TEXT")
+def how_to_give(name: str, way: Way, meant: Any = None) -> str:
+    """How a value is given, in the words of the way that another one came.
+
+    Args:
+        name: the parameter.
+        way: how the other came.
+        meant: what was likeliest meant by it; None gives an example instead.
+    """
+    example = example_of(name) if meant is None else meant
+    if example is None:
+        example = {bool: True, int: 1}.get(_type(name), "TEXT")
     if way is Way.CELL:
         return f"Write it in a cell before the opening one as: {name} = {json.dumps(example)}".replace(
             " = true", " = True"
@@ -495,14 +551,19 @@ def check(
         return Parameters(**values)
     except ValidationError as error:
         said: list[str] = []
+        advice: list[str] = []
         rules: dict[str, str] = {}
         for problem in error.errors():
-            name = str(problem["loc"][0]) if problem["loc"] else ""
-            rule = _rule(name, problem, values.get(name))
-            said.append(f"{name} is {shown(values.get(name))}: {rule}" if name else rule)
+            alone = bool(problem["loc"])
+            name = str(problem["loc"][0] if alone else problem["ctx"]["name"])
+            given = values.get(name)
+            rule = _rule(name, problem, given, way(name) if way else None)
+            said.append(f"{name} is {shown(given)}: {rule}" if alone else rule)
+            meant = meant_by(name, given) if alone else problem["ctx"]["meant"]
+            if way and name not in rules and (alone or meant):
+                advice.append(how_to_give(name, way(name), meant))
             rules.setdefault(name, rule)
-        remedy = "\n".join(how_to_give(name, way(name)) for name in rules if name and way)
-        raise ParameterError("\n".join(said), remedy, rules=rules) from None
+        raise ParameterError("\n".join(said), "\n".join(advice), rules=rules) from None
 
 
 def same(name: str, value: Any, used: Any) -> bool:
@@ -516,13 +577,12 @@ def allowed(name: str, value: Any) -> bool:
 
 
 def _as_used(name: str, value: Any) -> Any:
-    """What is made of a value; None where it breaks the rule."""
+    """What is made of a value by itself; None where it breaks the rule."""
     try:
         given = {name: list(value) if isinstance(value, tuple) else value}
-        return getattr(Parameters.model_validate(given), name)
-    except ValidationError as error:
-        # What a value must be together with others says nothing of it alone.
-        return None if any(problem["loc"] for problem in error.errors()) else value
+        return getattr(Parameters.model_validate(given, context=_ALONE), name)
+    except ValidationError:
+        return None
 
 
 def shown(value: Any) -> str:
@@ -535,9 +595,10 @@ def shown(value: Any) -> str:
 _BOUNDS = {"greater_than_equal": ("at least", "ge"), "less_than_equal": ("at most", "le")}
 
 
-def _rule(name: str, problem: Any, given: Any) -> str:
+def _rule(name: str, problem: Any, given: Any, way: Way | None) -> str:
+    """The sentence on a value, with what was likeliest meant by it; else with an example where no advice follows."""
     rule = str(problem["ctx"]["error"] if problem["type"] == "value_error" else problem["msg"])
-    if not name:
+    if not problem["loc"]:
         return f"{rule}."
     if problem["type"].endswith("_type") and not isinstance(given, _type(name)):
         rule = f"must be {type_name(name)}, not {type(given).__name__}"
@@ -546,15 +607,54 @@ def _rule(name: str, problem: Any, given: Any) -> str:
         rule = f"must be {words} {problem['ctx'][bound]}"
     elif problem["type"] == "literal_error":
         rule = f"must be {problem['ctx']['expected']}"
-        if near := difflib.get_close_matches(str(given), choices(name), n=1):
-            rule += f" (did you mean {near[0]!r}?)"
     if isinstance(given, str) and given != given.strip():
         rule += "; there is white space around it"
     elif isinstance(given, str) and given[:1] == given[-1:] and given[:1] in {"'", '"'}:
         rule += "; it has quotes that belong to it: give it without"
-    examples = Parameters.model_fields[name].examples
-    example = f" Example: {examples[0]!r}." if examples else ""
-    return f"{rule}.{example}"
+    if question := _question(name, given, way):
+        return f"{rule}{question}."
+    example = example_of(name)
+    if example is None or way not in {None, Way.FORM}:
+        return f"{rule}."
+    written = in_form(example) if way else repr(example)
+    return f"{rule}." if way and written in rule else f"{rule}. Example: {written}."
+
+
+def _question(name: str, given: Any, way: Way | None) -> str:
+    """Whether that was meant which is likeliest; "" where nothing is."""
+    meant = meant_by(name, given)
+    if meant is None:
+        return ""
+    return f" (did you mean {in_form(meant) if way is Way.FORM else repr(meant)}?)"
+
+
+def meant_by(name: str, given: Any) -> Any:
+    """The value that was likeliest meant by one that will not do, or that nothing is known by; None where that is not known."""
+    kind = _type(name)
+    if kind is list:
+        items = given.replace("[", "").split(",") if isinstance(given, str) else given
+        if not isinstance(items, (list, tuple)) or not all(isinstance(item, str) for item in items):
+            return None
+        found = [item if allowed(name, [item]) else _nearest(name, item) for item in items]
+        meant = list(dict.fromkeys(item for item in found if item))
+        return meant if meant and all(found) and meant != given and allowed(name, meant) else None
+    if not isinstance(given, str) or not given.strip():
+        return None
+    # A location may be well-formed and not be there.
+    fine = given in nearest.LOCATIONS if name == "location" else kind is str and allowed(name, given)
+    return None if fine else _nearest(name, given)
+
+
+def _nearest(name: str, text: str) -> Any:
+    """The likeliest of what may have been meant by a text that the parameter may have; None for none."""
+    kind = _type(name)
+    for candidate in nearest.candidates(name, text, choices(name)):
+        value = [candidate] if kind is list else _read(kind, candidate)
+        if candidate and value is not None and candidate != text and allowed(name, value):
+            if "location" in name and candidate not in nearest.LOCATIONS:
+                continue
+            return candidate if kind is list else value
+    return None
 
 
 def choices(name: str) -> tuple[str, ...]:

@@ -11,6 +11,8 @@ from cgrunbook.errors import ParameterError
 from cgrunbook.parameters import Way
 from tests.notebooks.parameter_cells import notebook_cell, notebook_line
 
+_KEY = "projects/p/locations/l/keyRings/r/cryptoKeys/k"
+
 
 def refused(way=None, **values):
     with pytest.raises(ParameterError) as caught:
@@ -59,7 +61,8 @@ def test_nothing_given_is_the_guide_on_the_sandbox():
         ("production_images", ["example.com/chainguard-base"], "must be the image alone"),
         ("production_images", ["chainguard-base:la test"], "tag"),
         ("platform", "amd64", "OS/ARCHITECTURE"),
-        ("token_ttl", "30d", "720h"),
+        ("token_ttl", "30 days", "did you mean '30d'?"),
+        ("token_ttl", "400d", "at most 8760h"),
         ("token_ttl", "", "720h"),
         ("token_ttl", "10s", "a minute at least"),
         ("token_ttl", "8761h", "at most 8760h"),
@@ -77,7 +80,7 @@ def test_nothing_given_is_the_guide_on_the_sandbox():
         ("rotation_topic", "projects/p/topics/googly", "not with goog"),
         ("cleanup_older_than", "99999999h", "a hundred years"),
         ("kms_key_name", "my-key", "projects/P/locations/L/keyRings/R/cryptoKeys/K"),
-        ("cleanup_older_than", "30d", "no unit for days"),
+        ("cleanup_older_than", "a month", "such as 30d, 720h or 1h30m"),
         ("cleanup_keep", -1, "at least 0"),
         ("vulnerability_scanning", "on", "inherited"),
         ("docker_login", "always", "auto"),
@@ -93,7 +96,7 @@ def test_a_value_that_breaks_its_rule_is_refused_by_name(name, value, said):
 
 
 def test_all_that_is_wrong_is_said_at_once():
-    message = refused(location="us central", repository="X", token_ttl="1d")
+    message = refused(location="us central", repository="X", token_ttl="1y")
     assert [line.split(" is ")[0] for line in message.splitlines()] == ["location", "repository", "token_ttl"]
 
 
@@ -150,7 +153,8 @@ def test_a_value_that_papermill_turned_into_another_type_is_refused(value):
     [
         (Way.OPTION, "location", "x y", "Give it as: -p location us-central1"),
         (Way.OPTION, "docker_pull", 1, "Give it as: -p docker_pull true"),
-        (Way.OPTION, "labels", ["Team=x"], "Give it as: -p labels team=platform"),
+        (Way.OPTION, "labels", ["Team"], "Give it as: -p labels team=platform"),
+        (Way.OPTION, "labels", ["a=b", "Team=x"], "Give it as: -p labels a=b,team=x"),
         (Way.PAPERMILL, "project_id", 12345, "papermill -r project_id my-project, for its -p makes a number"),
         (
             Way.PAPERMILL,
@@ -159,8 +163,8 @@ def test_a_value_that_papermill_turned_into_another_type_is_refused(value):
             "papermill -p cleanup_keep 1; in the injected cell as: cleanup_keep = 1",
         ),
         (Way.PAPERMILL, "docker_pull", "yes", "papermill -p docker_pull true"),
-        (Way.PAPERMILL, "labels", "team=a", "papermill -y 'labels: [\"team=platform\"]'"),
-        (Way.CELL, "labels", "team=a", 'as: labels = ["team=platform"]'),
+        (Way.PAPERMILL, "labels", "team=a", "papermill -y 'labels: [\"team=a\"]'"),
+        (Way.CELL, "labels", "team=a", 'as: labels = ["team=a"]'),
         (Way.CELL, "docker_pull", "true", "as: docker_pull = True"),
         (Way.CELL, "location", None, 'as: location = "us-central1"'),
     ],
@@ -227,7 +231,8 @@ def test_any_value_is_either_taken_or_refused_with_a_sentence(name, value):
         params = parameters.check({name: value})
     except ParameterError:
         return
-    assert getattr(params, name) == value or name in {"upstream", "developer_images", "production_images"}
+    rewritten = {"upstream", "developer_images", "production_images", *parameters.LENGTHS_OF_TIME}
+    assert getattr(params, name) == value or name in rewritten
 
 
 def test_each_line_of_a_notebook_cell_is_one_that_papermill_reads():
@@ -265,6 +270,9 @@ def test_a_cell_has_no_heading_without_a_parameter():
         ("upstream", "https://cgr.dev", "https://cgr.dev/"),
         ("cleanup_keep", True, 1),
         ("cleanup_keep", 3.0, 3),
+        ("token_ttl", "30d", "720h"),
+        ("token_ttl", "43200m", "720h"),
+        ("rotation_period", "1w", "168h"),
     ],
 )
 def test_a_value_written_differently_is_the_same(name, value, used):
@@ -287,11 +295,103 @@ def test_a_value_that_means_another_is_not_the_same(name, value, used):
 
 def test_a_refusal_has_each_rule_by_name():
     with pytest.raises(ParameterError) as caught:
-        parameters.check({"location": "us central", "wait_limit": 0})
+        parameters.check({"location": "the moon", "wait_limit": 0})
     assert caught.value.rules == {
         "location": "must be a location of Artifact Registry, such as us-central1 or europe. Example: 'us-central1'.",
         "wait_limit": "must be at least 1. Example: 600.",
     }
     with pytest.raises(ParameterError) as caught:
         parameters.from_text("docker_pull", "yes")
-    assert caught.value.rules == {"docker_pull": "must be true or false."}
+    assert caught.value.rules == {"docker_pull": "must be true or false (did you mean true?)."}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "meant"),
+    [
+        ("target", "gcp", "google-cloud"),
+        ("target", "Google Cloud", "google-cloud"),
+        ("mode", "dry-run", "plan"),
+        ("vulnerability_scanning", "off", "disabled"),
+        ("docker_login", "Credential Helper", "credential-helper"),
+        ("project_id", "My-Project", "my-project"),
+        ("project_id", "my_project", "my-project"),
+        ("project_id", "projects/my-project", "my-project"),
+        ("project_id", "https://console.cloud.google.com/artifacts?project=my-project&x=1", "my-project"),
+        ("project_id", "123456789012", None),
+        ("location", "us-centrall1", "us-central1"),
+        ("location", "US-Central1", "us-central1"),
+        ("location", "us central1", "us-central1"),
+        ("location", "us central", "us-central1"),
+        ("location", "us-central1-a", "us-central1"),
+        ("location", "europe-west1-docker.pkg.dev", "europe-west1"),
+        ("location", "us-central1", None),
+        ("location", "Mars", None),
+        ("secret_locations", ["us-east1-b", "europe-west1"], ["us-east1", "europe-west1"]),
+        ("secret_locations", ["us-east1", "us-east1"], ["us-east1"]),
+        ("repository", "us-central1-docker.pkg.dev/my-project/our-images", "our-images"),
+        ("repository", "https://us-central1-docker.pkg.dev/example.com/my-project/our-images/chainguard/go:latest", "our-images"),
+        ("private_repository", "projects/p/locations/us/repositories/ours", "ours"),
+        ("repository", "Our_Images", "our-images"),
+        ("organization", "https://cgr.dev/example.com/chainguard-base:latest", "example.com"),
+        ("organization", "cgr.dev/example.com", "example.com"),
+        ("organization", "https://example.com/", "example.com"),
+        ("organization", "https://cgr.dev/", None),
+        ("secret_id", "projects/my-project/secrets/our-token/versions/7", "our-token"),
+        ("secret_id", "our token", "our-token"),
+        ("developer_images", ["chainguard/go:latest", "go"], ["chainguard/go:latest", "chainguard/go"]),
+        ("developer_images", ["https://cgr.dev/chainguard/Go:Latest"], ["chainguard/go:Latest"]),
+        ("developer_images", ["us-central1-docker.pkg.dev/p/r/chainguard/go:latest"], ["chainguard/go:latest"]),
+        ("developer_images", "chainguard/go chainguard/node", None),
+        ("production_images", ["cgr.dev/example.com/chainguard-base:latest"], ["chainguard-base:latest"]),
+        ("platform", "arm64", "linux/arm64"),
+        ("platform", "Linux-x86_64", "linux/amd64"),
+        ("labels", ["Team: Platform"], ["team=platform"]),
+        ("token_ttl", "720", "720h"),
+        ("token_ttl", "90", "90d"),
+        ("token_ttl", "1 month", "30d"),
+        ("token_ttl", "P30D", "30d"),
+        ("secret_expires_after", "1 year", "365d"),
+        ("cleanup_older_than", "720H", "720h"),
+        ("wait_limit", "10m", 600),
+        ("wait_limit", "1,000", 1000),
+        ("docker_pull", "no", False),
+        ("upstream", "http://cgr.dev/", "https://cgr.dev/"),
+        ("kms_key_name", f"{_KEY}/cryptoKeyVersions/1", _KEY),
+        ("rotation_topic", "//pubsub.googleapis.com/projects/p/topics/told", "projects/p/topics/told"),
+        ("description", "two\nlines", "two lines"),
+        ("confirm", "anything", None),
+        ("repository", "!!!", None),
+    ],
+)  # fmt: skip
+def test_what_was_likeliest_meant_is_a_value_that_the_parameter_may_have(name, value, meant):
+    assert parameters.meant_by(name, value) == meant
+    if meant is not None:
+        assert parameters.allowed(name, meant)
+        assert not isinstance(value, str) or parameters.type_name(name) != "str" or value != meant
+
+
+def test_who_meant_something_is_asked_once_and_advised_to_give_that():
+    said = refused(Way.OPTION, project_id="My-Project", developer_images=["go"])
+    assert said.count("my-project") == 2
+    assert said.count("Example") == 0
+    assert "(did you mean 'my-project'?)" in said
+    assert "Give it as: -p project_id my-project" in said
+    assert "Give it as: -p developer_images chainguard/go" in said
+
+
+def test_in_the_form_a_list_has_commas_and_an_example_stands_once():
+    with pytest.raises(ParameterError) as caught:
+        parameters.check(
+            {"developer_images": ["chainguard/static", "go"], "labels": ["x"], "location": "?"}, way=lambda _: Way.FORM
+        )
+    rules = caught.value.rules
+    assert rules["developer_images"].endswith("(did you mean chainguard/static, chainguard/go?).")
+    assert rules["labels"].endswith("Example: team=platform.")
+    assert rules["location"] == "must be a location of Artifact Registry, such as us-central1 or europe."
+
+
+def test_a_deletion_that_is_confirmed_with_another_name_is_refused_before_anything_is_called():
+    assert "nothing is deleted unless they are the same" in refused(confirm="chainguard", repository="ours")
+    assert "Give it as: -p confirm ours" in refused(Way.OPTION, confirm="chainguard", repository="ours")
+    assert parameters.check({"confirm": "ours", "repository": "ours"}).confirm == "ours"
+    assert parameters.check({"confirm": "ours"}).confirm == "ours", "a notebook of one's own may say its repository"

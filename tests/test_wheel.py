@@ -55,6 +55,11 @@ def test_what_is_not_python_is_there_too(installed):
     assert (installed / "cgrunbook" / "py.typed").exists()
     assert (installed / "cgrunbook" / "run" / "report.html.j2").exists()
     assert not (installed / "tests").exists()
+    extension = Path("labextensions", "cgrunbook", "static", "page.js")
+    [shared] = installed.glob(f"cgrunbook-*.data/data/share/jupyter/{extension}")
+    assert (
+        installed / "cgrunbook" / "ui" / "lab_extension" / "cgrunbook" / "static" / "page.js"
+    ).read_bytes() == shared.read_bytes()
 
 
 def test_the_source_distribution_has_the_tests_and_every_file_that_they_read(built):

@@ -5,10 +5,11 @@ It knows how to ask and how to say what came back, and decides nothing. What a v
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 
-from cgrunbook.cli import lab, notebooks, report, run, sandbox
+from cgrunbook.cli import lab, notebooks, report, run, runs, sandbox
 from cgrunbook.cli.app import EXIT_CODES, app, complain
 from cgrunbook.cli.run import join_parameters
 from cgrunbook.errors import UsageError
@@ -18,6 +19,7 @@ __all__ = ["main"]
 # The verbs, in the order of the help.
 app.command(epilog=EXIT_CODES)(run.run)
 app.command("plan", help=run.PLAN, epilog=EXIT_CODES)(run.run)
+app.add_typer(runs.app, name="runs")
 app.command()(report.report)
 app.command()(lab.lab)
 app.add_typer(notebooks.app, name="notebooks")
@@ -26,6 +28,10 @@ app.add_typer(sandbox.app, name="sandbox")
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line, by default with the process's own words, and end the process with its exit code."""
+    if isinstance(
+        sys.stdout, io.TextIOWrapper
+    ):  # a terminal or a pipe that has not all letters; JSON reads these escapes
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         words = join_parameters(sys.argv[1:] if arguments is None else arguments)
     except UsageError as error:

@@ -28,9 +28,10 @@ def report(
     can be printed. Its path goes to stdout.
     """
     from cgrunbook.run import report as reports
-    from cgrunbook.run.folder import JOURNAL, find_run
+    from cgrunbook.run.folder import JOURNAL
     from cgrunbook.run.record import read_record, record_of
     from cgrunbook.run.route import routes_of
+    from cgrunbook.run.runs import find_run
 
     folder = find_run(run, Path("runs"))
     record = record_of(folder) if (folder / JOURNAL).exists() else read_record(folder)

@@ -12,16 +12,10 @@ from cgrunbook.cli.app import complain
 from cgrunbook.errors import UsageError
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from cgrunbook.run.headless import RunResult
-    from cgrunbook.run.record import Record
 
 # Stands between the two words of -p while typer, which knows no repeated option of two words, reads the arguments.
 _BETWEEN = "\x1f"
-
-_WIDE = 140
-"""Columns of a table that goes to a file or a pipe."""
 
 PLAN = """List what a run would change, and change nothing.
 
@@ -126,63 +120,9 @@ def _values(pairs: list[str], target: str | None) -> dict[str, Any]:
 
 def _print(result: RunResult) -> None:
     """What was done or would be, and where everything is, the folder as short as the caller's allows."""
-    from rich.console import Console
-
+    from cgrunbook.cli import tables
     from cgrunbook.run.report import verdict
 
-    console = Console(highlight=False, markup=False)
-    if not console.is_terminal:
-        console.width = _WIDE
-    if result.record.mode == "plan":
-        _print_changes(result.record)
-    else:
-        console.print(_table(result.record))
-    console.print(verdict(result.record))
-    folder = result.folder
-    shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
-    typer.echo(f"Run folder: {shown} (report.html to read, record.json for programs)")
-
-
-def _table(record: Record) -> Table:
-    """The steps with their outcomes and evidence."""
-    from rich.box import SIMPLE_HEAD
-    from rich.padding import Padding
-    from rich.table import Table
-    from rich.text import Text
-
-    from cgrunbook.run.report import outcome_of
-
-    colours = {"failed": "red", "declined": "red", "did not end": "red", "unchanged": "dim"}
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column("Step", overflow="fold")
-    table.add_column("Outcome", no_wrap=True)
-    table.add_column("Evidence", overflow="fold")
-    table.add_column("Seconds", justify="right", no_wrap=True)
-    for notebook in record.notebooks:
-        table.add_section()
-        table.add_row(Text(notebook.name, style="bold"))
-        for step in notebook.steps:
-            outcome = outcome_of(step)
-            table.add_row(
-                Padding(Text(step.title), (0, 0, 0, 2)),
-                Text(outcome, style=colours.get(outcome, "green")),
-                Text(step.brief),
-                "" if step.seconds is None else f"{step.seconds:.1f}",
-            )
-    return table
-
-
-def _print_changes(record: Record) -> None:
-    """Each change of a plan, below its notebook and step."""
-    from cgrunbook.run.report import as_text
-
-    for notebook in record.notebooks:
-        steps = [step for step in notebook.steps if step.changes]
-        if steps:
-            typer.echo(notebook.name)
-        for step in steps:
-            typer.echo(f"  {step.title}")
-            for change in step.changes:
-                what = f"{change.resource}.{change.field}" if change.field else change.resource
-                before, after = (as_text(value, nothing="(none)") for value in (change.before, change.after))
-                typer.echo(f"    {what}: {before} -> {after}")
+    tables.print_steps(result.record)
+    tables.console().print(verdict(result.record))
+    typer.echo(f"Run folder: {tables.short(result.folder)} (report.html to read, record.json for programs)")

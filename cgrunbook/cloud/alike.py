@@ -5,18 +5,9 @@ It knows the names of a day: what is missing here may be there all the same.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
-# Artifact Registry's locations, as gcloud 528 knows them.
-_LOCATIONS = """
-    africa-south1 asia asia-east1 asia-east2 asia-northeast1 asia-northeast2 asia-northeast3 asia-south1 asia-south2
-    asia-southeast1 asia-southeast2 australia-southeast1 australia-southeast2 europe europe-central2 europe-north1
-    europe-north2 europe-southwest1 europe-west1 europe-west10 europe-west12 europe-west2 europe-west3 europe-west4
-    europe-west6 europe-west8 europe-west9 me-central1 me-central2 me-west1 northamerica-northeast1
-    northamerica-northeast2 northamerica-south1 southamerica-east1 southamerica-west1 us us-central1 us-central2
-    us-east1 us-east4 us-east5 us-east7 us-south1 us-west1 us-west2 us-west3 us-west4 us-west8
-    """
+from cgrunbook.nearest import LOCATIONS, closest
 
 # Free images that much is built from (https://images.chainguard.dev), and what some of them are called elsewhere.
 _IMAGES = """
@@ -32,13 +23,13 @@ _FREE_TAGS = ("latest", "latest-dev")
 def question(name: str, among: Iterable[str]) -> str:
     """A question for whoever mistyped a name, "" where there is none of these that is like it, or it is one of them."""
     known = list(among)
-    near = difflib.get_close_matches(name.lower(), known, n=1)
-    return f"Did you mean {near[0]}?" if near and name not in known else ""
+    near = closest(name.lower(), known)
+    return f"Did you mean {near}?" if near and name not in known else ""
 
 
 def location(name: str) -> str:
     """The question for a location."""
-    return question(name, _LOCATIONS.split())
+    return question(name, LOCATIONS)
 
 
 def free_image(repository: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import cached_property
 from typing import Any, Literal, TypeVar
 
@@ -32,6 +33,9 @@ DOCKER_HUB = "docker-hub"
 
 # Locations asked at once: as many as requests keeps connections to one host.
 _AT_ONCE = 10
+
+# Images asked for at once; the API answers no more.
+_PAGE = 1000
 
 # Seconds for all attempts at one of many locations: not to know is an answer too, and the others have been asked by then.
 _LIMIT_OF_EACH = 20.0
@@ -73,6 +77,7 @@ class RemoteRepository:
         virtual_upstreams: the names of the repositories that a virtual one serves from; read only.
         format: "DOCKER" and the rest.
         scanning_state: such as "SCANNING_DISABLED", "" when unknown; read only.
+        size_bytes: of what is stored in it, 0 where the API says nothing; read only.
     """
 
     name: str
@@ -90,6 +95,7 @@ class RemoteRepository:
     format: str = "DOCKER"
     scanning_state: str = ""
     virtual_upstreams: tuple[str, ...] = ()
+    size_bytes: int = field(default=0, compare=False)
 
     @property
     def id(self) -> str:
@@ -100,6 +106,21 @@ class RemoteRepository:
     def location(self) -> str:
         """The location in the name."""
         return self.name.split("/")[3]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What images a repository holds.
+
+    Args:
+        images: how many, each digest one.
+        more: there are more, which were not counted.
+        newest: when the last of them came; None where there is none. When one was last pulled no API tells.
+    """
+
+    images: int
+    more: bool
+    newest: datetime | None
 
 
 @dataclass(frozen=True)
@@ -135,6 +156,15 @@ class ArtifactRegistry(GoogleService):
         """Read one repository; None when there is none of this name."""
         raw = self._read(repository_id)
         return None if raw is None else _repository(raw)
+
+    def stored(self, repository_id: str) -> Stored:
+        """Count the images that a repository holds, up to a thousand of them."""
+        request = ar.ListDockerImagesRequest(parent=self.name(repository_id), page_size=_PAGE)
+
+        doing = f"list the images in the repository {repository_id}"
+        page = self._repeat(doing, lambda: next(self._client.list_docker_images(request, **CALL).pages))
+        times = [image.upload_time for image in page.docker_images]
+        return Stored(len(times), bool(page.next_page_token), max(times, default=None))
 
     def list(self) -> tuple[RemoteRepository, ...]:
         """Read all repositories of the location, in the order of their names."""
@@ -400,6 +430,7 @@ def _repository(raw: Any) -> RemoteRepository:
         format=enum_name(raw.format_),
         scanning_state=enum_name(scanning.enablement_state) if scanning.enablement_state else "",
         virtual_upstreams=tuple(policy.repository for policy in raw.virtual_repository_config.upstream_policies),
+        size_bytes=raw.size_bytes,
     )
 
 

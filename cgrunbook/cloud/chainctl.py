@@ -10,7 +10,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -86,11 +86,14 @@ class ListedToken:
         id: the identity's id, which is the username.
         name: its name, to which chainctl adds " - registry".
         expires: when it ends, None where chainctl does not tell.
+        seen: when the identity was last federated, None where chainctl does not tell; whether each pull counts as that
+            is not documented.
     """
 
     id: str
     name: str
     expires: datetime | None
+    seen: datetime | None = None
 
 
 class _Complaint(Enum):
@@ -267,7 +270,8 @@ class Chainctl:
             ListedToken(
                 str(item.get("id") or item.get("uidp") or ""),
                 one_line(str(item.get("name") or "")),
-                _expiry(item),
+                _moment((item, *map(item.get, ("static", "static_keys", "staticKeys"))), _EXPIRY),
+                _moment((item,), _SEEN),
             )
             for item in items
         )
@@ -396,12 +400,16 @@ def _said(ended: command.Ended) -> str:
     return one_line(re.sub(r"^\s*(?:Error|ERROR):\s*", "", ended.said))
 
 
-def _expiry(item: Mapping[str, Any]) -> datetime | None:
-    """When a listed token ends; the place depends on the command that listed it."""
-    places = (item, item.get("static"), item.get("static_keys"), item.get("staticKeys"))
+# The names differ between the commands that list, and between versions of chainctl.
+_EXPIRY = ("expiration", "expires", "expiry", "expiration_time", "expirationTime")
+_SEEN = ("last_seen_time", "lastSeenTime", "last_seen", "lastSeen")
+
+
+def _moment(places: Iterable[Any], names: Sequence[str]) -> datetime | None:
+    """The first time that stands under one of the names in one of the places of a listed token."""
     for place in places:
         if isinstance(place, dict):
-            for name in ("expiration", "expires", "expiry", "expiration_time", "expirationTime"):
+            for name in names:
                 with suppress(ValueError):
                     moment = datetime.fromisoformat(str(place.get(name)))
                     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cgrunbook.cloud import Wait
 from cgrunbook.run.result import Result
 from cgrunbook.run.session import Session
 from cgrunbook.steps.step import Plan, Progress, Step
+
+if TYPE_CHECKING:
+    from cgrunbook.run.conclusion import Conclusion
 
 
 class Face(Protocol):
@@ -20,6 +23,12 @@ class Face(Protocol):
 
     def opened(self, session: Session) -> None:
         """The notebook works on this from now on."""
+
+    def standing(self) -> None:
+        """How the notebook's steps stand has changed; the session's outline has it."""
+
+    def concluded(self, conclusion: Conclusion) -> None:
+        """What the notebook's run comes to so far: one display."""
 
     def form(self) -> Mapping[str, Any] | None:
         """What the form shows, by the parameter's name; None where there is none."""

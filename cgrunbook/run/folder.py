@@ -1,4 +1,4 @@
-"""The run folder: what its files are called, how a run is found again by name, and how a file is written whole.
+"""The run folder: what its files are called, and how a file is written whole.
 
 It knows names and the disk. It does not know what is in the files.
 """
@@ -33,37 +33,6 @@ def new_run_folder(runs: Path) -> Path:
     except OSError as error:
         raise cannot_write(folder, error) from error
     return folder
-
-
-def find_run(name: str, runs: Path) -> Path:
-    """The folder of a run that has been.
-
-    Args:
-        name: a run folder, a run's id or its beginning; "" for the newest.
-        runs: the folder that holds one folder a run.
-
-    Raises:
-        UsageError: there is none, or there are several of that beginning.
-    """
-    if name and _holds_run(given := Path(name).expanduser()):
-        return given
-    found = [folder for folder in sorted(runs.glob("*/")) if folder.name.startswith(name) and _holds_run(folder)]
-    exact = [folder for folder in found if folder.name == name]
-    if not found:
-        what = f"There is no run {name}" if name else "There is no run"
-        raise UsageError(
-            f"{what}: no folder with {JOURNAL} or {RECORD} of that name in {runs.absolute()}.",
-            "Give a run folder, or go where its folder runs/ is.",
-        )
-    if name and len(found) > 1 and not exact:
-        raise UsageError(
-            f"{len(found)} runs begin with {name}.", f"Give more of it: {', '.join(f.name for f in found)}"
-        )
-    return (exact or found)[-1]
-
-
-def _holds_run(folder: Path) -> bool:
-    return (folder / JOURNAL).is_file() or (folder / RECORD).is_file()
 
 
 def write_whole(path: Path, text: str, *, mode: int = 0o644) -> None:

@@ -134,6 +134,16 @@ def injected_names(namespace: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+def name_of_answer(namespace: Mapping[str, Any], function: str) -> str:
+    """The variable that takes what a function answers, in the last of the cells that were run and call it; else `book`."""
+    found = "book"
+    for statement in _statements(namespace):
+        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+            called = {getattr(node.func, "id", "") for node in ast.walk(statement) if isinstance(node, ast.Call)}
+            found = statement.targets[0].id if function in called else found
+    return found
+
+
 def _cells(namespace: Mapping[str, Any]) -> Iterator[tuple[str, list[ast.stmt]]]:
     """The cells that were run, each with its statements; none that is no plain Python, such as a magic."""
     for source in namespace.get("In", ()):

@@ -5,9 +5,12 @@ It knows how a line is put on the disk so that it stays there. What the lines ad
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import getpass
 import json
 import os
+import weakref
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -64,7 +67,7 @@ class Journal:
         self.path = folder / JOURNAL
 
     def begin(self, mode: str, **more: Any) -> None:
-        """Add the first line of a run: who runs what, and since when.
+        """Add the first line of a run: who runs what, and since when. While this process lives, others see that it does.
 
         Raises:
             UsageError: the folder has another run's journal; two that begin at once do not share it.
@@ -77,6 +80,10 @@ class Journal:
         except OSError as error:
             raise cannot_write(self.path, error) from error
         self.add("run-started", version=cgrunbook.__version__, operator=_operator(), mode=mode, **more)
+        with contextlib.suppress(OSError):  # a disk that knows no locks
+            descriptor = os.open(self.path, os.O_RDWR)
+            weakref.finalize(self, os.close, descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
 
     def add(self, event: Event, *, notebook: str = "", step: int = 0, sync: bool = True, **data: Any) -> Line:
         """Add a line and return when it is on the disk.
@@ -111,6 +118,18 @@ class Journal:
         except OSError as error:
             raise cannot_write(self.path, error) from error
         return line
+
+
+def begun_and_there(path: Path) -> bool | None:
+    """Whether the process that began a run is there still, by what it holds of its journal; None where that cannot be seen."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
+    return False
 
 
 def _operator() -> str:

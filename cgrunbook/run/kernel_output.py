@@ -43,14 +43,23 @@ def mask_all_output(shell: Any) -> None:
             _mask_terminal(copy)
 
 
+def hear_output(kernel: Any, heard: Callable[[dict[str, Any]], None]) -> None:
+    """Hear from now on of each message that a kernel sends whose output is masked, as it leaves."""
+    sender = getattr(kernel.session.send, "__self__", None)
+    if isinstance(sender, _Sender):
+        sender.heard = heard
+
+
 class _Sender:
     """The session's `send`, by which all messages leave, with their contents masked."""
 
     def __init__(self, kernel: Any) -> None:
         self._session = kernel.session
         self._send = kernel.session.send
-        self._loop = kernel.iopub_socket.io_thread.io_loop
+        self._iopub = kernel.iopub_socket
+        self._loop = self._iopub.io_thread.io_loop
         self._process = os.getpid()
+        self.heard: Callable[[dict[str, Any]], None] | None = None
         # What waits for its rest: the message that it came with and what it was sent by, by cell and stream. It is never
         # sent with the lock held: the thread that sends may be waiting for it.
         self._waiting: dict[tuple[str, str], tuple[dict[str, Any], Callable[[dict[str, Any]], Any]]] = {}
@@ -78,6 +87,8 @@ class _Sender:
         cell = str((message.get("parent_header") or {}).get("msg_id", ""))
 
         def go(whole: dict[str, Any]) -> Any:
+            if self.heard and stream is self._iopub:
+                self.heard(whole)
             return self._send(stream, whole, ident=ident, buffers=buffers, track=track)
 
         # A fork has no thread that would send what waits, and what its parent's waits for is the parent's.

@@ -137,6 +137,15 @@ def literals_in(code: str) -> dict[str, Any]:
     return found
 
 
+def _without_outputs(notebook: bytes) -> bytes:
+    """A notebook's file as if none of its cells had been run."""
+    content = json.loads(notebook)
+    for cell in content.get("cells", ()):
+        if cell["cell_type"] == "code":
+            cell |= {"execution_count": None, "outputs": []}
+    return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
+
+
 @dataclass(frozen=True)
 class Copied:
     """What came of copying: the files that were written, and those that were there already and were left as they are."""
@@ -146,7 +155,9 @@ class Copied:
 
 
 def copy(destination: Path, source: Path | None = None) -> Copied:
-    """Copy the notebooks, and never over a file that is there.
+    """Copy the notebooks without what their cells showed elsewhere, and never over a file that is there.
+
+    What the installation brings was executed as an example; on somebody's page it would read as a result of theirs.
 
     Args:
         destination: the folder that gets them; made when it is not there.
@@ -166,7 +177,7 @@ def copy(destination: Path, source: Path | None = None) -> Copied:
             target.parent.mkdir(parents=True, exist_ok=True)
             with target.open("xb") as file:
                 made.append(target)
-                file.write(path.read_bytes())
+                file.write(_without_outputs(path.read_bytes()))
         except FileExistsError:
             there.append(target)
         except OSError as error:

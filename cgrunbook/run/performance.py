@@ -19,11 +19,14 @@ from cgrunbook.home import home, made
 from cgrunbook.run.face import Face
 from cgrunbook.run.result import Result, failure_of, plan_as_journaled
 from cgrunbook.run.session import Session
-from cgrunbook.steps.step import Evidence, Outcome, Plan, Progress, Proof, Step, World
+from cgrunbook.steps.step import Evidence, Mark, Outcome, Plan, Progress, Proof, Step, World
 
 T = TypeVar("T")
 
 _TURN_SECONDS = 0.2
+
+# In a notebook, whoever runs the step's cell alone would wonder why the ones below it are empty.
+_GO_ON = "Run > Run Selected Cell and All Below"
 
 # What a step writes beside its journal is in these.
 _ELSEWHERE = "let CGRUNBOOK_HOME, DOCKER_CONFIG and TMPDIR name folders that you may write, then run again"
@@ -60,8 +63,12 @@ class Performance:
             self._session.require_one_truth(self._face.form())
             with self._session.waits_told_to(self._on_wait):
                 plan, outcome, world = await self._plan_and_apply()
-                if outcome is not Outcome.PLANNED:
+                if outcome is Outcome.SKIPPED:
+                    evidence = Evidence(f"not asked for ({step.not_asked_for})")
+                elif outcome is not Outcome.PLANNED:
                     evidence = await self._in_thread(partial(step.verify, world))
+            if outcome is Outcome.VERIFIED and {finding.mark for finding in evidence.findings} == {Mark.NOT_CHECKED}:
+                outcome = Outcome.NOT_CHECKED
             error = failure_of(evidence.findings)
             if error and self._session.changes_pending and isinstance(step, Proof):
                 # What a check finds wrong now may be just what the changes of this plan put right.
@@ -69,7 +76,8 @@ class Performance:
         except CgrunbookError as failed:
             error = failed
         except (asyncio.CancelledError, KeyboardInterrupt) as interrupt:
-            error = Interrupted(f"{step.title}: interrupted.", "Run it again: it goes on where it ended.")
+            remedy = f"{_GO_ON}: it goes" if self._face.interactive else "Run it again: it goes"
+            error = Interrupted(f"{step.title}: interrupted.", f"{remedy} on where it ended.")
             cause = interrupt
         except Exception as unexpected:  # noqa: BLE001 - a defect must end as a journaled, redacted failure
             cause = unexpected
@@ -94,8 +102,11 @@ class Performance:
         """
         session, step, world = self._session, self._step, self._world()
         planning = session.params.mode == "plan"
+        if step.not_asked_for:
+            return Plan(), Outcome.SKIPPED, world
         if isinstance(step, Proof):
-            return Plan(), Outcome.PLANNED if planning and step.waits_for_apply else Outcome.UNCHANGED, world
+            plan = step.plan(world)
+            return plan, Outcome.PLANNED if planning and step.waits_for_apply else plan.outcome, world
         if not (planning or step.held_back or self._face.interactive):
             return await self._in_thread(partial(self._apply_alone, world, agreed=None))
         plan = await self._in_thread(partial(step.plan, world))
@@ -103,7 +114,7 @@ class Performance:
         if planning or step.held_back:
             session.expected |= set(plan.makes)
             session.changes_pending |= planning and not plan.empty
-            return plan, Outcome.UNCHANGED if plan.empty else Outcome.PLANNED, world
+            return plan, plan.outcome if plan.empty else Outcome.PLANNED, world
         while not plan.empty:
             await self._have_approved(plan)
             apply = partial(self._apply_alone, self._world(), agreed=plan)
@@ -111,7 +122,7 @@ class Performance:
             if outcome is not Outcome.PLANNED:
                 return plan, outcome, world
             # The world has changed since the plan was shown: what was approved is not what would be done now.
-        return plan, Outcome.UNCHANGED, world
+        return plan, plan.outcome, world
 
     async def _have_approved(self, plan: Plan) -> None:
         asked = time.monotonic()
@@ -121,9 +132,7 @@ class Performance:
             self._thought += time.monotonic() - asked
         if not agreed:
             self._write("declined")
-            raise Declined(
-                f"{self._step.title}: declined; nothing was changed.", "Run the cell again to be asked again."
-            )
+            raise Declined(f"{self._step.title}: declined; nothing was changed.", f"To be asked again: {_GO_ON}.")
         self._write("approved", sync=False)  # the intent follows before anything is done
 
     def _apply_alone(self, world: World, *, agreed: Plan | None) -> tuple[Plan, Outcome, World]:
@@ -139,7 +148,7 @@ class Performance:
             if agreed is None or plan != agreed:
                 self._write("planned", **plan_as_journaled(plan))
             if plan.empty:
-                return plan, Outcome.UNCHANGED, world
+                return plan, plan.outcome, world
             if agreed is not None and plan != agreed:
                 return plan, Outcome.PLANNED, world
             self._write("intent", outcome=plan.outcome.value)

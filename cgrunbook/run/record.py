@@ -10,9 +10,9 @@ from asyncio import CancelledError
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, FiniteFloat, ValidationError
+from pydantic import BaseModel, BeforeValidator, FiniteFloat, ValidationError, model_validator
 
 import cgrunbook
 from cgrunbook.errors import CgrunbookError, ExitCode, StepFailed, UsageError
@@ -50,12 +50,13 @@ class ChangeRecord(BaseModel):
 
 
 class FindingRecord(BaseModel):
-    """One check: how it came out, what was seen or why it was not looked at, what to do."""
+    """One check: how it came out, what was seen or why it was not looked at, what to do, and, for some, which check it is."""
 
-    mark: Literal["ok", "warn", "fail", "not checked"]
+    mark: Literal["ok", "to do", "warn", "fail", "not checked"]
     check: str
     seen: str
     remedy: str = ""
+    code: str = ""
 
 
 class CellError(ErrorRecord):
@@ -68,8 +69,10 @@ class CellError(ErrorRecord):
 class StepRecord(BaseModel):
     """What came of one step. `outcome` is null while it works, and stays so when it was killed; `kind` names the step's class.
 
-    `subject` is the repository that an image was pulled through; empty for other steps. `skipped` is true where nothing was
-    looked at because nobody asked for it. `held_back` says what a plan waits for that was only shown.
+    Of a change the outcome is `created`, `updated`, `deleted`, or `unchanged` where none was needed; of a proof or a check
+    `verified`, or `not checked` where nothing of it could be looked at; `skipped` of what nobody asked for. `subject` is the
+    repository that an image was pulled through; empty for other steps. `measured` names what of
+    the evidence is another each time, such as a duration. `held_back` says what a plan waits for that was only shown.
     """
 
     number: int
@@ -80,7 +83,21 @@ class StepRecord(BaseModel):
     started: datetime
     ended: datetime | None = None
     seconds: FiniteFloat | None = None
-    outcome: Literal["unchanged", "created", "updated", "deleted", "planned", "declined", "failed"] | None = None
+    outcome: (
+        Literal[
+            "unchanged",
+            "created",
+            "updated",
+            "deleted",
+            "verified",
+            "not checked",
+            "skipped",
+            "planned",
+            "declined",
+            "failed",
+        ]
+        | None
+    ) = None
     approval: Literal["not asked", "approved", "declined"] = "not asked"
     answered: datetime | None = None
     changes: list[ChangeRecord] = []
@@ -88,11 +105,23 @@ class StepRecord(BaseModel):
     notes: list[str] = []
     brief: str = ""
     evidence: dict[str, Any] = {}
-    skipped: bool = False
+    measured: list[str] = []
     held_back: str = ""
     findings: list[FindingRecord] = []
     waits: FiniteFloat = 0.0
     error: ErrorRecord | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_format_1(cls, told: Any) -> Any:
+        """Format 1 wrote of what nobody asked for that it was `unchanged`, and `skipped` beside it."""
+        skipped = isinstance(told, dict) and told.get("skipped") is True and told.get("outcome") == "unchanged"
+        return told | {"outcome": "skipped"} if skipped else told
+
+    @property
+    def made(self) -> Sequence[ChangeRecord]:
+        """The changes that were made; what was verified made some where it took a trial, which is gone again."""
+        return self.changes if self.outcome in ("created", "updated", "deleted", "verified") else ()
 
     @property
     def undone(self) -> bool:
@@ -124,8 +153,13 @@ class NotebookRecord(BaseModel):
 
     def failure(self, mode: str) -> ErrorRecord | None:
         """Why it is not done: what ended it, or the first of its steps that is not done, or a cell; None when it is."""
-        of_steps = (step.failure for step in _as_they_stand([self], mode))
+        of_steps = (step.failure for step in as_they_stand([self], mode))
         return next(filter(None, (self.error, *of_steps, *self.cell_errors)), None)
+
+
+def _read_as(written: Any) -> Any:
+    """The format as which a record's is read: all that format 1 says, this one says too."""
+    return "cgrunbook.record/2" if written == "cgrunbook.record/1" else written
 
 
 class Record(BaseModel):
@@ -143,7 +177,7 @@ class Record(BaseModel):
     failed, whatever is run after it, until the same step has succeeded.
     """
 
-    format: Literal["cgrunbook.record/1"] = "cgrunbook.record/1"
+    format: Annotated[Literal["cgrunbook.record/2"], BeforeValidator(_read_as)] = "cgrunbook.record/2"
     run: str
     version: str = ""
     operator: str = ""
@@ -167,7 +201,7 @@ class Record(BaseModel):
     @property
     def last_steps(self) -> list[StepRecord]:
         """Each step as it stands: in a notebook, what failed, was declined or held back may be run again."""
-        return _as_they_stand(self.notebooks, self.mode)
+        return as_they_stand(self.notebooks, self.mode)
 
     @property
     def changes(self) -> list[ChangeRecord]:
@@ -193,7 +227,7 @@ class Record(BaseModel):
 _WHERE = ("target", "project_id", "location", "organization", "repository", "private_repository", "secret_id")
 
 
-def _as_they_stand(notebooks: Sequence[NotebookRecord], mode: str) -> list[StepRecord]:
+def as_they_stand(notebooks: Sequence[NotebookRecord], mode: str) -> list[StepRecord]:
     """Each step once, as it went the last time; but what was not done stays so until the same step has succeeded."""
     standing: dict[object, StepRecord] = {}
     for notebook in notebooks:
@@ -201,7 +235,8 @@ def _as_they_stand(notebooks: Sequence[NotebookRecord], mode: str) -> list[StepR
         for step in notebook.steps:
             # Without a title, nobody knows which step it was: the line with which it began is lost.
             key = (notebook.name, str(where), step.kind, step.title or id(step), step.subject)
-            left = step.skipped or (step.outcome == "planned" and mode != "plan")  # it is as the time before left it
+            # It is as the time before left it.
+            left = step.outcome in ("skipped", "not checked") or (step.outcome == "planned" and mode != "plan")
             if not left or key not in standing or not standing[key].undone:
                 standing[key] = step
     return list(standing.values())

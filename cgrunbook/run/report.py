@@ -5,7 +5,6 @@ It knows the record and the page's look (`report.html.j2`), and not how a run is
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
@@ -16,17 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 from cgrunbook.errors import Declined, ExitCode
 from cgrunbook.redaction import redact, redact_all
+from cgrunbook.run.context import Context
 from cgrunbook.run.folder import REPORT, write_whole
+from cgrunbook.run.looks import LOOKS
 from cgrunbook.run.record import NotebookRecord, Record, StepRecord, record_of
 from cgrunbook.run.route import routes_of
+from cgrunbook.run.wording import OfOne, by_resource, is_digest, is_table, said_once, shown, tense
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
-LARGEST = 500_000
+LARGEST = 300_000
 """Bytes that a report may have; ticket systems refuse large attachments."""
-
-_CHANGED = ("created", "updated", "deleted")
 
 # Steps that a sentence names, and characters of each.
 _SOME = 5
@@ -86,7 +86,14 @@ def render(record: Record) -> str:
     page = ""
     for room in _ROOMS:
         listed, detailed = (_most_telling(whole.steps, most) for most in (room.listed, room.detailed))
-        page = _template().render(record=whole, room=room, listed=listed, detailed=detailed)
+        page = _template().render(
+            record=whole,
+            room=room,
+            listed=listed,
+            detailed=detailed,
+            context=Context.of(whole.target, whole.caller),
+            looks=LOOKS,
+        )
         if len(page.encode()) < LARGEST:
             break
     return redact(page)
@@ -115,7 +122,8 @@ def _template() -> Template:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "text": as_text,
+        "text": shown,
+        "said_once": _said_once,
         "time": _time,
         "seconds": _seconds,
         "outcome": outcome_of,
@@ -125,8 +133,14 @@ def _template() -> Template:
         "counted": _counted,
         "routes": routes_of,
     }
-    environment.tests["in_set"] = lambda step, ids: id(step) in ids
+    environment.tests |= {"in_set": lambda step, ids: id(step) in ids, "table": is_table, "digest": is_digest}
     return environment.get_template("report.html.j2")
+
+
+def _said_once(step: StepRecord, most: int) -> tuple[list[OfOne], dict[str, Any]]:
+    """So many of a step's changes, and what was read back besides."""
+    happened = by_resource(step.changes[:most], tense(step.outcome))
+    return said_once(happened, step.evidence) if step.made else (happened, step.evidence)
 
 
 def approvals(record: Record) -> str:
@@ -194,11 +208,12 @@ def _ended_well(record: Record) -> str:
             things = _count(len(planned), "change") + " would be made"
         why = " ".join(dict.fromkeys(step.held_back for step in held_back))
         return f"Held back: {changed}; {things}. {why}" if record.changes != planned else f"Held back: {things}. {why}"
-    if all(step.skipped for step in last):
+    if all(step.outcome == "skipped" for step in last):
         return f"Done: {changed}; there was no step that had anything to prove."
-    asked_for = " that was asked for" if any(step.skipped for step in last) else ""
+    asked_for = " that was asked for" if any(step.outcome == "skipped" for step in last) else ""
     # A step that only checks says so in its own line, and proves nothing else.
     looked_away = [one.check for step in last if step.evidence for one in step.findings if one.mark == "not checked"]
+    looked_away += [step.title for step in last if step.outcome == "not checked"]
     but = f", but for what could not be checked: {', '.join(looked_away)}" if looked_away else ""
     return f"Done: {changed}, and every step{asked_for}{_so_far(record)} was proved{but}."
 
@@ -219,7 +234,7 @@ def _tone(record: Record) -> str:
 
 def _made(steps: Sequence[StepRecord]) -> int:
     """How many changes were made."""
-    return sum(len(step.changes) for step in steps if step.outcome in _CHANGED)
+    return sum(len(step.made) for step in steps)
 
 
 def _changed(made: int) -> str:
@@ -239,19 +254,6 @@ def _count(number: int, what: str) -> str:
 def outcome_of(step: StepRecord | NotebookRecord) -> str:
     """A step's or a notebook's outcome in words, also when there is none."""
     return step.outcome or "did not end"
-
-
-def as_text(value: Any, *, nothing: str = "—") -> str:
-    """A field's, a fact's or a parameter's value as a person reads it; `nothing` stands for null."""
-    if value is None:
-        return nothing
-    if isinstance(value, str):
-        return value or "(empty)"
-    if isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return ", ".join(value) or "(none)"
-    if isinstance(value, dict) and all(isinstance(item, str) for item in value.values()):
-        return ", ".join(f"{key}={item}" for key, item in value.items()) or "(none)"
-    return json.dumps(value, ensure_ascii=False)
 
 
 def _time(moment: datetime | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from cgrunbook.errors import CgrunbookError, PrerequisiteMissing, StepFailed
@@ -57,12 +57,12 @@ class Result:
             "outcome": self.outcome.value,
             "brief": self.brief,
             "evidence": dict(self.evidence.facts),
+            "measured": list(self.evidence.measured),
             "findings": [
                 FindingRecord.model_validate(finding, from_attributes=True).model_dump()
                 for finding in self.evidence.findings
             ],
             "seconds": round(self.seconds, 3),
-            "skipped": self.evidence.skipped,
             "held_back": self.step.held_back if self.outcome is Outcome.PLANNED else "",
         }
         if self.error:
@@ -74,7 +74,11 @@ class Result:
 
 def plan_as_journaled(plan: Plan) -> dict[str, Any]:
     """What the journal's line of a plan holds."""
-    return {name: value for name, value in asdict(plan).items() if name != "outcome"}  # nothing has come of it yet
+    notes = (*plan.lost, *plan.notes)
+    # Nothing has come of it yet.
+    return {
+        name: value for name, value in asdict(replace(plan, notes=notes)).items() if name not in ("outcome", "lost")
+    }
 
 
 def failure_of(findings: tuple[Finding, ...]) -> CgrunbookError | None:

@@ -10,6 +10,14 @@ from dataclasses import dataclass
 from enum import Enum
 
 from cgrunbook.run.record import Record, StepRecord
+from cgrunbook.steps.step import Link as Code
+
+# What the links join.
+_PULL, _UPSTREAM = "a client to the repository", "the repository to cgr.dev"
+_GRANT, _TOKEN = "Artifact Registry's service agent to the secret", "the pull token in the secret to cgr.dev"
+
+# What a pull is that showed what it was to show; in records of format 1 no word was of its own.
+_PROVED = ("verified", "unchanged")
 
 
 class State(Enum):
@@ -22,6 +30,8 @@ class State(Enum):
     DECLINED = ("-", "declined", "open")
     FAILED = ("✗", "failed", "bad")
     BROKEN_OFF = ("!", "did not end", "bad")
+    TO_DO = ("·", "to do", "later")
+    AMISS = ("!", "not as it should be", "bad")
     NOT_SEEN = ("…", "not looked at", "open")
 
     @property
@@ -31,7 +41,7 @@ class State(Enum):
 
     @property
     def tone(self) -> str:
-        """`good`, `bad`, `planned` or `open`."""
+        """`good`, `bad`, `planned`, `later` or `open`."""
         return self.value[2]
 
 
@@ -78,12 +88,12 @@ def routes_of(record: Record) -> tuple[Route, ...]:
     """The routes that a run set up, proved or planned.
 
     Returns:
-        The one of developer images, the one of production images, or one for both where they share a repository; none
-        where the run did nothing about them.
+        The one of developer images, the one of production images, or one for both where they share a repository; where the
+        run did nothing about them, as far as its map shows them.
     """
     routes = []
     public, private, secret = (_parameter(record, name) for name in ("repository", "private_repository", "secret_id"))
-    steps = [step for step in record.last_steps if not step.skipped]
+    steps = [step for step in record.last_steps if step.outcome != "skipped"]
     in_public = _of(steps, "CreateRemoteRepository")
     in_private = _of(steps, "CreatePrivateRepository")
     keeping = _of(steps, "StorePullToken"), _of(steps, "GrantSecretAccess")
@@ -102,11 +112,32 @@ def routes_of(record: Record) -> tuple[Route, ...]:
                 secret,
                 _pull(pulls, steps),
                 _upstream(in_private, pulls),
-                _link("Artifact Registry's service agent to the secret", keeping[1]),
-                _link("the pull token in the secret to cgr.dev", keeping[0]),
+                _link(_GRANT, keeping[1]),
+                _link(_TOKEN, keeping[0]),
             )
         )
+    if not routes and (shown := _of(steps, "ShowMap")):
+        return _on_map(shown, (public, private, secret), host)
     return tuple(routes)
+
+
+def _on_map(shown: StepRecord, names: tuple[str, str, str], host: str) -> tuple[Route, ...]:
+    """The ways as the map shows them, which looks at all but the client's."""
+    public, private, secret = names
+    marks = {"ok": State.THERE, "to do": State.TO_DO, "warn": State.AMISS}
+    seen = {one.code: (marks.get(one.mark, State.NOT_SEEN), one.seen) for one in shown.findings if one.code}
+
+    def link(code: Code, between: str) -> Link:
+        state, said = seen.get(code, (State.NOT_SEEN, ""))
+        return Link(state, between, "" if state is State.TO_DO else said)
+
+    pull = Link(State.NOT_SEEN, _PULL, "a pull proves it")
+    images = "All images" if public == private else "Production images"
+    behind = link(Code.PRIVATE_REPOSITORY, _UPSTREAM), link(Code.GRANT, _GRANT), link(Code.PULL_TOKEN, _TOKEN)
+    routes = [Route(images, private, host, secret, pull, *behind)]
+    if public != private:
+        routes.insert(0, Route("Developer images", public, host, "", pull, link(Code.PUBLIC_REPOSITORY, _UPSTREAM)))
+    return tuple(routes) if seen else ()
 
 
 def _parameter(record: Record, name: str) -> str:
@@ -128,23 +159,22 @@ def _pulls(steps: Iterable[StepRecord], repository: str) -> list[StepRecord]:
 
 def _pull(pulls: Sequence[StepRecord], steps: Iterable[StepRecord]) -> Link:
     """Client to repository: what a pull showed, or else whether docker would be signed in."""
-    between = "a client to the repository"
     if not pulls:
         signed_in = _of(steps, "SignDockerIn")
-        seen = _link(between, signed_in)
-        return Link(seen.state, between, f"docker signs in with {seen.said}" if seen.said else "")
-    failed = [pull for pull in pulls if pull.outcome not in ("unchanged", "planned")]
+        seen = _link(_PULL, signed_in)
+        return Link(seen.state, _PULL, f"docker signs in with {seen.said}" if seen.said else "")
+    failed = [pull for pull in pulls if pull.outcome not in (*_PROVED, "planned")]
     worst = (failed or pulls)[0]
     if failed or worst.outcome == "planned":
-        return _link(between, worst)
+        return _link(_PULL, worst)
     count = f"{len(pulls)} images, " if len(pulls) > 1 else ""
-    return Link(State.PROVED, between, f"{count}{worst.brief}")
+    return Link(State.PROVED, _PULL, f"{count}{worst.brief}")
 
 
 def _upstream(step: StepRecord | None, pulls: Sequence[StepRecord]) -> Link:
     """Repository to cgr.dev; whatever came through it came from there."""
-    seen = _link("the repository to cgr.dev", step)
-    if seen.state in (State.MADE, State.THERE) and pulls and all(pull.outcome == "unchanged" for pull in pulls):
+    seen = _link(_UPSTREAM, step)
+    if seen.state in (State.MADE, State.THERE) and pulls and all(pull.outcome in _PROVED for pull in pulls):
         return Link(State.PROVED, seen.between, seen.said)
     return seen
 
@@ -157,6 +187,8 @@ def _link(between: str, step: StepRecord | None) -> Link:
         "updated": State.MADE,
         "deleted": State.MADE,
         "unchanged": State.THERE,
+        "verified": State.PROVED,
+        "not checked": State.NOT_SEEN,
         "planned": State.PLANNED,
         "declined": State.DECLINED,
         "failed": State.FAILED,

@@ -14,7 +14,9 @@ from cgrunbook.cloud import Cloud
 from cgrunbook.parameters import Parameters
 from cgrunbook.run.early_end import journaled
 from cgrunbook.run.face import Face
+from cgrunbook.run.outline import running_cell
 from cgrunbook.run.performance import Performance
+from cgrunbook.run.result import Result, failure_of
 from cgrunbook.run.session import Session, open_session
 from cgrunbook.steps.step import Step
 
@@ -69,15 +71,54 @@ class Runbook:
             CgrunbookError: the step failed, was declined or interrupted, or lacks a prerequisite; it is journaled and shown
                 before it is raised, and the notebook stops.
         """
+        result = await self._result_of(step)
+        if result.error:
+            raise result.error from result.cause
+
+    async def check(self, step: Step) -> None:
+        """Perform a step that only looks; what it finds wrong does not stop the notebook, for `conclude` says it with the rest.
+
+        Args:
+            step: what is looked at.
+
+        Raises:
+            CgrunbookError: as `perform`, where the step could not come to its findings.
+        """
+        result = await self._result_of(step)
+        if result.error and not result.evidence.findings:
+            raise result.error from result.cause
+
+    def conclude(self) -> None:
+        """Say what the notebook's run comes to so far.
+
+        Raises:
+            CgrunbookError: what `check` found wrong and did not raise, all of it.
+        """
+        from cgrunbook.run.conclusion import conclusion_of  # what a notebook's opening need not wait for
+
+        self._face.concluded(conclusion_of(self.session))
+        last = {(type(result.step), result.step.title, result.step.subject): result for result in self.session.results}
+        wrong = failure_of(
+            tuple(finding for result in last.values() if result.error for finding in result.evidence.findings)
+        )
+        if wrong:
+            journaled(wrong)
+            raise wrong
+
+    async def _result_of(self, step: Step) -> Result:
         async with self._alone:
             session = self.session
+            session.outline.begun(step, running_cell())
+            self._face.standing()
             result = await Performance(session, self._face, len(session.results) + 1, step).run()
             session.results.append(result)
+            session.outline.ended(result)
+            self._face.standing()
             self._face.finished(result)
             session.paperwork.step_ended()
             if result.error:
                 journaled(result.error)
-                raise result.error from result.cause
+            return result
 
 
 def open_runbook(notebook: str, namespace: Mapping[str, Any], face: Face) -> Runbook:

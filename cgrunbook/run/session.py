@@ -14,9 +14,11 @@ from cgrunbook import parameters
 from cgrunbook.cloud import Attempts, Cloud, Connection, Wait, connect
 from cgrunbook.errors import CgrunbookError, ParameterError
 from cgrunbook.parameters import Parameters, Way
+from cgrunbook.run.context import Context
 from cgrunbook.run.early_end import begin_journal, end_early
 from cgrunbook.run.given import mistyped, not_taken, require_taken, values_of, way_of
 from cgrunbook.run.journal import Journal, read_lines
+from cgrunbook.run.outline import Outline, outline_of
 from cgrunbook.run.paperwork import Paperwork
 from cgrunbook.run.result import Result
 from cgrunbook.steps.step import Step, World
@@ -28,6 +30,7 @@ class Session:
     Attributes:
         cloud: the services of the target.
         results: what came of the steps so far.
+        outline: the notebook's steps, and how they stand in this run.
         paperwork: the files that are written out of its journal.
         expected: in `mode="plan"`, what the steps of this run would have made.
         changes_pending: in `mode="plan"`, whether a step of this run would change something.
@@ -55,6 +58,7 @@ class Session:
         self.paperwork = Paperwork(journal.folder)
         self.cloud = Cloud(connection, Attempts(limit=params.wait_limit, on_wait=self._on_wait))
         self.results: list[Result] = []
+        self.outline = Outline()
         planned = (
             [line.data for line in read_lines(journal.path) if line.event == "planned"] if params.mode == "plan" else []
         )
@@ -69,6 +73,11 @@ class Session:
         """What it works on, by the names of the parameters that say so; what was not given is filled in."""
         connection = self.cloud.connection
         return {name: getattr(connection, name) for name in ("target", "project_id", "location", "organization")}
+
+    @property
+    def context(self) -> Context:
+        """Where it works, and as whom, as every question and result shows it."""
+        return Context.of(self.target, self.cloud.connection.caller)
 
     def console(self, step: Step) -> str:
         """The page of Google Cloud's console that shows what a step works on; "" for none, as in the sandbox."""
@@ -151,6 +160,7 @@ def open_session(notebook: str, namespace: Mapping[str, Any], chosen: Mapping[st
         params = parameters.check(values, way=way)
         connection = _connected(params, way)
         session = Session(notebook, params, connection, journal, namespace=namespace)
+        session.outline = outline_of(notebook, {**namespace, **values})
         caller = connection.caller  # asked here, where a wait may be: whatever asks for a decision shows it
     except BaseException as error:
         with contextlib.suppress(CgrunbookError):  # the disk is full, perhaps; the first error is the one to report
@@ -168,6 +178,9 @@ def _connected(params: Parameters, way: Callable[[str], Way]) -> Connection:
             params.target, project_id=params.project_id, location=params.location, organization=params.organization
         )
     except ParameterError as error:
-        given = (parameters.how_to_give(name, way(name)) for name in error.rules)
+        given = (
+            parameters.how_to_give(name, way(name), parameters.meant_by(name, getattr(params, name)))
+            for name in error.rules
+        )
         error.remedy = "\n".join(filter(None, (error.remedy, *given)))
         raise

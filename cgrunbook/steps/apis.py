@@ -30,7 +30,7 @@ class EnableApi(Step):
         project = world.cloud.connection.project_id
         return Plan(
             Outcome.CREATED,
-            (Change(f"service {self.api}", "state", "DISABLED", "ENABLED"),),
+            (Change(f"API {self.api}", "state", "off", "on"),),
             (f"gcloud services enable {self.api} --project={project}",),
             makes=(expected_api(self.api),),
         )
@@ -44,4 +44,4 @@ class EnableApi(Step):
             if world.expects(expected_api(self.api)):
                 return Evidence("will be enabled by then")
             raise StepFailed(f"{self.api} was enabled and is not on.", "Somebody may have disabled it again; look who.")
-        return Evidence("enabled", {"service": self.api, "state": "ENABLED"})
+        return Evidence("enabled", {"API": self.api, "state": "on"})

@@ -253,7 +253,7 @@ class TryFreshRepository(Step):
         image: what to pull through it; without a namespace it is your organisation's.
         platform: whose layers are fetched.
         organization: for an image without namespace.
-        wanted: whether to do it at all; otherwise the step has nothing to do.
+        wanted: whether to do it at all.
     """
 
     section = Section.DEBUGGING
@@ -272,16 +272,16 @@ class TryFreshRepository(Step):
         self.image = image
         self.platform = Platform(platform)
         self.organization = organization
-        self.wanted = wanted
+        self.not_asked_for = "" if wanted else "try_fresh_repository"
         self.title = f"Try a fresh repository with the settings of {repository}"
         # The same each time, so that what a killed run left is found.
         self.fresh = f"{repository[:48].rstrip('-')}-cgrunbook-try"
 
     def plan(self, world: World) -> Plan:
-        there = world.repository(self.repository) if self.wanted else None
+        there = world.repository(self.repository)
         if there is None:
-            return Plan()
-        what = f"made like {self.repository}, tried with {self.image}, deleted"
+            return Plan(Outcome.VERIFIED)
+        what = f"like {self.repository}, tried with {self.image}, and deleted again"
         connection = world.cloud.connection
         where = f"--project={connection.project_id} --location={connection.location}"
         create = (
@@ -292,7 +292,7 @@ class TryFreshRepository(Step):
             create += f" --remote-username={there.username}"
             create += f" --remote-password-secret-version={there.password_secret_version}"
         return Plan(
-            Outcome.DELETED,
+            Outcome.VERIFIED,
             (Change(f"repository {self.fresh}", "", None, what),),
             (create, f"gcloud artifacts repositories delete {self.fresh} --quiet {where}"),
         )
@@ -329,8 +329,6 @@ class TryFreshRepository(Step):
             repositories.delete(self.fresh)
 
     def verify(self, world: World) -> Evidence:
-        if not self.wanted:
-            return Evidence("not asked for (try_fresh_repository)", skipped=True)
         if not world.seen:
             return Evidence(findings=(_not_there(world, self.repository),))
         if world.repository(self.fresh) is not None:

@@ -18,6 +18,7 @@ from cgrunbook.steps.step import Change, Evidence, Outcome, Plan, Progress, Proo
 
 How = Literal["auto", "credential-helper", "access-token", "none"]
 
+_BY_HELPER = f"the credential helper {GCLOUD}"
 _FILE = "docker's configuration"
 
 
@@ -37,11 +38,12 @@ class SignDockerIn(Step):
 
     def __init__(self, how: How = "auto") -> None:
         self.how = how
+        self.not_asked_for = "docker_login" if how == "none" else ""
 
     def plan(self, world: World) -> Plan:
         host = world.cloud.connection.artifact_registry_host.address
         expected = f"docker login at {host}"
-        if self.how == "none" or world.expects(expected):
+        if world.expects(expected):
             return Plan()
         now = world.docker_sign_in()
         if now.taken and self._wanted(now):
@@ -52,7 +54,7 @@ class SignDockerIn(Step):
         if self.how != "access-token":
             helper = self._helper(world, now)
             if helper.taken:
-                change = Change(_FILE, f"credHelpers.{host}", _before(now), GCLOUD)
+                change = Change(_FILE, f"sign-in at {host}", _before(now), _BY_HELPER)
                 command = f"gcloud auth configure-docker {host} --quiet"
                 return Plan(Outcome.UPDATED, (change,), (command,), makes=(expected,))
             if self.how == "credential-helper":
@@ -65,7 +67,7 @@ class SignDockerIn(Step):
         host = world.cloud.connection.artifact_registry_host.address
         config = world.cloud.docker.config
         world.progress(Progress("writing docker's configuration"))
-        if plan.changes[0].after == GCLOUD:
+        if plan.changes[0].after == _BY_HELPER:
             config.add_credential_helper(host, GCLOUD)
             return {"sign-in": world.docker_sign_in(GCLOUD)}  # what the plan has seen of it
         forgets = world.docker_sign_in().login.helper == GCLOUD
@@ -76,7 +78,7 @@ class SignDockerIn(Step):
         registry = world.cloud.connection.artifact_registry_host
         login = world.cloud.docker.config.login(registry.address)
         facts = {"registry": registry.name, "docker signs in with": str(login)}
-        if self.how == "none" or world.expects(f"docker login at {registry.address}"):
+        if world.expects(f"docker login at {registry.address}"):
             return Evidence(login.how, facts)
         tried: SignIn | None = world.seen.get("sign-in")
         if tried is None or tried.login != login:
@@ -114,14 +116,14 @@ class SignDockerIn(Step):
                     "forgets what it is given.",
                     "Set docker_login to auto: docker pulls with gcloud's login. Or take credsStore out of that file.",
                 )
-            changes.append(Change(_FILE, f"credHelpers.{host}", before, None))
+            changes.append(Change(_FILE, f"credential helper for {host}", before, None))
             commands.append(docker.config.without_helper(host))
             before = None
         elif now.unusable is not None:
             raise now.unusable
         elif now.login.helper:
             after += f", in the credential {now.login.kind} {now.login.helper}"
-        changes.append(Change(_FILE, f"auths.{host}", before, after))
+        changes.append(Change(_FILE, f"sign-in at {host}", before, after))
         if docker.config.program(GCLOUD) is not None:
             commands.append(
                 f"{print_access_token(world.cloud.connection)} |\n"
@@ -170,12 +172,10 @@ class PullWithDocker(Proof):
         self.image = image
         self.repository = repository
         self.organization = organization
-        self.wanted = wanted
+        self.not_asked_for = "" if wanted else "docker_pull"
         self.title = f"Pull {image} with docker"
 
     def verify(self, world: World) -> Evidence:
-        if not self.wanted:
-            return Evidence("not asked for (docker_pull)", skipped=True)
         engine = world.cloud.docker.engine()
         if not engine.reachable:
             raise StepFailed(

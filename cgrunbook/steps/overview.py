@@ -11,7 +11,7 @@ from cgrunbook.cloud.roles import ACCESSOR
 from cgrunbook.errors import ApiDisabled, CgrunbookError, WrongState
 from cgrunbook.steps.credential import pair_in_use, version_of
 from cgrunbook.steps.secret import conditional_grant, policy_of, service_agent
-from cgrunbook.steps.step import Evidence, Finding, Mark, Proof, Section, World
+from cgrunbook.steps.step import Evidence, Finding, Link, Mark, Proof, Section, World
 
 _FIRST, _SECOND = ENABLED_BY[ARTIFACT_REGISTRY], ENABLED_BY[SECRET_MANAGER]
 
@@ -41,14 +41,16 @@ class ShowMap(Proof):
         return Evidence(
             findings=(
                 _api(world, ARTIFACT_REGISTRY, partial(world.repository, self.repository)),
-                self._repository(world, _FIRST, self.repository),
+                replace(self._repository(world, _FIRST, self.repository), code=Link.PUBLIC_REPOSITORY),
                 _api(world, SECRET_MANAGER, partial(world.secret, self.secret_id)),
                 _seen(
                     world, _SECOND, f"secret {self.secret_id}", lambda: "there" if world.secret(self.secret_id) else ""
                 ),
-                _seen(world, _SECOND, "service agent may read it", lambda: self._granted(world)),
-                _seen(world, _SECOND, "pull token", lambda: self._token(world)),
-                self._repository(world, _SECOND, self.private_repository),
+                replace(
+                    _seen(world, _SECOND, "service agent may read it", lambda: self._granted(world)), code=Link.GRANT
+                ),
+                replace(_seen(world, _SECOND, "pull token", lambda: self._token(world)), code=Link.PULL_TOKEN),
+                replace(self._repository(world, _SECOND, self.private_repository), code=Link.PRIVATE_REPOSITORY),
             )
         )
 
@@ -104,7 +106,7 @@ def _seen(world: World, notebook: str, what: str, look: Callable[[], str | Findi
             raise
         return _part(notebook, what, "")
     except WrongState as error:
-        return replace(_part(notebook, what, ""), seen=error.message, remedy=error.remedy)
+        return Finding(Mark.WARN, _part(notebook, what, "").check, error.message, error.remedy)
     except CgrunbookError as error:
         return Finding(Mark.NOT_CHECKED, _part(notebook, what, "").check, error.message, error.remedy)
 
@@ -114,4 +116,4 @@ def _part(notebook: str, what: str, seen: str) -> Finding:
     check = f"{notebook[:2]}  {what}"
     if seen:
         return Finding(Mark.OK, check, seen)
-    return Finding(Mark.WARN, check, "not there yet", f"Run {notebook}.")
+    return Finding(Mark.TO_DO, check, "not there yet", f"Run {notebook}.")

@@ -264,7 +264,7 @@ def _docker(world: World) -> Finding:
     else:
         seen, what = "not there", "Install it"
     remedy = f"{what} if you want to pull with docker; the runbook's own proof needs none."
-    return Finding(Mark.WARN, "docker", seen, remedy)
+    return Finding(Mark.TO_DO, "docker", seen, remedy)
 
 
 def _gcloud() -> Finding:
@@ -273,7 +273,7 @@ def _gcloud() -> Finding:
             Mark.OK, "gcloud", "there; where it is signed in, docker can sign in through its credential helper"
         )
     remedy = "Optional: without it docker is signed in with a token that lasts an hour."
-    return Finding(Mark.WARN, "gcloud", "not there", remedy)
+    return Finding(Mark.TO_DO, "gcloud", "not there", remedy)
 
 
 def _signed_in(world: World) -> str:
@@ -308,7 +308,7 @@ def _api(api: str, is_on: Callable[[], bool]) -> Finding:
         return _failed(api, error)
     if on:
         return Finding(Mark.OK, api, "enabled")
-    return Finding(Mark.WARN, api, "not enabled yet", f"Nothing now: notebook {ENABLED_BY[api][:2]} enables it.")
+    return Finding(Mark.TO_DO, api, "not enabled yet", f"Nothing now: notebook {ENABLED_BY[api][:2]} enables it.")
 
 
 def _location(world: World, locations: Future[tuple[str, ...]]) -> Finding:
@@ -316,7 +316,7 @@ def _location(world: World, locations: Future[tuple[str, ...]]) -> Finding:
     error = locations.exception()
     if isinstance(error, ApiDisabled) and world.cloud.project.has_off(error):
         seen = f"{location}; Artifact Registry's API is off"
-        return Finding(Mark.NOT_CHECKED, check, seen, "Look again after 02.")
+        return Finding(Mark.TO_DO, check, seen, "Nothing now: 02 sees whether it is offered.")
 
     def say(offered: Collection[str]) -> list[Finding]:
         if location in offered:

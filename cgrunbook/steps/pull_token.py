@@ -47,7 +47,7 @@ class StorePullToken(Step):
     Args:
         organization: whose images the token may pull; empty takes the only organisation there is.
         repository: the remote repository that will sign in with it.
-        ttl: how long the token lives, a Go duration.
+        ttl: how long the token lives, such as 30d or 720h.
     """
 
     section = Section.PRODUCTION_IMAGES
@@ -57,7 +57,7 @@ class StorePullToken(Step):
         self.secret_id = secret_id
         self.organization = organization
         self.repository = repository
-        self.ttl = ttl
+        self.ttl = durations.go(ttl)
         self.console_page = console_page(secret_id)
         self.title = f"Keep a pull token in the secret {secret_id}"
 
@@ -69,19 +69,18 @@ class StorePullToken(Step):
         world.cloud.chainctl.require_login()
         organization = world.organization(self.organization)
         resource = f"secret {self.secret_id}"
-        left_over = " (and what a run that died left behind is taken away)" if claimed else ""
+        life = durations.in_words(durations.parse(self.ttl))
+        left_over = "; what a run that died left behind is taken away" if claimed else ""
         return Plan(
             Outcome.CREATED,
             (
-                Change(f"organisation {organization}", "pull token", None, f"lives {self.ttl}{left_over}"),
-                Change(resource, "version", None, KNOWN_AFTER_APPLY),
+                Change(f"pull token of {organization}", "", None, f"for {life}{left_over}"),
+                Change(resource, "version with its password", None, KNOWN_AFTER_APPLY),
                 Change(resource, "username of that version", None, KNOWN_AFTER_APPLY),
             ),
             self._commands(world, organization, there),
             makes=(expected_pair(self.secret_id),),
-            notes=(
-                f"The token ends in {durations.in_words(durations.parse(self.ttl))}; a new one has a new username.",
-            ),
+            notes=(f"The token ends in {life}; a new one has a new username.",),
         )
 
     def apply(self, world: World, plan: Plan) -> None:
@@ -218,7 +217,7 @@ class StorePullToken(Step):
             return Plan()
         return Plan(
             Outcome.DELETED,
-            tuple(Change(f"pull token {orphan}", "", "live, and nobody has its password", None) for orphan in orphans),
+            tuple(Change(f"pull token {orphan}", "", "whose password nobody has", None) for orphan in orphans),
             tuple(f"chainctl iam identities delete {orphan} --yes" for orphan in orphans),
             notes=("A run that was killed left this behind.",),
         )

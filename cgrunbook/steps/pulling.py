@@ -176,10 +176,11 @@ class PullImage(Proof):
             "first pull": f"{first.seconds:.2f} s",
             "second pull": f"{again.seconds:.2f} s until the tag and the first byte of the largest layer were there; "
             f"no layer is fetched twice{moved}",
-            "layers": [{"layer": layer.digest, "bytes": layer.size} for layer in first.layers],
+            "layers": [{"digest": layer.digest, "bytes": layer.size} for layer in first.layers],
         }
         command = f"docker pull {registry.host.address}/{path}:{image.reference}"
-        return Evidence(f"{brief} as cgr.dev's; {size}" if brief else size, facts, commands=(command,))
+        said = f"{brief} as cgr.dev's; {size}" if brief else size
+        return Evidence(said, facts, commands=(command,), measured=("first pull", "second pull"))
 
     def _at_cgr(self, world: World, image: ImageReference) -> tuple[tuple[Registry, Descriptor] | None, str]:
         """cgr.dev and what it has, asked with what the repository signs in with; or why that is not to be known."""

@@ -180,7 +180,11 @@ class CreateSecret(Step):
         wanted = self._wanted(world, there)
         before = None if there is None else _fields(there)
         changes = differences(
-            f"secret {self.secret_id}", before, _fields(wanted), made="without a version", words=_WORDS
+            f"secret {self.secret_id}",
+            before,
+            _fields(wanted),
+            made="empty, for the pull token's password",
+            words=_WORDS,
         )
         if not changes:
             return Plan()
@@ -333,7 +337,7 @@ class GrantSecretAccess(Step):
         grant = gcloud(f"secrets add-iam-policy-binding {self.secret_id}", world, flags)
         return Plan(
             Outcome.CREATED,
-            (Change(f"secret {self.secret_id}", f"IAM: {ACCESSOR}", None, shown),),
+            (Change(f"secret {self.secret_id}", f"may be read by ({ACCESSOR})", None, shown),),
             (f"gcloud beta services identity create --service={ARTIFACT_REGISTRY} --project={project}", grant),
             notes=(
                 "The service agent is made only where IAM does not know it: before the project's first repository.",

@@ -19,7 +19,7 @@ from cgrunbook.errors import ApiDisabled, CgrunbookError, NotFound, ParameterErr
 from cgrunbook.redaction import one_line
 
 if TYPE_CHECKING:
-    from cgrunbook.cloud.artifact_registry import Everywhere, RemoteRepository
+    from cgrunbook.cloud.artifact_registry import Everywhere, RemoteRepository, Stored
     from cgrunbook.cloud.chainctl import ListedToken
     from cgrunbook.cloud.docker import SignIn
     from cgrunbook.cloud.iam_policy import Policy
@@ -54,12 +54,18 @@ class Section(StrEnum):
 
 
 class Outcome(StrEnum):
-    """What came of a step."""
+    """What came of a step: `unchanged` is a change that was not needed, and a proof or check is `verified`.
+
+    A check of which nothing could be looked at is `not checked`, and what nobody asked for `skipped`.
+    """
 
     UNCHANGED = "unchanged"
     CREATED = "created"
     UPDATED = "updated"
     DELETED = "deleted"
+    VERIFIED = "verified"
+    NOT_CHECKED = "not checked"
+    SKIPPED = "skipped"
     PLANNED = "planned"
     DECLINED = "declined"
     FAILED = "failed"
@@ -87,11 +93,13 @@ class Plan:
     """What a step would change; empty when nothing is to be done.
 
     Args:
-        outcome: what the step's outcome will be when the plan is applied.
+        outcome: what the step's outcome will be when the plan is applied, and what it is when nothing is to be done.
         changes: each field that will differ afterwards.
         commands: the same as shell commands, for the guide's reader; never with a secret in them.
         makes: names of resources that later steps may count on (see `World.expects`).
         notes: what the operator should know before agreeing.
+        lost: what cannot be had back afterwards, as sentences, as far as the services tell. It may be another the next
+            moment, and is no part of what is agreed to.
     """
 
     outcome: Outcome = Outcome.UNCHANGED
@@ -99,6 +107,7 @@ class Plan:
     commands: tuple[str, ...] = ()
     makes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    lost: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def empty(self) -> bool:
@@ -110,9 +119,19 @@ class Mark(StrEnum):
     """How a check came out."""
 
     OK = "ok"
+    TO_DO = "to do"
     WARN = "warn"
     FAIL = "fail"
     NOT_CHECKED = "not checked"
+
+
+class Link(StrEnum):
+    """The codes of findings that speak of a link of an image's way."""
+
+    PUBLIC_REPOSITORY = "public-repository"
+    PRIVATE_REPOSITORY = "private-repository"
+    GRANT = "grant"
+    PULL_TOKEN = "pull-token"  # noqa: S105 - no password, the name of a check
 
 
 @dataclass(frozen=True)
@@ -120,11 +139,13 @@ class Finding:
     """One check: what was looked at, what was seen, and what to do about it.
 
     Args:
-        mark: ok, warn, fail, or that it could not be looked at.
+        mark: ok, to do (nothing is wrong: a later notebook sees to it, or whoever wants it), warn, fail, or that it could not
+            be looked at.
         check: what was looked at.
         seen: what was there.
         remedy: what to do; empty when all is well.
         prerequisite: a fail that means something must exist or be granted first (exit code 3), not that a step failed.
+        code: which check it is, where others go by it; never by its words.
     """
 
     mark: Mark
@@ -132,6 +153,7 @@ class Finding:
     seen: str
     remedy: str = ""
     prerequisite: bool = False
+    code: str = ""
 
 
 @dataclass(frozen=True)
@@ -143,14 +165,14 @@ class Evidence:
         facts: names and plain values, in the order in which a person wants them.
         findings: the checks, when the step is one that checks.
         commands: how the same can be looked at by hand.
-        skipped: nothing was looked at, since nobody asked for it.
+        measured: the names of those facts that are others each time, such as durations.
     """
 
     brief: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
     commands: tuple[str, ...] = ()
-    skipped: bool = False
+    measured: tuple[str, ...] = ()
 
     @property
     def in_brief(self) -> str:
@@ -178,6 +200,15 @@ class Progress:
     total: float | None = None
     unit: str = "bytes"
     detail: str = ""
+
+
+def in_bytes(count: float) -> str:
+    """A number of bytes as a person reads it: `1.4 MB`."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
 
 
 def differences(
@@ -222,7 +253,7 @@ def differences(
             keys = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
             changes += [change(f"{name}.{key}", name, old.get(key), new.get(key)) for key in keys]
         elif old != new:
-            changes.append(change(name, name, old or None, new))
+            changes.append(change(name, name, old if isinstance(old, bool) else old or None, new))
     return changes
 
 
@@ -328,6 +359,10 @@ class World:
         """The versions of a secret that is there, the newest first."""
         return self._once(self.cloud.secrets.versions, secret_id)
 
+    def stored(self, name: str) -> Stored:
+        """What images a repository that is there holds."""
+        return self._once(self.cloud.repositories.stored, name)
+
     def policy(self, secret_id: str) -> Policy | None:
         """Who has which role on a secret, None where there is no such secret; raises as `repository`."""
         try:
@@ -405,6 +440,9 @@ class Step(ABC):
     subject: str = ""
     """What it works on, by the service's name, where a reader of the record must tell one of a kind from another."""
 
+    not_asked_for: str = ""
+    """The parameter with which it would be asked for, where nobody did: then it is skipped. Empty when it was."""
+
     held_back: str = ""
     """Why the plan is only shown and not applied, as a sentence; empty when nothing holds it back."""
 
@@ -454,7 +492,7 @@ class Proof(Step):
     """Whether the look costs so much (a pull) that `mode="plan"` leaves it out."""
 
     def plan(self, world: World) -> Plan:
-        return Plan()
+        return Plan(Outcome.VERIFIED)
 
     def apply(self, world: World, plan: Plan) -> None:
         raise NotImplementedError  # the plan is empty

@@ -23,7 +23,7 @@ from cgrunbook.steps.pull_token import token_name
 from cgrunbook.steps.repository import made_by_cgrunbook
 from cgrunbook.steps.secret import made_by_cgrunbook as secret_made_by_cgrunbook
 from cgrunbook.steps.secret import service_agent
-from cgrunbook.steps.step import Change, Evidence, Outcome, Plan, Progress, Section, Step, World
+from cgrunbook.steps.step import Change, Evidence, Outcome, Plan, Progress, Section, Step, World, in_bytes
 from cgrunbook.steps.token_pairs import Claim
 
 T = TypeVar("T")
@@ -83,12 +83,13 @@ class TearDown(Step):
             partial(world.secret, self.secret_id), *(partial(world.repository, one) for one in self.repositories)
         )
         of_secret, why_it_stays = self._of_secret(world)
-        deletions = [*self._of_repositories(world), *of_secret]
+        of_repositories = self._of_repositories(world)
+        deletions = [*of_repositories, *of_secret]
         notes: list[str] = []
         for why, command in why_it_stays.items():
             notes.append(f"The secret {self.secret_id} stays: {why}.")
             if command:
-                notes.append(f"If that may change: {command}")
+                notes.append(f"If that may change:\n{command}")
         for name, there in self._found(world).items():
             if made_by_cgrunbook(there):
                 notes += _lost_with(world, there)
@@ -107,6 +108,7 @@ class TearDown(Step):
             tuple(Change(deletion.resource, "", deletion.what, None) for deletion in deletions),
             tuple(deletion.command for deletion in deletions),
             notes=tuple(notes),
+            lost=tuple(self._lost(world, bool(of_secret))) if deletions else (),
         )
 
     def apply(self, world: World, plan: Plan) -> Mapping[str, Any]:
@@ -168,7 +170,7 @@ class TearDown(Step):
         return [
             _Deletion(
                 f"repository {name}",
-                "with what it has cached",
+                "with all that it has cached",
                 f"gcloud artifacts repositories delete {name} {where}",
                 partial(cloud.repositories.delete, name),
             )
@@ -192,7 +194,7 @@ class TearDown(Step):
         deletions = [
             _Deletion(
                 f"pull token {token}",
-                "live",
+                "and whoever holds it refused",
                 f"chainctl iam identities delete {token} --yes",
                 partial(self._revoke, world, token),
             )
@@ -247,6 +249,34 @@ class TearDown(Step):
                     take_command(remove, member, binding),
                 )
 
+    def _lost(self, world: World, secret_goes: bool) -> Iterator[str]:
+        """What cannot be had back: what has been cached, and what others may still pull with."""
+        going = [name for name, there in self._found(world).items() if made_by_cgrunbook(there)]
+        world.at_once(*(partial(world.stored, name) for name in going))
+        for name in going:
+            yield _cached(world, name)
+        if going:
+            yield "What is cached can be fetched from cgr.dev again. When it was last pulled, Artifact Registry does not tell."
+        if not secret_goes:
+            return
+        versions = len(world.versions(self.secret_id))
+        yield f"The secret {self.secret_id} goes with its {_count(versions, 'version')}, for good."
+        secret = _there(world, world.secret, self.secret_id)
+        for token in self._tokens(world, secret)[0] if secret else ():
+            yield f"The pull token {token} {self._last_seen(world, token)}."
+
+    def _last_seen(self, world: World, identity: str) -> str:
+        """Until when a pull token is good, and whether it was used, as far as Chainguard tells."""
+        try:
+            listed = {token.id: token for token in world.pull_tokens(world.organization(self.organization))}
+        except CgrunbookError:
+            listed = {}
+        token = listed.get(identity)
+        until = f"is good until {token.expires:%Y-%m-%d %H:%M} UTC" if token and token.expires else "may still be good"
+        if token and token.seen:
+            return f"{until}, and Chainguard saw it last on {token.seen:%Y-%m-%d %H:%M} UTC"
+        return f"{until}; whether it was used lately, Chainguard does not tell"
+
     def _lost_with_secret(self, world: World) -> list[str]:
         """What the operator should know before the secret goes."""
         notes = ["Repositories of other projects that sign in with the secret cannot be seen from here."]
@@ -285,6 +315,24 @@ class TearDown(Step):
             return sorted(written), error.message
         name = token_name(world, self.secret_id)
         return sorted(token.id for token in tokens if token.id in written or token.name.startswith(name)), ""
+
+
+def _cached(world: World, name: str) -> str:
+    """How much a repository has cached, a sentence."""
+    try:
+        stored = world.stored(name)
+    except CgrunbookError as error:
+        return f"How much {name} has cached cannot be seen: {error.message}"
+    if not stored.images or stored.newest is None:
+        return f"{name} has cached no image."
+    there = world.repository(name)
+    size = f", {in_bytes(there.size_bytes)}" if there and there.size_bytes else ""
+    count = f"more than {_count(stored.images, 'image')}" if stored.more else _count(stored.images, "image")
+    return f"{name} has cached {count}{size}; the last came on {stored.newest:%Y-%m-%d %H:%M} UTC."
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _carry_out(world: World, deletions: Sequence[_Deletion]) -> None:
@@ -350,7 +398,7 @@ def _docker_login(world: World) -> list[str]:
         return []
     return [
         f"Docker stays signed in at {host} ({login.how}): others may use it. "
-        f"To end that: {world.cloud.docker.config.ending(host)}"
+        f"To end that:\n{world.cloud.docker.config.ending(host)}"
     ]
 
 

@@ -13,7 +13,10 @@ from typing import Any
 
 import ipywidgets
 
-from cgrunbook.ui.page import copy_button, reveal
+from cgrunbook.errors import Interrupted
+from cgrunbook.redaction import redact
+from cgrunbook.ui.decision import Yes
+from cgrunbook.ui.page import asking, copy_button
 from cgrunbook.ui.waiting import interruptible
 
 
@@ -75,14 +78,19 @@ class Question:
 
     Args:
         commands: what the Copy button copies; without any there is none.
+        title: what is asked about.
         rest: whether the rest of the notebook may be approved at once.
+        yes: the button that agrees.
     """
 
-    def __init__(self, commands: Sequence[str] = (), *, rest: bool = True) -> None:
+    def __init__(
+        self, commands: Sequence[str] = (), *, title: str = "", rest: bool = True, yes: Yes | None = None
+    ) -> None:
+        yes = yes or Yes()
         self._loop = asyncio.get_running_loop()
         self._answer: asyncio.Future[Answer] = self._loop.create_future()
         self.buttons = {
-            Answer.APPROVE: _button("Approve", "cgrunbook-approve", "Make these changes", "primary"),
+            Answer.APPROVE: _button(yes.label, "cgrunbook-approve", yes.tooltip, yes.style),
             Answer.DECLINE: _button("Decline", "cgrunbook-decline", "Change nothing, and stop the notebook here"),
         }
         if rest:
@@ -94,7 +102,8 @@ class Question:
         for answer, button in self.buttons.items():
             button.on_click(lambda _, answer=answer: self.answer(answer))
         self._loop.call_later(_SETTLE_SECONDS, self._open)
-        self._said = ipywidgets.HTML(reveal())
+        waiting = asking("region", f"Waiting for your approval: {redact(title)}", reveal=True)
+        self._said = ipywidgets.HTML(waiting + _said("Waiting for your approval. Nothing has been changed yet."))
         row = [*self.buttons.values(), *([copy_button(commands)] if commands else [])]
         self.widget: Any = ipywidgets.VBox(
             [ipywidgets.HBox(row, layout={"flex_flow": "row wrap", "padding": "2px 0 6px 16px"}), self._said]
@@ -124,11 +133,18 @@ class Question:
         except asyncio.CancelledError:
             self._close("Interrupted: nothing was approved.")
             raise
+        except Interrupted:
+            self._close("Asked anew: nothing was approved here.")
+            raise
 
     def _close(self, said: str) -> None:
         for button in self.buttons.values():
             button.disabled = True
-        self._said.value = f'<p role="status" style="margin:0 0 4px 18px">{escape(said)}</p>'
+        self._said.value = _said(said)
+
+
+def _said(text: str) -> str:
+    return f'<p style="margin:0 0 4px 18px">{escape(text)}</p>'
 
 
 def _button(label: str, css: str, tooltip: str, style: str = "") -> Any:

@@ -2,7 +2,7 @@
 
 JupyterLab strips `<style>`, `role` and `var()` from notebooks that it does not trust, so colours are literal,
 translucent enough for a light and a dark page, and never the only bearer of meaning. It knows how things look, and
-not where they come from.
+not where they come from. What else a notebook shows is drawn with the public pieces of this file, to look the same.
 """
 
 from __future__ import annotations
@@ -11,51 +11,55 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from html import escape
-from itertools import groupby
 from typing import Any
 
-from cgrunbook.cloud.caller import spoken
 from cgrunbook.errors import CgrunbookError, Interrupted
 from cgrunbook.parameters import Parameters
 from cgrunbook.redaction import redact
+from cgrunbook.run.context import Context
+from cgrunbook.run.looks import ASKED, CHANGED, GONE, LOOKS, QUIET, badge, badge_of
 from cgrunbook.run.result import Result
-from cgrunbook.steps.step import Change, Finding, Mark, Outcome, Plan, Progress, Step
+from cgrunbook.run.wording import WILL_BE, OfOne, by_resource, is_digest, is_table, said_once, shown, tense
+from cgrunbook.steps.step import Finding, Outcome, Plan, Progress, Step, in_bytes
 from cgrunbook.ui.values import Value
 
-# A glyph and a colour.
-_LOOKS = {
-    Outcome.UNCHANGED: ("✓", "#6e7781"),
-    Outcome.CREATED: ("✓", "#2da44e"),
-    Outcome.UPDATED: ("✓", "#2f81f7"),
-    Outcome.DELETED: ("✓", "#bf8700"),
-    Outcome.PLANNED: ("…", "#8957e5"),
-    Outcome.DECLINED: ("-", "#bf8700"),
-    Outcome.FAILED: ("✗", "#d1242f"),
-}
-_MARKS = {
-    Mark.OK: ("✓", "#2da44e"),
-    Mark.WARN: ("!", "#bf8700"),
-    Mark.FAIL: ("✗", "#d1242f"),
-    Mark.NOT_CHECKED: ("?", "#6e7781"),
-}
-
-_CELL = "text-align:left;vertical-align:top;padding:2px 14px 2px 0;"
-_TABLE = "margin:4px 0;border-collapse:collapse"
-_CODE = "font-family:monospace;white-space:pre-wrap;overflow-wrap:anywhere;"
+# JupyterLab drops `anywhere` where it does not trust a notebook, and keeps what stands before it.
+_WRAP = "overflow-wrap:break-word;overflow-wrap:anywhere;"
+_CELL = "text-align:left;vertical-align:top;padding:3px 16px 3px 0;"
+_NUMBER = "text-align:right;vertical-align:top;padding:3px 16px 3px 0;"
+_TABLE = f"margin:6px 0;border-collapse:collapse;font-size:13px;{_WRAP}"
+_ROW = '<tr style="background:none;border-bottom:1px solid #8883">'
+_CODE = "font-family:monospace;white-space:pre-wrap;"
+_LINE = "white-space:nowrap;"
+# Characters of a text that is never broken.
+_UNBROKEN = 28
 _QUIET = "opacity:0.75;"
-
-_WAITING = "Waiting for your approval. Nothing has been changed yet."
+# The whole text is there to be copied, and to be read where styles are not; the eye is spared most of it.
+_SHORT = (
+    "font-family:monospace;display:inline-block;max-width:12em;overflow:hidden;text-overflow:ellipsis;"
+    "white-space:nowrap;vertical-align:bottom"
+)
 
 # In JupyterLab these rules tie a card to the widget in the output below it; everywhere else they are stripped or mean
 # nothing, and all of the card is shown.
 _OUTPUT = ".jp-OutputArea-child"
+_ALIVE = ".jupyter-widgets:not(.jupyter-widgets-disconnected) *"
+_GONE = (".jupyter-widgets:not(:has(*))", ":has(.jupyter-widgets-disconnected)")
 _LIVE_RULES = (
-    # A widget whose kernel is gone shows an error in its place: the card says what to do instead.
-    f"{_OUTPUT}:has(.cgrunbook-live) + {_OUTPUT} .jp-OutputArea-output.jupyter-widgets:not(:has(*)),"
-    # While the widget lives, what the card says for the other case is of no use.
-    f"{_OUTPUT}:has(+ {_OUTPUT} .jupyter-widgets *) .cgrunbook-without-widget{{display:none}}"
+    # A widget whose kernel is gone shows an error in its place, or buttons that do nothing: the card says what to do instead.
+    ",".join(f"{_OUTPUT}:has(.cgrunbook-live) + {_OUTPUT} .jp-OutputArea-output{gone}" for gone in _GONE)
+    # While the widget lives, what the card says for the other case is of no use; and the other way about.
+    + f",{_OUTPUT}:has(+ {_OUTPUT} {_ALIVE}) .cgrunbook-without-widget,"
+    f"{_OUTPUT}:not(:has(+ {_OUTPUT} {_ALIVE})) .cgrunbook-with-widget{{display:none}}"
 )
-_AGAIN = "To be asked, interrupt the kernel if it is busy, and run this cell again."
+_AGAIN = (
+    "Where no buttons stand below, nobody waits for an answer any more: run this cell again, or "
+    "Run > Run Selected Cell and All Below, to be asked."
+)
+_FORM_AGAIN = (
+    "Where no form stands below, nobody waits for it any more: run this cell again, or Run > Run All Cells, to have it."
+)
+_WORKS_NO_MORE = "Where this cell shows no [*], it works no more: run it again, and it goes on where it ended."
 
 
 def _panel_rules(number: int) -> str:
@@ -75,38 +79,59 @@ def _style(rules: str) -> str:
 
 
 # A piece of a card: as HTML, and as lines of text that say the same.
-_Block = tuple[str, Sequence[str]]
+Block = tuple[str, Sequence[str]]
 
 
-def _card(colour: str, head: _Block, blocks: Sequence[_Block]) -> dict[str, str]:
-    """A card of blocks below a head in both forms, with all that must not be shown masked."""
-    html = "".join([head[0], *(html for html, _ in blocks)])
-    text = "\n".join([*head[1], *(f"  {line}" for _, lines in blocks for line in lines)])
+def card(colour: str, head: Block, blocks: Sequence[Block], context: Context | None = None) -> dict[str, str]:
+    """A card of blocks below a head in both forms, with all that must not be shown masked.
+
+    Args:
+        context: where it works and as whom; None for what is not about a target.
+    """
+    above: list[Block] = [(context.html, [context.text])] if context else []
+    html = "".join([*(html for html, _ in above), head[0], *(html for html, _ in blocks)])
+    text = "\n".join([*head[1], *(f"  {line}" for _, lines in [*above, *blocks] for line in lines)])
+    thick = "7px double" if colour == GONE else "4px solid"
     framed = (
-        f'<div style="border-left:4px solid {colour};padding:4px 0 4px 12px;margin:4px 0;line-height:1.4">{html}</div>'
+        f'<div style="border:1px solid rgba(128,128,128,0.35);border-left:{thick} {colour};border-radius:4px;'
+        f'padding:8px 14px;margin:4px 0;max-width:980px;line-height:1.45">{html}</div>'
     )
     return {"text/html": redact(framed), "text/plain": redact(text)}
 
 
-def result_card(result: Result) -> dict[str, str]:
+def result_card(result: Result, context: Context | None = None) -> dict[str, str]:
     """The one, final display of a performed step."""
     step, outcome, plan, evidence = result.step, result.outcome, result.plan, result.evidence
     word = "interrupted" if isinstance(result.error, Interrupted) else outcome.value
     timing = f"{result.seconds:.1f} s"
     if result.waited >= 0.05:
         timing += f", of which {result.waited:.1f} s waiting"
-    blocks = [*_planned(plan), *_findings(evidence.findings)]
-    if evidence.brief and not evidence.facts:
-        blocks.append(_sentence(evidence.brief))
-    blocks += _facts(evidence.facts)
+    happened = by_resource(plan.changes, tense(outcome.value))
+    facts = evidence.facts
+    if not result.error and outcome is not Outcome.PLANNED:
+        happened, facts = said_once(happened, facts)
+    blocks = [*map(_happening, happened), *_lost(plan), *_notes(plan, context), *findings(evidence.findings)]
+    if evidence.brief and not facts:
+        blocks.append(sentence(evidence.brief))
+    blocks += _facts(facts)
     if result.error and not evidence.findings:
         blocks.append(_error(result.error))
-    blocks += [*_by_hand([*plan.commands, *evidence.commands]), (_guide_html(step), ())]
-    glyph, colour = _LOOKS[outcome]
-    return _card(colour, _head(glyph, word, step.title, colour, timing), blocks)
+    blocks += [*by_hand([*plan.commands, *evidence.commands], context), (_guide_html(step), ())]
+    glyph, colour = LOOKS[word]
+    if plan.outcome is Outcome.DELETED and outcome is Outcome.PLANNED:
+        colour = GONE
+    return card(colour, _head(badge_of(word), f"{glyph} {word}", step.title, timing), blocks, context)
 
 
-def plan_card(step: Step, plan: Plan, *, number: int = 0, where: str = "", console: str = "") -> dict[str, str]:
+def plan_card(
+    step: Step,
+    plan: Plan,
+    *,
+    number: int = 0,
+    context: Context | None = None,
+    console: str = "",
+    asked: datetime | None = None,
+) -> dict[str, str]:
     """What a step would change, shown before it is asked whether it may.
 
     It stays in a notebook that is saved meanwhile, so it says what to do where its buttons are gone.
@@ -115,24 +140,28 @@ def plan_card(step: Step, plan: Plan, *, number: int = 0, where: str = "", conso
         step: what asks.
         plan: what it would change.
         number: the step's place in the notebook, by which the card knows its panel.
-        where: where it would work, and as whom; "" in the sandbox.
+        context: where it would work, and as whom.
         console: the page of Google Cloud's console; "" for none.
+        asked: when.
     """
-    _, colour = _LOOKS[Outcome.PLANNED]
-    waiting = f'<p style="margin:4px 0 2px">{_WAITING} <span class="cgrunbook-without-widget">{_AGAIN}</span></p>'
+    colour = GONE if plan.outcome is Outcome.DELETED else ASKED
+    since = f"You were asked {_at(asked)}."
+    waiting = f'<p class="cgrunbook-without-widget" style="margin:6px 0 2px">{since} {_AGAIN}</p>'
     blocks = [
-        _on_page(_sentence(step.why)),
-        *([_sentence(f"In {where}.")] if where else []),
-        *_planned(plan),
-        *map(_on_page, _by_hand(plan.commands)),
-        (_guide_html(step, console) + waiting, [f"{_WAITING} {_AGAIN}"]),
+        _on_page(sentence(step.why)),
+        *map(_happening, by_resource(plan.changes, WILL_BE)),
+        *_lost(plan),
+        *_notes(plan, context),
+        *map(_on_page, by_hand(plan.commands, context)),
+        (_guide_html(step, console) + waiting, [f"{since} {_AGAIN}"]),
     ]
-    card = _card(colour, _head("?", f"to be {plan.outcome.value}", step.title, colour), blocks)
+    word = f"to be {plan.outcome.value}"
+    drawn = card(colour, _head(badge(word, "?", colour), f"? {word}", step.title), blocks, context)
     style = _style(_LIVE_RULES + _panel_rules(number))
-    return card | {"text/html": f'<div class="cgrunbook-plan-{number}">{style}{card["text/html"]}</div>'}
+    return drawn | {"text/html": f'<div class="cgrunbook-plan-{number}">{style}{drawn["text/html"]}</div>'}
 
 
-def working_card(step: Step, progress: Progress, pace: str = "") -> dict[str, str]:
+def working_card(step: Step, progress: Progress, pace: str = "", context: Context | None = None) -> dict[str, str]:
     """How far a step has come, by what it said last, shown while it works and then replaced."""
     said = progress.text
     if progress.done is not None and progress.total:
@@ -140,9 +169,9 @@ def working_card(step: Step, progress: Progress, pace: str = "") -> dict[str, st
         if progress.unit == "bytes":
             said += f" of {in_bytes(progress.total)}"
     said += "".join(f", {more}" for more in (progress.detail, pace) if more)
-    _, colour = _LOOKS[Outcome.UPDATED]
-    head, _ = _head("…", "working", step.title, colour)
-    return _card(colour, (head, [f"… {step.title}: {said}"]), [_on_page(_sentence(said))])
+    head, _ = _head(badge("working", "…", CHANGED), "… working", step.title)
+    otherwise = (f'<p style="margin:6px 0;{_QUIET}">{_WORKS_NO_MORE}</p>', [_WORKS_NO_MORE])
+    return card(CHANGED, (head, [f"… {step.title}: {said}"]), [_on_page(sentence(said)), otherwise], context)
 
 
 def target_card(
@@ -151,7 +180,7 @@ def target_card(
     target: Mapping[str, str],
     said: Mapping[str, Value],
     *,
-    caller: str = "",
+    context: Context,
     form: bool = False,
 ) -> dict[str, str]:
     """What a notebook works on, as whom, what it was told, and by whom.
@@ -161,173 +190,208 @@ def target_card(
         params: what it was told.
         target: what was left empty and is known now.
         said: by name, who said the value.
-        caller: as whom Google Cloud is called, an IAM member.
+        context: where it works, and as whom.
         form: whether a form follows.
     """
     where = (
-        "the sandbox on this machine; nothing leaves it, nothing costs"
-        if params.target == "sandbox"
-        else on_google_cloud(target["project_id"], caller)
+        "works on Google Cloud: what it changes there is used, and paid for"
+        if context.real
+        else "works on the sandbox on this machine; nothing leaves it, nothing costs"
     )
     doing = "; it lists what it would change, and changes nothing" if params.mode == "plan" else ""
     used = {name: replace(value, value=target.get(name, getattr(params, name))) for name, value in said.items()}
-    return values_card(notebook, f"works on {where}{doing}", used, form=form)
+    return values_card(notebook, f"{where}{doing}", used, form=form, context=context)
 
 
-def on_google_cloud(project: str, caller: str) -> str:
-    """Where it works, and as whom."""
-    return f"Google Cloud, project {project}{f', as {spoken(caller)}' if caller else ''}"
+def values_card(
+    notebook: str,
+    sentence: str,
+    values: Mapping[str, Value],
+    *,
+    form: bool,
+    waits: bool = False,
+    context: Context | None = None,
+) -> dict[str, str]:
+    """A notebook's values and by whom they are said, below a sentence on them; without a form this is all there is.
 
-
-def values_card(notebook: str, sentence: str, values: Mapping[str, Value], *, form: bool) -> dict[str, str]:
-    """A notebook's values and by whom they are said, below a sentence on them; without a form this is all there is."""
+    Args:
+        waits: whether the sentence holds only as long as the form is waited for.
+    """
     rows, lines = "", []
     for name, value in values.items():
         by = f"{value.source.value}{f', {value.note}' if value.note else ''}"
-        rows += _row(name, f'{_cell(value.value)}<td style="{_CELL}{_QUIET}">{escape(by)}</td>')
-        lines.append(f"{name}: {_shown(value.value)} ({by})")
+        rows += _row(name, f'{_cell(value.value)}<td style="{_CELL}{_QUIET}overflow-wrap:normal">{escape(by)}</td>')
+        lines.append(f"{name}: {shown(value.value)} ({by})")
     kept, style = (' class="cgrunbook-without-widget"', _style(_LIVE_RULES)) if form else ("", "")
-    colour = "#6e7781"
     table = f'{style}<table{kept} style="{_TABLE}">{rows}</table>'
-    return _card(colour, _head("▸", notebook, sentence, colour), [(table, lines)])
+    head = _head(f"<strong>▸ {escape(notebook)}</strong>", f"▸ {notebook}", sentence)
+    if waits:
+        said = escape(sentence)
+        head = (head[0].replace(said, f'<span class="cgrunbook-with-widget">{said}</span>'), head[1])
+    again = [(f'<p{kept} style="margin:6px 0">{_FORM_AGAIN}</p>', [_FORM_AGAIN])] if form else []
+    return card(QUIET, head, [(table, lines), *again], context)
 
 
-def in_bytes(count: float) -> str:
-    """A number of bytes as a person reads it: `1.4 MB`."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
+def _at(moment: datetime | None) -> str:
+    return f"on {moment:%Y-%m-%d} at {moment:%H:%M} UTC" if moment else "here"
 
 
-def _head(glyph: str, word: str, title: str, colour: str, timing: str = "") -> _Block:
-    quiet = f' <span style="{_QUIET}">{escape(timing)}</span>' if timing else ""
-    badge = f'<strong style="color:{colour}">{glyph} {escape(word)}</strong>'
-    html = f'<p style="margin:2px 0">{badge} &#160; {escape(title)}{quiet}</p>'
-    return html, [f"{glyph} {word}: {title}" + (f" ({timing})" if timing else "")]
+def sentence(text: str, context: Context | None = None) -> Block:
+    """A paragraph, and below it what is on further lines: commands, which are as safe to copy as those of `by_hand`."""
+    said, _, commands = text.partition("\n")
+    if commands and context:
+        commands = context.by_hand([commands])
+    return f'<p style="margin:6px 0;{_WRAP}">{escape(said)}</p>{commands and shell(commands)}', [
+        said,
+        *commands.splitlines(),
+    ]
 
 
-def _on_page(block: _Block) -> _Block:
+def table(rows: Sequence[Mapping[str, Any]], caption: str = "") -> str:
+    """Rows with the same columns as HTML; numbers stand to the right, of a digest its beginning is seen."""
+    named = f'<caption style="text-align:left;{_QUIET}white-space:nowrap">{escape(caption)}</caption>'
+    sides = [_NUMBER if isinstance(value, int) else _CELL for value in rows[0].values()]
+    columns = [*zip(rows[0], sides, strict=True)]
+    head = "".join(
+        f'<th scope="col" style="{side}{_QUIET}">{"size" if name == "bytes" else escape(name)}</th>'
+        for name, side in columns
+    )
+    body = "".join(f"{_ROW}{''.join(_cell(row[name], name, side) for name, side in columns)}</tr>" for row in rows)
+    return f'<table style="{_TABLE}">{named if caption else ""}{_ROW}{head}</tr>{body}</table>'
+
+
+def by_hand(commands: Sequence[str], context: Context | None = None) -> list[Block]:
+    """The same as commands, folded away; in the sandbox's context they run there or not at all, wherever they are put."""
+    if not commands:
+        return []
+    lines = context.by_hand(commands) if context else "\n".join(commands)
+    whole = "" if context is None or context.real else "user-select:all;"  # a part of it is not guarded
+    html = f'<details style="margin:6px 0"><summary>The same by hand</summary>{shell(lines, whole)}</details>'
+    return [(html, ["The same by hand:", *(f"  {line}" for line in lines.splitlines())])]
+
+
+def link(address: str, said: str) -> str:
+    """A link as HTML, underlined, since its colour alone would not tell."""
+    return f'<a href="{escape(address)}" style="text-decoration:underline">{escape(said)}</a>'
+
+
+def _head(badge: str, word: str, title: str, timing: str = "") -> Block:
+    quiet = f' <span style="{_QUIET}white-space:nowrap">&#160;{escape(timing)}</span>' if timing else ""
+    html = (
+        f'<p style="margin:2px 0 4px">{badge} &#160;<strong style="font-weight:600">{escape(title)}</strong>{quiet}</p>'
+    )
+    return html, [f"{word}: {title}" + (f" ({timing})" if timing else "")]
+
+
+def _on_page(block: Block) -> Block:
     """A block that the text leaves out."""
     return block[0], ()
 
 
-def _shown(value: Any) -> str:
-    if value is None:
-        return "(none)"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, datetime):
-        return f"{value:%Y-%m-%d %H:%M:%S} UTC"
-    if isinstance(value, str):
-        return value or "(not given)"
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key}={item}" for key, item in value.items()) or "(none)"
-    if isinstance(value, (list, tuple)):
-        return ", ".join(_shown(item) for item in value) or "(none)"
-    return str(value)
+def shell(lines: str, more: str = "") -> str:
+    """Lines to be copied, as HTML."""
+    return (
+        f'<pre style="{_CODE}{_WRAP}{more}margin:4px 0;padding:6px 10px;border-radius:4px;font-size:12px;'
+        f'background:rgba(128,128,128,0.12)">{escape(lines)}</pre>'
+    )
+
+
+def _unbroken(name: str) -> str:
+    return _LINE if len(name) <= _UNBROKEN else ""
+
+
+def _lines(text: str) -> str:
+    return "<br>".join(escape(line) for line in text.splitlines())
 
 
 def _row(name: str, cells: str) -> str:
-    return f'<tr><th scope="row" style="{_CELL}font-weight:normal;{_QUIET}">{escape(name)}</th>{cells}</tr>'
+    return f'{_ROW}<th scope="row" style="{_CELL}{_unbroken(name)}font-weight:normal;{_QUIET}">{escape(name)}</th>{cells}</tr>'
 
 
-def _cell(value: Any) -> str:
-    return f'<td style="{_CELL}{_CODE}">{escape(_shown(value))}</td>'
+def _cell(value: Any, name: str = "", side: str = "") -> str:
+    text = shown(value, name)
+    if side and is_digest(text):
+        return f'<td style="{side}"><span style="{_SHORT}" title="{text}">{text}</span></td>'
+    font = _LINE if side == _NUMBER else _CODE if len(text) > _UNBROKEN else f"font-family:monospace;{_LINE}"
+    return f'<td style="{side or _CELL}{font}">{escape(text)}</td>'
 
 
-def _facts(facts: Mapping[str, Any]) -> list[_Block]:
+def _facts(facts: Mapping[str, Any]) -> list[Block]:
     """The plain values in one table, and below it a table for each that is one; the text keeps their order."""
+    if not facts:
+        return []
     rows, tables, lines = "", "", []
     for name, value in facts.items():
-        if isinstance(value, (list, tuple)) and value and all(isinstance(item, Mapping) for item in value):
-            tables += _table(name, value)
+        if is_table(value):
+            tables += table(value, name)
             lines.append(f"{name}:")
-            lines += [f"  {'  '.join(_shown(item) for item in row.values())}" for row in value]
+            lines += [f"  {'  '.join(shown(item, key) for key, item in row.items())}" for row in value]
         else:
-            rows += _row(name, _cell(value))
-            lines.append(f"{name}: {_shown(value)}")
+            rows += _row(name, _cell(shown(value, name)))
+            lines.append(f"{name}: {shown(value, name)}")
     body = f'<table style="{_TABLE}">{rows}</table>' if rows else ""
     return [(body + tables, lines)]
 
 
-def _table(name: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    quiet = f'<caption style="text-align:left;{_QUIET}white-space:nowrap">{escape(name)}</caption>'
-    if not rows:
-        return f'<table style="{_TABLE}">{quiet}</table>'
-    head = "".join(f'<th scope="col" style="{_CELL}">{escape(column)}</th>' for column in rows[0])
-    body = "".join(f"<tr>{''.join(_cell(row[column]) for column in rows[0])}</tr>" for row in rows)
-    return f'<table style="{_TABLE}">{quiet}<tr>{head}</tr>{body}</table>'
+def _happening(one: OfOne) -> Block:
+    """What happens to one resource: a sentence, and a table of what of it differs."""
+    html = f'<p style="margin:6px 0 0">{escape(one.said)}{":" if one.fields else "."}</p>'
+    if one.fields:
+        head = (
+            ""
+            if one.made
+            else "".join(f'<th scope="col" style="{_CELL}{_QUIET}">{h}</th>' for h in ("field", "before", "after"))
+        )
+        rows = "".join(
+            _row(name, (_cell(after) if one.made else _cell(before or "nothing") + _cell(after or "nothing")))
+            for name, before, after in one.fields
+        )
+        html += f'<table style="{_TABLE}">{head and f"{_ROW}{head}</tr>"}{rows}</table>'
+    return html, one.lines
 
 
-def _changes(changes: Sequence[Change]) -> list[_Block]:
-    """A table a resource, so that its name stands there once."""
-    blocks: list[_Block] = []
-    for resource, of_one in groupby(changes, key=lambda change: change.resource):
-        fields, caption, lines = [], resource, []
-        for change in of_one:
-            lines.append(
-                f"{resource}{': ' + change.field if change.field else ''}: {_shown(change.before)} -> {_shown(change.after)}"
-            )
-            if change.field:
-                fields.append({"field": change.field, "before": change.before, "after": change.after})
-            else:
-                word, what = ("new", change.after) if change.before is None else ("gone", change.before)
-                caption += f" ({word}, {_shown(what)})"
-        blocks.append((_table(caption, fields), lines))
-    return blocks
+def _lost(plan: Plan) -> list[Block]:
+    """What cannot be had back, so that it is read before anything else is."""
+    if not plan.lost:
+        return []
+    items = "".join(f"<li>{escape(one)}</li>" for one in plan.lost)
+    html = (
+        f'<p style="margin:8px 0 0">{badge("What is lost", "!", GONE)}</p>'
+        f'<ul style="margin:4px 0 6px;padding:0 0 0 20px;{_WRAP}">{items}</ul>'
+    )
+    return [(html, ["What is lost:", *(f"  {one}" for one in plan.lost)])]
 
 
-def _planned(plan: Plan) -> list[_Block]:
-    return [*_changes(plan.changes), *(_sentence(f"Note: {note}") for note in plan.notes)]
+def _notes(plan: Plan, context: Context | None) -> list[Block]:
+    return [sentence(f"Note: {note}", context) for note in plan.notes]
 
 
-def _sentence(text: str) -> _Block:
-    return f'<p style="margin:4px 0">{escape(text)}</p>', [text]
-
-
-def _findings(findings: Sequence[Finding]) -> list[_Block]:
+def findings(findings: Sequence[Finding]) -> list[Block]:
+    """Checks as one table; nothing without any."""
     if not findings:
         return []
     rows, lines = "", []
     for finding in findings:
-        glyph, colour = _MARKS[finding.mark]
-        remedy = f'<br><span style="{_QUIET}">What to do: {escape(finding.remedy)}</span>' if finding.remedy else ""
+        mark = finding.mark.value
+        remedy = f'<br><span style="{_QUIET}">What to do: {_lines(finding.remedy)}</span>' if finding.remedy else ""
         rows += (
-            f'<tr><td style="{_CELL}white-space:nowrap"><strong style="color:{colour}">{glyph} {finding.mark.value}</strong></td>'
-            f'<td style="{_CELL}">{escape(finding.check)}</td><td style="{_CELL}">{escape(finding.seen)}{remedy}</td></tr>'
+            f'{_ROW}<td style="{_CELL}{_LINE}">{badge_of(mark)}</td>'
+            f'<td style="{_CELL}{_unbroken(finding.check)}">{escape(finding.check)}</td>'
+            f'<td style="{_CELL}">{escape(finding.seen)}{remedy}</td></tr>'
         )
-        lines.append(f"{glyph} {finding.mark.value:<4}  {finding.check}: {finding.seen}")
+        lines.append(f"{LOOKS[mark][0]} {mark:<4}  {finding.check}: {finding.seen}")
         if finding.remedy:
             lines.append(f"        What to do: {finding.remedy}")
     return [(f'<table style="{_TABLE}">{rows}</table>', lines)]
 
 
-def _error(error: CgrunbookError) -> _Block:
-    said = "<br>".join(escape(line) for line in error.message.splitlines())
-    remedy = "<br>".join(escape(line) for line in error.remedy.splitlines())
-    html = f'<p style="margin:4px 0">{said}</p>'
-    if remedy:
-        html += f'<p style="margin:4px 0"><strong>What to do:</strong> {remedy}</p>'
+def _error(error: CgrunbookError) -> Block:
+    html = f'<p style="margin:6px 0;{_WRAP}">{_lines(error.message)}</p>'
+    if error.remedy:
+        html += f'<p style="margin:6px 0;{_WRAP}"><strong>What to do:</strong> {_lines(error.remedy)}</p>'
     return html, str(error).splitlines()
 
 
-def _by_hand(commands: Sequence[str]) -> list[_Block]:
-    if not commands:
-        return []
-    lines = "\n".join(commands)
-    html = (
-        f'<details style="margin:4px 0"><summary>The same by hand</summary>'
-        f'<pre style="{_CODE}margin:4px 0">{escape(lines)}</pre></details>'
-    )
-    return [(html, ["The same by hand:", *(f"  {line}" for line in lines.splitlines())])]
-
-
 def _guide_html(step: Step, console: str = "") -> str:
-    page = f" &#160;·&#160; {_link(console, 'in the console')}" if console else ""
-    return f'<p style="margin:2px 0;{_QUIET}">{_link(step.section.link, "the guide on this")}{page}</p>'
-
-
-def _link(address: str, said: str) -> str:
-    return f'<a href="{escape(address)}" style="text-decoration:underline">{escape(said)}</a>'
+    page = f" &#160;·&#160; {link(console, 'in the console')}" if console else ""
+    return f'<p style="margin:4px 0 2px;{_QUIET}">{link(step.section.link, "the guide on this")}{page}</p>'

@@ -8,6 +8,7 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
+from cgrunbook.errors import Declined, Interrupted
 from cgrunbook.redaction import redact
 
 _VIEW = "application/vnd.jupyter.widget-view+json"
@@ -74,6 +75,22 @@ class CellOutput:
         cell = _execution_count()
         if cell != self._cell and not (self._stays and self._cell is not None):
             self._cell, self._settled, self._handle, self._attached = cell, [], None, False
+
+
+def leave_choices_out(shell: Any) -> None:
+    """From now on, show no error where a person chose that a cell ends: its card says so. It ends as failed all the same."""
+    show = getattr(shell, "_showtraceback", None)  # all that IPython shows of an error passes by here
+    if show is None or getattr(show, "leaves_choices_out", False):
+        return
+
+    def said(kind: Any, error: Any, lines: list[str]) -> None:
+        if isinstance(error, (Declined, Interrupted)):
+            shell._last_traceback = []  # noqa: SLF001 - what the answer to the page has
+        else:
+            show(kind, error, lines)
+
+    said.leaves_choices_out = True  # type: ignore[attr-defined]
+    shell._showtraceback = said  # noqa: SLF001
 
 
 def ipython_display() -> Any:

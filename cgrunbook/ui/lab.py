@@ -18,8 +18,12 @@ from jupyter_core.paths import jupyter_runtime_dir
 from cgrunbook.home import made, python_path
 from cgrunbook.run.folder import write_whole
 from cgrunbook.run.kernels import KERNEL, private_folder
+from cgrunbook.ui.first_cell import OPTION
 
 FIRST = "00_start_here.ipynb"
+
+# A folder of extensions, with ours in it.
+EXTENSION = Path(__file__).parent / "lab_extension"
 
 # The part of JupyterLab that asks whether it may fetch news, and does.
 _ANNOUNCEMENTS = "@jupyterlab/apputils-extension:announcements"
@@ -43,6 +47,8 @@ def command(folder: Path, *, port: int | None = None, browser: bool = True) -> l
         "LabApp.news_url": "None",
         "LabApp.check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
         "LabApp.extension_manager": "readonly",
+        # What keeps a page true to its kernel.
+        "LabApp.extra_labextensions_path": str(EXTENSION),
         # Kernels are spoken to over files that only the user can open, as those of a headless run.
         "KernelManager.transport": "ipc",
         **({"ServerApp.port": str(port), "ServerApp.port_retries": "0"} if port is not None else {}),
@@ -78,7 +84,9 @@ def environment(folder: Path, home: Path) -> dict[str, str]:
     made(page.parent)
     made(kernel.parent)
     write_whole(page, json.dumps({"disabledExtensions": {_ANNOUNCEMENTS: True}}) + "\n")
-    write_whole(kernel, json.dumps({"argv": KERNEL, "display_name": "Python 3", "language": "python"}) + "\n")
+    write_whole(
+        kernel, json.dumps({"argv": [*KERNEL, OPTION], "display_name": "Python 3", "language": "python"}) + "\n"
+    )
     return {
         **os.environ,
         "PYTHONPATH": python_path(),

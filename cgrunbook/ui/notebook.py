@@ -7,27 +7,33 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
+from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import cgrunbook
+from cgrunbook import parameters
 from cgrunbook.cloud.attempts import Wait
-from cgrunbook.errors import CgrunbookError, Interrupted, ParameterError, UsageError
+from cgrunbook.errors import CgrunbookError, Interrupted, ParameterError, StepFailed, UsageError
 from cgrunbook.run.early_end import watch_cells
-from cgrunbook.run.given import leave_out_what_is_not_declared, mistyped, values_of
+from cgrunbook.run.given import leave_out_what_is_not_declared, mistyped, name_of_answer, values_of
 from cgrunbook.run.kernel_output import mask_all_output
+from cgrunbook.run.outline import Outline, outline_of
 from cgrunbook.run.result import Result
 from cgrunbook.run.runbook import Runbook, open_runbook
 from cgrunbook.run.session import Session, open_session
 from cgrunbook.steps.step import Outcome, Plan, Progress, Step
-from cgrunbook.ui import cards, values
-from cgrunbook.ui.cell import CellOutput, ipython_display
+from cgrunbook.ui import cards, step_list, values
+from cgrunbook.ui.cell import CellOutput, ipython_display, leave_choices_out
 from cgrunbook.ui.front_end import somebody_can_click
+from cgrunbook.ui.mirror import have_saved, reflect
 from cgrunbook.ui.pace import Pace
 from cgrunbook.ui.values import Source, Value
 from cgrunbook.ui.waiting import interruptible
 
 if TYPE_CHECKING:
+    from cgrunbook.run.conclusion import Conclusion
     from cgrunbook.ui.approval import Panel
     from cgrunbook.ui.form import Form
     from cgrunbook.ui.presence import Presence
@@ -50,10 +56,25 @@ class QuietFace:
 
     def __init__(self, said: Mapping[str, Value]) -> None:
         self._said = said
+        self._output = CellOutput(stays=True)
+        self._session: Session | None = None
 
     def opened(self, session: Session) -> None:
-        """Show what the notebook works on."""
-        show(target_card(session, self._said))
+        """Show what the notebook works on, and its steps."""
+        self._session = session
+        self.standing()
+
+    def standing(self) -> None:
+        """Redraw the steps where they stand: whoever keeps a notebook's outputs hears that."""
+        if session := self._session:
+            card = target_card(session, self._said)
+            self._output.draw(
+                step_list.below(card, session.outline, planning=session.params.mode == "plan", live=False)
+            )
+
+    def concluded(self, conclusion: Conclusion) -> None:
+        """The one display."""
+        show_conclusion(conclusion, self._session)
 
     def form(self) -> None:
         """There is none."""
@@ -70,7 +91,7 @@ class QuietFace:
 
     def finished(self, result: Result) -> None:
         """The one display."""
-        show(cards.result_card(result))
+        show(cards.result_card(result, self._session.context if self._session else None))
 
 
 class LiveFace:
@@ -81,18 +102,25 @@ class LiveFace:
     Args:
         form: the form above the cells; None where nothing is filled in.
         presence: knows whether there is a page to click on; None where that is certain.
+        on_standing: redraws the list of steps.
     """
 
     interactive = True
 
-    def __init__(self, form: Form | None = None, presence: Presence | None = None) -> None:
+    def __init__(
+        self,
+        form: Form | None = None,
+        presence: Presence | None = None,
+        on_standing: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.standing = on_standing
         self._loop = asyncio.get_running_loop()
         self._form = form
         self._presence = presence
         self._output = CellOutput()
         self._session: Session | None = None
         self._panel: Panel | None = None
-        self._approve_rest = False
+        self._approve_rest = self._approved = False
         self._pace = Pace()
         self._drawn = 0.0
         self._next: asyncio.TimerHandle | None = None
@@ -104,8 +132,12 @@ class LiveFace:
         self._session = session
         if self._presence:
             self._presence.values = session.params.model_dump()
-        self._approve_rest = False
+        self._approve_rest = self._approved = False
         self._ended = 0
+
+    def concluded(self, conclusion: Conclusion) -> None:
+        """The one display."""
+        show_conclusion(conclusion, self._session)
 
     def form(self) -> Mapping[str, Any] | None:
         """What stands in the form's fields, in use or not."""
@@ -114,26 +146,43 @@ class LiveFace:
     async def approve(self, number: int, step: Step, plan: Plan) -> bool:
         """Show the plan and await the click; a deletion is asked for even when the rest was approved."""
         from cgrunbook.ui.approval import DRAW_SECONDS, Answer, Panel, Question
+        from cgrunbook.ui.decision import copied, yes_to
 
         if self._approve_rest and plan.outcome is not Outcome.DELETED:
             self._redraw(number, step, _WORKING)
             return True
         self._cancel_redraw()
-        console, where = (self._session.console(step), _where(self._session)) if self._session else ("", "")
-        question = Question(plan.commands, rest=plan.outcome is not Outcome.DELETED)
-        card = cards.plan_card(step, plan, number=number, where=where, console=console)
+        console, context = (self._session.console(step), self._session.context) if self._session else ("", None)
+        yes = yes_to(plan, context, first=not self._approved)
+        question = Question(
+            copied(plan.commands, context), title=step.title, rest=plan.outcome is not Outcome.DELETED, yes=yes
+        )
+        now = datetime.now(UTC)
+        card = cards.plan_card(step, plan, number=number, context=context, console=console, asked=now)
         if self._panel is None:
             self._panel = Panel(self._presence.widgets if self._presence else ())
         self._panel.ask(question, number, card["text/html"])
         self._output.draw(card)
+        self._announce(f"Waiting for your approval: {step.title}")
         otherwise = "Approve, Decline: buttons of a running notebook."
         self._output.attach(self._panel.widget, self._presence.otherwise(otherwise) if self._presence else otherwise)
-        answer = await question.wait(self._presence.wait if self._presence else interruptible)
+        self._asks(True)
+        have_saved()
+        waiting = partial(self._presence.wait, what=step.title) if self._presence else interruptible
+        answer = await question.wait(waiting)
         if answer is Answer.DECLINE:
             return False
+        self._approved = True
         self._approve_rest |= answer is Answer.APPROVE_REST
         self._loop.call_later(DRAW_SECONDS, self._redraw, number, step, _WORKING)
+        self._loop.call_later(DRAW_SECONDS, self._asks, False)
+        self._loop.call_later(DRAW_SECONDS, have_saved)
         return True
+
+    def _asks(self, asks: bool) -> None:
+        if self._session:
+            self._session.outline.asks(asks)
+            self.standing()
 
     def progress(self, number: int, step: Step, progress: Progress) -> None:
         """Redraw the working card, from whichever thread."""
@@ -147,10 +196,17 @@ class LiveFace:
         """Let the final display take the place of what was shown while the step worked."""
         self._cancel_redraw()
         self._ended = result.number
-        card = cards.result_card(result)
+        card = cards.result_card(result, self._session.context if self._session else None)
         self._output.settle(card)
+        self._announce(f"{result.outcome.value}: {result.step.title}")
         if self._panel is not None:
             self._panel.tell(card["text/html"])
+        have_saved()
+
+    def _announce(self, said: str) -> None:
+        """Say it to who listens: what is displayed in a cell is not read aloud by itself."""
+        if self._form:
+            self._form.announce(said)
 
     def _redraw(self, number: int, step: Step, progress: Progress) -> None:
         """Draw now, or a little later what is the last state by then."""
@@ -165,7 +221,8 @@ class LiveFace:
         step, progress = self._state
         self._drawn = self._loop.time()
         self._output.detach()
-        self._output.draw(cards.working_card(step, progress, self._pace.of(progress)))
+        context = self._session.context if self._session else None
+        self._output.draw(cards.working_card(step, progress, self._pace.of(progress), context))
 
     def _cancel_redraw(self) -> None:
         if self._next is not None:
@@ -195,6 +252,9 @@ async def open_notebook(notebook: str, namespace: MutableMapping[str, Any], vers
 
     mask_all_output(get_ipython())
     attended = somebody_can_click(get_ipython())
+    if attended:
+        reflect(getattr(get_ipython(), "kernel", None))
+        leave_choices_out(get_ipython())
     watch_cells(get_ipython(), notebook, values_of(namespace), strangers=not attended)
     if version and version != ".".join(cgrunbook.__version__.split(".")[:2]):
         raise UsageError(
@@ -219,6 +279,8 @@ class Opening:
     """
 
     def __init__(self, notebook: str, namespace: MutableMapping[str, Any]) -> None:
+        import ipywidgets
+
         from cgrunbook.ui.form import Form
         from cgrunbook.ui.presence import Presence
 
@@ -228,106 +290,143 @@ class Opening:
         self._began = values.for_person(namespace, self._saved)
         self._presence = Presence(notebook, {name: value.value for name, value in self._began.items()})
         self._output = CellOutput(stays=True)
+        self._variable = name_of_answer(namespace, open_notebook.__name__)
+        self._failure: CgrunbookError | None = None
         self._chosen: asyncio.Future[dict[str, Any]] | None = None
         self._following: asyncio.Task[None] | None = None
         self._listing: asyncio.Task[None] | None = None
         self.book: Runbook | None = None
-        self.form: Form = Form(self._began, rules=values.broken_rules, on_use=self.use, on_target=self._for_target)
-        self._face = LiveFace(self.form, self._presence)
+        self.form: Form = Form(
+            self._began,
+            rules=values.broken_rules,
+            on_use=self.use,
+            on_target=self._for_target,
+            on_defaults=self._defaults,
+        )
+        self._tell_kept(values.why_unread())
+        self._outline = Outline()
+        self._planning = False
+        self._steps: Any = ipywidgets.HTML()
+        self._card: dict[str, str] = {}
+        self._face = LiveFace(self.form, self._presence, self._draw)
 
     async def run(self) -> Runbook:
         """Show the form, wait for it if need be, and connect.
 
+        What keeps the notebook from beginning is said in the form, and the cell goes on waiting for its button.
+
         Raises:
             Interrupted: the kernel was interrupted meanwhile.
-            CgrunbookError: the target cannot be reached.
+            CgrunbookError: nothing can be clicked on.
         """
-        chosen, _ = self.form.values()
-        why = ""
-        if self.form.wrong:
-            self._presence.wrong = "\n".join(
-                f"{name}: {rule}".removeprefix(": ") for name, rule in self.form.wrong.items()
-            )
-            why = "needs values that keep the rules: correct the form below and press 'Use these values'"
+        chosen, wrong = self.form.values()
+        if wrong:
+            self._presence.wrong = "\n".join(f"{name}: {rule}" for name, rule in wrong.items())
+            self._draw_waiting("needs values that keep the rules: correct the form below and press 'Use these values'")
         elif self._saved is None:
-            why = "waits for you: look at the form below and press 'Use these values'"
-        if not why:
+            self._draw_waiting("waits for you: look at the form below and press 'Use these values'")
+        elif book := await self._begin(chosen, save=False):
             # Drawn once, when it is known what the notebook works on.
-            try:
-                book = await self._begin(chosen)
-            except ParameterError as error:
-                why = "cannot work with these values: correct the form below and press 'Use these values'"
-                self._presence.wrong = error.message
-                self.form.say(error.message, error=True)
-            else:
-                self._attach()
-                self.form.ready("In use. Change a value and press the button to use another.")
-                return book
-        self._draw_waiting(why)
+            self._attach()
+            return book
         self.form.reveal()
         self._attach(waits=True)
-        while True:
-            chosen = await self._confirmed()
-            self.form.busy("Connecting ...")
-            try:
-                book = await self._begin(chosen)
-            except CgrunbookError as error:
-                self.form.ready(error.message, error=True)
-                if not isinstance(error, ParameterError):
-                    raise
-            else:
-                self.form.ready("Saved, and in use.")
-                self._saved = values.save(chosen)
-                return book
+        while not (book := await self._begin(await self._confirmed())):
+            pass
+        return book
 
     def use(self, chosen: dict[str, Any]) -> None:
         """The person has pressed the button: go on with the cell, or when that has ended, work with these values now."""
         if self._chosen is not None and not self._chosen.done():
             self._chosen.set_result(chosen)
-        elif self.book is not None:
-            self._following = asyncio.get_running_loop().create_task(self._rebind(self.book, chosen))
+        else:
+            self._following = asyncio.get_running_loop().create_task(self._follow(chosen))
 
     async def _confirmed(self) -> dict[str, Any]:
         self._chosen = asyncio.get_running_loop().create_future()
         try:
-            return await self._presence.wait(self._chosen)
+            return await self._presence.wait(self._chosen, self._notebook)
         except asyncio.CancelledError as cancelled:
-            self.form.busy("Interrupted: run this cell again.")
-            self._draw_waiting("was interrupted before its values were confirmed: run this cell again")
-            raise Interrupted(f"{self._notebook}: interrupted.", "Run this cell again.") from cancelled
+            raise self._interrupted() from cancelled
+        except CgrunbookError as nobody:
+            raise self._failure or nobody from None
+        finally:
+            self._chosen.cancel()  # whoever presses later presses for nobody who waits
 
-    async def _begin(self, chosen: dict[str, Any]) -> Runbook:
-        """Connect with these values and show what the notebook works on."""
+    async def _follow(self, chosen: dict[str, Any]) -> None:
+        """Let the notebook's cells work with these values from now on; the opening cell has ended."""
+        if self.book and self.book.at_work:
+            self.form.say("Not yet: a step is at work; press again when it has ended.")
+        elif self.book:
+            await self._begin(chosen, then=" Run the cells below again.")
+        elif book := await self._begin(chosen, then=" Run the cells below."):
+            # The cell that would have done so was interrupted.
+            self._namespace[self._variable] = book
+
+    async def _begin(self, chosen: dict[str, Any], *, save: bool = True, then: str = "") -> Runbook | None:
+        """Connect with these values, save them, and show what the notebook works on; None where the form says why not.
+
+        Args:
+            chosen: values by name, which keep their rules.
+            save: whether the person has confirmed them.
+            then: what is said to be done next.
+        """
+        self.form.busy()
         try:
             session = await self._open(chosen)
         except asyncio.CancelledError as cancelled:
-            raise Interrupted(f"{self._notebook}: interrupted.", "Run this cell again.") from cancelled
-        self.book = Runbook(session, self._face)
-        self._work_on(session, chosen)
-        return self.book
-
-    def _work_on(self, session: Session, chosen: dict[str, Any]) -> None:
-        """From now on, the notebook's cells work on this."""
+            raise self._interrupted() from cancelled
+        except CgrunbookError as error:
+            self._fail(error, chosen)
+            return None
+        except Exception as defect:
+            self._fail(
+                StepFailed(f"{type(defect).__name__}: {defect}", "Report this with what was done before."), chosen
+            )
+            raise
+        said = self._save(chosen) if save else ""
+        if self.book is None:
+            self.book = Runbook(session, self._face)
+        self.book.session = session
         values.write_back(self._namespace, chosen)
         self._face.opened(session)
-        self._output.draw(target_card(session, self._sources(chosen), form=True))
+        self._outline, self._planning = session.outline, session.params.mode == "plan"
+        self._card = target_card(session, self._sources(chosen), form=True)
+        self._draw()
+        self.form.ready(f"{said}{then}")
+        self._failure, self._presence.wrong = None, ""
+        if save:
+            self._list()
+        return self.book
 
-    async def _rebind(self, book: Runbook, chosen: dict[str, Any]) -> None:
-        """Let the notebook's cells work with other values from now on."""
-        if book.at_work:
-            self.form.say("a step is at work; press again when it has ended.", error=True)
-            return
-        self.form.busy("Connecting ...")
+    def _save(self, chosen: dict[str, Any]) -> str:
+        """Save the values for every notebook, and answer what came of it."""
         try:
-            session = await self._open(chosen)
-            self._saved = values.save(chosen)
+            self._saved = values.save(chosen, forget=self.form.forgets)
         except CgrunbookError as error:
-            self.form.ready(str(error), error=True)
-            return
-        book.session = session
-        self._work_on(session, chosen)
-        self.form.ready("Saved, and in use. Run the cells below again.")
-        self._list()
+            self._tell_kept(f"Not saved for other notebooks: {error}")
+            return "In use, and not saved: see below."
+        self._tell_kept()
+        return "Saved, and in use."
+
+    def _fail(self, error: CgrunbookError, chosen: dict[str, Any]) -> None:
+        """Say what keeps the notebook from using these values; what was in use before still is."""
+        self.form.failed(error)
+        if self.book is None:
+            if isinstance(error, ParameterError):
+                self._presence.wrong = error.message
+            else:
+                self._failure = error
+            why = "has not begun: put right what the form says, and press 'Use these values'"
+            self._draw_waiting(why, self._sources(chosen))
+
+    def _interrupted(self) -> Interrupted:
+        """Say so where the form is, and answer the error."""
+        self.form.interrupted()
+        again = "run this cell again, or press 'Use these values' in the form"
+        if self.book is None:
+            self._draw_waiting(f"was interrupted before its values were confirmed: {again}")
+        return Interrupted(f"{self._notebook}: interrupted.", f"{again[0].upper()}{again[1:]}.")
 
     async def _open(self, chosen: dict[str, Any]) -> Session:
         """Connect beside the event loop: it may take seconds, and an interrupt is to be heard."""
@@ -337,7 +436,16 @@ class Opening:
         began = values.for_person(self._namespace, self._saved, target=target)
         # After the fields have taken these values.
         asyncio.get_running_loop().call_soon(self._list)
+        asyncio.get_running_loop().call_soon(self._tell_kept)
         return began
+
+    def _defaults(self, target: str) -> Mapping[str, Value]:
+        return values.for_person(self._namespace, None, target=target)
+
+    def _tell_kept(self, problem: str = "") -> None:
+        """Say in the form what is saved of its target."""
+        of_target = self._saved.of(self.form.fields["target"].text) if self._saved else {}
+        self.form.keeps([name for name in parameters.NAMES if name in of_target], problem)
 
     def _sources(self, chosen: Mapping[str, Any]) -> dict[str, Value]:
         """Where the values come from that were chosen: from before, unless the person changed them in the form."""
@@ -346,14 +454,25 @@ class Opening:
             for name, value in chosen.items()
         }
 
-    def _draw_waiting(self, why: str) -> None:
-        self._output.draw(cards.values_card(self._notebook, why, self._began, form=True))
+    def _draw_waiting(self, why: str, said: Mapping[str, Value] | None = None) -> None:
+        self._card = cards.values_card(self._notebook, why, said or self._began, form=True, waits=True)
+        self._outline = outline_of(self._notebook, self._namespace)
+        self._draw()
+
+    def _draw(self) -> None:
+        """Draw the notebook's steps as they stand: in the widget, which a reloaded page has too, and for whoever has none."""
+        planning = self._planning
+        self._steps.value = step_list.as_html(self._outline, planning=planning)
+        self._output.draw(step_list.below(self._card, self._outline, planning=planning, live=True))
 
     def _attach(self, *, waits: bool = False) -> None:
-        """Show the form, for whose button the notebook waits or does not."""
+        """Show the steps and the form, for whose button the notebook waits or does not."""
+        import ipywidgets
+
         otherwise = "A form, where the notebook runs."
-        widget = self._presence.with_sign(self.form.widget)
+        widget = self._presence.with_sign(ipywidgets.VBox([self._steps, self.form.widget]))
         self._output.attach(widget, self._presence.otherwise(otherwise) if waits else otherwise)
+        have_saved()
         self._list()
 
     def _list(self) -> None:
@@ -364,21 +483,21 @@ class Opening:
             self._listing.cancel()
         chosen, wrong = self.form.values()
         if not {"target", "project_id", "location"} & set(wrong):
-            offer = offer_lists(chosen, lambda name, found, problem: self.form.fields[name].offer(found, problem))
+            offer = offer_lists(chosen, self.form.offer, self.form.called_as)
             self._listing = asyncio.get_running_loop().create_task(offer)
 
 
 def target_card(session: Session, said: Mapping[str, Value], *, form: bool = False) -> dict[str, str]:
     """What a notebook works on, with the source of each value."""
     used = values.in_use(said, session.target)
-    caller = session.cloud.connection.caller
-    return cards.target_card(session.notebook, session.params, session.target, used, caller=caller, form=form)
+    return cards.target_card(session.notebook, session.params, session.target, used, context=session.context, form=form)
 
 
-def _where(session: Session) -> str:
-    """Where a session works, and as whom; "" in the sandbox, where nothing can be hurt."""
-    connection = session.cloud.connection
-    return "" if connection.target == "sandbox" else cards.on_google_cloud(connection.project_id, connection.caller)
+def show_conclusion(conclusion: Conclusion, session: Session | None) -> None:
+    """What a notebook's run comes to, as one display."""
+    from cgrunbook.ui.end_card import conclusion_card
+
+    show(conclusion_card(conclusion, session.context if session else None))
 
 
 def show(bundle: dict[str, str]) -> None:

@@ -8,8 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from cgrunbook.steps.step import Progress
-from cgrunbook.ui.cards import in_bytes
+from cgrunbook.steps.step import Progress, in_bytes
 
 # A rate over less than this jumps about too much to be read.
 _SHORTEST = 1.0

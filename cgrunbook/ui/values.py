@@ -6,6 +6,7 @@ It knows the order of those who may say a value, and the file of the saved ones.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Collection, Mapping, MutableMapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,6 +19,7 @@ from cgrunbook import parameters
 from cgrunbook.cloud.configured_project import configured_project
 from cgrunbook.errors import ParameterError
 from cgrunbook.home import home, made
+from cgrunbook.parameters import Way
 from cgrunbook.run.folder import write_whole
 from cgrunbook.run.given import injected_names
 
@@ -76,11 +78,20 @@ def read_saved() -> Saved | None:
         return None
 
 
-def save(chosen: Mapping[str, Any]) -> Saved:
+def why_unread() -> str:
+    """Why nothing can be read of what was saved, a sentence; "" where it can, or nothing ever was."""
+    path = _path()
+    if read_saved() is not None or not os.path.lexists(path):
+        return ""
+    return f"What was saved before is not taken: {path} cannot be read, or is none of cgrunbook's. The button writes it anew."
+
+
+def save(chosen: Mapping[str, Any], *, forget: bool = False) -> Saved:
     """Save what was chosen in one notebook, for every notebook of this home. No parameter is a secret.
 
     Args:
         chosen: values by name, the target among them.
+        forget: whether nothing is kept of what was saved of this target before.
 
     Returns:
         All that is saved now.
@@ -92,7 +103,7 @@ def save(chosen: Mapping[str, Any]) -> Saved:
     made(path.parent)
     before = read_saved() or Saved(target=target)
     new = {name: value for name, value in chosen.items() if name not in {"target", *_FOR_ONE_RUN}}
-    kept = {name: value for name, value in before.of(target).items() if name not in new}
+    kept = {name: value for name, value in before.of(target).items() if name not in new and not forget}
     kept |= {name: value for name, value in new.items() if value != default(name)}
     saved = Saved(target=target, values={**before.values, target: kept})
     write_whole(path, json.dumps(saved.model_dump(), indent=2, sort_keys=True) + "\n", mode=0o600)
@@ -173,7 +184,7 @@ def broken_rules(values: Mapping[str, Any]) -> dict[str, str]:
     """What keeps a notebook from beginning with these values, as a sentence by name; "" for several together."""
     broken: dict[str, str] = {}
     try:
-        parameters.check(values)
+        parameters.check(values, way=lambda _: Way.FORM)
     except ParameterError as error:
         broken |= error.rules
     no_project = values.get("target") == "google-cloud" and values.get("project_id") == ""

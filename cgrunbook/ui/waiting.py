@@ -18,8 +18,12 @@ _TURN_SECONDS = 0.2
 _MARK = "_cgrunbook_acknowledges"
 
 
-async def interruptible(awaited: Awaitable[T]) -> T:
+async def interruptible(awaited: Awaitable[T], look: Callable[[], None] = lambda: None) -> T:
     """Wait for something that may take long, and answer what it answers.
+
+    Args:
+        awaited: it is cancelled when the waiting ends before it.
+        look: called again and again meanwhile; ends the waiting by what it raises.
 
     Raises:
         asyncio.CancelledError: the kernel was interrupted; what was awaited is cancelled too.
@@ -27,6 +31,7 @@ async def interruptible(awaited: Awaitable[T]) -> T:
     future = asyncio.ensure_future(awaited)
     try:
         while not future.done():
+            look()
             await asyncio.wait({future}, timeout=_TURN_SECONDS)
     finally:
         future.cancel()

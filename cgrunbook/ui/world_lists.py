@@ -10,28 +10,33 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from cgrunbook.cloud import Attempts, Cloud, connect
+from cgrunbook.cloud.caller import spoken
 from cgrunbook.errors import ApiDisabled, CgrunbookError
 
 # Seconds for all attempts of one list: a list that comes later is of no use.
 _LIMIT = 8.0
 
 Offer = Callable[[str, tuple[str, ...], str], None]
+Called = Callable[[str, str], None]
 
 
-async def offer_lists(values: Mapping[str, Any], offer: Offer) -> None:
+async def offer_lists(values: Mapping[str, Any], offer: Offer, called: Called = lambda *_: None) -> None:
     """Ask for what the fields can offer.
 
     Args:
         values: what the form holds; the target, the project and the location decide whom to ask for what.
         offer: called in the event loop with a parameter's name, what there is, and why it could not be asked for, "" if
             it could.
+        called: called in the event loop with the caller, in a person's words, and what is to be done before anybody can be
+            asked, "" if they can.
     """
     try:
         cloud = await asyncio.to_thread(_open, values)
+        called(spoken(await asyncio.to_thread(lambda: cloud.connection.caller)), "")
     except CgrunbookError as error:
-        for name in LISTED.intersection(values):
-            offer(name, (), _unknown(error))
+        called("", error.remedy or error.message)
         return
+    said = set()
     for names, ask in _LISTS.items():
         wanted = [name for name in names if name in values]
         if not wanted:
@@ -43,7 +48,8 @@ async def offer_lists(values: Mapping[str, Any], offer: Offer) -> None:
         except CgrunbookError as error:
             found, problem = (), _unknown(error)
         for name in wanted:
-            offer(name, found, problem)
+            offer(name, found, "" if problem in said else problem)
+            said.add(problem)
 
 
 def _open(values: Mapping[str, Any]) -> Cloud:

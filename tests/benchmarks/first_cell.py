@@ -2,7 +2,7 @@
 
 Ours is the start of the kernel, the cell with the parameters and the opening cell of 02 with somebody in front of it and
 the form filled in before, on a sandbox that runs; the peer is the start of a kernel and a cell with nothing in it. Both
-are measured in turn. It prints medians and their ratio; the goal is at most 2.0.
+are measured in turn. It prints medians and their ratio; the goal is at most 1.3.
 
     python -m tests.benchmarks.first_cell [ROUNDS]
 """
@@ -38,6 +38,7 @@ def seconds_for(cells: Sequence[str]) -> float:
     """From asking for a kernel to the end of the last of these cells, as a front end does it."""
     begun = time.monotonic()
     manager, client = start_new_kernel(startup_timeout=LONGEST, kernel_name="python3")
+    client.session.metadata = {"cellId": "first"}  # as JupyterLab names each cell that it sends
     try:
         for cell in cells:
             reply = client.execute_interactive(
@@ -68,7 +69,7 @@ def main(rounds: int) -> None:
     our, peer = statistics.median(ours), statistics.median(peers)
     print(f"kernel's start to the end of 02's opening cell     {our:6.2f} s  (median of {rounds})")
     print(f"kernel's start to the end of an empty first cell   {peer:6.2f} s")
-    print(f"ratio                                              {our / peer:6.2f}    (goal: at most 2.0)")
+    print(f"ratio                                              {our / peer:6.2f}    (goal: at most 1.3)")
 
 
 if __name__ == "__main__":

@@ -28,13 +28,6 @@ _CHROMIUM = (
     "--disable-sync",
 )
 
-# A kernel has 4 seconds to tell a reloaded page its widgets, ipywidgets finds; then it asks in a way that a cell which
-# waits for its click keeps from being answered. Beside other tests a kernel may need longer.
-_PATIENT_WIDGETS = """{
-  const later = window.setTimeout;
-  window.setTimeout = (call, after, ...more) => later(call, after === 4000 ? 60000 : after, ...more);
-}"""
-
 
 @pytest.fixture(scope="session")
 def chromium() -> str:
@@ -115,7 +108,6 @@ def open_tab(
 
     def open_one(notebook: str, *, wait: bool = True) -> NotebookPage:
         page = browser_context.new_page()
-        page.add_init_script(_PATIENT_WIDGETS)
         name = f"{workplace.name}{len(tabs)}"
         tab = NotebookPage(page, lab, workplace / f"{notebook}.ipynb", name, photograph)
         tabs.append(tab)
@@ -137,5 +129,7 @@ def _outside(url: str, lab: Lab) -> bool:
 
 def _end(tab: Any) -> None:
     """End the tab's kernel, then the tab."""
+    if tab.page.is_closed():
+        return
     tab.page.evaluate("async () => { await window.jupyterapp?.serviceManager.sessions.shutdownAll(); }")
     tab.page.close(run_before_unload=False)

@@ -21,6 +21,8 @@ from typing import Any
 
 import nbformat as nbformat_
 
+from cgrunbook.ui.first_cell import OPTION
+from cgrunbook.ui.lab import EXTENSION
 from tests.notebooks.worlds import NOTEBOOKS
 
 nbformat: Any = nbformat_
@@ -28,6 +30,8 @@ nbformat: Any = nbformat_
 _QUIET_SETTINGS = {
     # Asked on the first start otherwise; neither may be fetched here.
     "@jupyterlab/apputils-extension/notification.jupyterlab-settings": {"fetchNews": "false", "checkForUpdates": False},
+    # So that a tab's reader, and not the server, says whether it is light or dark.
+    "@jupyterlab/apputils-extension/themes.jupyterlab-settings": {"adaptive-theme": True},
 }
 _READY = re.compile(r"is running at:")
 _ADDRESS = re.compile(r"(http://127\.0\.0\.1:\d+)/lab")
@@ -53,7 +57,7 @@ class Lab:
         """Offer a kernel that runs in an environment."""
         folder = self.data / "kernels" / name
         folder.mkdir(parents=True)
-        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", OPTION]
         kernel = {"argv": argv, "display_name": "Python 3", "language": "python", "env": environment}
         (folder / "kernel.json").write_text(json.dumps(kernel))
 
@@ -76,20 +80,22 @@ class Lab:
 
 
 @contextmanager
-def running_lab(folder: Path) -> Iterator[Lab]:
+def running_lab(folder: Path, *, before: Lab | None = None) -> Iterator[Lab]:
     """Start a server and end it.
 
     Args:
-        folder: an empty folder, for all that it reads and writes.
+        folder: for all that it reads and writes; empty, or with what a server had there before.
+        before: that server, which has ended; it is this one's address and token.
     """
     root, config, data, runtime = (folder / name for name in ("root", "config", "data", "runtime"))
     for each in (root, config, data, runtime):
-        each.mkdir(parents=True)
+        each.mkdir(parents=True, exist_ok=True)
     for name, settings in _QUIET_SETTINGS.items():
         path = config / "lab" / "user-settings" / name
-        path.parent.mkdir(parents=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(settings))
-    token = secrets.token_hex(16)
+    token = before.token if before else secrets.token_hex(16)
+    port = before.address.rsplit(":", 1)[1] if before else "0"
     environment = {
         **{
             name: value
@@ -102,9 +108,18 @@ def running_lab(folder: Path) -> Iterator[Lab]:
         "JUPYTER_TOKEN": token,  # not in the process table, as an argument would be
     }
     command = [
-        *(sys.executable, "-m", "jupyter", "lab", "--no-browser", "--ServerApp.ip=127.0.0.1", "--ServerApp.port=0"),
+        *(
+            sys.executable,
+            "-m",
+            "jupyter",
+            "lab",
+            "--no-browser",
+            "--ServerApp.ip=127.0.0.1",
+            f"--ServerApp.port={port}",
+        ),
         *(f"--ServerApp.root_dir={root}", "--ServerApp.allow_root=True", "--LabApp.expose_app_in_browser=True"),
         "--MappingKernelManager.cull_idle_timeout=0",
+        f"--LabApp.extra_labextensions_path={EXTENSION}",
     ]
     with (
         (folder / "server.log").open("w") as log,

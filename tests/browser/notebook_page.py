@@ -5,7 +5,10 @@ What to wait for is said as a condition on the page; nothing here waits for a ti
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +18,7 @@ import nbformat as nbformat_
 from playwright.sync_api import Locator, Page
 
 from cgrunbook.steps.step import Outcome
+from tests.browser.axe import look
 from tests.browser.jupyterlab import Lab
 
 nbformat: Any = nbformat_
@@ -67,6 +71,13 @@ class NotebookPage:
         self.until(
             f"() => window.jupyterapp && {_PANEL}?.context?.path?.endsWith({name}) && {_PANEL}.context.isReady "
             f"&& {_PANEL}.content.widgets.length > 1 && {_PANEL}.context.sessionContext.session?.kernel?.status === 'idle'"
+        )
+
+    def until_there(self) -> None:
+        """Wait until the notebook is there with its kernel, which may be at work."""
+        self.until(
+            f"() => window.jupyterapp && {_PANEL}?.context?.isReady && {_PANEL}.content.widgets.length > 1 "
+            f"&& {_PANEL}.context.sessionContext.session?.kernel?.connectionStatus === 'connected'"
         )
 
     def until(self, condition: str, argument: Any = None) -> Any:
@@ -144,6 +155,15 @@ class NotebookPage:
         button.click()
         self.until("button => button.disabled || !button.isConnected", button)
 
+    def until_running(self, number: int) -> None:
+        """Wait until so many cells run or wait for their turn."""
+        self.until(f"number => ({_STATE})().running === number", number)
+
+    def until_outcomes(self, number: int) -> None:
+        """Wait until so many steps have ended, and nothing runs."""
+        self.until(f"() => {{ const state = ({_STATE})(); return state.running === 0 && state.status === 'idle'; }}")
+        assert len(self.outcomes()) == number
+
     def until_said(self, text: str) -> None:
         """Wait until a text stands on the page."""
         self.until("text => document.querySelector('.jp-Notebook')?.innerText.includes(text)", text)
@@ -160,7 +180,7 @@ class NotebookPage:
         return texts
 
     def outcomes(self) -> list[str]:
-        """What each step's final card says came of it: `created`, `unchanged`, `declined` ..."""
+        """What each step's final card says came of it: `created`, `verified`, `declined` ..."""
         words = [text.split(":", 1)[0].split() for text in self.outputs()]
         return [word[1] for word in words if len(word) == 2 and word[1] in set(Outcome)]
 
@@ -189,13 +209,37 @@ class NotebookPage:
         self.page.evaluate(f"async () => {{ await {_PANEL}.context.sessionContext.session.kernel.restart(); }}")
         self.until(f"() => {_PANEL}.context.sessionContext.session?.kernel?.status === 'idle'")
 
+    def lose_connection(self) -> None:
+        """Cut the connection to the kernel, and wait until the page has noticed and has one again."""
+        kernel = f"{_PANEL}.context.sessionContext.session.kernel"
+        self.page.evaluate(f"() => {{ window.lost = {kernel}.connectionStatus; {kernel}._ws.close(); }}")
+        self.until(f"() => {kernel}.connectionStatus === 'connected' && {kernel}._ws?.readyState === 1")
+
+    def kill_kernel(self) -> None:
+        """Kill the kernel's process, and wait until the server has started another in its place."""
+        kernel = f"{_PANEL}.context.sessionContext.session.kernel"
+        self.page.evaluate(
+            f"""() => {{
+              window.died = false;
+              {kernel}.statusChanged.connect((_, status) => {{ window.died ||= status === 'autorestarting'; }});
+            }}"""
+        )
+        connection = self.lab.root.parent / "runtime" / f"kernel-{self.page.evaluate(f'() => {kernel}.id')}.json"
+        for process in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                if str(connection) in process.read_text():
+                    os.kill(int(process.parent.name), signal.SIGKILL)
+        self.until(f"() => window.died && {kernel}.status === 'idle'")
+
     def shut_down(self) -> None:
         """Shut the notebook's kernel down."""
         self.page.evaluate(f"async () => {{ await {_PANEL}.context.sessionContext.shutdown(); }}")
 
     def photograph(self, name: str) -> Path:
-        """Keep a picture of the page."""
-        return self.screenshots(self.page, name)
+        """Keep a picture of the page, and let axe look at all that is ours on it, in both themes: what it finds is a complaint."""
+        picture = self.screenshots(self.page, name)
+        self.complaints += look(self.page, name, self.screenshots)
+        return picture
 
     def save(self) -> Any:
         """Save the notebook and read the file."""
@@ -205,6 +249,7 @@ class NotebookPage:
 
 # A form that keeps its cell waiting says so above. One that does not is there too while its cell still connects.
 _FORM_WAITS = """(() => {
-  const cell = document.querySelector('button.cgrunbook-use')?.closest('.jp-CodeCell');
-  return !!cell && /press .Use these values/.test(cell.innerText) && cell.innerText.startsWith('[*]');
+  const node = document.querySelector('button.cgrunbook-use')?.closest('.jp-CodeCell');
+  const cell = window.jupyterapp.shell.currentWidget.content.widgets.find(one => one.node === node);
+  return !!node && /press .Use these values/.test(node.innerText) && cell?.model.executionState !== 'idle';
 })()"""

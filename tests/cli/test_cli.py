@@ -167,7 +167,7 @@ def test_a_failed_run_says_why_and_what_to_do_on_stderr(call: Any, make: Any):
 def test_a_plan_prints_each_change_and_ends_with_4(call: Any, make: Any):
     said = call("plan", make(STEPS))
     assert said.code == 4
-    assert said.out.startswith("mine\n  Make the thing\n    thing t.size: (none) -> 3\n")
+    assert said.out.startswith("mine\n  Make the thing\n    Thing t would be changed:\n      size: added 3\n")
     assert "1 change would be made. Nothing was changed." in said.out
 
 

@@ -7,11 +7,12 @@ import pytest
 from cgrunbook.cloud import alike
 from cgrunbook.cloud.google_errors import Answer, explain_answer
 from cgrunbook.cloud.registry_errors import Refusal, refused
+from cgrunbook.nearest import LOCATIONS
 from cgrunbook.sandbox import hosts
 
 
 def test_the_locations_are_those_that_gcloud_knows():
-    assert tuple(alike._LOCATIONS.split()) == hosts.LOCATIONS
+    assert LOCATIONS == hosts.LOCATIONS
 
 
 @pytest.mark.parametrize(

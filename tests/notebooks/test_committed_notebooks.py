@@ -18,11 +18,19 @@ from tests.notebooks.worlds import NAMES, NOTEBOOKS, ROOT, world_for
 
 HERE = Path(__file__).parent
 
+# The guide's own site, and what the guide names for learning more.
+GUIDES = ("https://edu.chainguard.dev/", "https://cloud.google.com/artifact-registry/docs/overview")
+LEARN_MORE = (
+    "https://edu.chainguard.dev/chainguard/chainguard-registry/overview/",
+    "https://edu.chainguard.dev/chainguard/chainguard-images/overview/",
+    GUIDES[1],
+)
+
 # jsonschema, which nbformat imports, builds a grammar for a second where it finds rfc3987_syntax.
 PYTEST = "import sys; sys.modules['rfc3987_syntax'] = None; import pytest; sys.exit(pytest.main())"
 
 # What differs from machine to machine; everything else is compared.
-NOT_COMPARED = {("01_prerequisites", "await book.perform(steps.CheckThisMachine())")}
+NOT_COMPARED = {("01_prerequisites", "await book.check(steps.CheckThisMachine())")}
 
 
 def read(name):
@@ -109,4 +117,37 @@ def test_each_step_is_introduced_and_links_lead_somewhere(name):
     assert cells[0].source.startswith("# ")
     for cell in cells:
         for link in re.findall(r"\]\(<?([^)>]+)>?\)", cell.source):
-            assert link.startswith("https://edu.chainguard.dev/") or (NOTEBOOKS / link).exists(), link
+            assert link.startswith(GUIDES) or (NOTEBOOKS / link).exists(), link
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_notebook_leads_to_the_one_before_and_the_one_after_and_links_each_that_it_names(name):
+    texts = [cell.source for cell in read(name).cells if cell.cell_type == "markdown"]
+    here = NAMES.index(name)
+    for neighbour in NAMES[max(here - 1, 0) : here + 2]:
+        assert neighbour == name or f"({neighbour}.ipynb)" in texts[-1]
+    for other in NAMES:
+        named = [text for text in texts if other != name and re.search(rf"(?<![\[(]){other}(?!\.ipynb)", text)]
+        assert not named, f"{other} is named without a link: {named}"
+    if name[:2] in ("04", "06"):
+        assert sum(link in "".join(texts) for link in LEARN_MORE) == 3
+
+
+def test_the_first_lines_say_what_to_press():
+    assert "**Press Run > Run All Cells.**" in read("00_start_here").cells[0].source.splitlines()[2]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_comes_before_the_form_is_folded_and_the_opening_cell_is_short(name):
+    parameters_cell, opening = code_cells(name)[:2]
+    assert parameters_cell.metadata["jupyter"] == opening.metadata["jupyter"] == {"source_hidden": True}
+    assert len(opening.source.splitlines()) <= 7
+    assert not [cell for cell in code_cells(name)[2:] if "jupyter" in cell.metadata]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_list_of_steps_in_an_executed_notebook_says_how_they_ended(name):
+    text = "".join(code_cells(name)[1].outputs[0].data["text/plain"])
+    found = re.search(r"^Steps: (\d+) of (\d+) done$", text, re.MULTILINE)
+    assert found
+    assert found[1] == found[2]

@@ -185,7 +185,7 @@ def test_a_plan_on_a_machine_at_google_records_its_service_account(real_names):
     assert (record["caller"], record["target"]["project_id"]) == (f"serviceAccount:{MACHINE}", PROJECT)
     assert f"serviceAccount:{MACHINE}" in (real_names.home / "planned" / "report.html").read_text()
     executed = (real_names.home / "planned" / "02_developer_images.ipynb").read_text()
-    assert f"Google Cloud, project {PROJECT}, as {MACHINE}" in executed
+    assert f"◆ GOOGLE CLOUD: project {PROJECT}, in us-central1, as {MACHINE}" in executed
 
 
 @pytest.mark.parametrize("content", [[key_of()], {**key_of(), "private_key": "MAKE-A-THROWAWAY-KEY"}])

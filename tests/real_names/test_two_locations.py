@@ -24,7 +24,7 @@ def test_teardown_of_the_first_location_leaves_the_second_pulling_and_that_of_th
 
     pulled = real_names.cgrunbook("run", "03", *THERE, "-p", "production_images", f"chainguard-base:{NEVER_PULLED}")
     assert pulled.returncode == 0, pulled.stderr
-    assert re.search(f"chainguard-base:{NEVER_PULLED} through chainguard-private +unchanged +the same", pulled.stdout)
+    assert re.search(f"chainguard-base:{NEVER_PULLED} through chainguard-private +verified +the same", pulled.stdout)
     # Artifact Registry fetched it with the pull token just then: it had none of it.
     asked = (real_names.folder / "cgrunbook" / "sandbox" / "log" / "requests.jsonl").read_text()
     assert f"/v2/example.com/chainguard-base/manifests/{NEVER_PULLED}" in asked

@@ -119,7 +119,10 @@ A_FAILED = [("A", "failed")]
         ([*A_FAILED, ("A", "done")], "done", 0),
         ([*A_FAILED, ("B", "done"), ("A", "updated")], "done", 0),
         ([("A", "done"), *A_FAILED, ("B", "done")], "failed", 1),
-        ([*A_FAILED, ("A", "done", {"skipped": True})], "failed", 1),
+        ([*A_FAILED, ("A", "done", {"skipped": True})], "failed", 1),  # as format 1 said it
+        ([*A_FAILED, ("A", "skipped")], "failed", 1),
+        ([*A_FAILED, ("A", "not checked")], "failed", 1),
+        ([*A_FAILED, ("A", "verified")], "done", 0),
         ([*A_FAILED, ("A", "planned", {"held_back": "Set confirm."})], "failed", 1),
         ([("A", "declined"), ("B", "done")], "failed", 1),
         ([("A", "declined"), ("A", "done")], "done", 0),
@@ -204,7 +207,7 @@ def test_a_run_that_began_in_a_notebook_proves_no_more_than_its_steps_so_far(jou
     assert "so far" in report.verdict(read_record(journal.folder))
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": "cgrunbook.record/2", "run": "x"}', "\udcff"])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": "cgrunbook.record/3", "run": "x"}', "\udcff"])
 def test_a_record_of_another_version_or_of_none_is_said_in_a_sentence(journal, text):
     (journal.folder / "record.json").write_text(text, errors="surrogateescape")
     with pytest.raises(UsageError, match=r"record\.json is no record that cgrunbook .* reads"):
@@ -263,6 +266,22 @@ def test_what_an_older_version_wrote_is_read_by_all_of_it(journal):
     assert ending(record_of(journal.folder)) == ("failed", 2)
 
 
+def test_a_record_of_format_1_says_what_it_said(journal):
+    """A proof was `unchanged` there, and what nobody asked for that and `skipped`."""
+    journal.begin("apply", began_in="notebook")
+    opened(journal)
+    outcome(journal, "Pull", "unchanged", skipped=False)
+    outcome(journal, "Pull with docker", "unchanged", skipped=True)
+    old = record_of(journal.folder).model_dump(mode="json") | {"format": "cgrunbook.record/1"}
+    for one, skipped in zip(old["notebooks"][0]["steps"], (False, True), strict=True):
+        one |= {"outcome": "unchanged", "skipped": skipped}
+    (journal.folder / "record.json").write_text(json.dumps(old))
+    for told in (record_of(journal.folder), read_record(journal.folder)):
+        assert [one.outcome for one in told.steps] == ["unchanged", "skipped"]
+        assert report.verdict(told) == "Done: nothing was changed, and every step that was asked for so far was proved."
+        assert (told.unread, told.format) == (0, "cgrunbook.record/2")
+
+
 # A journal that is not whole
 
 
@@ -296,7 +315,7 @@ def test_a_line_with_values_that_no_version_writes_is_counted_and_the_others_are
     begin(journal, began_in="notebook")
     outcome(journal, "A", "done")
     for event, data in (
-        ("outcome", {"outcome": "verified"}),
+        ("outcome", {"outcome": "well"}),
         ("waiting", {"seconds": "long"}),
         ("planned", {"changes": "many"}),
         ("run-ended", {"exit_code": "none"}),

@@ -21,6 +21,7 @@ from cgrunbook import cli
 from cgrunbook.run import report
 from cgrunbook.run.journal import Journal
 from cgrunbook.run.record import ChangeRecord, ErrorRecord, FindingRecord, NotebookRecord, Record, StepRecord, record_of
+from cgrunbook.steps.step import Outcome
 
 BEGUN = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 ENDED = BEGUN + timedelta(seconds=75)
@@ -145,7 +146,7 @@ def test_the_page_shows_each_step_with_all_that_is_known_of_it():
         "created",
         "in 4.2 s, of which 2.5 s spent waiting",
         "approved by alex",
-        "repository mirror (as a whole) — in us-central1",
+        "Repository mirror was created in us-central1:",
         "labels a=b a=c",
         "gcloud artifacts repositories create mirror",
         "It cannot be moved later.",
@@ -156,7 +157,7 @@ def test_the_page_shows_each_step_with_all_that_is_known_of_it():
 
 
 def test_an_outcome_is_a_word_and_never_only_a_colour():
-    for outcome in ("unchanged", "created", "updated", "deleted", "planned", "declined", "failed", None):
+    for outcome in (*Outcome, None):
         page = Page(report.render(record(step(outcome=outcome)))).text
         assert (outcome or "did not end") in page
 
@@ -191,14 +192,17 @@ def test_proved_is_said_only_of_what_was_proved():
     gone = [ChangeRecord(resource="repository x", before="all"), ChangeRecord(resource="secret y", before="all")]
     made = [ChangeRecord(resource="repository x", after="there")]
     held = step(outcome="planned", changes=gone, held_back="Set confirm to go on.")
-    proof = step(title="Pull", outcome="unchanged")
+    proof = step(title="Pull", outcome="verified")
+    check = step(title="Try it directly", outcome="not checked")
     for steps, said in (
         ([held], "Held back: 2 things would be deleted. Set confirm to go on."),
         ([step(title="a", changes=made), held], "Held back: 1 change was made; 2 things would be deleted. Set confirm"),
         ([held.model_copy(update={"changes": made})], "Held back: 1 change would be made. Set"),
         ([held, step(outcome="deleted", changes=gone)], "Done: 2 changes were made, and every step was proved."),
         ([proof], "Done: nothing was changed, and every step was proved."),
-        ([proof, step(title="docker", skipped=True)], "and every step that was asked for was proved."),
+        ([proof, step(title="docker", outcome="skipped")], "and every step that was asked for was proved."),
+        ([proof, check], "every step was proved, but for what could not be checked: Try it directly."),
+        ([step(title="Try", outcome="verified", changes=made)], "Done: 1 change was made, and every step was proved."),
         ([step(outcome="declined"), proof], "nothing was changed, and not every step was done (declined: Create the"),
         ([step(outcome="failed"), step(outcome="created")], "Done: nothing was changed, and every step was proved."),
         ([step(outcome="failed"), proof], "not every step was done (failed: Create the repository)."),
@@ -223,6 +227,38 @@ def test_the_page_loads_and_runs_nothing():
     assert "url(" not in html
     assert "@import" not in html
     assert "default-src 'none'" in html
+
+
+SANDBOX = {"target": "sandbox", "project_id": "cgrunbook-sandbox", "location": "us-central1"}
+LAYERS = [{"digest": f"sha256:{number:064x}", "bytes": number * 1000} for number in (143, 225)]
+
+
+@pytest.mark.parametrize(("target", "word"), [(WHOLE.target, "◆ GOOGLE CLOUD"), (SANDBOX, "◇ SANDBOX")])
+def test_where_it_ran_comes_first_then_the_verdict_and_the_sandbox_stands_across_the_page(target: Any, word: str):
+    html = report.render(WHOLE.model_copy(update={"target": target}))
+    page = Page(html).text
+    assert page.index(word) < page.index("Report of run".lower()) < page.index("Done: 2 changes", page.index(word))
+    assert page.index("Done: 2 changes", page.index(word)) < page.index("Operator")
+    assert ('<body class="sandbox">' in html) is ("SANDBOX" in word)
+    assert ("sandbox=$(cgrunbook sandbox env)" in page) is ("SANDBOX" in word), "what is copied of it runs there"
+
+
+def test_a_list_of_rows_is_a_table_with_digests_that_are_whole_when_copied():
+    page = report.render(record(step(outcome="verified", evidence={"layers": LAYERS, "bytes hashed": 617_965})))
+    assert f'title="{LAYERS[0]["digest"]}">{LAYERS[0]["digest"]}</span>' in page
+    assert "size 143.0 kB" in re.sub(r"sha256:\w+ ", "", Page(page).text).replace("digest size", "size")
+    assert "bytes hashed 618.0 kB" in Page(page).text
+    assert "{" not in Page(page).text
+
+
+def test_what_was_planned_and_read_back_is_said_once():
+    made = [
+        ChangeRecord(resource="secret s", after="empty"),
+        ChangeRecord(resource="secret s", field="a", after="bcdef"),
+    ]
+    page = Page(report.render(record(step(changes=made, evidence={"a": "bcdef", "expires": "never"})))).text
+    assert page.count("bcdef") == 1
+    assert "Secret s was created empty." in page
 
 
 def test_the_page_prints_and_has_a_dark_form():
@@ -274,7 +310,7 @@ def test_the_page_stays_small_enough_for_a_ticket(steps: int, rows: int):
 def test_a_long_run_is_judged_by_all_of_it_and_what_is_left_out_is_counted(many: int, exit_code: int):
     changes = [ChangeRecord(resource="repository mirror", after=number) for number in range(24)]
     pulls = [
-        step(number=number, title=f"Pull image-{number}", outcome="unchanged", brief="the same digest" * 3)
+        step(number=number, title=f"Pull image-{number}", outcome="verified", brief="the same digest" * 3)
         for number in range(2, many)
     ]
     for place in (700, 710) if exit_code else ():
@@ -286,9 +322,9 @@ def test_a_long_run_is_judged_by_all_of_it_and_what_is_left_out_is_counted(many:
     top = said[: said.index("Operator")]
     assert "24 changes were made" in top
     assert ("Failed in 2 steps" in top) is bool(exit_code)
-    assert "repository mirror" in said
+    assert "Repository mirror" in said
     listed, detailed = (said.count("Pull image-") - html.count("<article") + 2, html.count("<article"))
-    left_out = [int(number) for number in re.findall(r"(\d+) more steps in record\.json: \d+ unchanged\.", said)]
+    left_out = [int(number) for number in re.findall(r"(\d+) more steps in record\.json: \d+ verified\.", said)]
     assert left_out == [number for number in (many - 1 - listed, many - 1 - detailed) if number]
     for place in (702, 712) if exit_code else ():
         assert f'id="step-1-{place}"' in html, "what failed is shown before what did not"
@@ -330,7 +366,7 @@ def test_the_verdict_says_what_came_after_a_failure_and_proves_no_more_than_ther
         ([step(outcome="failed", changes=made), step(changes=made)], 1, "Failed; before that 1 change was made."),
         ([], 2, "Stopped: a parameter is wrong; before that nothing was changed."),
         ([], 0, "Done: nothing was changed; there was no step that had anything to prove."),
-        ([step(outcome="unchanged", skipped=True)], 0, "there was no step that had anything to prove."),
+        ([step(outcome="skipped")], 0, "there was no step that had anything to prove."),
     ):
         assert said in report.verdict(record(*steps, exit_code=exit_code)), said
 

@@ -18,7 +18,7 @@ def step(kind: str, outcome: str | None = "created", **more: Any) -> StepRecord:
     return StepRecord(**{"number": 1, "kind": kind, "title": kind, "started": NOW, "outcome": outcome, **more})
 
 
-def pull(image: str, repository: str, outcome: str | None = "unchanged", **more: Any) -> StepRecord:
+def pull(image: str, repository: str, outcome: str | None = "verified", **more: Any) -> StepRecord:
     title = f"Pull {image} through {repository}"
     return step("PullImage", outcome, title=title, subject=repository, brief="the same digest", **more)
 
@@ -32,13 +32,18 @@ PRIVATE = (step("GrantSecretAccess"), step("StorePullToken", brief="version 1"),
 
 
 def test_a_run_that_did_nothing_about_images_has_no_route():
-    assert routes(step("CheckNetwork", "unchanged")) == ()
+    assert routes(step("CheckNetwork", "verified")) == ()
     assert routes_of(Record(run="r")) == ()
 
 
 def test_developer_images_take_a_way_without_a_secret():
     (route,) = routes(step("CreateRemoteRepository"), pull("chainguard/go:latest", "public"))
     assert (route.repository, route.secret, route.host) == ("public", "", "us-central1-docker.pkg.dev")
+    assert [link.state for link in route.links] == [State.PROVED, State.PROVED]
+
+
+def test_a_pull_of_a_record_of_format_1_proved_what_it_proved():
+    (route,) = routes(step("CreateRemoteRepository"), pull("chainguard/go:latest", "public", "unchanged"))
     assert [link.state for link in route.links] == [State.PROVED, State.PROVED]
 
 
@@ -67,6 +72,7 @@ def test_two_names_alike_are_one_route_for_all_images():
         ("created", State.MADE),
         ("updated", State.MADE),
         ("unchanged", State.THERE),
+        ("not checked", State.NOT_SEEN),
         ("planned", State.PLANNED),
         ("declined", State.DECLINED),
         ("failed", State.FAILED),
@@ -97,11 +103,11 @@ def test_a_link_is_as_good_as_the_worst_step_that_speaks_for_it():
     first_failed = [two[0].model_copy(update={"outcome": "failed"}), two[1]]
     (route,) = routes(made, *first_failed)
     assert route.pull.state is State.FAILED
-    (route,) = routes(made, *first_failed, two[0].model_copy(update={"skipped": True}))
+    (route,) = routes(made, *first_failed, two[0].model_copy(update={"outcome": "skipped"}))
     assert route.pull.state is State.FAILED, "a pull that nobody asked for mends nothing"
     (route,) = routes(made, *first_failed, two[0])
     assert route.pull.state is State.PROVED
-    (route,) = routes(made, step("SignDockerIn", "unchanged", skipped=True))
+    (route,) = routes(made, step("SignDockerIn", "skipped"))
     assert route.pull.state is State.NOT_SEEN
     for other in (step("CreateRemoteRepository", "failed", title="another"), made):
         (route,) = routes(step("CreateRemoteRepository", "failed", title="another"), other, made)

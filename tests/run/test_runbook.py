@@ -35,6 +35,7 @@ from cgrunbook.steps.step import (
     Step,
     World,
 )
+from cgrunbook.ui import cards
 from tests.sandboxes import sandbox_home
 from tests.steps.performing import Watcher, open_book, perform
 
@@ -123,6 +124,52 @@ def test_an_empty_plan_ends_in_unchanged_and_is_proved_all_the_same():
     perform(book, light, light)
     assert (seen.outcomes, light.applied) == ([Outcome.UPDATED, Outcome.UNCHANGED], 1)
     assert seen.results[1].evidence.brief == "shines"
+
+
+def seen_as(mark: Mark) -> Finding:
+    return Finding(mark, "the light", "seen")
+
+
+@pytest.mark.parametrize(
+    ("marks", "outcome", "brief"),
+    [
+        ([Mark.OK, Mark.OK, Mark.WARN], "verified", "2 ok, 1 warn"),
+        ([Mark.WARN], "verified", "1 warn"),
+        ([Mark.OK, Mark.NOT_CHECKED], "verified", "1 ok, 1 not checked"),
+        ([Mark.NOT_CHECKED], "not checked", "1 not checked"),
+        ([], "verified", ""),
+    ],
+)
+def test_a_check_is_verified_with_its_counts_unless_nothing_of_it_could_be_looked_at(
+    marks: list[Mark], outcome: str, brief: str, tmp_path: Path
+):
+    book, seen = open_book(folder=tmp_path)
+    perform(book, Look(*map(seen_as, marks)))
+    said = lines(tmp_path)[-1].data
+    assert (said["outcome"], said["brief"]) == (outcome, brief)
+    assert f"{outcome}: Look" in cards.result_card(seen.results[0])["text/plain"]
+
+
+def test_a_check_that_fails_has_failed_and_is_planned_where_the_plan_may_mend_it():
+    fails = Look(seen_as(Mark.OK), seen_as(Mark.FAIL))
+    book, seen = open_book()
+    with pytest.raises(StepFailed):
+        perform(book, fails)
+    assert seen.outcomes == [Outcome.FAILED]
+    book, seen = open_book(mode="plan")
+    perform(book, Light(), fails)
+    assert seen.outcomes == [Outcome.PLANNED, Outcome.PLANNED]
+
+
+@pytest.mark.parametrize("mode", ["apply", "plan"])
+def test_what_nobody_asked_for_is_skipped_and_nothing_is_looked_at(mode: str, tmp_path: Path):
+    book, seen = open_book(Watcher(no), folder=tmp_path, mode=mode)
+    light = Seeing()
+    light.not_asked_for, light.held_back = "the_light", "Set confirm."
+    perform(book, light)
+    assert (light.worlds, seen.outcomes, seen.asked) == ([], [Outcome.SKIPPED], [])
+    assert seen.results[0].brief == "not asked for (the_light)"
+    assert events(tmp_path) == ["step-started", "outcome"]
 
 
 def test_what_is_not_there_after_it_was_applied_fails_the_step(tmp_path: Path):
@@ -727,7 +774,7 @@ def test_without_a_run_folder_a_new_one_is_made_below_runs(tmp_path: Path, monke
     book = open_runbook("00_start_here", {}, Watcher())
     perform(book, Look(OK))
     [folder] = (tmp_path / "runs").iterdir()
-    assert record_of(folder).notebooks[0].steps[0].outcome == "unchanged"
+    assert record_of(folder).notebooks[0].steps[0].outcome == "verified"
     assert events(folder)[0] == "run-started"
 
 

@@ -19,6 +19,7 @@ from cgrunbook.cloud import Cloud, Wait, connect
 from cgrunbook.cloud.registry import BasicCredentials
 from cgrunbook.cloud.roles import ACCESSOR
 from cgrunbook.parameters import Parameters
+from cgrunbook.run.conclusion import Conclusion
 from cgrunbook.run.journal import Journal
 from cgrunbook.run.result import Result
 from cgrunbook.run.runbook import Runbook
@@ -48,8 +49,14 @@ class Watcher:
         self.results: list[Result] = []
         self.waits: list[Wait] = []
         self.steps_seen: list[Progress] = []
+        self.conclusions: list[Conclusion] = []
 
     def opened(self, session: Session) -> None: ...
+
+    def standing(self) -> None: ...
+
+    def concluded(self, conclusion: Conclusion) -> None:
+        self.conclusions.append(conclusion)
 
     def form(self) -> None: ...
 

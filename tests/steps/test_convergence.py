@@ -124,7 +124,7 @@ def test_a_token_that_chainctl_makes_after_its_run_was_killed_and_repaired_is_pl
     planned, seen = open_book(mode="plan")
     perform(planned, *everything(names))
     assert [(r.outcome, r.plan.changes[0].before) for r in seen.results if r.plan.changes] == [
-        (Outcome.PLANNED, "live, and nobody has its password")
+        (Outcome.PLANNED, "whose password nobody has")
     ]
     book, seen = open_book()
     perform(book, *everything(names))

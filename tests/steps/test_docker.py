@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import stat
 import sys
 from collections.abc import Callable
@@ -91,7 +92,7 @@ def desk(home: Path, tmp_path: Path) -> Desk:
 
 
 def fields(result: Result) -> list[tuple[str, Any]]:
-    return [(change.field.partition(".")[0], change.after) for change in result.plan.changes]
+    return [(re.split(" at | for ", change.field)[0], change.after) for change in result.plan.changes]
 
 
 def test_without_a_helper_a_token_is_stored_once(desk: Desk):
@@ -118,7 +119,7 @@ def test_a_token_that_ended_is_stored_anew_and_the_plan_says_why(desk: Desk):
 def test_gclouds_helper_is_named_where_it_has_a_login_that_is_taken(desk: Desk, how: str):
     desk.helper("gcloud", keeps=False, has=desk.token)
     result = desk.sign_in(how)
-    assert fields(result) == [("credHelpers", "gcloud")]
+    assert fields(result) == [("sign-in", "the credential helper gcloud")]
     assert desk.config.read() == {"credHelpers": {desk.host: "gcloud"}}
     assert desk.asked("gcloud") == ["get"]
     assert desk.sign_in(how).outcome is Outcome.UNCHANGED
@@ -133,7 +134,7 @@ def test_auto_takes_the_other_way_where_gclouds_helper_is_of_no_use(desk: Desk, 
         desk.write({"credHelpers": {desk.host: "gcloud"}})
     result = desk.sign_in()
     after = "an access token that lasts an hour"
-    assert fields(result) == [*([("credHelpers", None)] if named else []), ("auths", after)]
+    assert fields(result) == [*([("credential helper", None)] if named else []), ("sign-in", after)]
     assert (SIGNED_OUT if not token else "does not take the login of _dcgcloud_token") in f"{result.plan.notes}\n"
     assert desk.asked("gcloud") == ["get", "get"] if named and not token else ["get"]
     assert desk.lets_docker_in()
@@ -169,8 +170,8 @@ def test_a_token_that_is_asked_for_takes_the_place_of_a_helper_that_forgets(desk
     desk.helper("gcloud", keeps=False, has=desk.token)
     desk.write({"credHelpers": {desk.host: "gcloud", "gcr.io": "gcloud"}})
     assert fields(desk.sign_in("access-token")) == [
-        ("credHelpers", None),
-        ("auths", "an access token that lasts an hour"),
+        ("credential helper", None),
+        ("sign-in", "an access token that lasts an hour"),
     ]
     assert desk.config.read()["credHelpers"] == {"gcr.io": "gcloud"}
     (desk.bin / "docker-credential-gcloud.kept").unlink()
@@ -202,7 +203,7 @@ def test_another_store_keeps_the_token(desk: Desk):
     desk.helper("desktop")
     desk.write({"credsStore": "desktop"})
     result = desk.sign_in()
-    assert fields(result) == [("auths", "an access token that lasts an hour, in the credential store desktop")]
+    assert fields(result) == [("sign-in", "an access token that lasts an hour, in the credential store desktop")]
     assert desk.config.read() == {"credsStore": "desktop", "auths": {desk.host: {}}}
     assert desk.sign_in().outcome is Outcome.UNCHANGED
 
@@ -263,7 +264,8 @@ def test_a_login_that_stands_costs_one_exchange(desk: Desk):
 def test_nothing_is_asked_where_docker_is_to_be_left_alone(desk: Desk):
     desk.helper("gcloud", has=desk.token)
     known = len(requests(desk.home))
-    assert desk.sign_in("none").outcome is Outcome.UNCHANGED
+    skipped = desk.sign_in("none")
+    assert (skipped.outcome, skipped.evidence.brief) == (Outcome.SKIPPED, "not asked for (docker_login)")
     assert len(requests(desk.home)) == known
     assert not (desk.bin / "docker-credential-gcloud.asked").exists()
 

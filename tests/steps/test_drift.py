@@ -72,7 +72,7 @@ def other_username(cloud: Cloud) -> None:
         ("02", lambda cloud: relabel(cloud, PUBLIC, {}), f"repository {PUBLIC}", "labels.managed-by"),
         ("03", lambda cloud: relabel(cloud, PRIVATE, {}), f"repository {PRIVATE}", "labels.managed-by"),
         ("03", lambda cloud: relabel_secret(cloud, {}), f"secret {SECRET}", "labels.managed-by"),
-        ("03", take_grant, f"secret {SECRET}", f"IAM: {ACCESSOR}"),
+        ("03", take_grant, f"secret {SECRET}", f"may be read by ({ACCESSOR})"),
         ("03", other_username, f"repository {PRIVATE}", "upstream username"),
     ],
     ids=["label-edited", "labels-cleared", "private-labels", "secret-labels", "grant-removed", "username-mismatched"],

@@ -36,7 +36,8 @@ def test_what_was_pulled_through_it_is_the_evidence_and_nothing_is_left(made: tu
     book, seen = open_book()
     perform(book, attempt(names))
     [result] = seen.results
-    assert result.outcome is Outcome.DELETED
+    assert result.outcome is Outcome.VERIFIED
+    assert len(result.plan.changes) == 1, "it was made, and is gone again"
     assert result.evidence.brief == "works, and is gone again"
     assert str(result.evidence.facts["pulled"]).startswith("example.com/chainguard-base:latest, sha256:")
     assert cloud.repositories.get(FRESH.format(names.private)) is None
@@ -46,7 +47,7 @@ def test_it_is_left_alone_unless_it_is_asked_for(made: tuple[Cloud, Names]):
     _, names = made
     book, seen = open_book()
     perform(book, attempt(names, wanted=False))
-    assert seen.outcomes == [Outcome.UNCHANGED]
+    assert seen.outcomes == [Outcome.SKIPPED]
     assert seen.results[0].evidence.brief == "not asked for (try_fresh_repository)"
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from cgrunbook import steps
 from cgrunbook.errors import ApiDisabled, PrerequisiteMissing
-from cgrunbook.steps.step import Outcome, Step, World
+from cgrunbook.steps.step import Outcome, Proof, Step, World
 from tests.steps.performing import (
     SECRET,
     Names,
@@ -34,7 +34,8 @@ def test_a_second_run_is_unchanged_throughout_and_sends_no_request_that_writes(f
     book, second = open_book()
     perform(book, *everything)
     assert Outcome.CREATED in first.outcomes
-    assert set(second.outcomes) == {Outcome.UNCHANGED}
+    expected = [Outcome.VERIFIED if isinstance(step, Proof) else Outcome.UNCHANGED for step in everything]
+    assert second.outcomes == expected
     assert writes(requests(fresh_home, known)) == []
     assert [plan.plan.changes for plan in second.results] == [()] * len(second.results)
     assert state_of(book.cloud) == before
@@ -47,13 +48,13 @@ def test_planning_everything_on_an_untouched_sandbox_lists_all_changes_and_write
     perform(book, *steps_of_02(), proof_of_02(), *steps_of_03(), proof_of_03())
     resources = [change.resource for result in seen.results for change in result.plan.changes]
     assert {
-        "service artifactregistry.googleapis.com",
-        "service secretmanager.googleapis.com",
+        "API artifactregistry.googleapis.com",
+        "API secretmanager.googleapis.com",
         "repository chainguard-pull-through",
         "repository chainguard-private",
         "secret chainguard-pull-token",
         "docker's configuration",
-        "organisation example.com",
+        "pull token of example.com",
     } <= set(resources)
     assert writes(requests(fresh_home)) == []
     assert sorted(path.relative_to(fresh_home) for path in (fresh_home / "sandbox" / "docker").rglob("*")) == untouched
@@ -95,10 +96,18 @@ def test_a_pull_waits_for_the_changes_and_is_not_tried_by_a_plan(fresh_home: Pat
     assert requests(fresh_home) == []
 
 
+def test_a_pull_that_nobody_asked_for_is_skipped_by_a_plan_too(fresh_home: Path):
+    book, seen = open_book(mode="plan")
+    perform(book, steps.PullWithDocker("chainguard/go:latest", "any"))
+    assert [(result.outcome, result.brief) for result in seen.results] == [
+        (Outcome.SKIPPED, "not asked for (docker_pull)")
+    ]
+
+
 def test_a_check_that_costs_little_is_made_by_a_plan_too(fresh_home: Path):
     book, seen = open_book(mode="plan")
     perform(book, steps.ShowMap("a-repository", "another", "a-secret"))
-    assert seen.outcomes == [Outcome.UNCHANGED]
+    assert seen.outcomes == [Outcome.VERIFIED]
     assert seen.results[0].evidence.findings
 
 

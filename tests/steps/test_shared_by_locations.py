@@ -266,7 +266,7 @@ def test_a_version_that_somebody_else_stored_keeps_the_secret(made: Made):
         f"gcloud secrets versions destroy {version} --secret={made.names.secret} "
         f"--project={made.cloud.connection.project_id}"
     )
-    assert f"If that may change: {destroy}" in result.plan.notes
+    assert f"If that may change:\n{destroy}" in result.plan.notes
     assert destroy in result.evidence.facts["if that may change"]
     made.cloud.secrets.destroy(made.names.secret, version)  # as the plan said
     assert torn_down(made.names).brief == "left: nothing"
@@ -380,8 +380,8 @@ def test_a_repository_that_signs_in_with_a_secret_of_that_name_in_another_projec
 
 
 LOGINS: dict[str, tuple[Callable[[DockerConfig, str], object], str]] = {
-    "helper": (lambda config, host: config.add_credential_helper(host, "gcloud"), "To end that: python3 -c "),
-    "file": (lambda config, host: config.login_with_token(host, "u", Secret("p")), "To end that: docker logout {}"),
+    "helper": (lambda config, host: config.add_credential_helper(host, "gcloud"), "To end that:\npython3 -c "),
+    "file": (lambda config, host: config.login_with_token(host, "u", Secret("p")), "To end that:\ndocker logout {}"),
     "none": (lambda config, host: config.path.write_text("{}"), ""),
     "broken": (lambda config, host: config.path.write_text("["), "cannot be seen"),
 }
@@ -399,5 +399,5 @@ def test_what_ends_dockers_login_is_said_as_it_is_for_each_kind_of_login(made: M
     assert len(notes) == (1 if said else 0)
     assert said.format(host) in "".join(notes)
     if kind == "helper":
-        subprocess.run(shlex.split(notes[0].partition("To end that: ")[2]), check=True)
+        subprocess.run(shlex.split(notes[0].partition("To end that:\n")[2]), check=True)
         assert DockerConfig(tmp_path).login(host).kind == "none"

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from cgrunbook import steps
-from cgrunbook.errors import ParameterError
-from cgrunbook.steps.step import Outcome
+from cgrunbook.cloud.artifact_registry import Stored
+from cgrunbook.cloud.chainctl import ListedToken
+from cgrunbook.errors import ParameterError, PermissionMissing
+from cgrunbook.run.result import plan_as_journaled
+from cgrunbook.steps.step import Change, Outcome, Plan, World
 from tests.steps.disturbing import Killed, Moment, disturbed
 from tests.steps.performing import (
     Names,
@@ -58,6 +62,11 @@ def test_without_confirmation_the_plan_is_shown_and_nothing_is_deleted(home: Pat
         "secret",
     ]
     assert any(f"set confirm to '{made.public}'" in note for note in result.plan.notes)
+    lost = "\n".join(result.plan.lost)
+    [token] = live_tokens(book.cloud, made)
+    for said in (f"{made.public} has cached no image.", "its 1 version, for good", f"{token} is good until 20"):
+        assert said in lost
+    assert "whether it was used lately, Chainguard does not tell" in lost
     assert writes(requests(home, known)) == []
     assert state_of(book.cloud, made) == before
 
@@ -134,6 +143,36 @@ def test_a_pull_token_of_another_secret_is_not_revoked(made: Names):
     perform(book, teardown(made))
     assert len(live_tokens(book.cloud, other)) == 1
     perform(book, teardown(other))
+
+
+def test_what_is_lost_is_said_as_far_as_the_services_tell(made: Names, monkeypatch: pytest.MonkeyPatch):
+    book, _ = open_book()
+    cloud, moment = book.cloud, datetime(2026, 11, 27, 15, 46, tzinfo=UTC)
+    there = cloud.repositories.get(made.public)
+    [username] = live_tokens(cloud, made)
+    token = ListedToken(username, "", None, moment)
+    assert there is not None
+    monkeypatch.setattr(cloud.repositories, "get", lambda name: replace(there, name=there.name, size_bytes=617_965))
+    stored: dict[str, Stored | PermissionMissing] = {made.public: Stored(1000, True, moment)}
+    stored[made.private] = PermissionMissing("You may not list them.", "")
+
+    def ask(name: str) -> Stored:
+        if isinstance(answer := stored[name], Stored):
+            return answer
+        raise answer
+
+    monkeypatch.setattr(cloud.repositories, "stored", ask)
+    monkeypatch.setattr(cloud.chainctl, "list_pull_tokens", lambda _: (token,))
+    lost = "\n".join(teardown(made).plan(World(cloud)).lost)
+    assert f"{made.public} has cached more than 1000 images, 618.0 kB; the last came on 2026-11-27 15:46 UTC." in lost
+    assert f"How much {made.private} has cached cannot be seen: You may not list them." in lost
+    assert f"{username} may still be good, and Chainguard saw it last on 2026-11-27 15:46 UTC" in lost
+
+
+def test_what_is_lost_may_change_meanwhile_and_is_not_asked_about_again():
+    asked = Plan(Outcome.DELETED, (Change("repository a", "", "", None),), lost=("It has cached 1 image.",))
+    assert asked == replace(asked, lost=("It has cached 2 images.",))
+    assert plan_as_journaled(asked)["notes"] == ("It has cached 1 image.",)
 
 
 def test_with_somebody_there_it_is_asked_about_and_a_no_deletes_nothing(made: Names):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from html import unescape
 from typing import Any
 from unittest.mock import patch
 
@@ -18,6 +20,19 @@ async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110 - the loop's turns are what is waited for
             await asyncio.sleep(0.001)
+
+
+def words(widget: Any) -> str:
+    """What is read where an HTML widget is drawn."""
+    return unescape(re.sub(r"<[^>]+>", "", widget.value))
+
+
+def error_at(form: Any, name: str) -> str:
+    """What is read as the error of one field, which stands before its help."""
+    [error] = re.findall(
+        rf'^<div class="cgrunbook-error-{name}"[^>]*>(.*?)</div>', form.fields[name].below.value, re.DOTALL
+    )
+    return unescape(re.sub(r"<[^>]+>", "", error))
 
 
 class Page:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html.parser import HTMLParser
 from typing import ClassVar
 
@@ -10,6 +11,7 @@ import pytest
 from cgrunbook.errors import StepFailed
 from cgrunbook.parameters import NAMES, Parameters
 from cgrunbook.redaction import Secret
+from cgrunbook.run.context import Context
 from cgrunbook.run.result import Result
 from cgrunbook.steps.step import (
     Change,
@@ -70,14 +72,14 @@ def bundles(text: str) -> list[dict[str, str]]:
         cards.result_card(Result(1, step, Outcome.UPDATED, plan, evidence, seconds=1.0)),
         cards.result_card(Result(1, step, Outcome.FAILED, plan, Evidence(), error, seconds=1.0)),
         cards.result_card(Result(1, step, Outcome.UNCHANGED, Plan(), Evidence(text), seconds=1.0)),
-        cards.plan_card(step, plan, where=text),
+        cards.plan_card(step, plan, context=Context("google-cloud", text, text, text, text)),
         cards.working_card(step, Progress(text, 1.0, 2.0)),
         cards.target_card(
             text,
             Parameters(description=text if "\r" not in text else ""),
             {"target": "google-cloud", "project_id": text},
             {name: Value(None, Source.DEFAULT, text) for name in NAMES},
-            caller=text,
+            context=Context("google-cloud", text, text, text, text),
         ),
     ]
 
@@ -167,13 +169,23 @@ def test_both_forms_say_outcome_title_changes_cause_and_remedy():
         Result(1, step, Outcome.FAILED, plan, Evidence(), StepFailed("It is dark.", "Look at the bulb."), 2.0)
     )
     for form in (read(card["text/html"]).text, card["text/plain"]):
-        for piece in ("failed", "Do it", "the light", "red", "green", "It is dark.", "Look at the bulb.", "switch"):
+        for piece in (
+            "failed",
+            "Do it",
+            "The light was to be changed",
+            "red",
+            "green",
+            "It is dark.",
+            "Look at the bulb.",
+            "switch",
+        ):
             assert piece in form
 
 
 def test_what_asks_for_a_decision_says_where_it_works_and_as_whom():
-    where = cards.on_google_cloud("my-project", "serviceAccount:robot@p.iam.gserviceaccount.com")
-    asking = cards.plan_card(Hostile("it"), Plan(Outcome.CREATED), where=where)
+    context = Context("google-cloud", "my-project", caller="serviceAccount:robot@p.iam.gserviceaccount.com")
+    asking = cards.plan_card(Hostile("it"), Plan(Outcome.CREATED), context=context)
+    ended = cards.result_card(Result(1, Hostile("it"), Outcome.CREATED), context)
     target = {"target": "google-cloud", "project_id": "my-project"}
     said = {"project_id": Value("", Source.ENVIRONMENT, "by GOOGLE_CLOUD_PROJECT, while the key k says other")}
     opened = cards.target_card(
@@ -181,12 +193,81 @@ def test_what_asks_for_a_decision_says_where_it_works_and_as_whom():
         Parameters(target="google-cloud", project_id="my-project"),
         target,
         said,
-        caller="serviceAccount:robot@p.iam.gserviceaccount.com",
+        context=context,
     )
-    for card in (asking, opened):
+    for card in (asking, ended, opened):
         for form in (read(card["text/html"]).text, card["text/plain"]):
-            assert "Google Cloud, project my-project, as robot@p.iam.gserviceaccount.com" in form
+            for part in ("◆ GOOGLE CLOUD", "project my-project", "as robot@p.iam.gserviceaccount.com"):
+                assert part in form
     assert "environment, by GOOGLE_CLOUD_PROJECT, while the key k says other" in opened["text/plain"]
+
+
+def test_a_deletion_looks_like_no_other_plan_and_says_first_what_is_lost():
+    gone = Plan(
+        Outcome.DELETED, (Change("repository a", "", "with all it has", None),), lost=("It has cached 3 images.",)
+    )
+    made = Plan(Outcome.CREATED, (Change("repository a", "", None, "here"),))
+    asked, making = (cards.plan_card(Hostile("it"), plan) for plan in (gone, made))
+    held_back = cards.result_card(Result(1, Hostile("it"), Outcome.PLANNED, gone))
+    for card in (asked, held_back):
+        assert "double #bc4c00" in card["text/html"]
+        for form in (read(card["text/html"]).text, card["text/plain"]):
+            assert "What is lost" in form
+            assert "It has cached 3 images." in form
+    assert "double" not in making["text/html"]
+    assert "Repository a will be deleted, with all it has" in asked["text/plain"]
+    assert "Repository a would be deleted, with all it has" in held_back["text/plain"]
+
+
+def test_layers_are_a_table_with_digests_short_to_the_eye_and_whole_when_copied():
+    digest = f"sha256:{'0123456789abcdef' * 4}"
+    evidence = Evidence(facts={"layers": [{"digest": digest, "bytes": 143_393}]})
+    card = cards.result_card(Result(1, Hostile("it"), Outcome.VERIFIED, evidence=evidence))
+    assert (
+        f'text-overflow:ellipsis;white-space:nowrap;vertical-align:bottom" title="{digest}">{digest}</span>'
+        in card["text/html"]
+    )
+    for form in (read(card["text/html"]).text, card["text/plain"]):
+        assert digest in form
+        assert "143.4 kB" in form
+        assert "{" not in form
+
+
+def test_commands_of_a_sandbox_card_are_shown_as_they_run_in_the_sandbox_and_nowhere_else():
+    plan = Plan(Outcome.CREATED, (Change("repository a", "", None, "here"),), ("gcloud x", "gcloud y"))
+    for target, guarded in (("sandbox", True), ("google-cloud", False)):
+        card = cards.result_card(Result(1, Hostile("it"), Outcome.CREATED, plan), Context(target, "p"))
+        for form in (read(card["text/html"]).text, card["text/plain"]):
+            assert ("(set -e; sandbox=$(cgrunbook sandbox env) || exit 1;" in form) is guarded
+            assert form.index("gcloud x") < form.index("gcloud y")
+
+
+# What JupyterLab's sanitizer leaves of a notebook that it does not trust; the rest it drops without a word, so nothing
+# may depend on it: `user-select` only makes a click select more, `anywhere` only breaks earlier.
+_LEFT = {
+    *("background", "border", "border-bottom", "border-collapse", "border-left", "border-radius", "color", "display"),
+    *(
+        "font-family",
+        "font-size",
+        "font-weight",
+        "line-height",
+        "margin",
+        "max-width",
+        "opacity",
+        "overflow",
+        "padding",
+    ),
+    *("overflow-wrap", "text-align", "text-decoration", "text-overflow", "vertical-align", "white-space"),
+}
+
+
+def test_a_card_is_styled_with_what_jupyterlab_leaves_to_a_notebook_that_it_does_not_trust():
+    used: set[str] = set()
+    for bundle in bundles("harmless"):
+        for style in re.findall(r'style="([^"]*)"', bundle["text/html"]):
+            used |= {rule.split(":")[0] for rule in style.split(";") if rule}
+            assert "var(" not in style
+    assert used - {"user-select"} <= _LEFT
 
 
 @pytest.mark.parametrize("outcome", list(Outcome))

@@ -58,6 +58,13 @@ class Kernel:
                 heard.append(message)
         return heard
 
+    def reply(self, request: str) -> dict[str, Any]:
+        """What the kernel answered to a request, in the end."""
+        while (message := self._client.get_shell_msg(timeout=60))["parent_header"].get("msg_id") != request:
+            pass
+        content: dict[str, Any] = message["content"]
+        return content
+
     def run(self, code: str) -> list[dict[str, Any]]:
         return self.listen(self.begin(code), ended)
 
@@ -103,17 +110,20 @@ def opened(home, tmp_path):
         yield kernel
 
 
-def failure(messages: list[dict[str, Any]]) -> str:
-    return next(str(message["content"]["ename"]) for message in messages if message["msg_type"] == "error")
+def interrupted(kernel: Kernel, request: str) -> list[str]:
+    """What a cell that was interrupted shows: it ends as failed, its card says why, and there is no error besides."""
+    heard = kernel.listen(request, ended)
+    assert not [message for message in heard if message["msg_type"] == "error"]
+    assert kernel.reply(request)["ename"] == "Interrupted"
+    return displayed(heard)
 
 
 def test_an_interrupt_is_heard_while_a_plan_waits_for_its_click(opened):
     request = opened.begin("await book.perform(steps.EnableApi(steps.ARTIFACT_REGISTRY))")
     opened.listen(request, shows("Approve, Decline"))
     opened.interrupt()
-    heard = opened.listen(request, ended)
-    assert failure(heard) == "Interrupted"
-    assert displayed(heard)[-1].startswith("✗ interrupted: Enable the Artifact Registry API")
+    shown = interrupted(opened, request)
+    assert shown[-1].startswith("✗ interrupted: Enable the Artifact Registry API")
     assert "created" not in str(displayed(opened.run("await book.perform(steps.CheckGoogleCloud())")))
 
 
@@ -121,9 +131,8 @@ def test_an_interrupt_is_heard_while_a_step_works(opened):
     request = opened.begin(SLOW)
     opened.listen(request, shows("waiting for something that takes long"))
     opened.interrupt()
-    heard = opened.listen(request, ended)
-    assert failure(heard) == "Interrupted"
-    assert displayed(heard)[-1].startswith("✗ interrupted: Take long")
+    shown = interrupted(opened, request)
+    assert shown[-1].startswith("✗ interrupted: Take long")
     assert shows("2")(next(m for m in opened.run("1 + 1") if m["msg_type"] == "execute_result"))
 
 
@@ -133,9 +142,8 @@ def test_an_interrupt_is_heard_while_the_form_waits(home, tmp_path):
         request = kernel.begin(OPEN)
         kernel.listen(request, shows("A form"))
         kernel.interrupt()
-        heard = kernel.listen(request, ended)
-        assert failure(heard) == "Interrupted"
-        assert "run this cell again" in displayed(heard)[-1]
+        shown = interrupted(kernel, request)
+        assert "run this cell again" in shown[-1]
         assert not (home / "parameters.json").exists()
 
 

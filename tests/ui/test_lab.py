@@ -37,6 +37,21 @@ def test_notebooks_are_copied_once_and_never_over_what_is_there(tmp_path):
     assert mine.read_text() == "mine"
 
 
+def test_a_copy_shows_nothing_that_was_run_elsewhere_and_is_the_same_but_for_that(tmp_path):
+    copied = notebooks.copy(tmp_path / "work").made
+    for path in copied:
+        mine, shipped = (
+            json.loads((folder / path.name).read_text()) for folder in (path.parent, notebooks.shipped_in())
+        )
+        codes = [cell for cell in mine["cells"] if cell["cell_type"] == "code"]
+        assert {(cell["execution_count"], len(cell["outputs"])) for cell in codes} == {(None, 0)}
+        for cell in shipped["cells"]:
+            if cell["cell_type"] == "code":
+                cell.update(execution_count=None, outputs=[])
+        assert mine == shipped
+    assert any(cell["outputs"] for cell in json.loads((notebooks.shipped_in() / lab.FIRST).read_text())["cells"][1:3])
+
+
 def test_a_copy_that_breaks_off_leaves_no_half_notebook(tmp_path, monkeypatch):
     (tmp_path / "from").mkdir()
     (tmp_path / "from" / "00.ipynb").write_text("{}")

@@ -12,8 +12,10 @@ from typing import Any, ClassVar
 import pytest
 
 from cgrunbook.errors import Declined, Interrupted
+from cgrunbook.run.context import Context
 from cgrunbook.run.journal import read_lines
 from cgrunbook.run.runbook import Runbook, open_runbook
+from cgrunbook.run.session import Session
 from cgrunbook.steps.step import Change, Evidence, Outcome, Plan, Progress, Section, Step, World
 from cgrunbook.ui import approval
 from cgrunbook.ui.approval import Answer, Question
@@ -79,9 +81,16 @@ async def asked(face: Watched, but: Question | None = None) -> Question:
 
 
 class Watched(LiveFace):
-    """Remembers the question that it asks."""
+    """Remembers the question that it asks, and what is said aloud."""
 
     question: Question | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.aloud: list[str] = []
+
+    def _announce(self, said: str) -> None:
+        self.aloud.append(said)
 
     async def approve(self, number: int, step: Step, plan: Plan) -> bool:
         with pytest.MonkeyPatch.context() as patched:
@@ -132,7 +141,8 @@ def test_a_notebook_saved_while_it_waits_says_what_to_do_without_the_buttons(pag
         performing = asyncio.ensure_future(book.perform(Light()))
         question = await asked(face)
         card, buttons = page.outputs
-        assert "Waiting for your approval. Nothing has been changed yet." in card["text/plain"]
+        assert "You were asked on 20" in card["text/plain"]
+        assert "Waiting for your approval" not in card["text/plain"] + card["text/html"]
         assert "run this cell again" in card["text/plain"]
         assert "run this cell again" in card["text/html"]
         assert VIEW not in card
@@ -215,11 +225,32 @@ def test_approving_the_rest_asks_no_more_but_for_deletions(page):
         again = await asked(face, but=question)
         assert gone.applied == 0
         assert Answer.APPROVE_REST not in again.buttons
+        yes = again.buttons[Answer.APPROVE]
+        assert (yes.description, yes.button_style) == ("Delete 1 resource in cgrunbook-sandbox", "danger")
         again.buttons[Answer.APPROVE].click()
         await performing
         assert gone.applied == 1
 
     assert events(perform(page, story)).count("approved") == 3
+
+
+def test_in_google_cloud_the_first_change_names_the_project_in_its_button_and_each_card_says_where(page, monkeypatch):
+    where = Context("google-cloud", "my-project", caller="user:ada@example.com")
+    monkeypatch.setattr(Session, "context", property(lambda _: where))
+
+    async def story(book, face):
+        question = None
+        for name, label in (("first", "Change my-project"), ("second", "Approve")):
+            performing = asyncio.ensure_future(book.perform(Light(name)))
+            question = await asked(face, but=question)
+            assert question.buttons[Answer.APPROVE].description == label
+            assert where.text in page.outputs[0]["text/plain"]
+            question.buttons[Answer.APPROVE].click()
+            await performing
+            assert where.text in page.outputs[0]["text/plain"]
+            page.run_another_cell()
+
+    perform(page, story)
 
 
 def test_another_target_is_not_approved_with_the_rest_of_the_last(page):
@@ -338,5 +369,15 @@ def test_the_consoles_page_is_linked_for_google_cloud_and_not_for_the_sandbox(pa
         assert 'href="https://console.cloud.google.com/x?project=cgrunbook-sandbox"' in page.outputs[0]["text/html"]
         question.buttons[Answer.APPROVE].click()
         await performing
+
+    perform(page, story)
+
+
+def test_who_listens_hears_each_question_and_what_came_of_it_and_not_each_turn_of_the_work(page):
+    async def story(book, face):
+        working = asyncio.ensure_future(book.perform(Light(doing=lambda world: world.progress(Progress("turning")))))
+        (await asked(face)).buttons[Answer.APPROVE].click()
+        await working
+        assert face.aloud == ["Waiting for your approval: Turn the lamp on", "updated: Turn the lamp on"]
 
     perform(page, story)

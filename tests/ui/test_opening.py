@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
@@ -12,13 +11,13 @@ import pytest
 
 import cgrunbook
 from cgrunbook import steps
-from cgrunbook.errors import Interrupted, ParameterError, StepFailed, UsageError
+from cgrunbook.errors import Interrupted, NotSignedIn, ParameterError, StepFailed, UsageError
 from cgrunbook.steps.step import Evidence, Proof, Section, World
 from cgrunbook.ui import notebook as notebook_
 from cgrunbook.ui import presence, values
 from cgrunbook.ui.notebook import Opening, open_notebook
 from tests.sandboxes import sandbox_home
-from tests.ui.pages import Page, open_page, until
+from tests.ui.pages import Page, error_at, open_page, until, words
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -44,10 +43,6 @@ def page() -> Iterator[Page]:
 def namespace(**edited):
     names = ("target", "mode", "project_id", "location", "repository", "confirm")
     return {name: values.default(name) for name in names} | edited
-
-
-def words(widget):
-    return re.sub(r"<[^>]+>", "", widget.value)
 
 
 async def waits(opening):
@@ -207,7 +202,8 @@ def test_a_value_that_only_the_target_refuses_is_corrected_in_the_form(page):
         opening = Opening("02", namespace(location="moon-north1"))
         opened = asyncio.ensure_future(opening.run())
         await waits(opening)
-        assert "the sandbox plays no moon-north1-docker.pkg.dev" in words(opening.form.status)
+        assert "the sandbox plays no moon-north1-docker.pkg.dev" in error_at(opening.form, "location")
+        assert "has not begun" in page.texts[0]
         opening.form.fields["location"].control.value = "us-central1"
         opening.form.use.click()
         return await opened
@@ -222,7 +218,7 @@ def test_google_cloud_without_a_project_waits_for_one(page):
         opening = Opening("02", namespace(target="google-cloud"))
         opened = asyncio.ensure_future(opening.run())
         await waits(opening)
-        assert "must be given" in words(opening.form.fields["project_id"].error)
+        assert "must be given" in error_at(opening.form, "project_id")
         opening.form.fields["target"].control.value = "sandbox"
         opening.form.use.click()
         return await opened
@@ -238,12 +234,167 @@ def test_an_interrupt_while_it_waits_leaves_a_card_that_says_so(page):
         opened.cancel()
         with pytest.raises(Interrupted):
             await opened
-        opening.form.use.click()
-        assert opening.book is None
+        assert "was interrupted before its values were confirmed: run this cell again" in page.texts[0]
+        assert values.read_saved() is None
+        return opening
 
     asyncio.run(story())
-    assert "was interrupted before its values were confirmed: run this cell again" in page.texts[0]
-    assert values.read_saved() is None
+
+
+def test_after_an_interrupt_the_forms_button_begins_in_the_place_of_the_cell(page):
+    async def story():
+        notebook = namespace() | {"In": ["mine = await open_notebook('02', globals())"]}
+        opening = Opening("02", notebook)
+        opened = asyncio.ensure_future(opening.run())
+        await waits(opening)
+        opened.cancel()
+        with pytest.raises(Interrupted):
+            await opened
+        assert "Interrupted before" in words(opening.form.status)
+        opening.form.use.click()
+        await until(lambda: "mine" in notebook)
+        assert words(opening.form.status) == "Saved, and in use. Run the cells below."
+        await notebook["mine"].perform(Look())
+        await use(opening, location="europe-west1")
+        assert notebook["mine"].target["location"] == "europe-west1"
+
+    asyncio.run(story())
+    assert page.texts[0].startswith("▸ 02: works on the sandbox")
+
+
+def test_an_interrupt_while_it_connects_leaves_a_form_that_works(page, monkeypatch):
+    values.save({"target": "sandbox"})
+    connecting, going_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(self, chosen):
+        connecting.set()
+        await going_on.wait()
+        return await of_old(self, chosen)
+
+    of_old = Opening._open
+    monkeypatch.setattr(Opening, "_open", slow)
+
+    async def story():
+        notebook = namespace()
+        opening = Opening("02", notebook)
+        opened = asyncio.ensure_future(opening.run())
+        await connecting.wait()
+        opened.cancel()
+        with pytest.raises(Interrupted):
+            await opened
+        going_on.set()
+        opening.form.use.click()
+        await until(lambda: "book" in notebook)
+
+    asyncio.run(story())
+
+
+def test_credentials_that_are_missing_are_said_and_the_same_cell_goes_on_once_that_is_put_right(page):
+    async def story():
+        opening = Opening("02", namespace())
+        opened = asyncio.ensure_future(opening.run())
+        await waits(opening)
+        opening.form.fields["target"].control.value = "google-cloud"
+        opening.form.fields["project_id"].control.value = "my-project"
+        opening.form.use.click()
+        await until(lambda: "Error" in words(opening.form.status))
+        assert "There are no application default credentials" in words(opening.form.status)
+        assert "What to do: Sign in: gcloud auth" in words(opening.form.status)
+        assert "waits for you" not in page.texts[0]
+        assert "has not begun: put right what the form says, and press 'Use these values'" in page.texts[0]
+        assert not opened.done()
+        await waits(opening)
+        opening.form.fields["target"].control.value = "sandbox"
+        assert opening.form.fields["project_id"].text == "", "a project is of one target"
+        opening.form.use.click()
+        return await opened
+
+    assert asyncio.run(story()).target["target"] == "sandbox"
+    saved = values.read_saved()
+    assert saved is not None
+    assert saved.of("google-cloud") == {}
+
+
+def test_a_target_that_cannot_be_reached_at_first_is_no_end_but_a_form_that_says_so(page):
+    values.save({"target": "google-cloud", "project_id": "my-project"})
+
+    async def story():
+        opening = Opening("02", namespace())
+        opened = asyncio.ensure_future(opening.run())
+        await waits(opening)
+        assert "There are no application default credentials" in words(opening.form.status)
+        assert page.texts[0].startswith("▸ 02: has not begun")
+        opening.form.fields["target"].control.value = "sandbox"
+        opening.form.use.click()
+        return await opened
+
+    assert asyncio.run(story()).target["project_id"] == "cgrunbook-sandbox"
+
+
+def test_where_no_page_draws_the_form_a_target_that_cannot_be_reached_is_what_ends_the_cell(page, monkeypatch):
+    monkeypatch.setattr(presence, "UNSEEN_SECONDS", 0.0)
+    values.save({"target": "google-cloud", "project_id": "my-project"})
+
+    async def story():
+        await Opening("02", namespace()).run()
+
+    with pytest.raises(NotSignedIn, match="no application default credentials"):
+        asyncio.run(story())
+
+
+def test_back_to_the_defaults_forgets_what_was_saved_of_this_target_alone_and_only_when_it_is_used(page):
+    values.save({"target": "google-cloud", "project_id": "my-project", "location": "europe-west1"})
+    values.save({"target": "sandbox", "location": "europe-west1", "secret_id": "of-another-notebook"})
+
+    async def story():
+        opening = Opening("02", namespace())
+        book = await opening.run()
+        assert "Saved so far: Location, Secret." in words(opening.form.kept)
+        opening.form.defaults.click()
+        kept = values.read_saved()
+        assert kept is not None
+        assert kept.of("sandbox") != {}
+        assert book.target["location"] == "europe-west1"
+        await use(opening)
+        assert book.target["location"] == "us-central1"
+        assert "Nothing is saved yet but the defaults." in words(opening.form.kept)
+
+    asyncio.run(story())
+    saved = values.read_saved()
+    assert saved is not None
+    assert saved.of("sandbox") == {}
+    assert saved.of("google-cloud") == {"project_id": "my-project", "location": "europe-west1"}
+
+
+def test_what_was_saved_and_cannot_be_read_is_said_and_keeps_nobody(page, home):
+    (home / "parameters.json").write_text('{"target": 1')
+
+    async def story():
+        opening = Opening("02", namespace())
+        opened = asyncio.ensure_future(opening.run())
+        await waits(opening)
+        assert "What was saved before is not taken" in words(opening.form.kept)
+        opening.form.use.click()
+        await opened
+        assert "Saved so far" in words(opening.form.kept) or "Nothing is saved yet" in words(opening.form.kept)
+
+    asyncio.run(story())
+    assert values.read_saved() is not None
+
+
+def test_a_length_of_time_is_one_truth_however_it_is_written(page):
+    values.save({"target": "sandbox"})
+
+    async def story():
+        notebook = namespace() | {"token_ttl": "30d", "rotation_period": "", "rotation_topic": ""}
+        opening = Opening("03", notebook)
+        book = await opening.run()
+        await book.perform(Look())
+        await use(opening, token_ttl="720h", rotation_period="1w", rotation_topic="projects/p/topics/told")
+        await book.perform(Look())
+        assert (book.params.token_ttl, book.params.rotation_period) == ("720h", "168h")
+
+    asyncio.run(story())
 
 
 def test_values_changed_later_point_the_same_book_at_another_target_and_into_another_run(page):
@@ -397,8 +548,8 @@ def test_values_of_the_form_are_no_second_truth_by_being_written_differently(pag
     asyncio.run(story())
 
 
-def test_a_file_that_cannot_be_written_is_said_and_not_passed_over(page, monkeypatch):
-    def full(_):
+def test_a_file_that_cannot_be_written_is_said_and_keeps_nobody(page, monkeypatch):
+    def full(*_, **__):
         raise StepFailed("parameters.json cannot be written: No space left on device.", "Make room.")
 
     monkeypatch.setattr(values, "save", full)
@@ -408,8 +559,11 @@ def test_a_file_that_cannot_be_written_is_said_and_not_passed_over(page, monkeyp
         opened = asyncio.ensure_future(opening.run())
         await waits(opening)
         opening.form.use.click()
-        with pytest.raises(StepFailed, match="No space left"):
-            await opened
+        await opened
+        assert words(opening.form.status) == "In use, and not saved: see below."
+        assert "Not saved for other notebooks: parameters.json cannot be written: No space left" in words(
+            opening.form.kept
+        )
 
     asyncio.run(story())
 

@@ -10,7 +10,7 @@ import pytest
 
 from cgrunbook import steps
 from cgrunbook.cloud import Cloud, connect
-from cgrunbook.errors import PermissionMissing
+from cgrunbook.errors import NotSignedIn, PermissionMissing
 from cgrunbook.ui import world_lists
 from cgrunbook.ui.world_lists import offer_lists
 from tests.sandboxes import sandbox_home
@@ -66,3 +66,20 @@ def test_what_may_not_be_listed_is_said_in_a_sentence_and_the_rest_is_offered(mo
 def test_a_target_that_cannot_be_reached_offers_nothing_and_says_so():
     found = offered(VALUES | {"location": "moon-north1"})
     assert all(options == () and "moon-north1" in problem for options, problem in found.values())
+
+
+def test_as_whom_the_target_is_called_is_said_or_what_is_to_be_done_first_and_no_problem_twice(monkeypatch):
+    told = []
+    asyncio.run(offer_lists(VALUES, lambda *_: None, lambda *said: told.append(said)))
+    assert told == [("trainee@example.com", "")]
+    told.clear()
+
+    def signed_out(_):
+        raise NotSignedIn("There are no credentials.", "Sign in: gcloud auth login")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(world_lists, "_open", signed_out)
+        asyncio.run(offer_lists(VALUES, lambda *_: pytest.fail("offered"), lambda *said: told.append(said)))
+    assert told == [("", "Sign in: gcloud auth login")]
+    problems = [problem for _, problem in offered(VALUES | {"project_id": "another-project"}).values() if problem]
+    assert len(problems) == len(set(problems)) == 1

@@ -1,0 +1,160 @@
+// What a notebook's page does that only a page can: show what went on in the kernel while it was reloaded or away, and save.
+//
+// JupyterLab loads this as it is, without a build. The kernel's part is in ui/mirror.py.
+(() => {
+  'use strict';
+
+  const ASKED = 'cgrunbook';
+  const SAVE = 'cgrunbook_save';
+  // What JupyterLab itself takes for no change of the file, in milliseconds.
+  const SAME = 500;
+
+  class Page {
+    constructor(app, panel, context) {
+      this.contents = app.serviceManager.contents;
+      this.panel = panel;
+      this.context = context;
+      this.session = context.sessionContext;
+      // The cells whose messages come to nobody else, by the number of the request that runs them.
+      this.adopted = new Map();
+      this.catchingUp = null;
+      this.saving = Promise.resolve();
+      this.session.iopubMessage.connect((_, message) => this.hear(message));
+      this.session.connectionStatusChanged.connect((_, status) => {
+        if (status === 'connected') this.catchUp();
+      });
+      this.session.statusChanged.connect((_, status) => {
+        if (['restarting', 'autorestarting', 'dead', 'terminating'].includes(status)) this.letGo();
+      });
+      Promise.all([context.ready, this.session.ready]).then(() => this.catchUp());
+    }
+
+    cells() {
+      return this.panel.content.widgets.filter(cell => cell.model.type === 'code');
+    }
+
+    // Ask the kernel what its cells show, and show that where another page had sent them.
+    async catchUp() {
+      const kernel = this.session.session?.kernel;
+      const ours = this.cells().some(cell => cell.model.sharedModel.getSource().includes('open_notebook('));
+      if (!kernel || !ours || this.catchingUp) return;
+      this.catchingUp = { since: null };
+      try {
+        const told = (await kernel.requestCommInfo({ target_name: ASKED })).content[ASKED];
+        if (!told || this.panel.isDisposed || kernel !== this.session.session?.kernel) return;
+        for (const cell of this.cells()) {
+          const id = cell.model.sharedModel.getId();
+          const queued = told.queued[id];
+          const shown = queued ? { request: queued, count: null, outputs: [], ended: false } : told.cells[id];
+          if (shown && cell.outputArea.future?.msg.header.msg_id !== shown.request) this.adopt(cell, shown);
+        }
+        (this.catchingUp.since ?? []).forEach(message => this.pass(message));
+        if (this.adopted.size) this.save();
+      } catch (error) {
+        // The connection is lost again, or the kernel gone: there will be another time, or nothing to ask.
+        console.debug(error);
+      } finally {
+        this.catchingUp = null;
+      }
+    }
+
+    // Let a cell show what the kernel says it shows, and go on from there.
+    adopt(cell, shown) {
+      const future = {
+        msg: { header: { msg_id: shown.request }, content: {}, metadata: {} },
+        done: new Promise(() => {}),
+        isDisposed: false,
+        dispose() { this.isDisposed = true; },
+        registerMessageHook() {},
+        removeMessageHook() {},
+      };
+      cell.model.trusted = true;
+      cell.outputArea.future = future; // clears what stood there
+      for (const { type, content } of shown.outputs) {
+        future.onIOPub({ channel: 'iopub', header: { msg_type: type }, parent_header: {}, metadata: {}, content });
+      }
+      // JupyterLab takes a cell that has its number for one that has ended.
+      if (shown.ended) cell.model.executionCount = shown.count;
+      cell.model.executionState = shown.ended ? 'idle' : 'running';
+      this.adopted.set(shown.request, { cell, future, count: shown.count });
+    }
+
+    hear(message) {
+      const { header, parent_header: parent, content } = message;
+      if (header.msg_type === SAVE) {
+        this.save();
+      } else if (this.catchingUp?.since) {
+        this.catchingUp.since.push(message);
+      } else if (
+        this.catchingUp && header.msg_type === 'status' && content.execution_state === 'idle'
+        && parent.msg_type === 'comm_info_request' && parent.session === this.session.session?.kernel?.clientId
+      ) {
+        // Here the answer was given: what comes from now on is not in it.
+        this.catchingUp.since = [];
+      } else {
+        this.pass(message);
+        const ours = parent.session === this.session.session?.kernel?.clientId || this.adopted.has(parent.msg_id);
+        // A cell begins that another page had sent before the kernel kept count.
+        if (header.msg_type === 'execute_input' && !ours) this.catchUp();
+      }
+    }
+
+    // Hand a message on to the adopted cell that it belongs to. A display is updated whoever's request that happens in.
+    pass(message) {
+      const { header, parent_header: parent, content } = message;
+      if (header.msg_type === 'update_display_data') {
+        for (const { future } of this.adopted.values()) if (!future.isDisposed) future.onIOPub(message);
+        return;
+      }
+      const one = this.adopted.get(parent?.msg_id);
+      if (!one || one.future.isDisposed) return;
+      one.future.onIOPub(message);
+      if (header.msg_type === 'execute_input') one.count = content.execution_count;
+      if (header.msg_type === 'status' && content.execution_state === 'idle') {
+        one.cell.model.executionState = 'idle';
+        one.cell.model.executionCount = one.count;
+      }
+    }
+
+    // The kernel is gone: none of its cells runs any more.
+    letGo() {
+      for (const { cell, future } of this.adopted.values()) {
+        if (!future.isDisposed && !cell.isDisposed) cell.model.executionState = 'idle';
+      }
+      this.adopted.clear();
+    }
+
+    save() {
+      this.saving = this.saving.then(() => this.saveNow()).catch(error => console.debug(error));
+    }
+
+    // Save, unless that would have to ask: a file that somebody else has written since is not ours to overwrite.
+    async saveNow() {
+      const { context } = this;
+      if (context.isDisposed || !context.model.dirty || !context.contentsModel?.writable) return;
+      const save = async () => {
+        const there = await this.contents.get(context.path, { content: false });
+        const known = new Date(context.contentsModel.last_modified);
+        if (new Date(there.last_modified) - known <= SAME && !context.isDisposed) await context.save();
+      };
+      // Two pages with the same notebook take turns, where the browser lets them.
+      await (navigator.locks ? navigator.locks.request(`cgrunbook ${context.path}`, save) : save());
+    }
+  }
+
+  const plugin = {
+    id: 'cgrunbook:page',
+    autoStart: true,
+    activate(app) {
+      app.docRegistry.addWidgetExtension('Notebook', {
+        createNew(panel, context) { new Page(app, panel, context); },
+      });
+    },
+  };
+
+  window._JUPYTERLAB = window._JUPYTERLAB || {};
+  window._JUPYTERLAB.cgrunbook = {
+    init: () => {},
+    get: () => Promise.resolve(() => ({ __esModule: true, default: plugin })),
+  };
+})();

@@ -1,0 +1,33 @@
+"""04 and 06 in a world in which 02 and 03 were run: what the tour does not come to."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from playwright.sync_api import expect
+
+
+@pytest.mark.long
+def test_nothing_is_found_wrong_with_what_was_made_and_it_is_deleted_after_a_question_of_its_own(
+    open_tab, workplace, tmp_path
+):
+    run = [sys.executable, "-m", "cgrunbook", "run", "02", "03", "--output", str(tmp_path / "run")]
+    subprocess.run(run, check=True, capture_output=True, text=True)
+    tab = open_tab("04_debugging")
+    tab.run_all()
+    assert tab.approve_everything() == 0
+    assert "failed" not in tab.outcomes()
+    tab.photograph("searched")
+
+    tab = open_tab("06_teardown")
+    tab.run_all()
+    expect(tab.use).to_be_enabled()
+    tab.field("confirm").fill("chainguard-pull-through")
+    tab.use.click()
+    tab.until_asked()
+    tab.photograph("deletion")
+    assert tab.approve_everything() == 1
+    assert "deleted" in tab.outcomes()
+    tab.photograph("deleted")

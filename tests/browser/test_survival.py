@@ -1,0 +1,253 @@
+"""Whatever happens to the page, its server or its kernel, and whenever: the page says what is true, and nothing is saved first.
+
+Moments: the form waits, a plan waits, a step is at work, later cells go on while nobody looks. Events: see `EVENTS`.
+After each, what was open is open again or a sentence says what to press; and Run All, pressed at once, comes to its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+from filelock import FileLock
+
+from tests.browser.jupyterlab import Lab, running_lab
+from tests.browser.notebook_page import NotebookPage
+
+NOTEBOOK = "02_developer_images"
+CHANGES = ["created", "created", "updated"]
+
+
+@contextmanager
+def another_run(home: Path) -> Iterator[None]:
+    """Another run on this machine works on the same project: what was approved is at work, and waits for it."""
+    (home / "locks").mkdir(exist_ok=True)
+    with FileLock(home / "locks" / "sandbox.cgrunbook-sandbox.lock"):
+        yield
+
+
+# --- what happens ---
+
+
+def reloaded(tab: NotebookPage, again: Callable[..., NotebookPage]) -> NotebookPage:
+    tab.page.reload()
+    return tab
+
+
+def closed(tab: NotebookPage, again: Callable[..., NotebookPage]) -> NotebookPage:
+    tab.page.close(run_before_unload=False)
+    return again()
+
+
+def crashed(tab: NotebookPage, again: Callable[..., NotebookPage]) -> NotebookPage:
+    """The browser's process for the page ends, as when it is killed: nothing of the page is asked."""
+    session = tab.page.context.new_cdp_session(tab.page)
+    with tab.page.expect_event("crash"):
+        session.send("Page.crash")
+    tab.page.close(run_before_unload=False)
+    return again()
+
+
+def unconnected(tab: NotebookPage, again: Callable[..., NotebookPage]) -> NotebookPage:
+    """The connection to the kernel is lost, for long enough to be seen, and comes back."""
+    tab.lose_connection()
+    return tab
+
+
+def restarted(tab: NotebookPage, again: Callable[..., NotebookPage]) -> NotebookPage:
+    tab.restart()
+    return tab
+
+
+def died(tab: NotebookPage, again: Callable[..., NotebookPage]) -> NotebookPage:
+    """The kernel's process is killed; the server starts another."""
+    tab.kill_kernel()
+    return tab
+
+
+def shut_down(tab: NotebookPage, again: Callable[..., NotebookPage]) -> NotebookPage:
+    """The server is ended, and with it its kernels; later it is there again, and the page is opened again."""
+    tab.page.close(run_before_unload=False)
+    Server.running.again()
+    return again()
+
+
+LIVING = {"reload": reloaded, "closed": closed, "crashed": crashed, "connection": unconnected}
+DYING = {"kernel": restarted, "died": died, "server": shut_down}
+
+
+class Server:
+    """A JupyterLab that can be ended and started again where it was."""
+
+    running: ClassVar[Server]
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._context = running_lab(folder)
+        self.lab = self._context.__enter__()
+        Server.running = self
+
+    def again(self) -> None:
+        """End it, and start it anew."""
+        self.end()
+        self._context = running_lab(self._folder, before=self.lab)
+        self._context.__enter__()
+
+    def end(self) -> None:
+        """End it."""
+        self._context.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="module")
+def lab(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A server of this file's own, which its tests may end."""
+    server = Server(tmp_path_factory.mktemp("lab"))
+    yield server.lab
+    server.end()
+
+
+@pytest.fixture
+def tab(open_tab: Callable[..., NotebookPage]) -> NotebookPage:
+    return open_tab(NOTEBOOK)
+
+
+@pytest.fixture
+def again(open_tab: Callable[..., NotebookPage]) -> Callable[..., NotebookPage]:
+    return lambda: open_tab(NOTEBOOK, wait=False)
+
+
+def assert_comes_to_its_end(tab: NotebookPage) -> None:
+    """Run All, whatever waits or works, and all that is asked agreed to."""
+    tab.run_all()
+    tab.approve_everything()
+    assert all(tab.executed())
+    outcomes = tab.outcomes()
+    assert len(outcomes) == 5, outcomes
+    assert set(outcomes[:3]) <= {"created", "updated", "unchanged"}, outcomes
+    assert set(outcomes[3:]) <= {"verified", "unchanged", "skipped"}, outcomes
+
+
+def assert_nobody_waits(tab: NotebookPage, said: str) -> None:
+    """No button that does nothing, no words of what is over; a sentence that says what to press."""
+    tab.until_said(said)
+    tab.until("() => !document.querySelector('.jupyter-widgets-disconnected')?.checkVisibility()")
+    for button in ("approve", "decline", "use"):
+        assert not tab.page.locator(f"button.cgrunbook-{button}").filter(visible=True).count()
+    text = tab.visible_text()
+    assert "Waiting for your approval" not in text
+    assert "waits for you" not in text
+    assert "Loading widget" not in text
+    assert "Error displaying widget" not in text
+
+
+# --- the matrix ---
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("event", LIVING)
+def test_the_form_waits(tab, again, event):
+    tab.run_all()
+    tab.until_said("press 'Use these values'")
+    tab = LIVING[event](tab, again)
+    tab.until_there()
+    tab.until_said("press 'Use these values'")
+    tab.use.and_(tab.page.locator(":enabled")).wait_for()
+    tab.photograph(event)
+    tab.until("() => document.querySelector('button.cgrunbook-use').closest('.jp-Cell').innerText.startsWith('[*]')")
+    assert_comes_to_its_end(tab)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("event", LIVING)
+def test_a_plan_waits(tab, again, event):
+    tab.run_all()
+    tab.use.click()
+    tab.until_asked()
+    tab = LIVING[event](tab, again)
+    tab.until_there()
+    tab.until_asked()
+    tab.photograph(event)
+    assert "Waiting for your approval. Nothing has been changed yet." in tab.visible_text()
+    tab.until("() => /Python 3 . Busy/.test(document.querySelector('#jp-main-statusbar').innerText)")
+    tab.until_running(5)
+    assert_comes_to_its_end(tab)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("event", LIVING)
+def test_a_step_is_at_work(tab, again, home, event):
+    tab.run_all()
+    tab.use.click()
+    tab.until_asked()
+    with another_run(home):
+        tab.agree()
+        tab.until_said("another run to finish its step")
+        tab = LIVING[event](tab, again)
+        tab.until_there()
+        tab.until_said("another run to finish its step")
+        tab.photograph(event)
+        tab.until_running(5)
+    tab.until_said("✓ created")
+    tab.until_asked()
+    assert_comes_to_its_end(tab)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("event", LIVING)
+def test_cells_go_on_while_nobody_looks(tab, again, home, event):
+    tab.run_all()
+    tab.use.click()
+    tab.until_asked()
+    with another_run(home):
+        tab.page.locator("button.cgrunbook-approve-rest:not([disabled])").click()
+        tab.until_said("another run to finish its step")
+        if event in {"closed", "crashed"}:
+            tab.page.close(run_before_unload=False)
+    tab = again() if tab.page.is_closed() else LIVING[event](tab, again)
+    tab.until_there()
+    tab.until_outcomes(5)
+    assert tab.outcomes()[:3] == CHANGES
+    assert all(tab.executed())
+    tab.photograph(event)
+    assert_comes_to_its_end(tab)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("event", DYING)
+def test_the_form_waits_and_its_kernel_ends(tab, again, event):
+    tab.run_all()
+    tab.until_said("press 'Use these values'")
+    tab = DYING[event](tab, again)
+    assert_nobody_waits(tab, "Where no form stands below")
+    tab.photograph(event)
+    assert_comes_to_its_end(tab)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("event", DYING)
+def test_a_plan_waits_and_its_kernel_ends(tab, again, event):
+    tab.run_all()
+    tab.use.click()
+    tab.until_asked()
+    tab = DYING[event](tab, again)
+    assert_nobody_waits(tab, "Where no buttons stand below")
+    tab.photograph(event)
+    assert_comes_to_its_end(tab)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("event", DYING)
+def test_a_step_is_at_work_and_its_kernel_ends(tab, again, home, event):
+    tab.run_all()
+    tab.use.click()
+    tab.until_asked()
+    with another_run(home):
+        tab.agree()
+        tab.until_said("another run to finish its step")
+        tab = DYING[event](tab, again)
+        assert_nobody_waits(tab, "it works no more")
+        tab.photograph(event)
+    assert_comes_to_its_end(tab)

@@ -1,0 +1,30 @@
+"""What a cell shows, kept as a page keeps it."""
+
+from __future__ import annotations
+
+from cgrunbook.ui.mirror import _Cell
+
+
+def display(text: str, name: str = "") -> dict[str, object]:
+    return {"data": {"text/plain": text}, "metadata": {}, "transient": {"display_id": name} if name else {}}
+
+
+def texts(cell: _Cell) -> list[str]:
+    return [output["content"]["data"]["text/plain"] for output in cell.said()["outputs"]]
+
+
+def test_what_is_cleared_goes_as_the_next_comes_and_what_is_updated_changes_in_its_place():
+    cell = _Cell("request")
+    cell.hear("execute_input", {"execution_count": 3})
+    cell.hear("display_data", display("working", "card"))
+    cell.hear("display_data", display("buttons"))
+    cell.hear("clear_output", {"wait": True})
+    assert texts(cell) == ["working", "buttons"]
+    cell.hear("display_data", display("again", "card"))
+    cell.update(display("done", "card"))
+    assert texts(cell) == ["done"]
+    cell.hear("clear_output", {"wait": False})
+    assert texts(cell) == []
+    assert cell.said() == {"request": "request", "count": 3, "outputs": [], "ended": False}
+    cell.hear("status", {"execution_state": "idle"})
+    assert cell.said()["ended"]
