@@ -5,14 +5,13 @@ Importing it stays cheap: Google's clients, requests, urllib3 and docker are imp
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 from cgrunbook.cloud.attempts import Attempts, Wait
 from cgrunbook.cloud.connection import Connection, RegistryHost, Target, connect
+from cgrunbook.cloud.first_use import at_first_use, importing
 from cgrunbook.redaction import Secret
 
 if TYPE_CHECKING:
@@ -25,22 +24,6 @@ if TYPE_CHECKING:
     from cgrunbook.cloud.secret_manager import SecretManager
 
 __all__ = ["Attempts", "Cloud", "Connection", "RegistryHost", "Target", "Wait", "connect"]
-
-
-# The libraries' modules import each other in circles, which Python lets one thread do: a second one would see half a module.
-_importing = threading.RLock()
-
-
-if TYPE_CHECKING:
-    _service = cached_property
-else:
-
-    class _service(cached_property):  # noqa: N801 - used as `property` is
-        """A service, made at its first use with all that it imports; by one thread at a time."""
-
-        def __get__(self, instance: object, owner: type | None = None) -> object:
-            with _importing:
-                return super().__get__(instance, owner)
 
 
 class Cloud:
@@ -67,7 +50,7 @@ class Cloud:
             NotSignedIn: the credentials cannot be refreshed.
             Temporary: the place that refreshes them did not answer when the attempts were used up.
         """
-        with _importing:
+        with importing:
             import cgrunbook.cloud.sessions  # noqa: F401 - with it the credentials refresh themselves
             from cgrunbook.cloud.google_errors import explained
 
@@ -79,39 +62,39 @@ class Cloud:
 
     def greeting(self, url: str) -> Callable[[], object]:
         """What asks a host for `/`, over the connections that Google's clients use; see `sessions.greeting`."""
-        with _importing:
+        with importing:
             from cgrunbook.cloud.sessions import greeting
         return greeting(url)
 
-    @_service
+    @at_first_use
     def project(self) -> Project:
         """The project: its number, APIs, service agent and the caller's permissions."""
         from cgrunbook.cloud.project import Project
 
         return Project(self.connection, self.attempts)
 
-    @_service
+    @at_first_use
     def repositories(self) -> ArtifactRegistry:
         """Artifact Registry's repositories of the location."""
         from cgrunbook.cloud.artifact_registry import ArtifactRegistry
 
         return ArtifactRegistry(self.connection, self.attempts)
 
-    @_service
+    @at_first_use
     def secrets(self) -> SecretManager:
         """Secret Manager's secrets of the project."""
         from cgrunbook.cloud.secret_manager import SecretManager
 
         return SecretManager(self.connection, self.attempts)
 
-    @_service
+    @at_first_use
     def pubsub(self) -> Pubsub:
         """Pub/Sub's topics, of whichever project."""
         from cgrunbook.cloud.pubsub import Pubsub
 
         return Pubsub(self.connection, self.attempts)
 
-    @_service
+    @at_first_use
     def artifact_registry_host(self) -> Registry:
         """The location's docker.pkg.dev, signed in with the caller's access token, fresh at each exchange."""
         from cgrunbook.cloud.registry import BasicCredentials, Registry
@@ -128,7 +111,7 @@ class Cloud:
         Args:
             credentials: a pull token's username and password; None for the public images.
         """
-        with _importing:
+        with importing:
             from cgrunbook.cloud.registry import Registry
 
             for known, registry in self._cgr:
@@ -138,14 +121,14 @@ class Cloud:
             self._cgr.append((credentials, registry))
             return registry
 
-    @_service
+    @at_first_use
     def chainctl(self) -> Chainctl:
         """Chainguard's command: login state and pull tokens."""
         from cgrunbook.cloud.chainctl import Chainctl
 
         return Chainctl(self.connection.chainctl, self.connection.environment, self.attempts)
 
-    @_service
+    @at_first_use
     def docker(self) -> Docker:
         """Docker's configuration file and, where one answers, its engine."""
         from cgrunbook.cloud.docker import Docker

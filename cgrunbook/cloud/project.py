@@ -11,11 +11,9 @@ from collections.abc import Callable, Iterable
 from functools import cached_property, partial
 from typing import Any
 
-from google.cloud import resourcemanager_v3 as rm
-from google.cloud import service_usage_v1 as su
-
 from cgrunbook.cloud import alike, apis
 from cgrunbook.cloud.apis import ARTIFACT_REGISTRY, SECRET_MANAGER
+from cgrunbook.cloud.first_use import at_first_use
 from cgrunbook.cloud.google_errors import explain_answer, of_operation
 from cgrunbook.cloud.google_service import CALL, GoogleService, client
 from cgrunbook.cloud.iam_policy import POLICY_VERSION, Policy, read_policy
@@ -25,13 +23,18 @@ from cgrunbook.errors import ApiDisabled, CgrunbookError, PermissionMissing, Pro
 class Project(GoogleService):
     """The connection's project."""
 
-    @cached_property
+    # The libraries of these two are for few notebooks, and a tenth of what a kernel of the others would import.
+    @at_first_use
     def _projects(self) -> Any:
-        return client(rm.ProjectsClient, self.connection, self.connection.resource_manager)
+        from google.cloud.resourcemanager_v3 import ProjectsClient
 
-    @cached_property
+        return client(ProjectsClient, self.connection, self.connection.resource_manager)
+
+    @at_first_use
     def _services(self) -> Any:
-        return client(su.ServiceUsageClient, self.connection, self.connection.service_usage)
+        from google.cloud.service_usage_v1 import ServiceUsageClient
+
+        return client(ServiceUsageClient, self.connection, self.connection.service_usage)
 
     @property
     def id(self) -> str:
@@ -40,7 +43,7 @@ class Project(GoogleService):
 
     def visible(self) -> tuple[str, ...]:
         """The ids of the active projects that the caller may see, sorted; of very many the first some hundred."""
-        request = rm.SearchProjectsRequest(query="state:ACTIVE", page_size=500)
+        request = {"query": "state:ACTIVE", "page_size": 500}
         page = self._repeat("list the projects", lambda: next(self._projects.search_projects(request, **CALL).pages))
         return tuple(sorted(project.project_id for project in page.projects))
 
@@ -78,7 +81,7 @@ class Project(GoogleService):
 
     @cached_property
     def _number(self) -> str:
-        request = rm.GetProjectRequest(name=f"projects/{self.id}")
+        request = {"name": f"projects/{self.id}"}
         raw = self._repeat(f"read the project {self.id}", lambda: self._projects.get_project(request, **CALL))
         return str(raw.name).rpartition("/")[2]
 
@@ -133,7 +136,7 @@ class Project(GoogleService):
         if self.api_enabled(service):
             return False
         doing = f"enable {service} in {self.id}"
-        request = su.EnableServiceRequest(name=f"projects/{self.id}/services/{service}")
+        request = {"name": f"projects/{self.id}/services/{service}"}
         self._finish(doing, self._repeat(doing, lambda: self._services.enable_service(request, **CALL)))
 
         def answers() -> None:

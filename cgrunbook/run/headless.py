@@ -54,8 +54,7 @@ _IMPORTED_AHEAD = (
     "cgrunbook.ui.notebook",
     "cgrunbook.steps.diagnosis",  # with it come the clients of Artifact Registry and Secret Manager, and most steps
     "cgrunbook.steps.prerequisites",
-    "google.cloud.resourcemanager_v3",
-    "google.cloud.service_usage_v1",
+    "cgrunbook.cloud.project",
 )
 _KERNELS_BEGIN = (*(f"__import__({name!r})" for name in _IMPORTED_AHEAD), TELL)
 

@@ -30,10 +30,19 @@ from cgrunbook.redaction import redact
 
 # How a kernel is started. -P and ignore_cwd: a file of the caller's folder that is named like a module must not stand in
 # for it.
-KERNEL = [
-    *(sys.executable, "-P", "-m", "ipykernel_launcher", "-f", "{connection_file}"),
-    "--IPKernelApp.ignore_cwd=True",
-]
+_ARGUMENTS = ("-f", "{connection_file}", "--IPKernelApp.ignore_cwd=True")
+KERNEL = [sys.executable, "-P", "-m", "ipykernel_launcher", *_ARGUMENTS]
+
+# A sixth of a kernel's start is the import of a debugger that nobody uses without a front end, and the search for circles
+# in what was imported to stay.
+_QUICKLY = """
+import gc, sys
+gc.disable()
+sys.modules["debugpy"] = None
+from ipykernel import kernelapp
+kernelapp.launch_new_instance()
+"""
+_STARTED = ("__import__('gc').enable()", "__import__('sys').modules.pop('debugpy', None)")
 
 # A kernel's folder, in the temporary one: so it is called when it is ready, and that is in it.
 _PREFIX = "cgrunbook-kernel-"
@@ -54,7 +63,10 @@ class _Manager(AsyncKernelManager):
     @property
     def kernel_spec(self) -> KernelSpec:
         return KernelSpec(
-            argv=[*KERNEL, "--HistoryManager.hist_file=:memory:", "--IPKernelApp.exec_PYTHONSTARTUP=False"],
+            argv=[
+                *(sys.executable, "-P", "-c", _QUICKLY, *_ARGUMENTS),
+                *("--HistoryManager.hist_file=:memory:", "--IPKernelApp.exec_PYTHONSTARTUP=False"),
+            ],
             display_name="Python 3",
             language="python",
         )
@@ -80,7 +92,7 @@ class Kernel:
             changes = {**own, **environment}
             variables = {key: value for key, value in (os.environ | changes).items() if value is not None}
             run_sync(self.manager.start_kernel)(
-                extra_arguments=[f"--IPKernelApp.exec_lines={line}" for line in ahead],
+                extra_arguments=[f"--IPKernelApp.exec_lines={line}" for line in (*ahead, *_STARTED)],
                 env=variables,
                 stdout=writer,
                 stderr=writer,

@@ -25,20 +25,19 @@ class Watch(importlib.abc.MetaPathFinder):
             time.sleep(0.001)
         return None
 
-sys.meta_path.insert(0, Watch())
 cloud = Cloud(connection)
-services = ("artifact_registry_host", "chainctl", "docker", "project", "pubsub", "repositories", "secrets")
-begin, failed = threading.Barrier(len(services) + 3), []
+before, *uses = sys.argv[1:]
+eval(before)
+sys.meta_path.insert(0, Watch())
+begin, failed = threading.Barrier(len(uses)), []
 
 def use(first):
     begin.wait()
     try:
-        first()
+        eval(first)
     except BaseException as error:
         failed.append(error)
 
-uses = [lambda name=name: getattr(cloud, name) for name in services]
-uses += [cloud.cgr, cloud.access_token, lambda: cloud.greeting("http://127.0.0.1")]
 threads = [threading.Thread(target=use, args=(first,)) for first in uses]
 for thread in threads:
     thread.start()
@@ -49,9 +48,20 @@ print(len(threads_of_imports), changes + 1, len(set(threads_of_imports)), failed
 """
 
 
+_SERVICES = ("artifact_registry_host", "chainctl", "docker", "project", "pubsub", "repositories", "secrets")
+_METHODS = ("cgr()", "access_token()", "greeting('http://127.0.0.1')")
+_OF_A_PROJECT = ("project._projects", "project._services", "repositories", "secrets")
+
+
+@pytest.mark.parametrize(
+    ("before", "uses"),
+    [("None", (*_SERVICES, *_METHODS)), ("cloud.project", _OF_A_PROJECT)],
+    ids=["services", "of a project"],
+)
 @pytest.mark.usefixtures("sandbox_is_there")
-def test_services_that_are_first_used_at_the_same_time_are_imported_one_after_the_other():
-    told = subprocess.run([sys.executable, "-c", _WATCHED], capture_output=True, text=True, check=True).stdout
+def test_services_that_are_first_used_at_the_same_time_are_imported_one_after_the_other(before, uses):
+    words = [sys.executable, "-c", _WATCHED, before, *(f"cloud.{use}" for use in uses)]
+    told = subprocess.run(words, capture_output=True, text=True, check=True).stdout
     imports, turns, importing, failed = told.split(maxsplit=3)
     assert failed.strip() == "[]"
     assert int(imports) > 20

@@ -56,9 +56,13 @@ class Kernel:
             if message["parent_header"].get("msg_id") != sent:
                 continue
             if message["content"].get("execution_state") == "idle":
-                return said, self.client.get_shell_msg(timeout=30)["content"]
+                break
             if message["msg_type"] not in ("status", "execute_input"):
                 said.append(message)
+        # A busy kernel was asked more than once whether it is there, and answers more than once.
+        while (reply := self.client.get_shell_msg(timeout=30))["parent_header"].get("msg_id") != sent:
+            continue
+        return said, reply["content"]
 
     def found_in(self, *told: Any) -> list[str]:
         text = as_text(told)
