@@ -154,17 +154,15 @@ def _list(found: Sequence[Run], *, narrow: bool) -> Table:
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("Run", no_wrap=True)
-    for name in () if narrow else ("Who", "Notebooks"):
+    for name in ("Where",) if narrow else ("Who", "Notebooks", "Where"):
         table.add_column(name, overflow="fold")
-    table.add_column("Where", overflow="fold")
     table.add_column("Verdict")
     table.add_column("Changes", justify="right", no_wrap=True)
     for run in found:
         began, named = run.record.started, run.folder.name
         if began and not named.startswith(f"{began:%Y-%m-%dT%H-%M}"):
             named += f"\n{began:%Y-%m-%d %H:%M} UTC"
-        by = (run.record.operator or "not known", " ".join(run.notebooks))
-        cells = [f"{named}\n  {by[0]}: {by[1]}"] if narrow else [named, *by]
+        cells = [f"{named}\n  {': '.join(run.by)}"] if narrow else [named, *run.by]
         where = Text(
             redact(run.where), style="cyan" if run.record.target.get("target") == "sandbox" else "bold magenta"
         )
@@ -197,7 +195,9 @@ def _print_differences(two: list[Run], found: list[Difference]) -> None:
     from cgrunbook.run.wording import shown
 
     for run in two:
-        typer.echo(redact(f"{run.folder.name}  {run.where}  {run.verdict}, {run.counted} changes"))
+        typer.echo(
+            redact(f"{run.folder.name}  {run.where}  {run.verdict}, {run.counted} change{'s' * (run.changes != 1)}")
+        )
     if not found:
         typer.echo("They differ in nothing but when they were and how long they took.")
     said = ("", "")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +19,7 @@ from cgrunbook.errors import Declined, ExitCode, UsageError
 from cgrunbook.run.context import Context
 from cgrunbook.run.folder import JOURNAL, RECORD
 from cgrunbook.run.journal import Line, begun_and_there
-from cgrunbook.run.record import NotebookRecord, Record, StepRecord, as_they_stand, read_record, record_of
+from cgrunbook.run.record import Record, StepRecord, as_they_stand, read_record, record_of
 
 _SOME = 5
 
@@ -92,10 +93,11 @@ class Run:
         return Context(self.context.target, self.context.project_id if self.context.real else "").text
 
     @property
-    def notebooks(self) -> list[str]:
-        """What was performed, by the notebooks' numbers where they have one."""
+    def by(self) -> tuple[str, str]:
+        """Who began it, and what was performed, by the notebooks' numbers where they have one."""
         names = dict.fromkeys(notebook.name for notebook in self.record.notebooks)
-        return [name[:2] if name[:2].isdigit() and name[2:3] == "_" else name for name in names]
+        short = (name[:2] if name[:2].isdigit() and name[2:3] == "_" else name for name in names)
+        return self.record.operator or "not known", " ".join(short)
 
     def as_json(self) -> dict[str, Any]:
         """What a program is told of it in a list."""
@@ -135,10 +137,10 @@ def runs_in(folder: Path, most: int | None = None) -> Found:
     return _listed(_runs_folder(folder), most)
 
 
-def runs_beside(folder: Path, most: int = 5) -> Found:
+def runs_beside(folder: Path) -> Found:
     """The newest runs in the folder that holds a run's own, without that one."""
-    found = _listed(folder.parent, most + 1)
-    return replace(found, runs=tuple(run for run in found.runs if run.folder.name != folder.name)[:most])
+    found = _listed(folder.parent, _SOME + 1)
+    return replace(found, runs=tuple(run for run in found.runs if run.folder.name != folder.name)[:_SOME])
 
 
 def _runs_folder(folder: Path) -> Path:
@@ -176,13 +178,11 @@ def run_of(folder: Path) -> Run:
     try:
         if not journal.is_file():
             return Run(folder, read_record(folder), at_work=None)
-        try:
+        with suppress(FileNotFoundError, UsageError):  # the journal says it all
             if (folder / RECORD).stat().st_mtime_ns >= journal.stat().st_mtime_ns:
                 record = read_record(folder)
                 if record.exit_code is not None:
                     return Run(folder, record, at_work=False)
-        except (FileNotFoundError, UsageError):
-            pass  # the journal says it all
         record = record_of(folder)
         if record.started is None:
             raise UsageError(f"No line of {journal} says anything of a run.")
@@ -226,15 +226,11 @@ def _holds_run(folder: Path) -> bool:
 
 def _began(folder: Path) -> float:
     """When a run began, without reading all of it; where that is not said where it should be, when its folder was changed."""
-    try:
-        with (folder / JOURNAL).open("rb") as file:
-            return Line.model_validate_json(file.readline(100_000)).time.timestamp()
-    except (OSError, ValueError):
-        pass
-    try:
+    with suppress(OSError, ValueError), (folder / JOURNAL).open("rb") as file:
+        return Line.model_validate_json(file.readline(100_000)).time.timestamp()
+    with suppress(OSError, ValueError, LookupError, TypeError):
         return datetime.fromisoformat(json.loads((folder / RECORD).read_bytes())["started"]).timestamp()
-    except (OSError, ValueError, LookupError, TypeError):
-        return folder.stat().st_mtime if folder.exists() else 0.0
+    return folder.stat().st_mtime if folder.exists() else 0.0
 
 
 @dataclass(frozen=True)
@@ -267,11 +263,8 @@ def differences(first: Record, second: Record) -> list[Difference]:
             steps = [len(book[1]) if book else None for book in (one, other)]
             found.append(Difference(name, "", "steps", *steps))
             continue
-        given = [
-            {f"parameter {key}": value for key, value in book[0].parameters.items() if key not in said}
-            for book in (one, other)
-        ]
-        found += _between(name, "", *given)
+        given = [{key: value for key, value in book[0].items() if key not in said} for book in (one, other)]
+        found += _between(name, "", *given, kind="parameter ")
         for key in dict.fromkeys([*one[1], *other[1]]):
             step = one[1].get(key) or other[1][key]
             found += _of_step(name, step.title, one[1].get(key), other[1].get(key))
@@ -286,45 +279,38 @@ def _as_a_whole(record: Record) -> dict[str, Any]:
     )
 
 
-def _books(record: Record) -> dict[str, tuple[NotebookRecord, dict[Any, StepRecord]]]:
-    """Each notebook as it was opened last, with its steps as they stand, by what tells them apart."""
-    books: dict[str, tuple[NotebookRecord, dict[Any, StepRecord]]] = {}
+def _books(record: Record) -> dict[str, tuple[dict[str, Any], dict[Any, StepRecord]]]:
+    """Of each notebook the parameters with which it was opened last, and its steps as they stand, by what tells them apart."""
+    books = {}
     for name in dict.fromkeys(notebook.name for notebook in record.notebooks):
         those = [notebook for notebook in record.notebooks if notebook.name == name]
         steps = {(step.kind, step.title, step.subject): step for step in as_they_stand(those, record.mode)}
-        books[name] = (those[-1], steps)
+        books[name] = (those[-1].parameters, steps)
     return books
 
 
 def _of_step(notebook: str, title: str, one: StepRecord | None, other: StepRecord | None) -> Iterator[Difference]:
-    if one is None or other is None:
-        outcomes = [(step.outcome or "did not end") if step else None for step in (one, other)]
-        yield Difference(notebook, title, "outcome", *outcomes)
-        return
-    yield from _between(notebook, title, *({"outcome": step.outcome or "did not end"} for step in (one, other)))
-    measured = {*one.measured, *other.measured}
-    for of in (_facts, _checks, _changes):
-        seen = [{name: value for name, value in of(step).items() if name not in measured} for step in (one, other)]
-        if all(seen):  # where there is none on a side, its outcome says why
-            yield from _between(notebook, title, *seen)
+    outcomes = [{"outcome": (step.outcome or "did not end") if step else None} for step in (one, other)]
+    yield from _between(notebook, title, *outcomes)
+    if one and other:
+        measured = {*one.measured, *other.measured}
+        for kind, *seen in zip(
+            ("", "check ", "change of "), *(_told(step, measured) for step in (one, other)), strict=True
+        ):
+            if all(seen):  # where there is none on a side, its outcome says why
+                yield from _between(notebook, title, *seen, kind=kind)
 
 
-def _facts(step: StepRecord) -> dict[str, Any]:
-    return step.evidence
+def _told(step: StepRecord, measured: set[str]) -> Iterator[dict[str, Any]]:
+    """The facts of a step but for those measured, its checks, and its changes."""
+    yield {name: value for name, value in step.evidence.items() if name not in measured}
+    yield {one.check: f"{one.mark}: {one.seen}" for one in step.findings}
+    yield {f"{one.resource} {one.field}".rstrip(): [one.before, one.after] for one in step.changes}
 
 
-def _checks(step: StepRecord) -> dict[str, Any]:
-    return {f"check {one.check}": f"{one.mark}: {one.seen}" for one in step.findings}
-
-
-def _changes(step: StepRecord) -> dict[str, Any]:
-    return {
-        f"change of {one.resource}{f' {one.field}' if one.field else ''}": [one.before, one.after]
-        for one in step.changes
-    }
-
-
-def _between(notebook: str, step: str, first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterator[Difference]:
+def _between(
+    notebook: str, step: str, first: Mapping[str, Any], second: Mapping[str, Any], *, kind: str = ""
+) -> Iterator[Difference]:
     for name in dict.fromkeys([*first, *second]):
         if first.get(name) != second.get(name):
-            yield Difference(notebook, step, name, first.get(name), second.get(name))
+            yield Difference(notebook, step, f"{kind}{name}", first.get(name), second.get(name))

@@ -42,14 +42,13 @@ def run_list(runs: Sequence[Run], read_in: Path) -> dict[str, str]:
         return {"text/html": f"<div>{_NONE}</div>", "text/plain": _NONE}
     rows, told = "", [("run", "who", "notebooks", "where", "verdict", "changes")]
     for run in runs:
-        by = (run.record.operator or "not known", " ".join(run.notebooks))
         came_of_it = (run.where, run.verdict, run.counted)
-        told.append((run.folder.name, *by, *came_of_it))
+        told.append((run.folder.name, *run.by, *came_of_it))
         name, report = escape(run.folder.name), run.folder / REPORT
         if report.is_file():
             address = quote(Path(os.path.relpath(report, read_in)).as_posix())
             name = f'<a href="{address}" style="text-decoration:underline">{name}</a>'
-        name += f'<br><span style="opacity:0.75">{escape(": ".join(by))}</span>'
+        name += f'<br><span style="opacity:0.75">{escape(": ".join(run.by))}</span>'
         cells = "".join(f'<td style="{_CELL}">{escape(cell)}</td>' for cell in came_of_it)
         rows += f'<tr style="background:transparent"><th scope="row" style="{_CELL};font-weight:normal">{name}</th>{cells}</tr>'
     heads = "".join(f'<th scope="col" style="{_CELL}">{head}</th>' for head in ("run", *told[0][3:]))
