@@ -21,6 +21,7 @@ from cgrunbook.run.looks import LOOKS
 from cgrunbook.run.record import NotebookRecord, Record, StepRecord, record_of
 from cgrunbook.run.route import routes_of
 from cgrunbook.run.wording import OfOne, by_resource, is_digest, is_table, said_once, shown, tense
+from cgrunbook.steps.step import counted
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -157,13 +158,13 @@ def approvals(record: Record) -> str:
         )
     parts = []
     if approved:
-        parts.append(f"{_count(len(approved), 'step')} approved by {who}, the last on {_time(approved[-1].answered)}")
+        parts.append(f"{counted(len(approved), 'step')} approved by {who}, the last on {_time(approved[-1].answered)}")
     return _some([*parts, *declined])
 
 
 def verdict(record: Record) -> str:
     """What came of the run, in words that stand alone: taken from all that is known of it, and of what could not be known."""
-    unread = f" {_count(record.unread, 'line')} of the journal could not be read." if record.unread else ""
+    unread = f" {counted(record.unread, 'line')} of the journal could not be read." if record.unread else ""
     return _ended(record) + unread
 
 
@@ -171,7 +172,7 @@ def _ended(record: Record) -> str:
     if record.exit_code is None:
         return "This run has not ended, or was killed before it could say how."
     if record.exit_code == ExitCode.TO_DO:
-        return f"A plan: {_count(len(record.changes), 'change')} would be made{_so_far(record)}. Nothing was changed."
+        return f"A plan: {counted(len(record.changes), 'change')} would be made{_so_far(record)}. Nothing was changed."
     if record.exit_code == ExitCode.DONE and record.mode == "plan":
         return f"A plan: nothing would be changed{_so_far(record)}."
     if record.exit_code == ExitCode.DONE:
@@ -203,9 +204,9 @@ def _ended_well(record: Record) -> str:
         return f"Ended: {changed}, and not every step was done ({_some(undone)})."
     if held_back := [step for step in last if step.outcome == "planned"]:
         planned = [change for step in held_back for change in step.changes]
-        things = _count(len(planned), "thing") + " would be deleted"
+        things = counted(len(planned), "thing") + " would be deleted"
         if any(change.after is not None for change in planned):
-            things = _count(len(planned), "change") + " would be made"
+            things = counted(len(planned), "change") + " would be made"
         why = " ".join(dict.fromkeys(step.held_back for step in held_back))
         return f"Held back: {changed}; {things}. {why}" if record.changes != planned else f"Held back: {things}. {why}"
     if all(step.outcome == "skipped" for step in last):
@@ -238,17 +239,13 @@ def _made(steps: Sequence[StepRecord]) -> int:
 
 
 def _changed(made: int) -> str:
-    return f"{_count(made, 'change')} {'was' if made == 1 else 'were'} made" if made else "nothing was changed"
+    return f"{counted(made, 'change')} {'was' if made == 1 else 'were'} made" if made else "nothing was changed"
 
 
 def _some(parts: Sequence[str]) -> str:
     """The first of many, each cut to a line, and how many more there are."""
     shown = [part if len(part) <= _LINE else f"{part[:_LINE]} …" for part in parts[:_SOME]]
     return "; ".join([*shown, *([f"and {len(parts) - _SOME} more"] if len(parts) > _SOME else [])])
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def outcome_of(step: StepRecord | NotebookRecord) -> str:

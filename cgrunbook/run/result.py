@@ -9,7 +9,7 @@ from typing import Any
 from cgrunbook.errors import CgrunbookError, PrerequisiteMissing, StepFailed
 from cgrunbook.redaction import redact
 from cgrunbook.run.record import ErrorRecord, FindingRecord
-from cgrunbook.steps.step import Evidence, Finding, Mark, Outcome, Plan, Step
+from cgrunbook.steps.step import Evidence, Finding, Mark, Outcome, Plan, Step, counted
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,7 @@ class Result:
             return f"{self.evidence.in_brief}; to be looked at again when the changes are made"
         count = len(self.plan.changes)
         held_back = ", held back" if self.step.held_back else ""
-        return (
-            f"{count} change{'s' if count != 1 else ''}{held_back}" if count else "a proof, made when the changes are"
-        )
+        return f"{counted(count, 'change')}{held_back}" if count else "a proof, made when the changes are"
 
     def as_journaled(self) -> dict[str, Any]:
         """What the journal's line of it holds."""

@@ -211,6 +211,11 @@ def in_bytes(count: float) -> str:
     return f"{count:.1f} TB"
 
 
+def counted(number: int, what: str) -> str:
+    """A number of things in words: `1 change`, `2 changes`."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def differences(
     resource: str,
     before: Mapping[str, Any] | None,

@@ -23,7 +23,7 @@ from cgrunbook.steps.pull_token import token_name
 from cgrunbook.steps.repository import made_by_cgrunbook
 from cgrunbook.steps.secret import made_by_cgrunbook as secret_made_by_cgrunbook
 from cgrunbook.steps.secret import service_agent
-from cgrunbook.steps.step import Change, Evidence, Outcome, Plan, Progress, Section, Step, World, in_bytes
+from cgrunbook.steps.step import Change, Evidence, Outcome, Plan, Progress, Section, Step, World, counted, in_bytes
 from cgrunbook.steps.token_pairs import Claim
 
 T = TypeVar("T")
@@ -260,7 +260,7 @@ class TearDown(Step):
         if not secret_goes:
             return
         versions = len(world.versions(self.secret_id))
-        yield f"The secret {self.secret_id} goes with its {_count(versions, 'version')}, for good."
+        yield f"The secret {self.secret_id} goes with its {counted(versions, 'version')}, for good."
         secret = _there(world, world.secret, self.secret_id)
         for token in self._tokens(world, secret)[0] if secret else ():
             yield f"The pull token {token} {self._last_seen(world, token)}."
@@ -327,12 +327,8 @@ def _cached(world: World, name: str) -> str:
         return f"{name} has cached no image."
     there = world.repository(name)
     size = f", {in_bytes(there.size_bytes)}" if there and there.size_bytes else ""
-    count = f"more than {_count(stored.images, 'image')}" if stored.more else _count(stored.images, "image")
+    count = f"more than {counted(stored.images, 'image')}" if stored.more else counted(stored.images, "image")
     return f"{name} has cached {count}{size}; the last came on {stored.newest:%Y-%m-%d %H:%M} UTC."
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _carry_out(world: World, deletions: Sequence[_Deletion]) -> None:

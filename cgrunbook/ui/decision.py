@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from cgrunbook.home import VARIABLE, home
 from cgrunbook.run.context import Context
-from cgrunbook.steps.step import Outcome, Plan
+from cgrunbook.steps.step import Outcome, Plan, counted
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def yes_to(plan: Plan, context: Context | None, *, first: bool) -> Yes:
     gone = sum(not change.field and change.after is None for change in plan.changes)
     if gone or plan.outcome is Outcome.DELETED:
         gone = gone or len({change.resource for change in plan.changes})
-        label = f"Delete {gone} resource{'' if gone == 1 else 's'}{where}"
+        label = f"Delete {counted(gone, 'resource')}{where}"
         return Yes(label, "Delete them, for good: what is lost stands above", "danger")
     if first and context and context.real and project:
         return Yes(f"Change {project}", f"Make these changes{where} on Google Cloud")
