@@ -121,8 +121,9 @@ def _values(pairs: list[str], target: str | None) -> dict[str, Any]:
 def _print(result: RunResult) -> None:
     """What was done or would be, and where everything is, the folder as short as the caller's allows."""
     from cgrunbook.cli import tables
+    from cgrunbook.run.folder import short
     from cgrunbook.run.report import verdict
 
     tables.print_steps(result.record)
     tables.console().print(verdict(result.record))
-    typer.echo(f"Run folder: {tables.short(result.folder)} (report.html to read, record.json for programs)")
+    typer.echo(f"Run folder: {short(result.folder)} (report.html to read, record.json for programs)")

@@ -125,7 +125,8 @@ def _where(looked: Path | None) -> Path:
 
 
 def _print_list(found: Found) -> None:
-    from cgrunbook.cli.tables import console, short
+    from cgrunbook.cli.tables import console
+    from cgrunbook.run.folder import short
 
     printed = console()
     if found.runs:
@@ -172,8 +173,8 @@ def _list(found: Sequence[Run], *, narrow: bool) -> Table:
 
 
 def _print_run(run: Run) -> None:
-    from cgrunbook.cli.tables import console, print_steps, short
-    from cgrunbook.run.folder import REPORT
+    from cgrunbook.cli.tables import console, print_steps
+    from cgrunbook.run.folder import REPORT, short
     from cgrunbook.run.report import verdict
 
     record = run.record

@@ -5,8 +5,6 @@ It is imported by the verbs that print, when they do.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -27,11 +25,6 @@ def console() -> Console:
     if not printed.is_terminal:
         printed.width = _WIDE
     return printed
-
-
-def short(folder: Path) -> Path:
-    """A folder's path, as short as the caller's own allows."""
-    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
 
 
 def print_steps(record: Record, *, unended: str = "did not end") -> None:

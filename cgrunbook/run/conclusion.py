@@ -10,15 +10,14 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import Literal
 
 from cgrunbook import durations
 from cgrunbook.image_reference import ImageReference
-from cgrunbook.run.folder import REPORT, RUN_FOLDER_VARIABLE
+from cgrunbook.run.folder import REPORT, RUN_FOLDER_VARIABLE, short
 from cgrunbook.run.outline import Standing
 from cgrunbook.run.record import Record, StepRecord, record_of
-from cgrunbook.run.route import Route, State, routes_of
+from cgrunbook.run.route import PROVED, Route, State, routes_of
 from cgrunbook.run.session import Session
 from cgrunbook.steps.step import Finding, Mark
 
@@ -30,7 +29,7 @@ _NEXT = {
     "03_production_images": ("04_debugging", "looks for the cause where a pull does not work"),
 }
 
-_NUMBERS = ("Nothing", "One thing", "Two things", "Three things", "Four things", "Five things", "Six things")
+_NUMBERS = {1: "One thing", 2: "Two things", 3: "Three things", 4: "Four things", 5: "Five things", 6: "Six things"}
 
 # What stands for an organisation that this run has not come to know.
 _UNKNOWN = "ORGANIZATION"
@@ -100,28 +99,27 @@ def _of_map(record: Record) -> Conclusion:
 
 def _of_checks(session: Session, steps: Sequence[StepRecord]) -> Conclusion:
     """Whether what was checked stands in the way of what follows."""
-    found = tuple(_findings(steps))
+    found, left = list(_findings(steps)), tuple(_not_looked_at(session))
     first = [one for one in found if one.mark is Mark.FAIL]
-    later = [one for one in found if one.mark in (Mark.WARN, Mark.NOT_CHECKED)]
-    left = list(_not_looked_at(session))
-    following = _NEXT.get(session.notebook, ())
-    go_on = f"go on with {following[0]}" if following else "go on"
+    later = [one for one in found if one.mark is not Mark.FAIL]
     listed = (*first, *later, *left)
     if first:
-        what = _NUMBERS[len(first)] if len(first) < len(_NUMBERS) else f"{len(first)} things"
+        what = _NUMBERS.get(len(first), f"{len(first)} things")
         names = ", ".join(dict.fromkeys(one.check for one in first))
         return Conclusion("bad", f"{what} first", f"{names}. Then run this notebook again.", listed)
     if left:
         return Conclusion("open", "So far", "nothing stands in the way, but not all was looked at.", listed)
-    more = "; what is listed below can wait" if later else ""
-    return Conclusion("good", "Ready", f"{go_on}{more}.", listed, next=following)
+    following = _NEXT.get(session.notebook, ())
+    go_on = f"go on{f' with {following[0]}' if following else ''}{'; what is listed below can wait' if later else ''}."
+    return Conclusion("good", "Ready", go_on, listed, next=following)
 
 
 def _findings(steps: Sequence[StepRecord]) -> Iterator[Finding]:
-    """What the steps' checks saw, and each step that is not done and has none that says why."""
+    """What checks saw that is amiss or that they could not see, and each step that is not done where none of them says why."""
     for step in steps:
-        yield from (Finding(Mark(one.mark), one.check, one.seen, one.remedy) for one in step.findings)
-        if step.failure and not any(one.mark == Mark.FAIL.value for one in step.findings):
+        seen = [Finding(Mark(one.mark), one.check, one.seen, one.remedy) for one in step.findings]
+        yield from (one for one in seen if one.mark in (Mark.FAIL, Mark.WARN, Mark.NOT_CHECKED))
+        if step.failure and not any(one.mark is Mark.FAIL for one in seen):
             mark = Mark.NOT_CHECKED if step.outcome == "declined" else Mark.FAIL
             yield Finding(mark, step.title, step.failure.message, step.failure.remedy)
 
@@ -135,37 +133,26 @@ def _not_looked_at(session: Session) -> Iterator[Finding]:
 
 def _of_set_up(session: Session, record: Record) -> Conclusion:
     """What works now, or will when the plan is carried out, and how it is used."""
-    steps = record.last_steps
-    found = tuple(one for one in _findings(steps) if one.mark in (Mark.FAIL, Mark.WARN, Mark.NOT_CHECKED))
-    left = tuple(_not_looked_at(session))
-    routes = routes_of(record)
-    undone = [step for step in steps if step.undone]
-    production = any(step.kind == "CreatePrivateRepository" for step in steps)
-    images = tuple(_images(session, production=production, steps=steps))
-    repository = session.params.private_repository if production else session.params.repository
-    whose = "Your organisation's" if production else "Public"
+    params, steps, routes, report = session.params, record.last_steps, routes_of(record), _report(session)
+    whose, repository, names = "Public", params.repository, params.developer_images
+    if production := any(step.kind == "CreatePrivateRepository" for step in steps):
+        whose, repository, names = "Your organisation's", params.private_repository, params.production_images
+    listed = (*_findings(steps), *_not_looked_at(session))
+    if undone := [step for step in steps if step.undone]:
+        sentence = f"{len(undone)} of {len(steps)} steps for {repository} are not done."
+        return Conclusion("bad", "Not yet", sentence, listed, routes, report=report)
+    images = tuple(_images(session, repository, names, steps))
     tone: Tone = "good"
-    if undone:
-        tone, word, sentence = "bad", "Not yet", f"{len(undone)} of {len(steps)} steps for {repository} are not done."
-    elif record.mode == "plan":
+    if record.mode == "plan":
         tone, word, sentence = "planned", "Planned", "what would work with the plan carried out. A plan pulls nothing."
     elif images and all(image.proved for image in images):
         word, sentence = "Works", f"{whose} images can be pulled through {repository}; this run has proved it."
     else:
         tone, word = "open", "Set up"
         sentence = f"{repository} is there; a pull was not proved in this run for every image."
-    facts = _facts(session, steps, images, production=production)
-    return Conclusion(
-        tone,
-        word,
-        sentence,
-        (*found, *left),
-        routes,
-        {} if undone else _commands(images),
-        {} if undone else facts,
-        _report(session),
-        () if undone else _NEXT.get(session.notebook, ()),
-    )
+    facts = _facts(session, steps, images) | (_token(session, steps) if production else {})
+    following = _NEXT.get(session.notebook, ())
+    return Conclusion(tone, word, sentence, listed, routes, _commands(images), facts, report, following)
 
 
 @dataclass(frozen=True)
@@ -177,20 +164,16 @@ class _Image:
     proved: bool
 
 
-def _images(session: Session, *, production: bool, steps: Sequence[StepRecord]) -> Iterator[_Image]:
-    connection, params = session.cloud.connection, session.params
+def _images(session: Session, repository: str, names: Sequence[str], steps: Sequence[StepRecord]) -> Iterator[_Image]:
+    connection = session.cloud.connection
     host = connection.artifact_registry_host
-    proved = [
-        str(step.evidence.get("image"))
-        for step in steps
-        if step.kind == "PullImage" and step.outcome in ("unchanged", "verified")
-    ]
-    repository = params.private_repository if production else params.repository
+    pulls = (step for step in steps if step.kind == "PullImage" and step.outcome in PROVED)
+    proved = [str(step.evidence.get("image")) for step in pulls]
     behind = f"{connection.docker_project}/{repository}/"
     # Where nobody said which organisation it is, a pull found the only one there is.
     found = (one.removeprefix(f"{host.name}/{behind}").partition("/")[0] for one in proved)
-    organization = params.organization or connection.organization or next(found, "")
-    for name in params.production_images if production else params.developer_images:
+    organization = session.params.organization or connection.organization or next(found, "")
+    for name in names:
         image = ImageReference.parse(name if "/" in name else f"{organization or _UNKNOWN.lower()}/{name}")
         path = image.repository
         if "/" not in name and not organization:
@@ -210,9 +193,7 @@ def _commands(images: Sequence[_Image]) -> dict[str, tuple[str, ...]]:
     }
 
 
-def _facts(
-    session: Session, steps: Sequence[StepRecord], images: Sequence[_Image], *, production: bool
-) -> dict[str, str]:
+def _facts(session: Session, steps: Sequence[StepRecord], images: Sequence[_Image]) -> dict[str, str]:
     facts, connection = {}, session.cloud.connection
     if len(images) > _SHOWN:
         facts["more images"] = f"{len(images) - _SHOWN}, in the same way"
@@ -226,8 +207,6 @@ def _facts(
     login = next((step for step in steps if step.kind == "SignDockerIn" and not step.undone), None)
     facts["docker signs in with"] = (login.brief if login else "") or "not looked at in this run"
     facts["who else pulls"] = "needs roles/artifactregistry.reader on the repository, such as the cluster's nodes"
-    if production:
-        facts |= _token(session, steps)
     return facts
 
 
@@ -255,8 +234,4 @@ def _report(session: Session) -> str:
     """The report's path; where the command line runs the notebook, it is put beside it."""
     if RUN_FOLDER_VARIABLE in os.environ:
         return REPORT
-    path = session.journal.folder / REPORT
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
+    return str(short(session.journal.folder / REPORT))

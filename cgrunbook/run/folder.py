@@ -85,3 +85,8 @@ def folder_is_taken(folder: Path, name: str) -> UsageError:
         f"{folder} has a {name} already, which this run would overwrite.",
         "Give --output a new or an empty folder.",
     )
+
+
+def short(path: Path) -> Path:
+    """A path, as short as the caller's own allows."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

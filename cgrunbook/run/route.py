@@ -17,7 +17,7 @@ _PULL, _UPSTREAM = "a client to the repository", "the repository to cgr.dev"
 _GRANT, _TOKEN = "Artifact Registry's service agent to the secret", "the pull token in the secret to cgr.dev"
 
 # What a pull is that showed what it was to show; in records of format 1 no word was of its own.
-_PROVED = ("verified", "unchanged")
+PROVED = ("verified", "unchanged")
 
 
 class State(Enum):
@@ -163,7 +163,7 @@ def _pull(pulls: Sequence[StepRecord], steps: Iterable[StepRecord]) -> Link:
         signed_in = _of(steps, "SignDockerIn")
         seen = _link(_PULL, signed_in)
         return Link(seen.state, _PULL, f"docker signs in with {seen.said}" if seen.said else "")
-    failed = [pull for pull in pulls if pull.outcome not in (*_PROVED, "planned")]
+    failed = [pull for pull in pulls if pull.outcome not in (*PROVED, "planned")]
     worst = (failed or pulls)[0]
     if failed or worst.outcome == "planned":
         return _link(_PULL, worst)
@@ -174,7 +174,7 @@ def _pull(pulls: Sequence[StepRecord], steps: Iterable[StepRecord]) -> Link:
 def _upstream(step: StepRecord | None, pulls: Sequence[StepRecord]) -> Link:
     """Repository to cgr.dev; whatever came through it came from there."""
     seen = _link(_UPSTREAM, step)
-    if seen.state in (State.MADE, State.THERE) and pulls and all(pull.outcome in _PROVED for pull in pulls):
+    if seen.state in (State.MADE, State.THERE) and pulls and all(pull.outcome in PROVED for pull in pulls):
         return Link(State.PROVED, seen.between, seen.said)
     return seen
 
