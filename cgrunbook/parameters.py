@@ -510,11 +510,10 @@ def how_to_give(name: str, way: Way, meant: Any = None) -> str:
     example = example_of(name) if meant is None else meant
     if example is None:
         example = {bool: True, int: 1}.get(_type(name), "TEXT")
-    if way is Way.CELL:
-        return f"Write it in a cell before the opening one as: {name} = {json.dumps(example)}".replace(
-            " = true", " = True"
-        )
     kind, text = _type(name), as_text(example)
+    if way is Way.CELL:
+        written = json.dumps(example) if kind in (str, list) else repr(example)
+        return f"Write it in a cell before the opening one as: {name} = {written}"
     if way is Way.OPTION:
         return f"Give it as: -p {name} {shlex.quote(text)}"
     in_cell = f"in the injected cell as: {name} = {example!r}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -89,8 +90,8 @@ class Line:
         states = list(self.parts.values())
         if not states:
             return Standing.TO_DO
-        if undone := [state for state in _NOT_DONE if state in states]:
-            return undone[0]
+        if undone := next((state for state in _NOT_DONE if state in states), None):
+            return undone
         if self.total is not None and len(states) < self.total:
             return Standing.IN_PART
         return next((state for state in _TELLING if state in states), states[0])
@@ -144,21 +145,13 @@ class Outline:
         """A step has ended."""
         if (line := self._at) is None:
             return
-        step = result.step
-        state = Standing.INTERRUPTED if isinstance(result.error, Interrupted) else result.outcome
-        line.parts[_key(step)] = state
+        line.parts[result.step.key] = Standing.INTERRUPTED if isinstance(result.error, Interrupted) else result.outcome
         line.now = self._at = None
 
     def _total(self, cell: Cell) -> int | None:
-        total = 0
-        for _, lists in cell.calls:
-            times = 1
-            for name in lists:
-                if (count := self._count(name)) is None:
-                    return None
-                times *= count
-            total += times
-        return total
+        times = [[self._count(name) for name in lists] for _, lists in cell.calls]
+        known = [[count for count in counts if count is not None] for counts in times]
+        return sum(map(math.prod, known)) if known == times else None
 
     def _line(self, step: Step, running: Running) -> Line:
         """The line of a step: its cell's by the cell's id, or else by its code, or else one with a step of this kind."""
@@ -173,15 +166,10 @@ class Outline:
             if fitting:
                 return next((line for line in fitting if line.run in (0, running.run)), fitting[0])
         for line in self.lines:  # a cell that the notebook's file has not, or no file: a line a step
-            if line.cell is None and _key(step) in line.parts:
+            if line.cell is None and step.key in line.parts:
                 return line
         self.lines.append(Line(step.title))
         return self.lines[-1]
-
-
-def _key(step: Step) -> object:
-    """What tells a step from the others, in the record too."""
-    return type(step).__name__, step.title, step.subject
 
 
 def running_cell() -> Running:

@@ -119,6 +119,11 @@ class StepRecord(BaseModel):
         return told | {"outcome": "skipped"} if skipped else told
 
     @property
+    def key(self) -> tuple[str, str, str]:
+        """What tells it from other steps of its notebook."""
+        return self.kind, self.title, self.subject
+
+    @property
     def made(self) -> Sequence[ChangeRecord]:
         """The changes that were made; what was verified made some where it took a trial, which is gone again."""
         return self.changes if self.outcome in ("created", "updated", "deleted", "verified") else ()
@@ -205,9 +210,10 @@ class Record(BaseModel):
 
     @property
     def changes(self) -> list[ChangeRecord]:
-        """All that was changed, or would be: what was planned twice would be changed once."""
-        steps = self.last_steps if self.mode == "plan" else self.steps
-        return [change for step in steps for change in step.changes]
+        """All that was changed; of a plan what would be, and what was planned twice would be changed once."""
+        if self.mode == "plan":
+            return [change for step in self.last_steps for change in step.changes]
+        return [change for step in self.steps for change in step.made]
 
     def exit_code_after(self, error: ErrorRecord | None) -> int:
         """What the run ends with when this error, or none, ended it."""

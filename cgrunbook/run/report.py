@@ -208,7 +208,7 @@ def _ended_well(record: Record) -> str:
         if any(change.after is not None for change in planned):
             things = counted(len(planned), "change") + " would be made"
         why = " ".join(dict.fromkeys(step.held_back for step in held_back))
-        return f"Held back: {changed}; {things}. {why}" if record.changes != planned else f"Held back: {things}. {why}"
+        return f"Held back: {changed}; {things}. {why}" if record.changes else f"Held back: {things}. {why}"
     if all(step.outcome == "skipped" for step in last):
         return f"Done: {changed}; there was no step that had anything to prove."
     asked_for = " that was asked for" if any(step.outcome == "skipped" for step in last) else ""

@@ -97,11 +97,9 @@ class Runbook:
         from cgrunbook.run.conclusion import conclusion_of  # what a notebook's opening need not wait for
 
         self._face.concluded(conclusion_of(self.session))
-        last = {(type(result.step), result.step.title, result.step.subject): result for result in self.session.results}
-        wrong = failure_of(
-            tuple(finding for result in last.values() if result.error for finding in result.evidence.findings)
-        )
-        if wrong:
+        last = {result.step.key: result for result in self.session.results}
+        findings = (finding for result in last.values() if result.error for finding in result.evidence.findings)
+        if wrong := failure_of(tuple(findings)):
             journaled(wrong)
             raise wrong
 

@@ -68,13 +68,11 @@ class Run:
     @property
     def changes(self) -> int:
         """How many changes it made, or, where it is a plan, would make."""
-        if self.record.mode == "plan":
-            return len(self.record.changes)
-        return sum(len(step.made) for step in self.record.steps)
+        return len(self.record.changes)
 
     @property
     def counted(self) -> str:
-        """How many those are, and of a plan that they are none yet."""
+        """The same, and of a plan that they are none yet."""
         return f"{self.changes} planned" if self.record.mode == "plan" and self.changes else str(self.changes)
 
     @property
@@ -284,7 +282,7 @@ def _books(record: Record) -> dict[str, tuple[dict[str, Any], dict[Any, StepReco
     books = {}
     for name in dict.fromkeys(notebook.name for notebook in record.notebooks):
         those = [notebook for notebook in record.notebooks if notebook.name == name]
-        steps = {(step.kind, step.title, step.subject): step for step in as_they_stand(those, record.mode)}
+        steps = {step.key: step for step in as_they_stand(those, record.mode)}
         books[name] = (those[-1].parameters, steps)
     return books
 

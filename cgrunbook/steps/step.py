@@ -454,6 +454,11 @@ class Step(ABC):
     console_page: str = ""
     """Which page of Google Cloud's console shows what the step works on: its address behind the host; empty for none."""
 
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What tells it from other steps of its notebook, in the record too."""
+        return type(self).__name__, self.title, self.subject
+
     def console(self, world: World) -> str:
         """The address of that page for the world's project, "" for none."""
         return f"{CONSOLE}/{self.console_page}?project={world.cloud.connection.project_id}" if self.console_page else ""

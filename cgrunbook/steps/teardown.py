@@ -132,7 +132,7 @@ class TearDown(Step):
         return {"secret deleted": bool(deletions)}
 
     def verify(self, world: World) -> Evidence:
-        commands: list[str] = []
+        why_it_stays: Mapping[str, str] = {}
         left = {
             f"repository {name}": "" if made_by_cgrunbook(there) else _NOT_OURS
             for name, there in self._found(world).items()
@@ -140,19 +140,18 @@ class TearDown(Step):
         if _there(world, world.secret, self.secret_id) is not None:
             why_it_stays = self._of_secret(world)[1]
             left[f"{self._secret} with its pull tokens"] = "; ".join(why_it_stays)
-            commands = [command for command in why_it_stays.values() if command]
         elif world.seen.get("secret deleted") and (users := self._users(world, ())):
             raise StepFailed(
                 f"The secret {self.secret_id} is gone, and meanwhile somebody let {' and '.join(users)} sign in with it.",
                 "Run 03_production_images for that location: it makes a new secret and pull token.",
             )
         things = [f"{what}: {why}" if why else what for what, why in left.items()]
-        facts: dict[str, Any] = {"left": things or "nothing of it"}
-        if commands:
-            facts["if that may change"] = commands
-        if stays := _docker_login(world):
-            facts["not touched"] = stays
-        return Evidence(f"left: {'; '.join(things) or 'nothing'}", facts)
+        facts = {
+            "left": things or "nothing of it",
+            "if that may change": [command for command in why_it_stays.values() if command],
+            "not touched": _docker_login(world),
+        }
+        return Evidence(f"left: {'; '.join(things) or 'nothing'}", {name: fact for name, fact in facts.items() if fact})
 
     @property
     def _secret(self) -> str:

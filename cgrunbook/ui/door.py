@@ -90,12 +90,8 @@ class Door:
         waiting = [request for request in self._queue if request.cell and request != self.running]
         return {request.cell: request.number for request in waiting}
 
-    def run_again(self) -> bool:
-        """Whether the cell that runs now is to be run again, by a request that waits for its turn."""
-        return self._newer(self.running) is not None
-
     def give_way(self, what: str) -> None:
-        """Give up what would wait for a click, if its cell is to be run again: nobody can see it any more.
+        """Give up what would wait for a click, if a request to run its cell again waits: nobody can see it any more.
 
         Args:
             what: what gives way.
@@ -103,7 +99,7 @@ class Door:
         Raises:
             Interrupted: it does.
         """
-        if self.run_again():
+        if self._newer(self.running):
             raise Interrupted(f"{what}: asked anew, because this cell was run again.", "Answer where it is asked now.")
 
     def _newer(self, request: _Request) -> _Request | None:

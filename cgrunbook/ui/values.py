@@ -165,12 +165,12 @@ def in_use(said: Mapping[str, Value], target: Mapping[str, str]) -> dict[str, Va
     values = dict(said)
     for name, value in target.items():
         if name in values and not values[name].value and value:
-            elsewhere = target["target"] == "google-cloud"
-            values[name] = Value(value, Source.GCLOUD if elsewhere else Source.SANDBOX)
-            if elsewhere:
-                found = configured_project()
-                if found.id == value and found.source:
-                    values[name] = Value(value, Source(found.source), found.note)
+            if target["target"] != "google-cloud":
+                values[name] = Value(value, Source.SANDBOX)
+            elif (found := configured_project()).id == value and found.source:
+                values[name] = Value(value, Source(found.source), found.note)
+            else:
+                values[name] = Value(value, Source.GCLOUD)
     return values
 
 

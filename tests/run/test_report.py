@@ -196,6 +196,7 @@ def test_proved_is_said_only_of_what_was_proved():
     check = step(title="Try it directly", outcome="not checked")
     for steps, said in (
         ([held], "Held back: 2 things would be deleted. Set confirm to go on."),
+        ([held, held], "Held back: 2 things would be deleted. Set confirm to go on."),
         ([step(title="a", changes=made), held], "Held back: 1 change was made; 2 things would be deleted. Set confirm"),
         ([held.model_copy(update={"changes": made})], "Held back: 1 change would be made. Set"),
         ([held, step(outcome="deleted", changes=gone)], "Done: 2 changes were made, and every step was proved."),
