@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
 from cgrunbook import parameters
-from cgrunbook.errors import Declined, Interrupted, NotSignedIn, StepFailed
+from cgrunbook.errors import Declined, Interrupted, StepFailed
 from cgrunbook.parameters import Parameters
 from cgrunbook.run.context import Context
 from cgrunbook.run.result import Result
