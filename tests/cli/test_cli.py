@@ -60,7 +60,7 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def call(capfd: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+def call(capfd: pytest.CaptureFixture[str], forked: None) -> Callable[..., Said]:
     """Call the command line in this process."""
 
     def call_it(*words: str) -> Said:
