@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from cgrunbook import redaction
 from cgrunbook.run import headless
+from tests import warm_python
 
 with headless._absent("rfc3987_syntax"):  # each worker would build its grammar, for a second
     import nbformat  # noqa: F401
@@ -28,6 +32,19 @@ def no_secret_of_an_earlier_test_is_masked() -> None:
         known._settle()
         while known._gone:
             known._forget(known._gone.popleft())
+
+
+@pytest.fixture(scope="session")
+def _warm_python() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="warm-") as folder, warm_python.warm_python(path=Path(folder, "socket")):
+        yield Path(folder, "socket")
+
+
+@pytest.fixture
+def forked(_warm_python: Path) -> Iterator[None]:
+    """For a test whose command lines and kernels need not start from nothing."""
+    with warm_python.forking(_warm_python):
+        yield
 
 
 @pytest.hookimpl(trylast=True)

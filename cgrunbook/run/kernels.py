@@ -35,7 +35,7 @@ KERNEL = [sys.executable, "-P", "-m", "ipykernel_launcher", *_ARGUMENTS]
 
 # A sixth of a kernel's start is the import of a debugger that nobody uses without a front end, and the search for circles
 # in what was imported to stay.
-_QUICKLY = """
+QUICKLY = """
 import gc, sys
 gc.disable()
 sys.modules["debugpy"] = None
@@ -64,7 +64,7 @@ class _Manager(AsyncKernelManager):
     def kernel_spec(self) -> KernelSpec:
         return KernelSpec(
             argv=[
-                *(sys.executable, "-P", "-c", _QUICKLY, *_ARGUMENTS),
+                *(sys.executable, "-P", "-c", QUICKLY, *_ARGUMENTS),
                 *("--HistoryManager.hist_file=:memory:", "--IPKernelApp.exec_PYTHONSTARTUP=False"),
             ],
             display_name="Python 3",

@@ -172,12 +172,12 @@ def copy(destination: Path, source: Path | None = None) -> Copied:
     for path in sorted(source.rglob("*.ipynb")):
         if ".ipynb_checkpoints" in path.parts:
             continue
-        target = destination / path.relative_to(source)
+        target, content = destination / path.relative_to(source), _without_outputs(path.read_bytes())
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             with target.open("xb") as file:
                 made.append(target)
-                file.write(_without_outputs(path.read_bytes()))
+                file.write(content)
         except FileExistsError:
             there.append(target)
         except OSError as error:

@@ -60,7 +60,7 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def call(capfd: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+def call(capfd: pytest.CaptureFixture[str], forked: None) -> Callable[..., Said]:
     """Call the command line in this process."""
 
     def call_it(*words: str) -> Said:
@@ -257,7 +257,7 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "shipped"
     (folder / "training").mkdir(parents=True)
     for name in ("01_a.ipynb", "02_b.ipynb", "training/c.ipynb"):
-        (folder / name).write_text(name)
+        (folder / name).write_text(json.dumps({"metadata": {"of": name}}))
     monkeypatch.setattr(notebooks, "shipped_in", lambda: folder)
     return folder
 
@@ -266,7 +266,7 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_notebooks_are_copied_with_their_folders(call: Any):
     said = call("notebooks", "copy", "mine/deep")
     assert said.code == 0
-    assert Path("mine/deep/training/c.ipynb").read_text() == "training/c.ipynb"
+    assert json.loads(Path("mine/deep/training/c.ipynb").read_text()) == {"metadata": {"of": "training/c.ipynb"}}
     assert said.out.split() == ["mine/deep/01_a.ipynb", "mine/deep/02_b.ipynb", "mine/deep/training/c.ipynb"]
 
 

@@ -20,6 +20,8 @@ from tests.waiting import wait_for
 
 CGRUNBOOK = [sys.executable, "-m", "cgrunbook"]
 
+pytestmark = pytest.mark.usefixtures("forked")
+
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path) -> Iterator[Path]:

@@ -68,13 +68,19 @@ def make(tmp_path: Path) -> Callable[..., str]:
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Callable[..., RunResult]:
+def run_from_nothing(tmp_path: Path) -> Callable[..., RunResult]:
     """Run notebooks into `tmp_path/out`."""
 
     def run_them(*notebooks: str, values: dict[str, Any] | None = None, **options: Any) -> RunResult:
         return headless.run(notebooks, values or {}, output=tmp_path / "out", **options)
 
     return run_them
+
+
+@pytest.fixture
+def run(run_from_nothing: Callable[..., RunResult], forked: None) -> Callable[..., RunResult]:
+    """The same, with kernels that are forked."""
+    return run_from_nothing
 
 
 def executed(result: RunResult, name: str) -> Any:
@@ -481,7 +487,7 @@ def test_a_notebook_that_does_not_know_plans_is_not_run_as_one(make: Any, run: A
 
 
 def test_the_kernel_is_this_interpreter_whatever_the_notebook_and_the_environment_say(
-    make: Any, run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make: Any, run_from_nothing: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = tmp_path / "home"
     startup = home / ".ipython" / "profile_default" / "startup"
@@ -502,17 +508,17 @@ import colorsys, os, random, sys
 print(sys.executable, os.getcwd(), os.environ.get("JPY_SESSION_NAME"), os.environ["CGRUNBOOK_RUN_FOLDER"], sep="\\n")
 """
     path = make("one", cell, kernelspec={"name": "julia-1.9", "display_name": "Julia", "language": "julia"})
-    result = run(path)
+    result = run_from_nothing(path)
     assert result.error is None
     said = text_of(executed(result, "one")).splitlines()
     assert said == [sys.executable, str(tmp_path), "None", str(result.folder)]
 
 
-def test_no_kernel_and_no_file_of_one_is_left(make: Any, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_kernel_and_no_file_of_one_is_left(make: Any, run_from_nothing: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     with tempfile.TemporaryDirectory(prefix="h") as place:  # pytest's own folder has too long a path for a socket
         monkeypatch.setattr(tempfile, "tempdir", place)
         # The second notebook's kernel has been started ahead when the first one fails.
-        result = run(make("one", "1 / 0"), make("two"), make("three"))
+        result = run_from_nothing(make("one", "1 / 0"), make("two"), make("three"))
         assert result.exit_code == 1
         assert list(Path(place).iterdir()) == []
     assert kernels_of(result.folder) == []
