@@ -165,7 +165,7 @@ def test_a_value_that_papermill_turned_into_another_type_is_refused(value):
         (Way.PAPERMILL, "docker_pull", "yes", "papermill -p docker_pull true"),
         (Way.PAPERMILL, "labels", "team=a", "papermill -y 'labels: [\"team=a\"]'"),
         (Way.CELL, "labels", "team=a", 'as: labels = ["team=a"]'),
-        (Way.CELL, "description", "the key = true", 'as: description = "the key = true"'),
+        (Way.CELL, "description", "the key = true\n", 'as: description = "the key = true"'),
         (Way.CELL, "docker_pull", "true", "as: docker_pull = True"),
         (Way.CELL, "location", None, 'as: location = "us-central1"'),
     ],

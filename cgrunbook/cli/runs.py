@@ -89,7 +89,11 @@ def show(
     else:
         _print_run(found)
     if browser:
-        _open(reports.write_report(found.folder.absolute(), found.record))
+        import webbrowser
+
+        report = reports.write_report(found.folder.absolute(), found.record)
+        if not webbrowser.open(report.as_uri()):
+            raise StepFailed("No browser could be opened here.", f"Open it yourself: {report}")
 
 
 @app.command("diff", short_help="Say in what two runs differ.")
@@ -218,10 +222,3 @@ def _colour(run: Run) -> str:
     if run.record.exit_code is None:
         return "yellow"
     return {"done": "green", "plan": "blue", "held back": "blue"}.get(run.verdict, "red")
-
-
-def _open(report: Path) -> None:
-    import webbrowser
-
-    if not webbrowser.open(report.as_uri()):
-        raise StepFailed("No browser could be opened here.", f"Open it yourself: {report}")
