@@ -184,6 +184,8 @@ def test_the_advice_is_for_the_way_that_the_value_came(way, name, value, advice)
         ("vulnerability_scanning", "inherit", "did you mean 'inherited'?"),
         ("location", '"us-east1"', "it has quotes that belong to it"),
         ("project_id", "my-project\n", "there is white space around it"),
+        ("token_ttl", "9" * 5000, "must be a length of time"),
+        ("location", f"{'9' * 5000} months", "must be a location"),
     ],
 )
 def test_a_value_that_is_nearly_right_says_what_is_wrong_with_it(name, value, said):

@@ -42,7 +42,7 @@ class Context:
     def of(cls, target: Mapping[str, str], caller: str = "") -> Context:
         """The context of a session or a record, which have a target by the names of the parameters that say it."""
         names = ("target", "project_id", "location", "organization")
-        return cls(*(target.get(name, "") for name in names), caller)
+        return cls(*(target.get(name, "") for name in names), caller=caller)
 
     @property
     def real(self) -> bool:
