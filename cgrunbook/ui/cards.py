@@ -7,7 +7,7 @@ not where they come from. What else a notebook shows is drawn with the public pi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from html import escape
@@ -110,7 +110,7 @@ def result_card(result: Result, context: Context | None = None) -> dict[str, str
     facts = evidence.facts
     if not result.error and outcome is not Outcome.PLANNED:
         happened, facts = said_once(happened, facts)
-    blocks = [*map(_happening, happened), *_lost(plan), *_notes(plan, context), *findings(evidence.findings)]
+    blocks = [*_happenings(happened), *_lost(plan), *_notes(plan, context), *findings(evidence.findings)]
     if evidence.brief and not facts:
         blocks.append(sentence(evidence.brief))
     blocks += _facts(facts)
@@ -149,7 +149,7 @@ def plan_card(
     waiting = f'<p class="cgrunbook-without-widget" style="margin:6px 0 2px">{since} {_AGAIN}</p>'
     blocks = [
         _on_page(sentence(step.why)),
-        *map(_happening, by_resource(plan.changes, WILL_BE)),
+        *_happenings(by_resource(plan.changes, WILL_BE)),
         *_lost(plan),
         *_notes(plan, context),
         *map(_on_page, by_hand(plan.commands, context)),
@@ -224,10 +224,9 @@ def values_card(
         lines.append(f"{name}: {shown(value.value)} ({by})")
     kept, style = (' class="cgrunbook-without-widget"', _style(_LIVE_RULES)) if form else ("", "")
     table = f'{style}<table{kept} style="{_TABLE}">{rows}</table>'
-    head = _head(f"<strong>▸ {escape(notebook)}</strong>", f"▸ {notebook}", sentence)
-    if waits:
-        said = escape(sentence)
-        head = (head[0].replace(said, f'<span class="cgrunbook-with-widget">{said}</span>'), head[1])
+    only = ' class="cgrunbook-with-widget"' if waits else ""
+    named = f'<strong style="font-weight:600">{escape(notebook)}</strong> <span{only}>{escape(sentence)}</span>'
+    head = (f'<p style="margin:2px 0">{named}</p>', [f"▸ {notebook}: {sentence}"])
     again = [(f'<p{kept} style="margin:6px 0">{_FORM_AGAIN}</p>', [_FORM_AGAIN])] if form else []
     return card(QUIET, head, [(table, lines), *again], context)
 
@@ -291,7 +290,7 @@ def _on_page(block: Block) -> Block:
 def shell(lines: str, more: str = "") -> str:
     """Lines to be copied, as HTML."""
     return (
-        f'<pre style="{_CODE}{more}margin:4px 0;padding:6px 10px;border-radius:4px;font-size:12px;'
+        f'<pre style="{_CODE}{more}word-break:normal;margin:4px 0;padding:6px 10px;border-radius:4px;font-size:12px;'
         f'background:rgba(128,128,128,0.12)">{escape(lines)}</pre>'
     )
 
@@ -333,6 +332,19 @@ def _facts(facts: Mapping[str, Any]) -> list[Block]:
     return [(body + tables, lines)]
 
 
+def _happenings(happened: Sequence[OfOne]) -> list[Block]:
+    """What happens to each resource; a list where there are several of which no more is to be said."""
+    if len(happened) < 2 or any(one.fields for one in happened):
+        return [*map(_happening, happened)]
+    return [(_list(one.said for one in happened), [line for one in happened for line in one.lines])]
+
+
+def _list(items: Iterable[str]) -> str:
+    """Sentences below each other, as HTML."""
+    rows = "".join(f"<li>{escape(item.removesuffix('.'))}.</li>" for item in items)
+    return f'<ul style="margin:6px 0;padding:0 0 0 20px">{rows}</ul>'
+
+
 def _happening(one: OfOne) -> Block:
     """What happens to one resource: a sentence, and a table of what of it differs."""
     html = f'<p style="margin:6px 0 0">{escape(one.said)}{":" if one.fields else "."}</p>'
@@ -354,11 +366,7 @@ def _lost(plan: Plan) -> list[Block]:
     """What cannot be had back, so that it is read before anything else is."""
     if not plan.lost:
         return []
-    items = "".join(f"<li>{escape(one)}</li>" for one in plan.lost)
-    html = (
-        f'<p style="margin:8px 0 0">{badge("What is lost", "!", GONE)}</p>'
-        f'<ul style="margin:4px 0 6px;padding:0 0 0 20px">{items}</ul>'
-    )
+    html = f'<p style="margin:8px 0 0">{badge("What is lost", "!", GONE)}</p>{_list(plan.lost)}'
     return [(html, ["What is lost:", *(f"  {one}" for one in plan.lost)])]
 
 

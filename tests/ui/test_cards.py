@@ -257,7 +257,7 @@ _LEFT = {
         "overflow",
         "padding",
     ),
-    *("overflow-wrap", "text-align", "text-decoration", "text-overflow", "vertical-align", "white-space"),
+    *("overflow-wrap", "text-align", "text-decoration", "text-overflow", "vertical-align", "white-space", "word-break"),
 }
 
 
