@@ -111,7 +111,7 @@ def result_card(result: Result, context: Context | None = None) -> dict[str, str
     if not result.error and outcome is not Outcome.PLANNED:
         happened, facts = said_once(happened, facts)
     blocks = [*_happenings(happened), *_lost(plan), *_notes(plan, context), *findings(evidence.findings)]
-    if evidence.brief and not facts:
+    if evidence.brief and not facts and not happened:
         blocks.append(sentence(evidence.brief))
     blocks += _facts(facts)
     if result.error and not evidence.findings:

@@ -28,7 +28,7 @@ _BOX = (
     "border:1px solid rgba(128,128,128,0.6);border-radius:4px;padding:6px 8px;text-align:center;vertical-align:middle;"
     "line-height:1.35"
 )
-_ARROW = "text-align:center;vertical-align:middle;padding:3px 6px;line-height:1.3"
+_ARROW = "text-align:center;vertical-align:middle;padding:3px 6px;line-height:1.3;overflow-wrap:normal"
 _QUIET = "opacity:0.75"
 _NAMED, _SPOKEN = "font-family:monospace", _QUIET
 
@@ -118,5 +118,5 @@ def _state(link: Link) -> str:
     _, colour = _TONES[link.state.tone]
     return (
         f'<strong style="border:1px solid {colour};border-radius:8px;padding:0 6px;font-weight:600;font-size:12px;'
-        f'display:inline-block">{escape(link.state.words)}</strong>'
+        f'display:inline-block;overflow-wrap:normal">{escape(link.state.words)}</strong>'
     )
