@@ -284,7 +284,9 @@ def test_a_living_secret_is_masked_in_every_card():
             assert secret.reveal() not in form
 
 
-@pytest.mark.parametrize(("mark", "head"), [(Mark.WARN, "! verified"), (Mark.OK, "✓ verified"), (Mark.TO_DO, "✓ verified")])
+@pytest.mark.parametrize(
+    ("mark", "head"), [(Mark.WARN, "! verified"), (Mark.OK, "✓ verified"), (Mark.TO_DO, "✓ verified")]
+)
 def test_a_check_that_warns_does_not_look_as_if_all_were_well(mark: Mark, head: str):
     evidence = Evidence(findings=(Finding(mark, "the upstream", "does not exist"),))
     card = cards.result_card(Result(1, Hostile("it"), Outcome.VERIFIED, evidence=evidence))
