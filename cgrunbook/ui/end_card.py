@@ -25,12 +25,12 @@ _TONES = {
 
 _ROW = '<tr style="background:none">'
 _BOX = (
-    "border:1px solid rgba(128,128,128,0.6);border-radius:4px;padding:6px 8px;text-align:center;vertical-align:middle;"
-    "line-height:1.35"
+    "border:1px solid rgba(128,128,128,0.6);border-radius:4px;padding:6px 6px;text-align:center;vertical-align:middle;"
+    "line-height:1.35;overflow-wrap:normal"
 )
-_ARROW = "text-align:center;vertical-align:middle;padding:3px 6px;line-height:1.3;overflow-wrap:normal"
+_ARROW = "text-align:center;vertical-align:middle;padding:3px 3px;line-height:1.3;overflow-wrap:normal"
 _QUIET = "opacity:0.75"
-_NAMED, _SPOKEN = "font-family:monospace", _QUIET
+_NAMED, _SPOKEN = "font-family:monospace;overflow-wrap:anywhere", _QUIET
 
 
 def conclusion_card(conclusion: Conclusion, context: Context | None = None) -> dict[str, str]:
@@ -116,7 +116,9 @@ def _arrow(link: Link) -> str:
 
 def _state(link: Link) -> str:
     _, colour = _TONES[link.state.tone]
+    glyph, word, *more = link.state.words.split(" ")
+    first, rest = f"{glyph} {word}", "".join(f" {one}" for one in more)
     return (
         f'<strong style="border:1px solid {colour};border-radius:8px;padding:0 6px;font-weight:600;font-size:12px;'
-        f'display:inline-block;overflow-wrap:normal">{escape(link.state.words)}</strong>'
+        f'display:inline-block"><span style="white-space:nowrap">{escape(first)}</span>{escape(rest)}</strong>'
     )
