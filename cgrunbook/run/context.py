@@ -12,8 +12,8 @@ from html import escape
 
 from cgrunbook.cloud.caller import spoken
 
-# By target: the word, its glyph, the frame, and what the word stands on. The sandbox's is hollow and dashed, the
-# ink is the page's; Google Cloud's is filled, solid and double as strong.
+# By target: the word, its glyph, the line below all of it, and what the word stands on. The sandbox's is hollow and
+# dashed, the ink is the page's; Google Cloud's is filled, solid and double as strong.
 _LOOKS = {
     "sandbox": ("SANDBOX", "◇", "1px dashed #0f8a83", "border:1px dashed #0f8a83"),
     "google-cloud": ("GOOGLE CLOUD", "◆", "2px solid #c2185b", "background:#c2185b;color:#ffffff"),
@@ -58,16 +58,16 @@ class Context:
 
     @property
     def html(self) -> str:
-        """The same as a bar."""
-        word, glyph, frame, badge = _LOOKS[self.target]
+        """The same as one line of running text, which breaks where a page is narrow."""
+        word, glyph, line, badge = _LOOKS[self.target]
         said = "".join(
-            f' <span style="display:inline-block;max-width:100%;margin:0 12px 0 0">{label} <strong>{escape(value)}</strong></span>'
+            f' <span style="opacity:0.75">{label}</span> <strong style="font-weight:600;margin:0 8px 0 0">{escape(value)}</strong>'
             for label, value in self._parts()
         )
         return (
-            f'<div class="cgrunbook-context" style="border:{frame};border-radius:4px;padding:2px 4px;margin:0 0 8px;'
-            f'font-size:12px;line-height:1.7;overflow-wrap:break-word"><strong style="{badge};border-radius:3px;'
-            f'padding:1px 7px;margin:0 10px 0 0;white-space:nowrap">{glyph} {word}</strong>{said}</div>'
+            f'<div class="cgrunbook-context" style="border-bottom:{line};padding:0 0 4px;margin:0 0 8px;'
+            f'font-size:12px;line-height:1.6;overflow-wrap:break-word"><strong style="{badge};border-radius:3px;'
+            f'padding:0 6px;margin:0 8px 0 0;white-space:nowrap">{glyph} {word}</strong>{said}</div>'
         )
 
     def by_hand(self, commands: Sequence[str], cgrunbook: str = "cgrunbook") -> str:

@@ -5,6 +5,7 @@ The colours are literal, and a word stands in white on them: that can be read on
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from html import escape
 
 PROVED, CHANGED, GONE, ASKED, CAUTION, WRONG, QUIET = (
@@ -54,3 +55,13 @@ def badge(word: str, glyph: str, colour: str) -> str:
 def badge_of(word: str) -> str:
     """The badge of an outcome or a mark."""
     return badge(word, *LOOKS[word])
+
+
+def look_of(outcome: str, marks: Iterable[str]) -> tuple[str, str]:
+    """Glyph and colour of an outcome; a check that ended well and warns of something does not look as if all were well.
+
+    Args:
+        outcome: the word of it.
+        marks: of what the step saw.
+    """
+    return LOOKS["warn"] if outcome == "verified" and "warn" in marks else LOOKS.get(outcome, ("…", QUIET))

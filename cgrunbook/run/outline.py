@@ -81,6 +81,8 @@ class Line:
     run: int = 0
     parts: dict[object, State] = field(default_factory=dict)
     now: State | None = None
+    marks: set[str] = field(default_factory=set)
+    """What its checks saw, by their marks."""
 
     @property
     def state(self) -> State:
@@ -133,7 +135,7 @@ class Outline:
         """A step has begun in the cell that runs."""
         line = self._line(step, running)
         if line.run != running.run:  # another run of the cell begins anew
-            line.run, line.parts = running.run, {}
+            line.run, line.parts, line.marks = running.run, {}, set()
         line.now, self._at = Standing.AT_WORK, line
 
     def asks(self, asks: bool) -> None:
@@ -146,6 +148,7 @@ class Outline:
         if (line := self._at) is None:
             return
         line.parts[result.step.key] = Standing.INTERRUPTED if isinstance(result.error, Interrupted) else result.outcome
+        line.marks |= {finding.mark.value for finding in result.evidence.findings}
         line.now = self._at = None
 
     def _total(self, cell: Cell) -> int | None:
@@ -279,8 +282,9 @@ def _calls_in(node: ast.AST, lists: tuple[str, ...]) -> Iterator[tuple[str, tupl
 
 
 def _plain(heading: str) -> str:
-    """A heading without Markdown's marks."""
-    return re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).replace("`", "").replace("**", "").strip()
+    """A heading without Markdown's marks, and without a number of its own: the list has one."""
+    words = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).replace("`", "").replace("**", "").strip()
+    return re.sub(r"^\d+[.)] +", "", words)
 
 
 def _in_words(kind: str) -> str:

@@ -17,7 +17,7 @@ from cgrunbook.errors import Declined, ExitCode
 from cgrunbook.redaction import redact, redact_all
 from cgrunbook.run.context import Context
 from cgrunbook.run.folder import REPORT, write_whole
-from cgrunbook.run.looks import LOOKS
+from cgrunbook.run.looks import look_of
 from cgrunbook.run.record import NotebookRecord, Record, StepRecord, record_of
 from cgrunbook.run.route import routes_of
 from cgrunbook.run.wording import OfOne, by_resource, is_digest, is_table, said_once, shown, tense
@@ -93,7 +93,7 @@ def render(record: Record) -> str:
             listed=listed,
             detailed=detailed,
             context=Context.of(whole.target, whole.caller),
-            looks=LOOKS,
+            look_of=look_of,
         )
         if len(page.encode()) < LARGEST:
             break

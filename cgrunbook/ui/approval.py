@@ -15,6 +15,7 @@ import ipywidgets
 
 from cgrunbook.errors import Interrupted
 from cgrunbook.redaction import redact
+from cgrunbook.run.looks import GONE
 from cgrunbook.ui.decision import Yes
 from cgrunbook.ui.page import asking, copy_button
 from cgrunbook.ui.waiting import interruptible
@@ -155,5 +156,7 @@ def _button(label: str, css: str, tooltip: str, style: str = "") -> Any:
         disabled=True,
         layout={"width": "auto", "min_width": "90px"},
     )
+    if style == "danger":  # the colour of its card, and of all that is gone for good
+        button.style.button_color = GONE
     button.add_class(css)
     return button

@@ -7,7 +7,7 @@ not where they come from. What else a notebook shows is drawn with the public pi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from html import escape
@@ -17,7 +17,7 @@ from cgrunbook.errors import CgrunbookError, Interrupted
 from cgrunbook.parameters import Parameters
 from cgrunbook.redaction import redact
 from cgrunbook.run.context import Context
-from cgrunbook.run.looks import ASKED, CHANGED, GONE, LOOKS, QUIET, badge, badge_of
+from cgrunbook.run.looks import ASKED, CHANGED, GONE, LOOKS, QUIET, badge, badge_of, look_of
 from cgrunbook.run.result import Result
 from cgrunbook.run.wording import WILL_BE, OfOne, by_resource, is_digest, is_table, said_once, shown, tense
 from cgrunbook.steps.step import Finding, Outcome, Plan, Progress, Step, in_bytes
@@ -27,12 +27,12 @@ from cgrunbook.ui.values import Value
 _WRAP = "overflow-wrap:break-word;overflow-wrap:anywhere;"
 _CELL = "text-align:left;vertical-align:top;padding:3px 16px 3px 0;"
 _NUMBER = "text-align:right;vertical-align:top;padding:3px 16px 3px 0;"
-_TABLE = f"margin:6px 0;border-collapse:collapse;font-size:13px;{_WRAP}"
+_TABLE = "margin:6px 0;border-collapse:collapse;font-size:13px"
 _ROW = '<tr style="background:none;border-bottom:1px solid #8883">'
 _CODE = "font-family:monospace;white-space:pre-wrap;"
 _LINE = "white-space:nowrap;"
-# Characters of a text that is never broken.
-_UNBROKEN = 28
+# Characters of a name and of a value that are never broken: two values fit beside a name on half a screen.
+_UNBROKEN, _UNBROKEN_VALUE = 28, 14
 _QUIET = "opacity:0.75;"
 # The whole text is there to be copied, and to be read where styles are not; the eye is spared most of it.
 _SHORT = (
@@ -94,7 +94,7 @@ def card(colour: str, head: Block, blocks: Sequence[Block], context: Context | N
     thick = "7px double" if colour == GONE else "4px solid"
     framed = (
         f'<div style="border:1px solid rgba(128,128,128,0.35);border-left:{thick} {colour};border-radius:4px;'
-        f'padding:8px 14px;margin:4px 0;max-width:980px;line-height:1.45">{html}</div>'
+        f'padding:8px 14px;margin:4px 0;max-width:980px;line-height:1.45;{_WRAP}">{html}</div>'
     )
     return {"text/html": redact(framed), "text/plain": redact(text)}
 
@@ -110,17 +110,17 @@ def result_card(result: Result, context: Context | None = None) -> dict[str, str
     facts = evidence.facts
     if not result.error and outcome is not Outcome.PLANNED:
         happened, facts = said_once(happened, facts)
-    blocks = [*map(_happening, happened), *_lost(plan), *_notes(plan, context), *findings(evidence.findings)]
-    if evidence.brief and not facts:
+    blocks = [*_happenings(happened), *_lost(plan), *_notes(plan, context), *findings(evidence.findings)]
+    if evidence.brief and not facts and not happened:
         blocks.append(sentence(evidence.brief))
     blocks += _facts(facts)
     if result.error and not evidence.findings:
         blocks.append(_error(result.error))
     blocks += [*by_hand([*plan.commands, *evidence.commands], context), (_guide_html(step), ())]
-    glyph, colour = LOOKS[word]
+    glyph, colour = look = look_of(word, [finding.mark for finding in evidence.findings])
     if plan.outcome is Outcome.DELETED and outcome is Outcome.PLANNED:
         colour = GONE
-    return card(colour, _head(badge_of(word), f"{glyph} {word}", step.title, timing), blocks, context)
+    return card(colour, _head(badge(word, *look), f"{glyph} {word}", step.title, timing), blocks, context)
 
 
 def plan_card(
@@ -149,7 +149,7 @@ def plan_card(
     waiting = f'<p class="cgrunbook-without-widget" style="margin:6px 0 2px">{since} {_AGAIN}</p>'
     blocks = [
         _on_page(sentence(step.why)),
-        *map(_happening, by_resource(plan.changes, WILL_BE)),
+        *_happenings(by_resource(plan.changes, WILL_BE)),
         *_lost(plan),
         *_notes(plan, context),
         *map(_on_page, by_hand(plan.commands, context)),
@@ -224,10 +224,9 @@ def values_card(
         lines.append(f"{name}: {shown(value.value)} ({by})")
     kept, style = (' class="cgrunbook-without-widget"', _style(_LIVE_RULES)) if form else ("", "")
     table = f'{style}<table{kept} style="{_TABLE}">{rows}</table>'
-    head = _head(f"<strong>▸ {escape(notebook)}</strong>", f"▸ {notebook}", sentence)
-    if waits:
-        said = escape(sentence)
-        head = (head[0].replace(said, f'<span class="cgrunbook-with-widget">{said}</span>'), head[1])
+    only = ' class="cgrunbook-with-widget"' if waits else ""
+    named = f'<strong style="font-weight:600">{escape(notebook)}</strong> <span{only}>{escape(sentence)}</span>'
+    head = (f'<p style="margin:2px 0">{named}</p>', [f"▸ {notebook}: {sentence}"])
     again = [(f'<p{kept} style="margin:6px 0">{_FORM_AGAIN}</p>', [_FORM_AGAIN])] if form else []
     return card(QUIET, head, [(table, lines), *again], context)
 
@@ -241,7 +240,7 @@ def sentence(text: str, context: Context | None = None) -> Block:
     said, _, commands = text.partition("\n")
     if commands and context:
         commands = context.by_hand([commands])
-    return f'<p style="margin:6px 0;{_WRAP}">{escape(said)}</p>{commands and shell(commands)}', [
+    return f'<p style="margin:6px 0">{escape(said)}</p>{commands and shell(commands)}', [
         said,
         *commands.splitlines(),
     ]
@@ -291,7 +290,7 @@ def _on_page(block: Block) -> Block:
 def shell(lines: str, more: str = "") -> str:
     """Lines to be copied, as HTML."""
     return (
-        f'<pre style="{_CODE}{_WRAP}{more}margin:4px 0;padding:6px 10px;border-radius:4px;font-size:12px;'
+        f'<pre style="{_CODE}{more}word-break:normal;margin:4px 0;padding:6px 10px;border-radius:4px;font-size:12px;'
         f'background:rgba(128,128,128,0.12)">{escape(lines)}</pre>'
     )
 
@@ -312,7 +311,7 @@ def _cell(value: Any, name: str = "", side: str = "") -> str:
     text = shown(value, name)
     if side and is_digest(text):
         return f'<td style="{side}"><span style="{_SHORT}" title="{text}">{text}</span></td>'
-    font = _LINE if side == _NUMBER else _CODE if len(text) > _UNBROKEN else f"font-family:monospace;{_LINE}"
+    font = _LINE if side == _NUMBER else _CODE if len(text) > _UNBROKEN_VALUE else f"font-family:monospace;{_LINE}"
     return f'<td style="{side or _CELL}{font}">{escape(text)}</td>'
 
 
@@ -331,6 +330,19 @@ def _facts(facts: Mapping[str, Any]) -> list[Block]:
             lines.append(f"{name}: {shown(value, name)}")
     body = f'<table style="{_TABLE}">{rows}</table>' if rows else ""
     return [(body + tables, lines)]
+
+
+def _happenings(happened: Sequence[OfOne]) -> list[Block]:
+    """What happens to each resource; a list where there are several of which no more is to be said."""
+    if len(happened) < 2 or any(one.fields for one in happened):
+        return [*map(_happening, happened)]
+    return [(_list(one.said for one in happened), [line for one in happened for line in one.lines])]
+
+
+def _list(items: Iterable[str]) -> str:
+    """Sentences below each other, as HTML."""
+    rows = "".join(f"<li>{escape(item.removesuffix('.'))}.</li>" for item in items)
+    return f'<ul style="margin:6px 0;padding:0 0 0 20px">{rows}</ul>'
 
 
 def _happening(one: OfOne) -> Block:
@@ -354,11 +366,7 @@ def _lost(plan: Plan) -> list[Block]:
     """What cannot be had back, so that it is read before anything else is."""
     if not plan.lost:
         return []
-    items = "".join(f"<li>{escape(one)}</li>" for one in plan.lost)
-    html = (
-        f'<p style="margin:8px 0 0">{badge("What is lost", "!", GONE)}</p>'
-        f'<ul style="margin:4px 0 6px;padding:0 0 0 20px;{_WRAP}">{items}</ul>'
-    )
+    html = f'<p style="margin:8px 0 0">{badge("What is lost", "!", GONE)}</p>{_list(plan.lost)}'
     return [(html, ["What is lost:", *(f"  {one}" for one in plan.lost)])]
 
 
@@ -386,9 +394,9 @@ def findings(findings: Sequence[Finding]) -> list[Block]:
 
 
 def _error(error: CgrunbookError) -> Block:
-    html = f'<p style="margin:6px 0;{_WRAP}">{_lines(error.message)}</p>'
+    html = f'<p style="margin:6px 0">{_lines(error.message)}</p>'
     if error.remedy:
-        html += f'<p style="margin:6px 0;{_WRAP}"><strong>What to do:</strong> {_lines(error.remedy)}</p>'
+        html += f'<p style="margin:6px 0"><strong>What to do:</strong> {_lines(error.remedy)}</p>'
     return html, str(error).splitlines()
 
 

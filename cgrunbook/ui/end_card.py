@@ -25,11 +25,12 @@ _TONES = {
 
 _ROW = '<tr style="background:none">'
 _BOX = (
-    "border:1px solid rgba(128,128,128,0.6);border-radius:4px;padding:6px 12px;text-align:center;vertical-align:middle;"
-    "line-height:1.35"
+    "border:1px solid rgba(128,128,128,0.6);border-radius:4px;padding:6px 6px;text-align:center;vertical-align:middle;"
+    "line-height:1.35;overflow-wrap:normal"
 )
-_ARROW = "text-align:center;vertical-align:middle;padding:3px 8px;line-height:1.3;white-space:nowrap"
+_ARROW = "text-align:center;vertical-align:middle;padding:3px 3px;line-height:1.3;overflow-wrap:normal"
 _QUIET = "opacity:0.75"
+_NAMED, _SPOKEN = "font-family:monospace;overflow-wrap:anywhere", _QUIET
 
 
 def conclusion_card(conclusion: Conclusion, context: Context | None = None) -> dict[str, str]:
@@ -75,9 +76,9 @@ def _table(rows: list[tuple[str, str, str]]) -> Block:
 def _picture(route: Route) -> Block:
     """The way as boxes and arrows, and below it in words, which are all of the text."""
     rows = (
-        f"{_ROW}{_box('Client', 'docker, Kubernetes, CI')}{_arrow(route.pull)}"
+        f"{_ROW}{_box('Client', 'docker, Kubernetes, CI', _SPOKEN)}{_arrow(route.pull)}"
         f"{_box('Artifact Registry', route.repository)}{_arrow(route.upstream)}"
-        f"{_box('cgr.dev', 'the source')}</tr>"
+        f"{_box('cgr.dev', 'the source', _SPOKEN)}</tr>"
     )
     if route.grant and route.token:
         rows += (
@@ -102,17 +103,22 @@ def _between(link: Link) -> str:
     return f"{link.between}{f': {link.said}' if link.said else ''}"
 
 
-def _box(title: str, name: str) -> str:
+def _box(title: str, name: str, font: str = _NAMED) -> str:
     return (
         f'<td style="{_BOX}"><strong>{escape(title)}</strong><br>'
-        f'<span style="font-family:monospace;font-size:12px">{escape(name)}</span></td>'
+        f'<span style="{font};font-size:12px">{escape(name)}</span></td>'
     )
 
 
 def _arrow(link: Link) -> str:
-    return f'<td style="{_ARROW}">{_state(link)}<br>───→</td>'
+    return f'<td style="{_ARROW}">{_state(link)}<br>──→</td>'
 
 
 def _state(link: Link) -> str:
     _, colour = _TONES[link.state.tone]
-    return f'<strong style="border-bottom:2px solid {colour};font-weight:600">{escape(link.state.words)}</strong>'
+    glyph, word, *more = link.state.words.split(" ")
+    first, rest = f"{glyph} {word}", "".join(f" {one}" for one in more)
+    return (
+        f'<strong style="border:1px solid {colour};border-radius:8px;padding:0 6px;font-weight:600;font-size:12px;'
+        f'display:inline-block"><span style="white-space:nowrap">{escape(first)}</span>{escape(rest)}</strong>'
+    )

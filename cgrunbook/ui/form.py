@@ -399,7 +399,7 @@ class Form:
             problem: why that cannot be read or written, a sentence.
         """
         target = self.fields["target"].text
-        now = f"Saved so far: {', '.join(map(label, saved))}." if saved else "Nothing is saved yet but the defaults."
+        now = f"Saved so far: {', '.join(map(label, saved))}." if saved else "Saved so far: only the defaults."
         said = problem or f"The button saves these values for every notebook, for the target {target} alone. {now}"
         self.kept.value = f'<div style="{_LINE}{_LOUD if problem else _QUIET}">{escape(redact(said))}</div>'
 

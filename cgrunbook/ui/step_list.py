@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from html import escape
 
-from cgrunbook.run.looks import LOOKS
+from cgrunbook.run.looks import look_of
 from cgrunbook.run.outline import Outline
 
 _CELL = "text-align:left;vertical-align:top;padding:1px 14px 1px 0"
@@ -20,7 +20,7 @@ def as_html(outline: Outline, *, planning: bool = False, as_of: datetime | None 
         return ""
     rows = ""
     for number, line in enumerate(outline.lines, 1):
-        glyph, colour = LOOKS[line.state]
+        glyph, colour = look_of(line.state, line.marks)
         rows += (
             f'<tr style="background:none"><td style="{_CELL};opacity:0.75">{number}</td>'
             f'<td style="{_CELL}">{escape(line.title)}</td>'
@@ -39,7 +39,7 @@ def as_text(outline: Outline, *, planning: bool = False, as_of: datetime | None 
     """The same as lines."""
     lines = [f"{_head(outline, planning=planning)}{_as_of(as_of)}"]
     for number, line in enumerate(outline.lines, 1):
-        lines.append(f"  {number:>2}  {LOOKS[line.state][0]} {line.words}: {line.title}")
+        lines.append(f"  {number:>2}  {look_of(line.state, line.marks)[0]} {line.words}: {line.title}")
     return "\n".join(lines)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import ClassVar
 
@@ -69,7 +70,9 @@ def test_each_cell_that_performs_steps_is_a_line_that_is_called_as_its_heading(n
     titles = [line.title for line in outline.lines]
     assert len(set(titles)) == len(titles)
     for title in titles:
-        assert any(line.startswith("##") and line.strip("# \n") == title for line in headings), title
+        assert any(
+            line.startswith("##") and re.sub(r"^#+ (\d+[.] )?", "", line).strip() == title for line in headings
+        ), title
     for line in outline.lines:
         assert line.cell
         assert line.state is Standing.TO_DO

@@ -257,7 +257,7 @@ _LEFT = {
         "overflow",
         "padding",
     ),
-    *("overflow-wrap", "text-align", "text-decoration", "text-overflow", "vertical-align", "white-space"),
+    *("overflow-wrap", "text-align", "text-decoration", "text-overflow", "vertical-align", "white-space", "word-break"),
 }
 
 
@@ -282,3 +282,21 @@ def test_a_living_secret_is_masked_in_every_card():
     for bundle in bundles(secret.reveal()):
         for form in bundle.values():
             assert secret.reveal() not in form
+
+
+@pytest.mark.parametrize(
+    ("mark", "head"), [(Mark.WARN, "! verified"), (Mark.OK, "✓ verified"), (Mark.TO_DO, "✓ verified")]
+)
+def test_a_check_that_warns_does_not_look_as_if_all_were_well(mark: Mark, head: str):
+    evidence = Evidence(findings=(Finding(mark, "the upstream", "does not exist"),))
+    card = cards.result_card(Result(1, Hostile("it"), Outcome.VERIFIED, evidence=evidence))
+    assert head in read(card["text/html"]).text
+    assert card["text/plain"].startswith(head)
+
+
+def test_several_deletions_are_a_list_and_a_single_one_a_sentence():
+    gone = tuple(Change(f"repository {name}", "", "in us-central1", None) for name in "abc")
+    for number, items in ((1, 0), (3, 3)):
+        card = cards.plan_card(Hostile("it"), Plan(Outcome.DELETED, gone[:number]))
+        assert card["text/html"].count("<li>") == items
+        assert card["text/plain"].count("will be deleted") == number
