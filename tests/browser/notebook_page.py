@@ -104,6 +104,18 @@ class NotebookPage:
         self.command("notebook:run-all-cells")
         self.until(f"() => {{ const state = ({_STATE})(); return state.running > 0; }}")
 
+    def run_cell(self, source: str) -> None:
+        """Run the first cell whose source has this in it."""
+        self.page.evaluate(
+            f"""source => {{
+              const notebook = {_PANEL}.content;
+              notebook.activeCellIndex = notebook.widgets.findIndex(
+                cell => cell.model.type === 'code' && cell.model.sharedModel.getSource().includes(source));
+            }}""",
+            source,
+        )
+        self.command("notebook:run-cell")
+
     def state(self) -> dict[str, Any]:
         """The kernel's status and the code cells."""
         found: dict[str, Any] = self.page.evaluate(_STATE)
