@@ -117,7 +117,7 @@ def open_tab(
         return tab.open(wait=wait)
 
     yield open_one
-    complaints = [complaint for tab in tabs for complaint in tab.complaints]
+    complaints = [complaint for tab in tabs for complaint in tab.unexpected()]
     for tab in tabs:
         _end(tab)
     assert complaints == []

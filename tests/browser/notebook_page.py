@@ -49,6 +49,8 @@ class NotebookPage:
         path: the notebook's file.
         workspace: JupyterLab's workspace, so that tabs of other tests are not opened again.
         screenshots: where pictures go.
+        complaints: what the page's console and axe complained of.
+        expected: what JupyterLab complains of by right in this test, a part of its text.
     """
 
     page: Page
@@ -57,6 +59,11 @@ class NotebookPage:
     workspace: str
     screenshots: Callable[[Page, str], Path]
     complaints: list[str] = field(default_factory=list)
+    expected: str | None = None
+
+    def unexpected(self) -> list[str]:
+        """What was complained of and should not have been."""
+        return [one for one in self.complaints if self.expected is None or self.expected not in one]
 
     def open(self, *, wait: bool = True) -> NotebookPage:
         """Open the notebook and, unless told not to, wait until its kernel can be used."""
@@ -96,6 +103,18 @@ class NotebookPage:
         """Run All Cells."""
         self.command("notebook:run-all-cells")
         self.until(f"() => {{ const state = ({_STATE})(); return state.running > 0; }}")
+
+    def run_cell(self, source: str) -> None:
+        """Run the first cell whose source has this in it."""
+        self.page.evaluate(
+            f"""source => {{
+              const notebook = {_PANEL}.content;
+              notebook.activeCellIndex = notebook.widgets.findIndex(
+                cell => cell.model.type === 'code' && cell.model.sharedModel.getSource().includes(source));
+            }}""",
+            source,
+        )
+        self.command("notebook:run-cell")
 
     def state(self) -> dict[str, Any]:
         """The kernel's status and the code cells."""

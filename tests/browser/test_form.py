@@ -66,8 +66,7 @@ def test_other_values_given_later_count_for_the_cells_below_when_they_are_run_ag
     tab.field("repository").fill("another-one")
     tab.use.click()
     expect(tab.page.get_by_text("Run the cells below again")).to_be_visible()
-    tab.page.evaluate("() => { window.jupyterapp.shell.currentWidget.content.activeCellIndex = 5; }")
-    tab.command("notebook:run-cell")
+    tab.run_cell("steps.ShowMap(")
     tab.until_said("repository another-one")
 
 
@@ -79,9 +78,8 @@ def test_a_step_says_so_when_the_form_shows_one_value_and_the_cell_holds_another
     tab.use.click()
     tab.until_done()
     assert tab.outcomes() == ["unchanged"]
-    for cell in (1, 4):  # the cell of parameters again, which sets confirm to "", and the one that tears down
-        tab.page.evaluate("at => { window.jupyterapp.shell.currentWidget.content.activeCellIndex = at; }", cell)
-        tab.command("notebook:run-cell")
+    for cell in ("target: str", "steps.TearDown("):  # the first sets confirm to "" again
+        tab.run_cell(cell)
     tab.until_said("variable is '', while the form's 'chainguard-pull-through' is in use")
     tab.until_done()
     assert tab.outcomes() == ["failed"]
