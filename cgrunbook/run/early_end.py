@@ -17,8 +17,6 @@ from cgrunbook import parameters
 from cgrunbook.errors import CgrunbookError
 from cgrunbook.run.folder import RUN_FOLDER_VARIABLE, new_run_folder
 from cgrunbook.run.journal import Journal
-from cgrunbook.run.paperwork import Paperwork
-from cgrunbook.run.record import ErrorRecord, notebook_outcome, write_record
 
 # An error's attribute, of whatever kind it is: a journal has it.
 _TOLD = "_cgrunbook_journaled"
@@ -55,6 +53,10 @@ def end_early(journal: Journal, notebook: str, error: BaseException, **more: Any
     """Write down that an error has ended a notebook, unless that was done; with a disk that is full, nothing can be."""
     if getattr(error, _TOLD, False):
         return
+    # Most notebooks open without an error.
+    from cgrunbook.run.paperwork import Paperwork
+    from cgrunbook.run.record import ErrorRecord, notebook_outcome, write_record
+
     journaled(error)
     said = ErrorRecord.of(error)
     with contextlib.suppress(CgrunbookError):
@@ -99,6 +101,8 @@ def tell() -> None:
 
     def ended(ran: Any) -> None:
         if isinstance(ran.error_in_exec, CgrunbookError):
+            from cgrunbook.run.record import ErrorRecord
+
             kernel, said = shell.kernel, ErrorRecord.of(ran.error_in_exec).model_dump()
             kernel.session.send(kernel.iopub_socket, MESSAGE, said, parent=kernel.get_parent("shell"))
 
@@ -123,6 +127,8 @@ class _Cells:
         cell = ran.info.cell_id or hashlib.sha256(ran.info.raw_cell.encode()).hexdigest()[:12]
         with contextlib.suppress(CgrunbookError):
             if error is None and cell in self._failed and self.journal:
+                from cgrunbook.run.paperwork import Paperwork
+
                 self._failed.remove(cell)
                 self.journal.add("cell-mended", notebook=self._notebook, cell=cell)
                 Paperwork(self.journal.folder).write()

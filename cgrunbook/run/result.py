@@ -8,7 +8,6 @@ from typing import Any
 
 from cgrunbook.errors import CgrunbookError, PrerequisiteMissing, StepFailed
 from cgrunbook.redaction import redact
-from cgrunbook.run.record import ErrorRecord, FindingRecord
 from cgrunbook.steps.step import Evidence, Finding, Mark, Outcome, Plan, Step, counted
 
 
@@ -51,6 +50,8 @@ class Result:
 
     def as_journaled(self) -> dict[str, Any]:
         """What the journal's line of it holds."""
+        from cgrunbook.run.record import ErrorRecord, FindingRecord  # what a notebook's opening need not wait for
+
         data: dict[str, Any] = {
             "outcome": self.outcome.value,
             "brief": self.brief,

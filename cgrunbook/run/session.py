@@ -8,7 +8,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from cgrunbook import parameters
 from cgrunbook.cloud import Attempts, Cloud, Connection, Wait, connect
@@ -19,9 +20,11 @@ from cgrunbook.run.early_end import begin_journal, end_early
 from cgrunbook.run.given import mistyped, not_taken, require_taken, values_of, way_of
 from cgrunbook.run.journal import Journal, read_lines
 from cgrunbook.run.outline import Outline, outline_of
-from cgrunbook.run.paperwork import Paperwork
 from cgrunbook.run.result import Result
 from cgrunbook.steps.step import Step, World
+
+if TYPE_CHECKING:
+    from cgrunbook.run.paperwork import Paperwork
 
 
 class Session:
@@ -31,7 +34,6 @@ class Session:
         cloud: the services of the target.
         results: what came of the steps so far.
         outline: the notebook's steps, and how they stand in this run.
-        paperwork: the files that are written out of its journal.
         expected: in `mode="plan"`, what the steps of this run would have made.
         changes_pending: in `mode="plan"`, whether a step of this run would change something.
 
@@ -55,7 +57,6 @@ class Session:
         self.notebook = notebook
         self.params = params
         self.journal = journal
-        self.paperwork = Paperwork(journal.folder)
         self.cloud = Cloud(connection, Attempts(limit=params.wait_limit, on_wait=self._on_wait))
         self.results: list[Result] = []
         self.outline = Outline()
@@ -67,6 +68,13 @@ class Session:
         self._namespace = namespace if namespace is not None else {}
         self._names = [name for name in parameters.NAMES if name in self._namespace]
         self._listener: Callable[[Wait], None] | None = None
+
+    @cached_property
+    def paperwork(self) -> Paperwork:
+        """The files that are written out of its journal."""
+        from cgrunbook.run.paperwork import Paperwork  # what a notebook's opening need not wait for
+
+        return Paperwork(self.journal.folder)
 
     @property
     def target(self) -> dict[str, str]:
