@@ -141,6 +141,17 @@ def test_importing_the_package_imports_nothing_heavy():
     assert done.stdout.strip() == "[]"
 
 
+def test_a_notebook_opens_without_what_only_its_steps_need():
+    code = """
+import sys
+import cgrunbook.cloud.credentials, cgrunbook.sandbox.process, cgrunbook.ui.form, cgrunbook.ui.notebook, cgrunbook.ui.presence
+later = ("pydantic", "jinja2", "requests", "google.cloud", "google.api_core", "cgrunbook.run.record", "cgrunbook.run.report")
+print([name for name in later if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_a_year_in_which_googles_libraries_give_up_a_python_warns_nobody_who_opens_a_notebook():
     code = """
 import datetime

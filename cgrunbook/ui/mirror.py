@@ -21,6 +21,9 @@ SAVE = "cgrunbook_save"
 
 _OUTPUTS = {"display_data", "execute_result", "stream", "error"}
 
+# Characters that are kept of what a cell writes to a stream without a pause, the last ones: it may write for hours.
+STREAM_CHARACTERS = 200_000
+
 
 @dataclass
 class _Cell:
@@ -53,7 +56,13 @@ class _Cell:
             if self.clear_next:
                 self.outputs.clear()
                 self.clear_next = False
-            self.outputs.append({"type": kind, "content": content})
+            last = self.outputs[-1] if self.outputs else {}
+            if kind == "stream" == last.get("type") and content["name"] == last["content"]["name"]:
+                # One output, as on the page.
+                text = f"{last['content']['text']}{content['text']}"
+                last["content"] = {**content, "text": text[-STREAM_CHARACTERS:]}
+            else:
+                self.outputs.append({"type": kind, "content": content})
 
     def update(self, content: dict[str, Any]) -> None:
         """Let a display take the place of the one of its name."""

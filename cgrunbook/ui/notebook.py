@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 # Seconds between two redraws of the working card: five a second are smooth and flood nothing.
 REDRAW_SECONDS = 0.2
 
+# Seconds until it is asked what the form's fields can offer: that imports Google's clients, and the opening cell ends first.
+LISTS_AFTER_SECONDS = 0.2
+
 # Before a step has said anything of itself.
 _WORKING = Progress("working")
 
@@ -483,8 +486,12 @@ class Opening:
             self._listing.cancel()
         chosen, wrong = self.form.values()
         if not {"target", "project_id", "location"} & set(wrong):
-            offer = offer_lists(chosen, self.form.offer, self.form.called_as)
-            self._listing = asyncio.get_running_loop().create_task(offer)
+
+            async def offer() -> None:
+                await asyncio.sleep(LISTS_AFTER_SECONDS)
+                await offer_lists(chosen, self.form.offer, self.form.called_as)
+
+            self._listing = asyncio.get_running_loop().create_task(offer())
 
 
 def target_card(session: Session, said: Mapping[str, Value], *, form: bool = False) -> dict[str, str]:

@@ -9,7 +9,7 @@ import pytest
 from tests.browser.records import events, records
 from tests.left_behind import password_of, world
 
-LARGEST = 200_000
+LARGEST = 120_000
 """Bytes that an executed notebook may have."""
 
 TOUR = ("00_start_here", "01_prerequisites", "02_developer_images", "03_production_images")

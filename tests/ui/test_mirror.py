@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cgrunbook.ui.mirror import _Cell
+from cgrunbook.ui.mirror import STREAM_CHARACTERS, _Cell
 
 
 def display(text: str, name: str = "") -> dict[str, object]:
@@ -28,3 +28,14 @@ def test_what_is_cleared_goes_as_the_next_comes_and_what_is_updated_changes_in_i
     assert cell.said() == {"request": "request", "count": 3, "outputs": [], "ended": False}
     cell.hear("status", {"execution_state": "idle"})
     assert cell.said()["ended"]
+
+
+def test_what_a_cell_writes_on_and_on_is_one_output_with_a_bound():
+    cell = _Cell("request")
+    for number in range(2000):
+        cell.hear("stream", {"name": "stdout", "text": f"{number:0999}\n"})
+    cell.hear("stream", {"name": "stderr", "text": "warned\n"})
+    written, warned = (output["content"]["text"] for output in cell.said()["outputs"])
+    assert len(written) == STREAM_CHARACTERS
+    assert written.endswith("1999\n")
+    assert warned == "warned\n"
