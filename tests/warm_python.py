@@ -152,7 +152,8 @@ def wait_and_fork(path: str) -> list[str]:
         listening.listen(64)
         print("ready", flush=True)
         while True:
-            ready: list[Any] = select.select([0, ended, listening], [], [])[0]
+            watched: list[Any] = [0, ended, listening]
+            ready = select.select(watched, [], [])[0]
             if ended in ready:
                 os.read(ended, 4096)
                 _bury(told)

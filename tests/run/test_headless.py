@@ -514,7 +514,9 @@ print(sys.executable, os.getcwd(), os.environ.get("JPY_SESSION_NAME"), os.enviro
     assert said == [sys.executable, str(tmp_path), "None", str(result.folder)]
 
 
-def test_no_kernel_and_no_file_of_one_is_left(make: Any, run_from_nothing: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_kernel_and_no_file_of_one_is_left(
+    make: Any, run_from_nothing: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with tempfile.TemporaryDirectory(prefix="h") as place:  # pytest's own folder has too long a path for a socket
         monkeypatch.setattr(tempfile, "tempdir", place)
         # The second notebook's kernel has been started ahead when the first one fails.
