@@ -41,8 +41,10 @@ class Context:
     @classmethod
     def of(cls, target: Mapping[str, str], caller: str = "") -> Context:
         """The context of a session or a record, which have a target by the names of the parameters that say it."""
-        names = ("target", "project_id", "location", "organization")
-        return cls(*(target.get(name, "") for name in names), caller=caller)
+        project_id, location, organization = (
+            target.get(name, "") for name in ("project_id", "location", "organization")
+        )
+        return cls(target.get("target", ""), project_id, location, organization, caller)
 
     @property
     def real(self) -> bool:
