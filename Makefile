@@ -22,6 +22,8 @@ run: $(VENV)/.installed
 	$(BIN)/cgrunbook run
 
 # Two workers more than CI has cores, since tests also wait; one that is out of work takes tests from another, also of the same file.
+# Some thousand processes would compile what they import where they may not keep it.
+test test-long test-all test-pythons: export PYTHONDONTWRITEBYTECODE :=
 PYTEST := $(BIN)/python -m pytest --numprocesses 4 --dist worksteal
 
 test: $(VENV)/.installed-for-tests
