@@ -5,9 +5,11 @@ It knows ipykernel's queue (7.3 and newer; with another's, nothing is changed) a
 
 from __future__ import annotations
 
+import asyncio
 import weakref
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from cgrunbook.errors import Interrupted
@@ -79,6 +81,7 @@ class Door:
         kernel._abort_queues = self._after_error  # noqa: SLF001
         kernel.should_handle = self._should_handle
         stream.on_recv(self._receive, copy=False)
+        self._take_in_what_waits()
 
     @property
     def running(self) -> _Request:
@@ -121,6 +124,21 @@ class Door:
                 await self._handle(frames)
             finally:
                 self._queue.remove(request)
+
+    def _take_in_what_waits(self) -> None:
+        """What came before this was set up waits for its turn in a task of ipykernel's, which alone knows its message."""
+        there = []
+        for task in asyncio.all_tasks():
+            frame = getattr(task.get_coro(), "cr_frame", None)
+            if frame is not None and frame.f_code.co_name == "shell_main" and "msg" in frame.f_locals:
+                _, request = self._peek(frame.f_locals["msg"])
+                if request is not None:
+                    there.append(request)
+                    task.add_done_callback(partial(self._forget, request))
+        self._queue += sorted(there, key=lambda request: str(request.date))
+
+    def _forget(self, request: _Request, _: Any) -> None:
+        self._queue.remove(request)
 
     def _peek(self, frames: list[Any]) -> tuple[str, _Request | None]:
         """What a message is, and which request to run a cell."""

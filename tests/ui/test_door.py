@@ -19,6 +19,13 @@ book = await open_notebook("02", globals())
 """
 ASK = "await book.perform(steps.EnableApi(steps.ARTIFACT_REGISTRY))"
 
+# So that all of them wait for their turn before the notebook is opened.
+UNTIL_ALL_WAIT = """
+import asyncio
+while len(get_ipython().kernel._main_asyncio_lock._waiters or ()) < 3:
+    await asyncio.sleep(0.01)
+"""
+
 
 class Page:
     """One client of a kernel, which sends its cells under their names."""
@@ -28,6 +35,7 @@ class Page:
         self.client.load_connection_file()
         self.client.start_channels()
         self.replies: dict[str, dict[str, Any]] = {}
+        self.below = ""
 
     def send(self, kind: str, content: dict[str, Any], metadata: dict[str, Any] | None = None) -> str:
         message = self.client.session.msg(kind, content, metadata=metadata)
@@ -67,8 +75,11 @@ def pages(tmp_path: Path) -> Iterator[tuple[Page, Page]]:
         client.stop_channels()
         first, second = Page(manager.connection_file), Page(manager.connection_file)
         try:
-            assert first.reply(first.begin("open", OPEN))["status"] == "ok"
-            first.until("Approve, Decline", first.begin("ask", ASK))
+            first.begin("parameters", UNTIL_ALL_WAIT)
+            opened, asked = first.begin("open", OPEN), first.begin("ask", ASK)
+            first.below = first.begin("below", "below = 'of the first'")
+            assert first.reply(opened)["status"] == "ok"
+            first.until("Approve, Decline", asked)
             yield first, second
         finally:
             first.client.stop_channels()
@@ -78,7 +89,7 @@ def pages(tmp_path: Path) -> Iterator[tuple[Page, Page]]:
 
 def test_a_page_that_comes_while_a_cell_waits_is_answered_and_a_cell_run_again_gives_way(pages):
     first, second = pages
-    below = first.begin("below", "below = 'of the first'")
+    below = first.below  # sent with the opening cell, before the kernel kept count
     assert second.reply(second.send("kernel_info_request", {}))["status"] == "ok"
     state = second.state()
     assert state["queued"] == {"below": below}
