@@ -145,7 +145,7 @@ def test_a_notebook_opens_without_what_only_its_steps_need():
     code = """
 import sys
 import cgrunbook.cloud.credentials, cgrunbook.sandbox.process, cgrunbook.ui.form, cgrunbook.ui.notebook, cgrunbook.ui.presence
-later = ("pydantic", "jinja2", "requests", "google.cloud", "google.api_core", "cgrunbook.run.record", "cgrunbook.run.report")
+later = ("jinja2", "requests", "google.cloud", "google.api_core", "cgrunbook.run.record", "cgrunbook.run.report")
 print([name for name in later if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
