@@ -21,20 +21,26 @@ endef
 run: $(VENV)/.installed
 	$(BIN)/cgrunbook run
 
-# Two workers more than CI has cores, since tests also wait; one that is out of work takes tests from another, also of the same file.
 # Some thousand processes would compile what they import where they may not keep it.
 test test-long test-all test-pythons: export PYTHONDONTWRITEBYTECODE :=
-PYTEST := $(BIN)/python -m pytest --numprocesses 4 --dist worksteal
+
+# More workers than CI has cores, since tests also wait; one that is out of work takes tests from another, also of the same file. Beside them
+# one browser: several make each other late.
+define tested
+	@$(BIN)/python -m pytest tests/browser $(1) $(PYTEST_ARGUMENTS) & browser=$$!; \
+	$(BIN)/python -m pytest --ignore tests/browser --numprocesses 3 --dist worksteal $(1) $(PYTEST_ARGUMENTS); rest=$$?; \
+	wait $$browser && exit $$rest
+endef
 
 test: $(VENV)/.installed-for-tests
-	$(PYTEST) -m 'not long' $(PYTEST_ARGUMENTS)
+	$(call tested,-m 'not long')
 
 test-long: $(VENV)/.installed-for-tests
-	$(PYTEST) -m long $(PYTEST_ARGUMENTS)
+	$(call tested,-m long)
 
 # Both in one session: what is long is begun with, and no worker is idle between the two.
 test-all: $(VENV)/.installed-for-tests
-	$(PYTEST) $(PYTEST_ARGUMENTS)
+	$(call tested,)
 
 test-pythons: $(VENV)/.installed-for-development
 	$(BIN)/python -m tests.pythons

@@ -127,15 +127,18 @@ class Door:
 
     def _take_in_what_waits(self) -> None:
         """What came before this was set up waits for its turn in a task of ipykernel's, which alone knows its message."""
-        there = []
+        there: dict[str, tuple[_Request, Any]] = {}
         for task in asyncio.all_tasks():
             frame = getattr(task.get_coro(), "cr_frame", None)
-            if frame is not None and frame.f_code.co_name == "shell_main" and "msg" in frame.f_locals:
-                _, request = self._peek(frame.f_locals["msg"])
+            known = frame.f_locals if frame is not None else {}
+            # One task hands it on to another, which may not be there yet.
+            for frames in (known.get("msg"), *(known.get("args") or ())):
+                request = self._peek(frames)[1] if isinstance(frames, list) else None
                 if request is not None:
-                    there.append(request)
-                    task.add_done_callback(partial(self._forget, request))
-        self._queue += sorted(there, key=lambda request: str(request.date))
+                    there[request.number] = (request, task)
+        for request, task in sorted(there.values(), key=lambda one: str(one[0].date)):
+            self._queue.append(request)
+            task.add_done_callback(partial(self._forget, request))
 
     def _forget(self, request: _Request, _: Any) -> None:
         self._queue.remove(request)
