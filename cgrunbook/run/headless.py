@@ -272,7 +272,7 @@ class _Run:
         if end.kind == "kernel-died":
             return ErrorRecord.of(KernelDied(f"The kernel died {where}: {end.text}.", again))
         if end.kind == "error":
-            return end.raised or (told if told and told.type == end.name else _from_elsewhere(end, where))
+            return told if told and told.type == end.name else end.raised or _from_elsewhere(end, where)
         record = record_of(self._folder)
         notebook = next((book for book in reversed(record.notebooks) if book.name == _name_of(lines)), None)
         return notebook.failure(record.mode) if notebook else None
