@@ -172,9 +172,10 @@ def copy(destination: Path, source: Path | None = None) -> Copied:
     for path in sorted(source.rglob("*.ipynb")):
         if ".ipynb_checkpoints" in path.parts:
             continue
-        target, content = destination / path.relative_to(source), _without_outputs(path.read_bytes())
+        target = destination / path.relative_to(source)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
+            content = _without_outputs(path.read_bytes())
             with target.open("xb") as file:
                 made.append(target)
                 file.write(content)
