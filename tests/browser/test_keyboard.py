@@ -89,4 +89,4 @@ def test_a_question_leaves_whoever_is_typing_where_they_are(tab):
     tab.until_asked()
     tab.page.keyboard.type("# half a thought")
     assert "# half a thought" in tab.state()["cells"][0]["source"]
-    expect(tab.page.get_by_role("status").filter(has_text="Waiting for your approval")).to_have_count(1)
+    expect(tab.page.get_by_role("status").filter(has_text="Waiting for your approval: ")).to_have_count(1)
