@@ -44,7 +44,7 @@ def mask_all_output(shell: Any) -> None:
 
 
 def hear_output(kernel: Any, heard: Callable[[dict[str, Any]], None]) -> None:
-    """Hear from now on of each message that a kernel sends whose output is masked, as it leaves."""
+    """Hear from now on of each message that a kernel sends whose output is masked, when it has left."""
     sender = getattr(kernel.session.send, "__self__", None)
     if isinstance(sender, _Sender):
         sender.heard = heard
@@ -87,9 +87,10 @@ class _Sender:
         cell = str((message.get("parent_header") or {}).get("msg_id", ""))
 
         def go(whole: dict[str, Any]) -> Any:
+            sent = self._send(stream, whole, ident=ident, buffers=buffers, track=track)
             if self.heard and stream is self._iopub:
                 self.heard(whole)
-            return self._send(stream, whole, ident=ident, buffers=buffers, track=track)
+            return sent
 
         # A fork has no thread that would send what waits, and what its parent's waits for is the parent's.
         alone = os.getpid() != self._process

@@ -9,7 +9,10 @@ from datetime import UTC, datetime
 from html import escape
 
 from cgrunbook.run.looks import look_of
-from cgrunbook.run.outline import Outline
+from cgrunbook.run.outline import Line, Outline, Standing
+
+# A list that says of when it is may be read when nobody waits and nothing works any more.
+_THEN = {Standing.ASKS: "waited for you", Standing.AT_WORK: "was at work"}
 
 _CELL = "text-align:left;vertical-align:top;padding:1px 14px 1px 0"
 
@@ -25,7 +28,7 @@ def as_html(outline: Outline, *, planning: bool = False, as_of: datetime | None 
             f'<tr style="background:none"><td style="{_CELL};opacity:0.75">{number}</td>'
             f'<td style="{_CELL}">{escape(line.title)}</td>'
             f'<td style="{_CELL};white-space:nowrap"><strong style="border-left:4px solid {colour};padding:0 0 0 6px;'
-            f'font-weight:600">{glyph} {escape(line.words)}</strong></td></tr>'
+            f'font-weight:600">{glyph} {escape(_words(line, as_of))}</strong></td></tr>'
         )
     return (
         f'<div class="cgrunbook-steps" style="margin:4px 0;padding:2px 14px;max-width:980px;line-height:1.45">'
@@ -39,7 +42,7 @@ def as_text(outline: Outline, *, planning: bool = False, as_of: datetime | None 
     """The same as lines."""
     lines = [f"{_head(outline, planning=planning)}{_as_of(as_of)}"]
     for number, line in enumerate(outline.lines, 1):
-        lines.append(f"  {number:>2}  {look_of(line.state, line.marks)[0]} {line.words}: {line.title}")
+        lines.append(f"  {number:>2}  {look_of(line.state, line.marks)[0]} {_words(line, as_of)}: {line.title}")
     return "\n".join(lines)
 
 
@@ -65,6 +68,11 @@ def _head(outline: Outline, *, planning: bool) -> str:
     """How far it has come: `Steps: 2 of 5 done`."""
     whole = f" of {len(outline.lines)}" if outline.whole else ""
     return f"Steps: {outline.done}{whole} {'gone through' if planning else 'done'}"
+
+
+def _words(line: Line, as_of: datetime | None) -> str:
+    now = line.now
+    return line.words.replace(now, _THEN[now]) if as_of and now in _THEN else line.words
 
 
 def _as_of(moment: datetime | None) -> str:

@@ -172,20 +172,36 @@ class NotebookPage:
         """Click Approve and wait until that very button cannot be clicked any more; the next question may be there by then."""
         button = self.approve.first.element_handle()
         button.click()
+        self.until_gone(button)
+
+    def until_gone(self, button: Any) -> None:
+        """Wait until this very button cannot be clicked any more."""
         self.until("button => button.disabled || !button.isConnected", button)
 
     def until_the_form_waits(self) -> None:
         """Wait until a form keeps its cell waiting, and its button can be pressed."""
         self.until(f"() => document.querySelector('button.cgrunbook-use:not([disabled])') && {_FORM_WAITS}")
 
+    def until_busy(self) -> None:
+        """Wait until the page says that the kernel is at work."""
+        self.until(f"() => ({_STATE})().status === 'busy'")
+
     def until_running(self, number: int) -> None:
         """Wait until so many cells run or wait for their turn."""
         self.until(f"number => ({_STATE})().running === number", number)
 
     def until_outcomes(self, number: int) -> None:
-        """Wait until so many steps have ended, and nothing runs."""
-        self.until(f"() => {{ const state = ({_STATE})(); return state.running === 0 && state.status === 'idle'; }}")
-        assert len(self.outcomes()) == number
+        """Wait until the cards of so many steps say what came of them, and nothing runs."""
+        self.until(
+            f"""([number, outcomes]) => {{
+              const state = ({_STATE})();
+              const outputs = state.cells.flatMap(cell => cell.outputs);
+              const cards = outputs.map(output => String([output.data?.['text/plain'] ?? ''].flat().join('')));
+              const ended = cards.filter(card => outcomes.includes(/^\\S+ ([^:]+):/.exec(card)?.[1]));
+              return state.running === 0 && state.status === 'idle' && ended.length === number;
+            }}""",
+            [number, list(Outcome)],
+        )
 
     def until_said(self, text: str) -> None:
         """Wait until a text stands on the page."""

@@ -53,7 +53,7 @@ def test_the_list_of_steps_is_true_while_it_waits_after_a_reload_after_an_interr
     assert "waits for you" in listed(tab)
     text, _ = saved(tab.save())
     assert "Steps: 1 of 5 done, as of " in text
-    assert "waits for you: The remote repository" in text
+    assert "waited for you: The remote repository" in text
     tab.interrupt()
     tab.until_done()
     tab.until_said("interrupted")
