@@ -53,45 +53,46 @@ _IMPORTED = (
     *("rich.console", "rich.table", "jinja2", "resource", "docker"),
 )
 
-# Where the Python listens from which this process forks.
-_server = ""
-
-
-def python_words(command: list[str]) -> list[str] | None:
-    """What Python is to run, `-m MODULE ...` or `-P -c CODE ...`, where a command starts cgrunbook or one of its kernels."""
-    from cgrunbook.run.kernels import QUICKLY
-
-    known = command[1:3] == ["-m", "cgrunbook"] or command[1:4] == ["-P", "-c", QUICKLY]
-    return command[1:] if known and command[0] == sys.executable else None
-
 
 class Forked(subprocess.Popen[Any]):
-    """`subprocess.Popen`, but for what can be forked."""
+    """`subprocess.Popen`, but for command lines and headless kernels.
 
+    Attributes:
+        server: the socket of the Python that is forked from.
+        whatever: whether any other command that begins with this Python is forked, too.
+    """
+
+    server = ""
+    whatever = False
     _told: socket.socket | None = None
 
     def _execute_child(self, *given: Any) -> None:
         args, executable, preexec_fn, _, pass_fds, cwd, env, *more = given
-        listed = isinstance(args, list | tuple) and not (preexec_fn or pass_fds or executable)
-        words = python_words([os.fsdecode(word) for word in args]) if listed else None
-        if words is None:
+        command = [os.fsdecode(word) for word in args] if isinstance(args, list | tuple) else []
+        if preexec_fn or pass_fds or executable or not self._can_be_forked(command):
             super()._execute_child(*given)  # type: ignore[misc]
             return
         p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite = more[3:9]
         asked = {
-            "words": words,
+            "words": command[1:],
             "environment": dict(os.environ if env is None else env),
             "folder": os.fspath(cwd or Path.cwd()),
             "session": more[-2],
         }
         self._told = socket.socket(socket.AF_UNIX)
-        self._told.connect(_server)
+        self._told.connect(self.server)
         streams = [number if fd == -1 else fd for number, fd in enumerate((p2cread, c2pwrite, errwrite))]
         socket.send_fds(self._told, [b"\n"], streams)
         self._told.sendall(json.dumps(asked).encode() + b"\n")
         self.pid = int(self._told.recv(32))
         self._child_created = True
         self._close_pipe_fds(p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite)  # type: ignore[attr-defined]
+
+    def _can_be_forked(self, command: list[str]) -> bool:
+        from cgrunbook.run.kernels import QUICKLY
+
+        known = self.whatever or command[1:3] == ["-m", "cgrunbook"] or command[1:4] == ["-P", "-c", QUICKLY]
+        return known and command[0] == sys.executable
 
     def _try_wait(self, wait_flags: int) -> tuple[int, int]:
         if self._told is None:
@@ -133,12 +134,14 @@ def forking(path: Path) -> Iterator[None]:
     """While this lasts, what can be forked is, from the Python that listens there."""
     from jupyter_client import launcher
 
-    with (
-        patch.object(subprocess, "Popen", Forked),
-        patch.object(launcher, "Popen", Forked),
-        patch(f"{__name__}._server", str(path)),
-    ):
+    kind = forked_from(path)
+    with patch.object(subprocess, "Popen", kind), patch.object(launcher, "Popen", kind):
         yield
+
+
+def forked_from(path: Path, *, whatever: bool = False) -> type[Forked]:
+    """The kind of process that is forked from the Python that listens there; see `Forked`."""
+    return type("ForkedFrom", (Forked,), {"server": str(path), "whatever": whatever})
 
 
 def wait_and_fork(path: str) -> list[str]:
@@ -150,10 +153,10 @@ def wait_and_fork(path: str) -> list[str]:
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(path)
         listening.listen(64)
+        watched: list[Any] = [0, ended, listening]
         print("ready", flush=True)
         while True:
-            watched: list[Any] = [0, ended, listening]
-            ready = select.select(watched, [], [])[0]
+            ready, _, _ = select.select(watched, [], [])
             if ended in ready:
                 os.read(ended, 4096)
                 _bury(told)
@@ -207,15 +210,18 @@ def _become(asked: dict[str, Any], streams: list[int]) -> None:
 
 
 def run(words: list[str]) -> None:
-    """Do what Python does with `-m MODULE ...` and `-P -c CODE ...`."""
+    """Do what Python does with these words, `[-P] -m MODULE ...` or `[-P] -c CODE ...`."""
     main = sys.modules["__main__"] = types.ModuleType("__main__")
-    if words[0] == "-m":
+    if words[0] == "-P":
+        words = words[1:]
+    else:
         sys.path.insert(0, str(Path.cwd()))
+    sys.argv = ["-c", *words[2:]]
+    if words[0] == "-m":
         sys.argv = words[1:]
         runpy._run_module_as_main(words[1])  # type: ignore[attr-defined]
     else:
-        sys.argv = ["-c", *words[3:]]
-        exec(words[2], main.__dict__)
+        exec(words[1], main.__dict__)
 
 
 def serve(path: str) -> None:

@@ -18,10 +18,14 @@ from typing import Any
 from tests.clients.programs import absent, client
 from tests.real_names.faults import Weather
 from tests.real_names.token_hosts import PROJECT, refresh_token
+from tests.warm_python import forked_from, warm_python
 
 #: The repository's root, from which the processes inside import the tests.
 _ROOT = Path(__file__).parents[2]
 _BIN = Path(sys.executable).parent
+
+# Variables that Python and google-auth read as they start and are imported: who has them is not forked.
+_OF_THE_START = {"PYTHONPATH", "GCE_METADATA_HOST"}
 
 #: A person who may do everything in the project, as the sandbox begins.
 OWNER = "user:trainee@example.com"
@@ -50,6 +54,11 @@ class Machine:
         return self.folder / "ca.pem"
 
     @property
+    def python(self) -> Path:
+        """The socket of a Python in it that has its imports and forks."""
+        return self.folder / "python"
+
+    @property
     def programs(self) -> Path:
         """A folder of the PATH: chainctl, and what a test puts there."""
         return self.folder / "programs"
@@ -67,18 +76,20 @@ class Machine:
                 chainctl; the authority is trusted by REQUESTS_CA_BUNDLE unless one of the usual variables is among them,
                 and is in no store where `REQUESTS_CA_BUNDLE=""`.
         """
-        return subprocess.run(
-            self.entered(*command, **variables),
-            input=stdin,
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=self.home,
-            timeout=timeout,
-        )
+        words = [str(word) for word in command]
+        start: Any = subprocess.Popen
+        given: dict[str, Any] = {"args": self.entered(*words, **variables)}
+        if words[0] in ("cgrunbook", "python", sys.executable) and not _OF_THE_START & set(variables):
+            start = forked_from(self.python, whatever=True)
+            module = ["-m", "cgrunbook"] if words[0] == "cgrunbook" else []
+            given = {"args": [sys.executable, *module, *words[1:]], "env": self.environment(**variables)}
+        streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        process = start(**given, **streams, cwd=self.home, text=True)
+        said, complained = process.communicate(stdin, timeout)
+        return subprocess.CompletedProcess(words, process.returncode, said, complained)
 
-    def entered(self, *command: object, **variables: str) -> list[str]:
-        """The words of the same command for somebody else's `subprocess`; it must be started in a folder that exists."""
+    def environment(self, **variables: str) -> dict[str, str]:
+        """The whole environment of a command with these variables."""
         given = {
             "HOME": str(self.home),
             "CGRUNBOOK_HOME": str(self.folder / "cgrunbook"),
@@ -88,7 +99,11 @@ class Machine:
         }
         if not {"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"} & set(variables):
             given["REQUESTS_CA_BUNDLE"] = str(self.authority)
-        shell = [f"{name}={value}" for name, value in {**given, **variables}.items() if value]
+        return {name: value for name, value in {**given, **variables}.items() if value}
+
+    def entered(self, *command: object, **variables: str) -> list[str]:
+        """The words of the same command for somebody else's `subprocess`; it must be started in a folder that exists."""
+        shell = [f"{name}={value}" for name, value in self.environment(**variables).items()]
         enter = ["nsenter", f"--target={self.process}", "--mount", "--net", "--pid", f"--wd={self.home}"]
         return [*enter, shutil.which("env") or "env", "--ignore-environment", *shell, *map(str, command)]
 
@@ -213,7 +228,9 @@ def machine(**settings: str) -> Iterator[Machine]:
                     absent(f"no namespace with the real names here: {(folder / 'inside.log').read_text()[-300:]}")
                 children = Path(f"/proc/{outside.pid}/task/{outside.pid}/children").read_text().split()
                 (folder / "programs" / "chainctl").symlink_to(folder / "cgrunbook" / "sandbox" / "bin" / "chainctl")
-                yield Machine(folder, int(children[0]))
+                opened = Machine(folder, int(children[0]))
+                with warm_python(*opened.entered(), path=opened.python):
+                    yield opened
             finally:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     outside.communicate(timeout=10)
