@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import expect
 
 
+@pytest.mark.usefixtures("forked")
 @pytest.mark.long
 def test_what_was_made_is_deleted_after_a_question_of_its_own_and_then_missed(open_tab, workplace, tmp_path):
     run = [sys.executable, "-m", "cgrunbook", "run", "02", "03", "--output", str(tmp_path / "run")]

@@ -33,6 +33,7 @@ def timeless(value: Any) -> Any:
     return masked(value)
 
 
+@pytest.mark.usefixtures("forked")
 @pytest.mark.long
 def test_jupyterlab_and_the_command_line_leave_the_same_world_and_the_same_record(open_tab, home, workplace, tmp_path):
     for name in NOTEBOOKS:

@@ -79,6 +79,7 @@ def by_hand(commands: list[str], home: Path, folder: Path) -> str:
     return seen.read_text() + done.stdout + done.stderr
 
 
+@pytest.mark.usefixtures("forked")
 @pytest.mark.parametrize(
     "options",
     [

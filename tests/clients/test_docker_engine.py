@@ -121,6 +121,7 @@ def test_one_name_in_two_locations_has_two_caches_and_two_logins(docker, there):
     assert pulled(docker, f"{elsewhere}/{PROJECT}/{PUBLIC}/{image}")[0] == index
 
 
+@pytest.mark.usefixtures("forked")
 @pytest.mark.parametrize("notebook", [pytest.param("02", marks=pytest.mark.long), "03"])
 def test_the_notebooks_pull_with_docker_as_somebody_in_a_shell_does(notebook, engine, tmp_path, key):
     """02 and 03 write docker's login and let the engine pull; docker by hand then uses the same login."""

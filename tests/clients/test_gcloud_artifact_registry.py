@@ -257,6 +257,7 @@ def test_docker_is_configured_to_ask_gcloud_whose_helper_answers_for_the_sandbox
         assert json.load(answer)["token"]
 
 
+@pytest.mark.usefixtures("forked")
 @pytest.mark.long
 def test_what_a_run_of_the_notebooks_made_gcloud_describes(tmp_path: Path) -> None:
     with sandbox_home(tmp_path / "home") as home:

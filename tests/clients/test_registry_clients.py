@@ -231,6 +231,7 @@ def test_a_remote_repository_pulls_from_docker_registry_with_its_credentials(wor
             refuse_bad_credentials(other, username)
 
 
+@pytest.mark.usefixtures("forked")
 def test_the_runbook_compares_with_the_registry_that_stands_in_for_cgr_dev(world, key, tmp_path):
     """What its latest is there is not what it is in the samples."""
     index = SAMPLES["chainguard/go"].tags["latest-dev"]

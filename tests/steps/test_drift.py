@@ -97,6 +97,7 @@ def test_a_change_by_another_client_is_named_by_a_plan_and_put_right_by_a_run(
     assert after.pair_is_taken_by_cgr_dev
 
 
+@pytest.mark.usefixtures("forked")
 @pytest.mark.long
 def test_the_command_says_by_its_exit_code_whether_there_is_anything_to_do(fresh_home: Path, tmp_path: Path):
     def cgrunbook(verb: str, folder: str) -> subprocess.CompletedProcess[str]:
