@@ -264,3 +264,32 @@ def test_a_step_is_at_work_and_its_kernel_ends(tab, again, home):
             tab.agree()
             tab.until_said("another run to finish its step")
     assert_comes_to_its_end(tab)
+
+
+@pytest.mark.long
+def test_two_saves_at_once_ask_nothing(tab):
+    tab.run_all()
+    tab.use.click()
+    tab.until_asked()
+    tab.promised(
+        """(async () => {
+          const { context } = window.jupyterapp.shell.currentWidget;
+          const settings = window.jupyterapp.serviceManager.serverSettings;
+          const { fetch } = settings;
+          window.others = [];
+          settings.fetch = async (...request) => {
+            const answer = await fetch(...request);
+            if (request[0].method === 'PUT' && window.others.length < 1) {
+              window.others.push(context.save());
+              // As long as it takes on a slow network until the page hears that the file is written.
+              await new Promise(goOn => setTimeout(goOn, 1000));
+            }
+            return answer;
+          };
+          context.model.sharedModel.setMetadata('edited', true);
+          await context.save();
+          await Promise.all(window.others);
+        })()"""
+    )
+    assert tab.page.evaluate("() => window.others.length") == 1
+    assert not tab.page.locator(".jp-Dialog").count()
