@@ -73,7 +73,7 @@ def _repositories(cloud: Cloud) -> Iterable[str]:
 _LISTS: dict[tuple[str, ...], Callable[[Cloud], Iterable[str]]] = {
     ("project_id",): lambda cloud: cloud.project.visible(),
     ("location",): lambda cloud: cloud.repositories.locations(),
-    ("organization",): lambda cloud: cloud.chainctl.organizations(),
+    ("organization",): lambda cloud: cloud.chainguard.organizations(),
     ("repository", "private_repository"): _repositories,
 }
 

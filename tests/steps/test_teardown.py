@@ -11,7 +11,7 @@ import pytest
 
 from cgrunbook import steps
 from cgrunbook.cloud.artifact_registry import Stored
-from cgrunbook.cloud.chainctl import ListedToken
+from cgrunbook.cloud.chainguard import ListedToken
 from cgrunbook.errors import ParameterError, PermissionMissing
 from cgrunbook.run.result import plan_as_journaled
 from cgrunbook.steps.step import Change, Outcome, Plan, World
