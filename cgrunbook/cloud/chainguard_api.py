@@ -269,9 +269,8 @@ class PullTokens(ChainguardApi):
     def images(self, organization: str) -> tuple[str, ...]:
         """The names of the images in an organisation's catalogue."""
         above = self.group(organization)
-        return names_of(
-            self.listed("repos", "/registry/v2/repos", f"list the images of {organization}", uidp__descendantsOf=above)
-        )
+        doing = f"list the images of {organization}"
+        return tuple(sorted(names_of(self.listed("repos", "/registry/v2/repos", doing, uidp__descendantsOf=above))))
 
     @cached_property
     def _pull_role(self) -> str:

@@ -99,7 +99,7 @@ class LetServiceAccountMakePullTokens(Step):
             ),
         )
 
-    def apply(self, world: World, plan: Plan) -> None:  # noqa: ARG002 - what is missing is looked at again
+    def apply(self, world: World, plan: Plan) -> None:
         """Make the role, the identity and its bindings, as far as they are not there."""
         organization = world.organization(self.organization)
         api, there = world.cloud.chainguard_as_owner, _look(world, organization, self.account)
@@ -121,7 +121,9 @@ class LetServiceAccountMakePullTokens(Step):
         organization = world.organization(self.organization)
         there = _look(world, organization, self.account)
         if there.identity is None or there.lacks:
-            raise StepFailed(f"{self.account} may not make and take away pull tokens of {organization} yet.", "Run again.")
+            raise StepFailed(
+                f"{self.account} may not make and take away pull tokens of {organization} yet.", "Run again."
+            )
         identity = str(there.identity["uid"])
         facts = {
             "identity": identity,
@@ -186,7 +188,7 @@ class TakeAwayChainguardAccess(Step):
             commands.append(f"chainctl iam roles delete {role['uid']} --yes")
         return Plan(Outcome.DELETED, tuple(changes), tuple(commands)) if changes else Plan()
 
-    def apply(self, world: World, plan: Plan) -> None:  # noqa: ARG002 - what is there is looked at again
+    def apply(self, world: World, plan: Plan) -> None:
         """Delete the identity, which takes its bindings along, then the role."""
         api = world.cloud.chainguard_as_owner
         identity, role = self._ours(world, world.organization(self.organization))
@@ -297,4 +299,3 @@ def _tried(world: World, identity: str, account: str) -> str:
 
 def _chainctl(words: str, *arguments: str) -> str:
     return " \\\n  ".join((f"chainctl {words}", *quoted(arguments)))
-
