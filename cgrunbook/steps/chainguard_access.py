@@ -143,8 +143,8 @@ class LetServiceAccountMakePullTokens(Step):
             commands.append(
                 f"subject=$(gcloud iam service-accounts describe {self.account} --format='value(uniqueId)')"
             )
-            flags = (parent, f"--identity-issuer={ISSUER}", f"--role={CREATOR}", f"--description={_MADE}", "--yes")
-            made = _chainctl("iam identities create", self.name, *flags)
+            claims = (f"--identity-issuer={ISSUER}", f"--role={CREATOR}", f"--description={_MADE}")
+            made = _chainctl("iam identities create", self.name, parent, *claims, "--yes")
             commands.append(f'identity=$({made} \\\n  --subject="$subject" --output=id)')
         else:
             commands.append(f"identity={there.identity['uid']}")

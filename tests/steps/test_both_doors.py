@@ -35,7 +35,7 @@ from cgrunbook.sandbox.chainguard.organizations import Organizations
 from cgrunbook.sandbox.context import Sandbox
 from cgrunbook.sandbox.settings import Settings
 from cgrunbook.sandbox.state import State
-from cgrunbook.steps.chainguard_access import PRUNER
+from cgrunbook.steps.chainguard_access import PRUNER, TakeAwayChainguardAccess
 from cgrunbook.steps.step import Outcome, World
 from tests.steps.disturbing import Killed, Moment, disturbed
 from tests.steps.doors import ACCOUNT, DOORS, let_the_trainee_act_as_it, prepare, set_up, through
@@ -337,7 +337,7 @@ def test_the_set_up_is_planned_made_proved_and_made_no_second_time(access: Chain
     perform(book, step)
     assert seen.outcomes == [Outcome.UNCHANGED]
     assert writes(asked_since(home, before)) == []
-    away = steps.TakeAwayChainguardAccess(account, "example.com")
+    away = TakeAwayChainguardAccess(account, "example.com")
     book, seen = open_book()
     perform(book, away, away)
     assert seen.outcomes == [Outcome.DELETED, Outcome.UNCHANGED]
@@ -369,7 +369,7 @@ def test_a_set_up_that_was_killed_is_finished_by_the_next(access: ChainguardAcce
     ]
     assert len(ours) == 1
     assert result.results[0].evidence.facts["identity"] == ours[0]["uid"]
-    perform(open_book()[0], steps.TakeAwayChainguardAccess(account, "example.com"))
+    perform(open_book()[0], TakeAwayChainguardAccess(account, "example.com"))
 
 
 def test_what_somebody_made_by_hand_is_used_as_it_is_and_never_taken_away(access: ChainguardAccess):
@@ -383,7 +383,7 @@ def test_what_somebody_made_by_hand_is_used_as_it_is_and_never_taken_away(access
     assert [change.after for change in seen.results[0].plan.changes] == [PRUNER]
     assert seen.results[0].evidence.facts["identity"] == identity
     book, seen = open_book()
-    perform(book, steps.TakeAwayChainguardAccess(account, "example.com"))
+    perform(book, TakeAwayChainguardAccess(account, "example.com"))
     assert seen.outcomes == [Outcome.UNCHANGED]
     assert cloud.chainguard_as_owner.delete("identities", identity, "it")
 

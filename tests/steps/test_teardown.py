@@ -66,7 +66,7 @@ def test_without_confirmation_the_plan_is_shown_and_nothing_is_deleted(home: Pat
     [token] = live_tokens(book.cloud, made)
     for said in (f"{made.public} has cached no image.", "its 1 version, for good", f"{token} is good until 20"):
         assert said in lost
-    assert "whether it was used lately, Chainguard does not tell" in lost
+    assert "Chainguard saw it last on 20" in lost
     assert writes(requests(home, known)) == []
     assert state_of(book.cloud, made) == before
 
