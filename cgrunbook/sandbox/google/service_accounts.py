@@ -97,7 +97,7 @@ class _Accounts:
     def _known(self, account: str) -> str:
         domain = f"@{self._sandbox.settings.project_id}.iam.gserviceaccount.com"
         name = account.removesuffix(domain)
-        if not account.endswith(domain) or not re.fullmatch(r"[a-z][a-z0-9-]{4,28}[a-z0-9]", name):
+        if not account.endswith(domain) or not re.fullmatch(r"[a-z][a-z0-9-]{0,28}[a-z0-9]", name):
             raise errors.NotFound(f"Unknown service account: {account}")
         return account
 
