@@ -146,7 +146,7 @@ class CheckNetwork(Proof):
     """The hosts that this machine needs, and those that only Google's servers need.
 
     Args:
-        production: also what chainctl needs.
+        production: also what making pull tokens needs.
     """
 
     section = Section.DEBUGGING
@@ -212,7 +212,7 @@ def hosts(world: World, *, production: bool) -> list[NeededHost]:
     ]
     if production and real:
         needed += [
-            NeededHost(name, f"chainctl: {purpose}", greeting(f"https://{name}"), always=False)
+            NeededHost(name, f"Chainguard: {purpose}", greeting(f"https://{name}"), always=False)
             for name, purpose in (("console-api.enforce.dev", "pull tokens"), ("issuer.enforce.dev", "signing in"))
         ]
     needed += [
