@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cgrunbook.cli.run import given_values
+from cgrunbook.cli.run import values_of
 from cgrunbook.errors import CgrunbookError, ExitCode, UsageError
 from cgrunbook.redaction import redact
 
@@ -65,14 +65,15 @@ def status(
 ) -> None:
     """Say how long the pull token lives, and what is wrong with it.
 
-    Nothing is changed. When the token ends that a repository signs in with at cgr.dev, whether username and password belong together, whether cgr.dev takes them, who may read the secret and the
-    repository, which other tokens of ours live. Ends with 0 where all is well, 4 where something is to be done, 5 where nothing
-    was found and not all could be looked at; how it is printed changes nothing of that.
+    Nothing is changed. When the token ends that a repository signs in with at cgr.dev, whether username and password belong
+    together, whether cgr.dev takes them, who may read the secret and the repository, which other tokens of ours live. Ends with
+    0 where all is well, 4 where something is to be done, 5 where nothing was found and not all could be looked at; how it is
+    printed changes nothing of that.
     """
     if as_json and form is Form.PROMETHEUS:
         raise UsageError("--json and --format prometheus are two forms.", "Give one of them.")
     form = Form.JSON if as_json else form
-    values = given_values(parameter or [], target)
+    values = values_of(parameter or [], target)
     if warn_days < fail_days:
         raise UsageError(
             f"--warn-days is {warn_days:g} and --fail-days {fail_days:g}: a failure is later than a warning.",

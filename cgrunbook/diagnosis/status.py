@@ -5,7 +5,6 @@ It knows which repositories are meant and what the findings add up to. What is l
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -102,9 +101,7 @@ def status_of(
             raise first
         return [one for one in there.repositories if signs_in(one)], not there.unread
 
-    lives = token_lives(
-        world, find, levels=levels, organization=organization, without=without, renew=_renew(world), now=now
-    )
+    lives = token_lives(world, find, levels=levels, organization=organization, without=without, now=now)
     if everything and not lives and not unread:
         raise PrerequisiteMissing(
             f"No repository of the project {world.cloud.project.id} signs in at cgr.dev.",
@@ -128,15 +125,6 @@ def _the_one(world: World, name: str) -> RemoteRepository:
             "Name another with -p private_repository NAME, or look at all that do: cgrunbook status --all",
         )
     return there
-
-
-def _renew(world: World) -> str:
-    """The command that renews a repository's token, which goes the whole way."""
-    connection = world.cloud.connection
-    words = ["cgrunbook", "rotate", "--target", connection.target, "-p", "project_id", connection.project_id]
-    if connection.organization and connection.target != "sandbox":
-        words += ["-p", "organization", connection.organization]
-    return f"{shlex.join(words)} -p location {{location}} -p private_repository {{repository}}"
 
 
 def _as_json(life: TokenLife) -> dict[str, Any]:

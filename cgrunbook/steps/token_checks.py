@@ -7,6 +7,7 @@ where the secret has none.
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -16,7 +17,7 @@ from cgrunbook.cloud.google_errors import READ_SECRET
 from cgrunbook.cloud.iam_policy import EVERYBODY, let_read_command, take_command
 from cgrunbook.cloud.registry import TokenProbe
 from cgrunbook.cloud.roles import ACCESSOR, HELD
-from cgrunbook.errors import ApiDisabled, CgrunbookError, NotFound
+from cgrunbook.errors import ApiDisabled, CgrunbookError, NotFound, WrongState
 from cgrunbook.redaction import Secret
 from cgrunbook.steps.pull_token import token_name
 from cgrunbook.steps.secret import conditional_grant, policy_of, service_agent
@@ -138,7 +139,6 @@ class Judge:
         wanted: the checks that are made.
         used: the usernames of the repositories looked at.
         complete: whether these are all repositories there are.
-        renew: the command that renews a token, with `{repository}` and `{location}` to fill in.
         now: the time to count from.
     """
 
@@ -147,7 +147,6 @@ class Judge:
     wanted: frozenset[Check]
     used: frozenset[str]
     complete: bool
-    renew: str
     now: datetime
 
     def findings(self, seen: Seen) -> tuple[Finding, ...]:
@@ -175,15 +174,21 @@ class Judge:
         return tuple(findings)
 
     def _renew(self, seen: Seen) -> str:
-        there = seen.repository
-        return (
-            self.renew.format(repository=there.id, location=there.location)
-            if seen.ours(self.world)
-            else (
-                f"Store a new pull token in {seen.place_in_words}, and set username and version together: "
-                f"{set_pair(there, 'USERNAME', f'projects/{seen.project}/secrets/{seen.secret_id}/versions/NUMBER')}"
+        """The command that renews the token and goes the whole way; by hand where the secret is not this project's."""
+        there, connection = seen.repository, self.world.cloud.connection
+        if not seen.ours(self.world):
+            version = (
+                f"projects/{seen.project}/secrets/{seen.secret_id}/versions/NUMBER" if seen.secret_id else "VERSION"
             )
-        )
+            return (
+                f"Store a new pull token where {seen.place_in_words} is, and set username and version together: "
+                f"{set_pair(there, 'USERNAME', version)}"
+            )
+        words = ["cgrunbook", "rotate", "--target", connection.target, "-p", "project_id", connection.project_id]
+        words += ["-p", "location", there.location, "-p", "private_repository", there.id]
+        if connection.organization and connection.target != "sandbox":
+            words += ["-p", "organization", connection.organization]
+        return shlex.join(words)
 
     def _end(self, seen: Seen) -> tuple[Mark, str, str]:
         expires, told_by = seen.end
@@ -200,9 +205,9 @@ class Judge:
         probe = seen.taken
         nobody = seen.nobody if isinstance(seen.nobody, TokenProbe) else None
         if probe is None:
-            why = seen.unread.message if seen.unread is not None else "the password cannot be read"
-            remedy = seen.unread.remedy if seen.unread is not None else ""
-            return Mark.NOT_CHECKED, f"not tried: {why}", remedy
+            if seen.unread is None or isinstance(seen.unread, NotFound | WrongState):  # another check says which
+                return Mark.NOT_CHECKED, "not tried: there is no password to be had", ""
+            return Mark.NOT_CHECKED, f"not tried: {seen.unread.message}", seen.unread.remedy
         if isinstance(probe, CgrunbookError):
             return Mark.NOT_CHECKED, probe.message, probe.remedy
         if probe.granted:

@@ -82,7 +82,6 @@ def token_lives(
     levels: Levels,
     organization: str = "",
     without: Iterable[Check] = (),
-    renew: str = "",
     now: datetime | None = None,
 ) -> tuple[TokenLife, ...]:
     """Look at what repositories sign in with.
@@ -93,7 +92,6 @@ def token_lives(
         levels: how many days left are too few.
         organization: whose tokens they are; without it the usernames say so.
         without: what is not asked for.
-        renew: the command that renews the token of a repository, with its name and location to fill in.
         now: the time to count from.
 
     Raises:
@@ -109,7 +107,7 @@ def token_lives(
             world.cloud.attempts.cancelled.set()  # nobody waits for the other answers
             raise
     used = frozenset(there.username for there in repositories)
-    judge = Judge(world, levels, wanted, used, complete, renew, now or datetime.now(UTC))
+    judge = Judge(world, levels, wanted, used, complete, now or datetime.now(UTC))
     return tuple(_life(one, judge) for one in seen)
 
 
