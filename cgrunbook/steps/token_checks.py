@@ -14,10 +14,12 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from cgrunbook.cloud.google_errors import READ_SECRET
-from cgrunbook.cloud.iam_policy import EVERYBODY, let_read_command, take_command
+from cgrunbook.cloud.iam_policy import EVERYBODY, grant_command, let_read_command, take_command
 from cgrunbook.cloud.registry import TokenProbe
 from cgrunbook.cloud.roles import ACCESSOR, HELD
-from cgrunbook.errors import ApiDisabled, CgrunbookError, NotFound, WrongState
+from cgrunbook.cloud.secret_manager import SecretResource
+from cgrunbook.errors import ApiDisabled, CgrunbookError, NotFound, PermissionMissing, WrongState
+from cgrunbook.parameters import Parameters
 from cgrunbook.redaction import Secret
 from cgrunbook.steps.pull_token import token_name
 from cgrunbook.steps.secret import conditional_grant, policy_of, service_agent
@@ -175,7 +177,7 @@ class Judge:
 
     def _renew(self, seen: Seen) -> str:
         """The command that renews the token and goes the whole way; by hand where the secret is not this project's."""
-        there, connection = seen.repository, self.world.cloud.connection
+        there = seen.repository
         if not seen.ours(self.world):
             version = (
                 f"projects/{seen.project}/secrets/{seen.secret_id}/versions/NUMBER" if seen.secret_id else "VERSION"
@@ -184,11 +186,18 @@ class Judge:
                 f"Store a new pull token where {seen.place_in_words} is, and set username and version together: "
                 f"{set_pair(there, 'USERNAME', version)}"
             )
-        words = ["cgrunbook", "rotate", "--target", connection.target, "-p", "project_id", connection.project_id]
-        words += ["-p", "location", there.location, "-p", "private_repository", there.id]
+        where = ["-p", "location", there.location, "-p", "private_repository", there.id]
+        if seen.secret_id != Parameters().secret_id:
+            where += ["-p", "secret_id", seen.secret_id]
+        return self._command("rotate", *where)
+
+    def _command(self, verb: str, *words: str) -> str:
+        """A command of ours for the same target."""
+        connection = self.world.cloud.connection
+        target = ["--target", connection.target, "-p", "project_id", connection.project_id]
         if connection.organization and connection.target != "sandbox":
-            words += ["-p", "organization", connection.organization]
-        return shlex.join(words)
+            target += ["-p", "organization", connection.organization]
+        return shlex.join(["cgrunbook", verb, *target, *words])
 
     def _end(self, seen: Seen) -> tuple[Mark, str, str]:
         expires, told_by = seen.end
@@ -307,6 +316,13 @@ class Judge:
 
     def _who_may_pull(self, seen: Seen) -> tuple[Mark, str, str]:
         there = seen.repository
+        if isinstance(seen.readers, PermissionMissing):
+            connection = self.world.cloud.connection
+            on = f"projects add-iam-policy-binding {connection.project_id}"
+            review = grant_command(on, connection.caller, "roles/iam.securityReviewer")
+            left_out = self._command("status", "--skip", Check.READERS)
+            remedy = f"A role that reads policies and nothing else: {review}\nOr leave the check out: {left_out}"
+            return Mark.NOT_CHECKED, seen.readers.message, remedy
         if isinstance(seen.readers, CgrunbookError):
             return Mark.NOT_CHECKED, seen.readers.message, seen.readers.remedy
         bindings = seen.readers.bindings if seen.readers else ()
@@ -376,17 +392,18 @@ class Judge:
             said += [f"until {at(token.expires)}" if token.expires else "without an end that is told"]
             return f"{token.id} ({', '.join(said)}{f', last seen {at(token.seen)}' if token.seen else ''})"
 
-        revoke = "\n".join(f"chainctl iam identities delete {token.id} --yes" for token in others)
-        elsewhere = (
-            "Where nobody signs in with it any more"
-            if self.complete
-            else "A repository of another location may sign in with it: cgrunbook status --all looks at them. Where none does"
-        )
+        if self.complete:
+            revoke = "\n".join(f"chainctl iam identities delete {token.id} --yes" for token in others)
+            remedy = f"No repository of this project signs in with it. Where none of another one does either:\n{revoke}"
+        else:
+            remedy = f"A repository of another location may sign in with it. To see: {self._command('status', '--all')}"
         count = f"{len(others)} live" if len(others) > 1 else "1 lives"
-        return Mark.WARN, f"{count}: {'; '.join(map(told, others))}", f"{elsewhere}:\n{revoke}"
+        return Mark.WARN, f"{count}: {'; '.join(map(told, others))}", remedy
 
     def _pinned(self, seen: Seen) -> tuple[Mark, str, str]:
-        if isinstance(seen.place, CgrunbookError) or seen.place.version.isdigit():
+        if isinstance(seen.place, CgrunbookError):
+            return Mark.NOT_CHECKED, seen.place.message, seen.place.remedy
+        if seen.place.version.isdigit():
             return Mark.OK, "yes", ""
         named, number = seen.place.version, seen.version_number
         remedy = f"Set the number: {set_pair(seen.repository, seen.repository.username, seen.version_name(number))}"
@@ -398,8 +415,13 @@ class Judge:
         )
 
     def _kept(self, seen: Seen) -> tuple[Mark, str, str]:
-        secret = seen.secret if not isinstance(seen.secret, CgrunbookError) else None
-        if secret is not None and secret.expire_time is not None:
+        for unseen in (seen.place, seen.secret):
+            if isinstance(unseen, CgrunbookError):
+                return Mark.NOT_CHECKED, unseen.message, unseen.remedy
+        secret = seen.secret if isinstance(seen.secret, SecretResource) else None
+        if secret is None:
+            return Mark.FAIL, f"there is no secret {seen.secret_id}", self._renew(seen)
+        if secret.expire_time is not None:
             mark = self.levels.mark(secret.expire_time - self.now)
             if mark is not Mark.OK:
                 return (
@@ -407,12 +429,12 @@ class Judge:
                     f"Secret Manager deletes {seen.secret_id} at {at(secret.expire_time)}, with the password in it",
                     f"gcloud secrets update {seen.secret_id} --project={seen.project} --remove-expiration",
                 )
-        if isinstance(seen.place, CgrunbookError) or seen.ours(self.world):
+        if seen.ours(self.world):
             return Mark.OK, "it is", ""
         return (
             Mark.WARN,
             f"it is in the project {seen.project}: who may read it, and when it changes, is decided there",
-            "Where that is meant, leave this check out: cgrunbook status --skip secret",
+            f"Where that is meant, leave this check out: {self._command('status', '--skip', 'secret')}",
         )
 
 

@@ -36,6 +36,7 @@ from cgrunbook.steps.token_pairs import Pair
 from cgrunbook.steps.token_sides import Check
 from tests.steps.performing import open_book, perform, requests, steps_of_02, steps_of_03
 from tests.steps.test_grants import AGENT, HOLDS, ID, another_project
+from tests.steps.test_rights import Person
 from tests.waiting import wait_for
 
 ORGANIZATION = "example.com"
@@ -299,7 +300,7 @@ WORLDS: dict[str, tuple[Callable[[Made], object], dict[str, str], str, int]] = {
     ),
     "the secret is gone": (
         lambda made: made.cloud.secrets.delete(made.name),
-        {"secret-version": FAIL, "grant": FAIL, "pair": NO} | UNREAD,
+        {"secret-version": FAIL, "grant": FAIL, "pair": NO, "secret": FAIL} | UNREAD,
         "does not exist",
         4,
     ),
@@ -380,7 +381,8 @@ WORLDS: dict[str, tuple[Callable[[Made], object], dict[str, str], str, int]] = {
     ),
     "a secret of one region": (
         lambda made: made.repository(password_secret_version="projects/p/locations/l/secrets/s/versions/1"),
-        dict.fromkeys(("cgr-dev", "pair", "grant", "other-tokens"), NO) | {"secret-version": FAIL},
+        dict.fromkeys(("cgr-dev", "pair", "grant", "other-tokens", "pinned-version", "secret"), NO)
+        | {"secret-version": FAIL},
         "is no secret version of the form",
         4,
     ),
@@ -489,6 +491,34 @@ def test_a_check_that_was_left_out_is_neither_asked_for_nor_held_against_anybody
     assert (found.code, found.marks()) == (0, {})
     assert found.report["left_out"] == ["other-tokens", "identity", "readers"]
     assert "readers" in status(made, "--skip", "readers", "--skip", "other-tokens", "--skip", "identity").out
+
+
+LEAST = (READER, "roles/secretmanager.viewer", ACCESSOR, "roles/iam.securityReviewer")
+
+
+@pytest.mark.parametrize(
+    ("lacks", "marks", "code"),
+    [
+        ("", {}, 0),
+        (READER, None, 3),
+        ("roles/secretmanager.viewer", {"secret": NO}, 5),
+        (ACCESSOR, {"cgr-dev": NO}, 5),
+        ("roles/iam.securityReviewer", {"readers": NO}, 5),
+    ],
+)
+def test_with_the_least_roles_all_is_seen_and_without_one_it_says_what_is_not(
+    lacks: str, marks: dict[str, str] | None, code: int, *, made: Made, looked: Callable[[Made], Said], tmp_path: Path
+):
+    somebody = Person(tmp_path, *(role for role in LEAST if role != lacks))
+    made.cloud = somebody.world().cloud
+    if marks is None:
+        with pytest.raises(PermissionMissing):
+            looked(made)
+        return
+    found = looked(made)
+    assert (found.marks(), found.code) == (marks, code), found.out
+    for check in marks:
+        assert found.finding(check)["remedy"]
 
 
 def test_thresholds_are_the_operators_own(made: Made, status: Callable[..., Said]):
