@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from cgrunbook import cli
+from cgrunbook import cli, steps
 from cgrunbook.cli.status_page import print_status
 from cgrunbook.cloud import Cloud
 from cgrunbook.cloud.artifact_registry import RemoteRepository, _message
@@ -31,7 +31,7 @@ from cgrunbook.redaction import Secret
 from cgrunbook.run.context import Context
 from cgrunbook.steps import token_pairs
 from cgrunbook.steps.pull_token import token_name
-from cgrunbook.steps.step import World
+from cgrunbook.steps.step import Finding, Mark, World
 from cgrunbook.steps.token_pairs import Pair
 from cgrunbook.steps.token_sides import Check
 from tests.steps.performing import open_book, perform, requests, steps_of_02, steps_of_03
@@ -558,6 +558,22 @@ def test_all_repositories_share_what_is_asked_and_one_that_cannot_be_read_leaves
     assert rows["europe-west1", f"{made.name}-0"]["days_left"] == rows["us-central1", made.name]["days_left"]
     for number in range(4):
         (cloud if number % 2 else east).repositories.delete(f"{made.name}-{number}")
+
+
+def test_the_map_tells_the_days_left_and_what_is_amiss(made: Made):
+    def seen() -> dict[str, Finding]:
+        shown = steps.ShowMap("chainguard-pull-through", made.name, made.name).verify(World(made.cloud))
+        return {finding.check[4:]: finding for finding in shown.findings}
+
+    assert seen()["pull token"].seen.startswith(f"{made.name}/versions/1, 29 days left: ")
+    assert {finding.mark for finding in seen().values()} == {Mark.OK}
+    made.renewed("73h")
+    made.readable((READER, "allUsers", None))
+    marks = {check: finding.mark for check, finding in seen().items() if finding.mark is not Mark.OK}
+    assert marks == {"pull token": Mark.WARN, "who may pull": Mark.WARN}  # a map that fails would end its notebook
+    assert "3 days left" in seen()["pull token"].seen
+    made.raising(Chainctl, "list_pull_tokens", ChainctlSignedOut("Signed out.", "Sign in."))
+    assert seen()["the pull token's other sides"].mark is Mark.NOT_CHECKED
 
 
 def test_the_sandbox_and_google_cloud_do_not_look_alike(made: Made, status: Callable[..., Said]):
