@@ -63,7 +63,7 @@ def run(
     from cgrunbook.cli.watcher import Watcher
     from cgrunbook.run import headless
 
-    values = _values(parameter or [], target)
+    values = values_of(parameter or [], target)
     if verb.info_name == "plan" and values.setdefault("mode", "plan") != "plan":
         raise UsageError(f"A plan changes nothing, so mode cannot be {values['mode']!r}.", "Use: cgrunbook run")
     with Watcher() as watcher:
@@ -103,7 +103,7 @@ def join_parameters(words: Sequence[str]) -> list[str]:
     return [*joined, *rest]
 
 
-def _values(pairs: list[str], target: str | None) -> dict[str, Any]:
+def values_of(pairs: list[str], target: str | None) -> dict[str, Any]:
     """Read the parameters as their types say; nothing is guessed from what a value looks like."""
     from cgrunbook import parameters
 

@@ -15,10 +15,7 @@ from typing import Any
 
 from cgrunbook.cloud import Cloud
 from cgrunbook.cloud.artifact_registry import RemoteRepository
-from cgrunbook.cloud.google_errors import READ_SECRET
-from cgrunbook.cloud.iam_policy import EVERYBODY, Binding, let_read_command
 from cgrunbook.cloud.registry import Registry, TokenProbe
-from cgrunbook.cloud.roles import ACCESSOR, HELD
 from cgrunbook.errors import (
     CgrunbookError,
     PermissionMissing,
@@ -32,7 +29,6 @@ from cgrunbook.parameters import UPSTREAM
 from cgrunbook.steps.credential import kept_in, split_version, stored_token
 from cgrunbook.steps.pulling import image_of, path_through, upstream_login
 from cgrunbook.steps.repository import expected_repository, made_by_cgrunbook
-from cgrunbook.steps.secret import conditional_grant, policy_of, service_agent
 from cgrunbook.steps.step import (
     MANAGED_BY,
     Change,
@@ -47,9 +43,7 @@ from cgrunbook.steps.step import (
     Step,
     World,
 )
-
-# The roles that let a secret's value be read, the one that is asked for first.
-_READERS = (ACCESSOR, "roles/owner", *sorted(role for role, held in HELD.items() if READ_SECRET in held))
+from cgrunbook.steps.token_checks import may_read, unknown
 
 
 class CheckUpstream(Proof):
@@ -112,44 +106,11 @@ class CheckCredential(Proof):
         project, secret_id, version = split_version(there.password_secret_version)
         keeper = kept_in(world, project, secret_id)
         with ThreadPoolExecutor() as side_by_side:
-            grants = side_by_side.submit(self._grant, world, keeper, secret_id)
+            kept = world if keeper is world.cloud else World(keeper)
+            grants = side_by_side.submit(may_read, world, kept, secret_id)
             value, was_read = self._value(world, keeper, there, secret_id, version)
         grant = grants.result()
         return Evidence(findings=(grant, self._version(world, keeper, secret_id, version, was_read=was_read), value))
-
-    def _grant(self, world: World, keeper: Cloud, secret_id: str) -> Finding:
-        check, ours = "the service agent may read the secret", keeper is world.cloud
-        member: str = ""
-        held: tuple[Binding, ...] = ()
-        where = secret_id if ours else f"{secret_id} in the project {keeper.project.id}"
-        try:
-            # The agent is that of the project where Artifact Registry works, wherever the secret is.
-            policy = policy_of(world, secret_id) if ours else keeper.secrets.get_policy(secret_id)
-            if policy is None:
-                return Finding(Mark.NOT_CHECKED, check, f"{where} is not there yet; this plan would make it")
-            member = service_agent(world, secret_id)
-            held = policy.held(member, ACCESSOR)
-            if role := policy.first_of(_READERS, member):
-                return Finding(Mark.OK, check, f"{role} on {where}")
-            in_project = keeper.project.get_policy()
-        except CgrunbookError as error:
-            return conditional_grant(keeper, secret_id, member, held) if held else _unknown(check, error)
-        command = let_read_command(secret_id, keeper.project.id, member)
-        remedy = f"{'Run 03_production_images again, or' if ours else 'Grant it'}: {command}"
-        if who := next(
-            (one for one in EVERYBODY if policy.first_of(_READERS, one) or in_project.first_of(_READERS, one)), ""
-        ):
-            return Finding(Mark.WARN, check, f"{who} may: everybody can read the pull token's password", remedy)
-        if role := in_project.first_of(_READERS, member):
-            return Finding(Mark.WARN, check, f"{role} on the whole project", "Grant it on the secret alone.")
-        if held:
-            return conditional_grant(keeper, secret_id, member, held)
-        seen = f"{member} has no {ACCESSOR} on {where}"
-        if doubts := [way for one in (policy, in_project) for way in one.in_doubt(member, READ_SECRET, ACCESSOR)]:
-            return Finding(
-                Mark.NOT_CHECKED, check, f"{seen}; it may have its right through {'; '.join(doubts)}", remedy
-            )
-        return Finding(Mark.FAIL, check, f"{seen}: images that are not cached cannot be pulled", remedy)
 
     def _version(self, world: World, keeper: Cloud, secret_id: str, version: str, *, was_read: bool) -> Finding:
         check = "the secret version is enabled"
@@ -159,7 +120,7 @@ class CheckCredential(Proof):
         try:
             there = keeper.secrets.version(secret_id, version)
         except CgrunbookError as error:
-            return _unknown(check, error)
+            return unknown(check, error)
         if there is None:
             return Finding(Mark.FAIL, check, f"{name} does not exist", "Run 03_production_images again.")
         if there.enabled:
@@ -176,7 +137,7 @@ class CheckCredential(Proof):
         try:
             token = stored_token(world, keeper, repository.username, secret_id, version)
         except (PermissionMissing, ProjectUnknown) as error:
-            return _unknown(check, error), False
+            return unknown(check, error), False
         except CgrunbookError as error:
             remedy = error.remedy or "Store the right value as a new version."
             found = Finding(Mark.FAIL, check, error.message, remedy)
@@ -214,7 +175,7 @@ class TryDirectly(Proof):
         try:
             cgr, unseen = world.cloud.cgr(upstream_login(world, self.repository)), None
         except CgrunbookError as error:
-            cgr, unseen = world.cloud.cgr(), _unknown("token with the credential", error)
+            cgr, unseen = world.cloud.cgr(), unknown("token with the credential", error)
         anonymous = cgr.probe_token(image.repository, with_credentials=False)
         findings = [_without(image, anonymous, signs_in=bool(there.username))]
         if unseen is not None:
@@ -383,7 +344,3 @@ def _with(image: ImageReference, probe: TokenProbe) -> Finding:
 
 def _said(probe: TokenProbe) -> str:
     return f"{probe.status} {probe.code} {probe.message}".strip()
-
-
-def _unknown(check: str, error: CgrunbookError) -> Finding:
-    return Finding(Mark.NOT_CHECKED, check, error.message, error.remedy)
