@@ -150,7 +150,7 @@ def _as_json(life: TokenLife) -> dict[str, Any]:
                 "id": token.id,
                 "name": token.name,
                 "expires": token.expires.isoformat(timespec="seconds") if token.expires else None,
-                "last_seen": token.seen.isoformat(timespec="seconds") if token.seen else None,
+                "last_seen": token.last_seen.isoformat(timespec="seconds") if token.last_seen else None,
             }
             for token in life.others
         ],

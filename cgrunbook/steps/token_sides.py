@@ -25,7 +25,7 @@ from cgrunbook.steps.token_pairs import VERSION_ANNOTATION, Pair, as_gcloud_take
 
 if TYPE_CHECKING:
     from cgrunbook.cloud.artifact_registry import RemoteRepository
-    from cgrunbook.cloud.chainctl import ListedToken
+    from cgrunbook.cloud.chainguard import ListedToken
     from cgrunbook.cloud.secret_manager import SecretResource, SecretVersion
 
 T = TypeVar("T")
