@@ -152,7 +152,7 @@ class SecretManager(GoogleService):
         return self._must_get(wanted.id, doing)
 
     def update(self, before: SecretResource, wanted: SecretResource) -> SecretResource:
-        """Change what may change, unless somebody changed the secret since it was read, and read it back.
+        """Change what may change, unless somebody changed the secret since it was read; answers it as it is then.
 
         Args:
             before: the secret as it was read; its etag guards the change.
@@ -177,10 +177,10 @@ class SecretManager(GoogleService):
             there = self._must_get(before.id, doing)
             return there if all(getattr(there, path) == getattr(wanted, path) for path in mask) else None
 
-        self._send_once(
+        changed = self._send_once(
             doing, lambda: self._client.update_secret(request, **CALL), arrived=arrived, noticed=(Conflict,)
         )
-        return self._must_get(before.id, doing)
+        return changed if isinstance(changed, SecretResource) else _secret(changed)
 
     def delete(self, secret_id: str) -> bool:
         """Delete a secret with all its versions, at once and for good; False when it was not there to begin with."""
@@ -210,7 +210,7 @@ class SecretManager(GoogleService):
         raw = self._find(doing, lambda: self._client.get_secret_version(request, **CALL))
         return None if raw is None else _version(raw)
 
-    def add_version(self, secret_id: str, payload: Secret) -> SecretVersion:
+    def add_version(self, secret_id: str, payload: Secret, *, known: int | None = None) -> SecretVersion:
         """Store a value as a new version; the service checks its checksum.
 
         Adding is not idempotent, so an answer that was lost must not lead to a second version: before another attempt
@@ -218,6 +218,7 @@ class SecretManager(GoogleService):
 
         Args:
             payload: the value, 1 to 65,536 bytes of UTF-8, without white space around it.
+            known: the highest version there was, where that was just read; None reads it.
 
         Raises:
             InvalidRequest: the value is empty, too long or has white space around it; nothing was sent.
@@ -231,11 +232,11 @@ class SecretManager(GoogleService):
         request = sm.AddSecretVersionRequest(
             parent=self.name(secret_id), payload=sm.SecretPayload(data=data, data_crc32c=checksum)
         )
-        known = max((version.number for version in self.versions(secret_id)), default=0)
+        before = max((version.number for version in self.versions(secret_id)), default=0) if known is None else known
         added = self._send_once(
             doing,
             lambda: self._client.add_secret_version(request, **CALL),
-            arrived=lambda: self._arrived(secret_id, known, payload, doing),
+            arrived=lambda: self._arrived(secret_id, before, payload, doing),
         )
         if isinstance(added, SecretVersion):
             return added
