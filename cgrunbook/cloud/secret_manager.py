@@ -286,12 +286,28 @@ class SecretManager(GoogleService):
         """Keep a version's value from being read, until it is enabled again."""
         return self._set_state("disable", secret_id, version)
 
-    def destroy(self, secret_id: str, version: int) -> SecretVersion:
-        """Destroy a version's value for good, once; where the secret delays this, it is disabled until then."""
-        there = self.version(secret_id, version)
-        if there is not None and there.state == "DESTROYED":
-            return there
-        return self._set_state("destroy", secret_id, version)
+    def destroy(self, secret_id: str, version: int, *, there: bool = False) -> SecretVersion:
+        """Destroy a version's value for good, once; where the secret delays this, it is disabled until then.
+
+        Args:
+            there: it was just seen that it is not destroyed.
+        """
+        request = {"name": self.version_name(secret_id, version)}
+        doing = f"destroy version {version} of the secret {secret_id}"
+
+        def arrived() -> SecretVersion | None:
+            found = self.version(secret_id, version)
+            return found if found is not None and found.state == "DESTROYED" else None
+
+        if not there and (gone := arrived()) is not None:
+            return gone
+        done = self._send_once(
+            doing,
+            lambda: self._client.destroy_secret_version(request=request, **CALL),
+            arrived=arrived,
+            noticed=(WrongState,),
+        )
+        return done if isinstance(done, SecretVersion) else _version(done)
 
     def get_policy(self, secret_id: str) -> Policy:
         """Who has which role on a secret; what is inherited from the project is not part of it."""
@@ -365,7 +381,7 @@ class SecretManager(GoogleService):
         return None
 
     def _set_state(self, verb: str, secret_id: str, version: int) -> SecretVersion:
-        """Enable, disable or destroy; each may be repeated."""
+        """Enable or disable; each may be repeated."""
         method = getattr(self._client, f"{verb}_secret_version")
         request = {"name": self.version_name(secret_id, version)}
         doing = f"{verb} version {version} of the secret {secret_id}"

@@ -154,7 +154,7 @@ def retire(
         except PermissionMissing as error:
             findings.append(Finding(Mark.WARN, _CHECK, f"{one.username} lives on: {error.message}", error.remedy))
         if there is not None and there.state != "DESTROYED":
-            secrets.destroy(found.id, one.version)
+            secrets.destroy(found.id, one.version, there=True)
     return gone, findings
 
 

@@ -132,10 +132,10 @@ class RotatePullToken(Step):
                 Change(str(member), "upstream username", before.username, KNOWN_AFTER_APPLY),
                 Change(str(member), "upstream password", before.password_secret_version, KNOWN_AFTER_APPLY),
             ]
-        ours = [pair for _, pair in sorted(found.written.items())]
-        for pair in ours:
-            changes.append(Change(f"pull token {pair.username}", "", f"in version {pair.version}", None))
         grace = durations.parse(self.settings.grace)
+        ours = [pair for _, pair in sorted(found.written.items())]
+        going = ours if self._waits(world, grace) else [pair for pair in ours if self._is_over(found, pair, grace)]
+        changes += [Change(f"pull token {one.username}", "", f"in version {one.version}", None) for one in going]
         notes = [*self._notes(world, found)]
         if ours:
             when = f"{durations.in_words(grace)} after the new one is proved" if grace else "once the new one is proved"
@@ -186,6 +186,9 @@ class RotatePullToken(Step):
         ]
         until = f", good until {pair.expires:%Y-%m-%d}" if pair.expires else ""
         used = f" in {counted(len(found.members) - len(left), 'repository').replace('repositorys', 'repositories')}"
+        if not world.seen:
+            left_over = [finding.seen for finding in findings if finding.mark is Mark.TO_DO]
+            gone = "; ".join([str(facts["not rotated"]), *left_over])
         then = f"; {gone}" if gone else ""
         return Evidence(f"version {pair.version}{until}{used}{then}", facts, tuple(findings))
 
@@ -263,7 +266,7 @@ class RotatePullToken(Step):
         if at := self._rotated_meanwhile(found):
             return {"not rotated": f"another rotation ended at {at:%H:%M:%S} UTC, after this one had begun"}
         days = self._days_left(world, found)
-        return {"not rotated": f"{days:.1f} days are left, and {self.settings.if_days_left} or fewer are asked for"}
+        return {"not rotated": f"{days:.0f} days are left"}
 
     def _dead(self, found: SignIns) -> str:
         """Why what the repositories sign in with now cannot be good any more, "" where it may be."""
@@ -310,6 +313,17 @@ class RotatePullToken(Step):
             for one in due
         ]
         return Plan(Outcome.DELETED, tuple(changes), tuple(commands), notes=("Later ones have replaced these.",))
+
+    @staticmethod
+    def _waits(world: World, grace: timedelta) -> bool:
+        """Whether this run waits until the grace is over."""
+        return grace <= timedelta(seconds=world.cloud.attempts.limit)
+
+    @staticmethod
+    def _is_over(found: SignIns, pair: Pair, grace: timedelta) -> bool:
+        """Whether the grace of a pair that was replaced before is over."""
+        since, now = found.replaced(pair), datetime.now(UTC)
+        return pair.ended(now) or (since is not None and since + grace <= now)
 
     def _replaced(self, world: World, found: SignIns, current: int, minted: str = "") -> Replaced:
         try:
@@ -481,7 +495,7 @@ class RotatePullToken(Step):
             said: what came of the rotation; nothing where there was none.
         """
         grace = durations.parse(self.settings.grace)
-        if said and timedelta(0) < grace <= timedelta(seconds=world.cloud.attempts.limit):
+        if said and grace and self._waits(world, grace):
             world.cloud.attempts.pause(grace.total_seconds(), "pulls that are in flight with the replaced token")
             found = read_sign_ins(world.anew(), self.repository, self.secret_id)
             stored = found.secret
@@ -492,8 +506,9 @@ class RotatePullToken(Step):
         gone, left = retire(world, found, stands.due, organization)
         secret = found.keeper.cloud.secrets.update(stored, forgotten(found, gone))
         numbers = sorted(one.version for one in gone if one.version)
-        went = f"version {', '.join(map(str, numbers))} and its token are gone" if numbers else ""
-        waits = f"the replaced token lives until {stands.later:%H:%M} UTC" if stands.later else ""
+        many = f"versions {', '.join(map(str, numbers))} and their tokens" if len(numbers) > 1 else ""
+        went = f"{many or f'version {numbers[0]} and its token'} are gone" if numbers else ""
+        waits = f"the replaced one lives until {stands.later:%Y-%m-%d %H:%M} UTC" if stands.later else ""
         return {
             "after": replace(found, secret=secret, written=token_pairs.pairs(secret)),
             "gone": "; ".join(filter(None, (went, waits))),

@@ -30,7 +30,7 @@ class Uncached:
     def __init__(self, cgr: Registry, images: Sequence[ImageReference]) -> None:
         self._cgr = cgr
         self._images = images
-        self._given: dict[ImageReference, str] = {}
+        self._given: dict[ImageReference, list[str]] = {}
         self._cached: dict[str, Mapping[str, str]] = {}
 
     def greet(self, there: Cloud, repository: str) -> bool:
@@ -46,7 +46,7 @@ class Uncached:
         refused: CgrunbookError | None = None
         for image in dict.fromkeys([*self._images, *self._pulled(cached)]):
             try:
-                self._given = {image: self._cgr.resolve(image.repository, image.reference).digest}
+                self._given = {image: self._digests(image, image.reference)}
             except RegistryError as error:
                 refused = refused or error
             except Temporary:
@@ -90,18 +90,16 @@ class Uncached:
                     yield image
 
     def _candidates(self) -> Iterator[tuple[ImageReference, str]]:
-        for image, digest in self._given.items():
+        for image, digests in self._given.items():
+            yield from ((image, digest) for digest in digests)
             with suppress(RegistryError, Temporary):
-                yield image, digest
-                yield from ((image, child) for child in self._children(image, digest))
                 for tag in _TAGS:
-                    other = self._cgr.resolve(image.repository, tag).digest
-                    yield image, other
-                    yield from ((image, child) for child in self._children(image, other))
+                    if tag != image.reference:
+                        yield from ((image, digest) for digest in self._digests(image, tag))
 
-    def _children(self, image: ImageReference, digest: str) -> list[str]:
-        """The manifests of an index, one a platform."""
-        _, body = self._cgr.document(image.repository, digest)
+    def _digests(self, image: ImageReference, reference: str) -> list[str]:
+        """What an image's tag or digest stands for: an index and the manifests in it, one a platform."""
+        there, body = self._cgr.document(image.repository, reference)
         with suppress(ValueError, TypeError, AttributeError, KeyError, RecursionError):
-            return [str(one["digest"]) for one in json.loads(body).get("manifests") or ()]
-        return []
+            return [there.digest, *(str(one["digest"]) for one in json.loads(body).get("manifests") or ())]
+        return [there.digest]
