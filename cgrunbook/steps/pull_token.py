@@ -286,8 +286,11 @@ def life_got(token: PullToken, asked: str) -> str:
 
     What Chainguard does where a plan allows less is written nowhere; the token itself says what it came to.
     """
-    got = token.expires - (token.issued or datetime.now(UTC))
-    if abs(got - durations.parse(asked)) < timedelta(minutes=1):
+    minute = timedelta(minutes=1)
+    got = minute * round(
+        (token.expires - (token.issued or datetime.now(UTC))) / minute
+    )  # a second less than was asked for
+    if abs(got - durations.parse(asked)) < minute:
         return ""
     return (
         f"{durations.in_words(durations.parse(asked))} were asked for, and Chainguard gave {durations.in_words(got)}: "

@@ -250,7 +250,7 @@ class RotatePullToken(Step):
                     "--if-days-left, makes a new one.",
                 )
             expires = pair.expires or self._end(found, pair)
-            good = there is not None and found.good(pair, now) and expires is not None
+            good = there is not None and there.enabled and not found.mismatched(member)
             left.append((expires - now) / timedelta(days=1) if good and expires else 0.0)
         return min(left)
 
@@ -277,6 +277,8 @@ class RotatePullToken(Step):
             if there is None or not there.enabled:
                 state = there.state.lower() if there else "not there"
                 return f"version {pair.version}, with which the {member} signs in, is {state}"
+            if found.mismatched(member):
+                return f"the username of the {member} is another's than the password's in version {pair.version}"
             if not pair.expires:
                 pair = replace(pair, expires=self._end(found, pair))
             if pair.expires and pair.ended(now):
@@ -407,9 +409,15 @@ class RotatePullToken(Step):
                 self._set(found, member, found.pair_of(member), validated=False)
         world.progress(Progress("creating the pull token"))
         description = f"Artifact Registry in {keeper.cloud.project.id}, secret {found.id}"
-        token = world.cloud.chainctl.create_pull_token(
-            organization, token_name(keeper, found.id), durations.go(self.settings.ttl), description=description
-        )
+        try:
+            token = world.cloud.chainctl.create_pull_token(
+                organization, token_name(keeper, found.id), durations.go(self.settings.ttl), description=description
+            )
+        except CgrunbookError as error:
+            if not isinstance(error, Interrupted):
+                # Nobody needs to wait for it; what chainctl may have made all the same is known by its name.
+                secrets.update(secret, token_pairs.without_claim(secret))
+            raise
         claim = replace(claim, username=token.username, expires=token.expires)
         secret = secrets.update(secret, token_pairs.with_claim(secret, claim))
         world.progress(Progress("storing its password"))

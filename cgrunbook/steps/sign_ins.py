@@ -76,10 +76,10 @@ class SignIns:
             return written
         return Pair(member.repository.username, member.version, None)
 
-    def good(self, pair: Pair, now: datetime) -> bool:
-        """Whether nothing speaks against a pair: its version can be read, and its time is not known to be over."""
-        there = self.versions.get(pair.version)
-        return there is not None and there.enabled and not pair.ended(now)
+    def mismatched(self, member: Member) -> bool:
+        """Whether its username is known to be another's than the password's."""
+        written = self.written.get(member.version)
+        return written is not None and written.username != member.repository.username
 
     def replaced(self, pair: Pair) -> datetime | None:
         """Since when a later pair is in all repositories in the place of this one; None where none is."""

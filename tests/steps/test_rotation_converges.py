@@ -6,7 +6,6 @@ import os
 import random
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import requests
