@@ -36,10 +36,11 @@ def rotate(
     output: OutputOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a new pull token, set it wherever the one in use is used, prove it, and take the old one away.
+    """Put the next pull token in the place of the one in use, with no failed pull.
 
-    Which repositories that are is found by reading them. No pull fails meanwhile; where the new token does not work, the
-    old one is put back. Killed at any moment and run again, it finishes.
+    A token is made, stored, set in every repository that signs in with the old one, which is found by reading them, and
+    proved with something that is not cached; then the old one is destroyed and revoked. Where the new one does not work,
+    the old one is put back. Killed at any moment and run again, it finishes.
     """
     values = values_of(parameter or [], target)
     for name, option, given in (("if_days_left", "--if-days-left", if_days_left), ("grace_period", "--grace", grace)):

@@ -28,16 +28,21 @@ def teardown(
     output: OutputOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Take away what the runbook made: repositories, pull tokens, the secret; nothing that it did not make.
+    """Take away what the runbook made: repositories, pull tokens, the secret.
 
-    Without --yes it lists what would go, and ends with 4 when there is anything.
+    What it did not make, it leaves alone and says so. Without --yes it lists what would go, and ends with 4 when there is anything.
     """
+    from cgrunbook.parameters import Parameters
+
     values = values_of(parameter or [], target)
     if "confirm" in values:
         raise UsageError("confirm is given with -p.", "Confirm with: --yes NAME")
+    repository = values.setdefault("repository", Parameters().repository)
+    confirmed = f"cgrunbook teardown --yes {repository}"
     if yes is None:
         values["mode"] = "plan"
-    else:
-        values["confirm"] = yes
-        values.setdefault("repository", "chainguard-pull-through")
+        typer.echo(f"Nothing will be deleted. To delete what is listed, with the same options: {confirmed}", err=True)
+    elif yes != repository:
+        raise UsageError(f"--yes is {yes!r}, and the repository is {repository!r}; nothing was called.", confirmed)
+    values["confirm"] = repository
     perform([_NOTEBOOK], values, output, as_json=as_json)

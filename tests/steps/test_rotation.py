@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -41,6 +41,7 @@ from tests.steps.test_rotation_converges import UNDISTURBED, without_numbers
 
 pytestmark = pytest.mark.usefixtures("quick_chainctl")
 
+AS_ARTIFACT_REGISTRY = "python-httpx"  # what the sandbox's Artifact Registry calls itself at cgr.dev
 HERE, THERE = "us-central1", "europe-west1"
 _scenarios = count(1)
 
@@ -121,6 +122,31 @@ def made(home: Path) -> Made:
 
 def seen_of(result: Result, mark: Mark) -> str:
     return " ".join(f"{one.check}: {one.seen}" for one in result.evidence.findings if one.mark is mark)
+
+
+# For one repository, each of chainctl's commands counted as one.
+MOST_CALLS = 25
+
+
+def test_a_rotation_asks_no_more_than_it_must(made: Made, home: Path):
+    made.rotated()  # what the first one found uncached is cached now
+    known, commands, run = len(requests(home)), [], Chainctl._run
+
+    def counted(self: Chainctl, arguments: Sequence[str], **more: Any) -> Any:
+        commands.append(arguments)
+        return run(self, arguments, **more)
+
+    with patch.object(Chainctl, "_run", counted):
+        made.rotated()
+    of_chainctl = "console-api.enforce.dev"
+    asked = [
+        f"{line['client']} {line['service']} {line['path']}"
+        for line in requests(home)[known:]
+        if line["service"] != of_chainctl
+    ]
+    own = [one for one in asked if not one.startswith(AS_ARTIFACT_REGISTRY)]
+    print(f"a rotation: {len(own)} requests and {len(commands)} commands of chainctl")
+    assert len(own) + len(commands) <= MOST_CALLS, "\n".join(own)
 
 
 def test_repositories_of_all_locations_that_share_the_secret_move_together(made: Made):
