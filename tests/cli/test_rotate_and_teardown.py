@@ -32,9 +32,9 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[list[str], dict
 
     def call(*words: str) -> tuple[list[str], dict[str, Any]]:
         try:
-            cli.app(args=cli.join_parameters(words), prog_name="cgrunbook", standalone_mode=False)
+            cli.main(words)
         except _Told as what:
-            return what.args  # type: ignore[return-value]
+            return what.args[0], what.args[1]
         raise AssertionError("nothing was run")
 
     return call
