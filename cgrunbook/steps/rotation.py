@@ -535,6 +535,8 @@ class RotatePullToken(Step):
                 f"  --project={member.cloud.project.id} --location={member.repository.location} \\\n"
                 f'  --remote-username="$username" --remote-password-secret-version="{secret}/versions/$token_version"'
             )
+        if ours and (grace := durations.parse(self.settings.grace)):
+            yield f"sleep {grace.total_seconds():.0f}  # pull something that is not cached meanwhile, and let pulls in flight end"
         for pair in ours:
             yield f"gcloud secrets versions destroy {pair.version} --secret={found.id} --project={project} --quiet"
             yield f"chainctl iam identities delete {pair.username} --yes"
