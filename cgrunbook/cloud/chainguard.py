@@ -83,13 +83,14 @@ class Minted:
             made.discard(token)
 
     def must_be_in(self, organization: str, listed: Collection[str]) -> None:
-        """Hold a list against what was made.
+        """Hold a list against what was made. What one list has contained, a later one lacks only where somebody has revoked it.
 
         Raises:
-            PermissionMissing: it lacks one.
+            PermissionMissing: it lacks one that no list has contained yet.
         """
-        missing = sorted(self._of.get(organization, set()).difference(listed))
-        if missing:
+        unseen = self._of.get(organization, set())
+        unseen.difference_update(listed)
+        if missing := sorted(unseen):
             raise PermissionMissing(
                 f"Chainguard's list of the pull tokens of {organization} lacks {missing[0]}, which was made just now: whoever "
                 "calls may make tokens but not list them, so nothing is concluded from the list.",
