@@ -17,7 +17,7 @@ from cgrunbook.image_reference import ImageReference
 from cgrunbook.run.folder import REPORT, RUN_FOLDER_VARIABLE, short
 from cgrunbook.run.outline import Standing
 from cgrunbook.run.record import Record, StepRecord, record_of
-from cgrunbook.run.route import PROVED, Route, State, routes_of
+from cgrunbook.run.route import PROVED, ROTATION, Route, State, routes_of
 from cgrunbook.run.session import Session
 from cgrunbook.steps.step import Finding, Mark
 
@@ -27,10 +27,14 @@ _NEXT = {
     "01_prerequisites": ("02_developer_images", "sets up pulling the public images"),
     "02_developer_images": ("03_production_images", "sets up pulling your organisation's images"),
     "03_production_images": ("04_debugging", "looks for the cause where a pull does not work"),
+    "05_rotate_pull_token": ("06_teardown", "takes away what the others made"),
     "04_debugging": ("05_rotate_pull_token", "makes a new pull token before the old one ends"),
 }
 
 _NUMBERS = {1: "One thing", 2: "Two things", 3: "Three things", 4: "Four things", 5: "Five things", 6: "Six things"}
+
+# The steps that have to do with an organisation's images.
+_PRODUCTION = ("CreatePrivateRepository", ROTATION)
 
 # What stands for an organisation that this run has not come to know.
 _UNKNOWN = "ORGANIZATION"
@@ -80,7 +84,7 @@ def conclusion_of(session: Session) -> Conclusion:
     kinds = {step.kind for step in steps}
     if "ShowMap" in kinds:
         return _of_map(record)
-    if kinds & {"CreateRemoteRepository", "CreatePrivateRepository"}:
+    if kinds & {"CreateRemoteRepository", *_PRODUCTION}:
         return _of_set_up(session, record)
     return _of_checks(session, steps)
 
@@ -138,7 +142,7 @@ def _of_set_up(session: Session, record: Record) -> Conclusion:
     """What works now, or will when the plan is carried out, and how it is used."""
     params, steps, routes, report = session.params, record.last_steps, routes_of(record), _report(session)
     whose, repository, names = "Public", params.repository, params.developer_images
-    if production := any(step.kind == "CreatePrivateRepository" for step in steps):
+    if production := any(step.kind in _PRODUCTION for step in steps):
         whose, repository, names = "Your organisation's", params.private_repository, params.production_images
     listed = (*_findings(steps), *_not_looked_at(session))
     if undone := [step for step in steps if step.undone]:
@@ -146,8 +150,13 @@ def _of_set_up(session: Session, record: Record) -> Conclusion:
         return Conclusion("bad", "Not yet", sentence, listed, routes, report=report)
     images = tuple(_images(session, repository, names, steps))
     tone: Tone = "good"
+    rotated = next((step for step in steps if step.kind == ROTATION), None)
     if record.mode == "plan":
         tone, word, sentence = "planned", "Planned", "what would work with the plan carried out. A plan pulls nothing."
+    elif rotated and rotated.evidence.get("proved with"):
+        word, sentence = "Works", f"{repository} signs in with the new pull token; this run has proved it."
+    elif rotated and rotated.outcome in PROVED:
+        word, sentence = "Nothing to do", f"{rotated.brief}."
     elif images and all(image.proved for image in images):
         word, sentence = "Works", f"{whose} images can be pulled through {repository}; this run has proved it."
     else:
@@ -202,20 +211,23 @@ def _facts(session: Session, steps: Sequence[StepRecord], images: Sequence[_Imag
         facts["more images"] = f"{len(images) - _SHOWN}, in the same way"
     if any(_UNKNOWN in image.reference for image in images):
         facts[_UNKNOWN] = "stands for your organisation's name at cgr.dev"
-    if not_proved := [image.name for image in images if not image.proved]:
+    rotates = any(step.kind == ROTATION for step in steps)
+    if (not_proved := [image.name for image in images if not image.proved]) and not rotates:
         facts["not proved in this run"] = ", ".join(not_proved)
     host = connection.artifact_registry_host
     if host.address != host.name:
         facts["where"] = f"{host.address} is this machine's sandbox, while it runs; on Google Cloud that is {host.name}"
     login = next((step for step in steps if step.kind == "SignDockerIn" and not step.undone), None)
-    facts["docker signs in with"] = (login.brief if login else "") or "not looked at in this run"
+    if login or not rotates:
+        facts["docker signs in with"] = (login.brief if login else "") or "not looked at in this run"
     facts["who else pulls"] = "needs roles/artifactregistry.reader on the repository, such as the cluster's nodes"
     return facts
 
 
 def _token(session: Session, steps: Sequence[StepRecord]) -> dict[str, str]:
     """Until when the pull token is good, as it was written down, and what is done then."""
-    stored = next((step for step in steps if step.kind == "StorePullToken" and not step.undone), None)
+    making = ("StorePullToken", ROTATION)
+    stored = next((step for step in steps if step.kind in making and not step.undone), None)
     if stored is None:
         return {"the pull token": "not looked at in this run"}
     try:

@@ -16,6 +16,9 @@ from cgrunbook.steps.step import Link as Code
 _PULL, _UPSTREAM = "a client to the repository", "the repository to cgr.dev"
 _GRANT, _TOKEN = "Artifact Registry's service agent to the secret", "the pull token in the secret to cgr.dev"
 
+# The step that lets a repository sign in with another pull token.
+ROTATION = "RotatePullToken"
+
 # What a pull is that showed what it was to show; in records of format 1 no word was of its own.
 PROVED = ("verified", "unchanged")
 
@@ -102,7 +105,9 @@ def routes_of(record: Record) -> tuple[Route, ...]:
     if in_public and not shared:
         pulls = _pulls(steps, public)
         routes.append(Route("Developer images", public, host, "", _pull(pulls, steps), _upstream(in_public, pulls)))
-    if in_private or any(keeping):
+    if rotated := _of(steps, ROTATION):
+        routes.append(_of_rotation(rotated, private, host, secret))
+    elif in_private or any(keeping):
         pulls = _pulls(steps, private)
         routes.append(
             Route(
@@ -119,6 +124,18 @@ def routes_of(record: Record) -> tuple[Route, ...]:
     if not routes and (shown := _of(steps, "ShowMap")):
         return _on_map(shown, (public, private, secret), host)
     return tuple(routes)
+
+
+def _of_rotation(rotated: StepRecord, private: str, host: str, secret: str) -> Route:
+    """What a rotation shows: with something that was not cached it has gone all of the way."""
+    all_of_it = bool(rotated.evidence.get("proved with")) and not rotated.undone
+
+    def link(between: str) -> Link:
+        return Link(State.PROVED, between, "something that was not cached") if all_of_it else _link(between, rotated)
+
+    pull = link(_PULL) if all_of_it else Link(State.NOT_SEEN, _PULL)
+    grant = link(_GRANT) if all_of_it else Link(State.NOT_SEEN, _GRANT)
+    return Route("Production images", private, host, secret, pull, link(_UPSTREAM), grant, link(_TOKEN))
 
 
 def _on_map(shown: StepRecord, names: tuple[str, str, str], host: str) -> tuple[Route, ...]:

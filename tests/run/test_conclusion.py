@@ -259,3 +259,37 @@ def test_what_is_shown_is_the_same_as_html_and_as_text_and_needs_no_style(conclu
     assert 'href="03_production_images.ipynb"' in card["text/html"]
     for dropped in ("<style", "role=", "var(", "<svg", "<script"):
         assert dropped not in card["text/html"]
+
+
+def rotation(outcome: str, brief: str = "", **evidence: Any) -> dict[str, Any]:
+    return step("RotatePullToken", outcome, brief=brief, evidence={"expires": "2026-12-23T10:00:00Z", **evidence})
+
+
+def test_a_rotation_that_was_proved_works_until_its_token_ends_and_says_how_the_next_one_comes(conclude):
+    proof = ["repository chainguard-private: example.com/chainguard-base@sha256:1, which was not cached"]
+    concluded = conclude("05_rotate_pull_token", rotation("updated", **{"proved with": proof}))
+    text = said(concluded)
+    assert text.startswith("✓ Works: chainguard-private signs in with the new pull token; this run has proved it.")
+    assert [link.state.words for link in concluded.routes[0].links] == ["✓ proved"] * 4
+    assert "good until 2026-12-23 10:00 UTC" in text
+    assert "cgrunbook rotate --if-days-left 7" in text
+    assert "not proved" not in text
+    assert "docker signs in" not in text
+
+
+def test_a_rotation_that_was_not_due_has_proved_nothing(conclude):
+    concluded = conclude("05_rotate_pull_token", rotation("unchanged", "version 1; 20 days are left"))
+    assert said(concluded).startswith("✓ Nothing to do: version 1; 20 days are left.")
+    assert [link.state.words for link in concluded.routes[0].links] == [
+        "… not looked at",
+        "… not looked at",
+        "✓ there",
+        "✓ there",
+    ]
+
+
+def test_a_rotation_that_was_undone_does_not_work(conclude):
+    error = {"type": "StepFailed", "message": "It did not work.", "remedy": "", "exit_code": 1}
+    concluded = conclude("05_rotate_pull_token", step("RotatePullToken", "failed", error=error))
+    assert concluded.tone == "bad"
+    assert "Works" not in said(concluded)
