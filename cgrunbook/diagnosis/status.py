@@ -82,7 +82,7 @@ def status_of(
         repository: the one in the target's location that is meant.
         everything: look at all repositories of the project that sign in at cgr.dev, of whichever location, instead.
         levels: how many days left are too few.
-        organization: whose tokens they are, "" to go by their usernames.
+        organization: whose tokens they are, where a username does not say it.
         without: the checks that are not asked for.
         now: the time to count from.
 
@@ -150,7 +150,7 @@ def _as_json(life: TokenLife) -> dict[str, Any]:
                 "id": token.id,
                 "name": token.name,
                 "expires": token.expires.isoformat(timespec="seconds") if token.expires else None,
-                "last_seen": token.seen.isoformat(timespec="seconds") if token.seen else None,
+                "last_seen": token.last_seen.isoformat(timespec="seconds") if token.last_seen else None,
             }
             for token in life.others
         ],

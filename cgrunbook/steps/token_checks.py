@@ -28,7 +28,7 @@ from cgrunbook.steps.token_sides import Check, Seen, organization_of, same_end
 
 if TYPE_CHECKING:
     from cgrunbook.cloud.artifact_registry import RemoteRepository
-    from cgrunbook.cloud.chainctl import ListedToken
+    from cgrunbook.cloud.chainguard import ListedToken
 
 # How cgr.dev's token endpoint refuses: 401 nobody, 403 the pair, 400 what means no organisation (vendor's "registry errors").
 _REFUSALS = (400, 401, 403)
@@ -288,8 +288,8 @@ class Judge:
     def _identity(self, seen: Seen) -> tuple[Mark, str, str]:
         username, listed = seen.repository.username, seen.listed
         when = (
-            f", last seen {at(token.seen)} (whether a pull counts is not documented)"
-            if (token := seen.listed_token) and token.seen
+            f", last seen {at(token.last_seen)} (whether a pull counts is not documented)"
+            if (token := seen.listed_token) and token.last_seen
             else ""
         )
         if seen.granted:
@@ -390,7 +390,7 @@ class Judge:
                 f"of version {versions[token.id]}" if token.id in versions else "whose password is nowhere written down"
             ]
             said += [f"until {at(token.expires)}" if token.expires else "without an end that is told"]
-            return f"{token.id} ({', '.join(said)}{f', last seen {at(token.seen)}' if token.seen else ''})"
+            return f"{token.id} ({', '.join(said)}{f', last seen {at(token.last_seen)}' if token.last_seen else ''})"
 
         if self.complete:
             revoke = "\n".join(f"chainctl iam identities delete {token.id} --yes" for token in others)

@@ -18,7 +18,7 @@ from cgrunbook.steps.token_sides import Check, Kept, Look, Seen
 
 if TYPE_CHECKING:
     from cgrunbook.cloud.artifact_registry import RemoteRepository
-    from cgrunbook.cloud.chainctl import ListedToken
+    from cgrunbook.cloud.chainguard import ListedToken
 
 # Questions under way at one time: about as many as connections are kept to a host.
 _AT_ONCE = 10
@@ -90,7 +90,7 @@ def token_lives(
         world: the project and the location.
         find: reads the repositories that sign in, and says whether these are all there are.
         levels: how many days left are too few.
-        organization: whose tokens they are; without it the usernames say so.
+        organization: whose tokens they are, where a username does not say it.
         without: what is not asked for.
         now: the time to count from.
 
@@ -119,7 +119,7 @@ def _life(seen: Seen, judge: Judge) -> TokenLife:
         *(seen.place.whole if isinstance(seen.place, Kept) else ("", "", "")),
         expires,
         told_by,
-        listed.seen if listed else None,
+        listed.last_seen if listed else None,
         tuple(f"{who} {one}" for one in readers.bindings for who in one.members)
         if isinstance(readers, Policy)
         else None,

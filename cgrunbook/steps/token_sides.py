@@ -25,7 +25,7 @@ from cgrunbook.steps.token_pairs import VERSION_ANNOTATION, Pair, as_gcloud_take
 
 if TYPE_CHECKING:
     from cgrunbook.cloud.artifact_registry import RemoteRepository
-    from cgrunbook.cloud.chainctl import ListedToken
+    from cgrunbook.cloud.chainguard import ListedToken
     from cgrunbook.cloud.secret_manager import SecretResource, SecretVersion
 
 T = TypeVar("T")
@@ -236,7 +236,7 @@ class Look:
     Args:
         world: the project and the location.
         pool: asks.
-        organization: whose tokens they are; "" for what their usernames say.
+        organization: whose tokens they are, where a username does not say it.
         wanted: what is asked for.
     """
 
@@ -246,8 +246,6 @@ class Look:
         self._organization = organization
         self._wanted = wanted
         self._keepers: dict[str, World] = {}
-        if organization:  # this takes longest, so it begins first
-            self._begin_tokens(organization)
 
     def at(self, repositories: Sequence[RemoteRepository]) -> tuple[Seen, ...]:
         """Ask for all of it, and say what came back."""
@@ -255,6 +253,9 @@ class Look:
         if Check.TAKEN in self._wanted:
             self._asking.begin("nobody", self.world.cloud.cgr().sign_in)
         for there, place in zip(repositories, places, strict=True):
+            organization = self._organization_of(there)
+            if organization and self._wanted & {Check.IDENTITY, Check.OTHERS}:
+                self._asking.begin(("tokens", organization), partial(self.world.pull_tokens, organization))
             if Check.READERS in self._wanted:
                 self._asking.begin(("readers", there.name), partial(self.world.repository_policy, there.name))
             if isinstance(place, Kept):
@@ -262,13 +263,6 @@ class Look:
         for there, place in zip(repositories, places, strict=True):
             if isinstance(place, Kept):
                 self._begin_what_follows(there.username, place)
-        usernames = {there.username for there in repositories}
-        first = self._asking.answer(("tokens", self._organization))
-        if not isinstance(first, CgrunbookError):
-            covered = {organization_of(token.id) for token in first or ()}
-            for organization in {organization_of(username) for username in usernames} - covered - {""}:
-                if first is None or covered:
-                    self._begin_tokens(organization)
         return tuple(self._seen(*both) for both in zip(repositories, places, strict=True))
 
     def _begin_secret(self, place: Kept) -> None:
@@ -290,9 +284,9 @@ class Look:
         elif Check.TAKEN in self._wanted:
             self._asking.begin(("taken", username, place.whole), partial(self._shown, username, value[1]))
 
-    def _begin_tokens(self, organization: str) -> None:
-        if self._wanted & {Check.IDENTITY, Check.OTHERS}:
-            self._asking.begin(("tokens", organization), partial(self.world.pull_tokens, organization))
+    def _organization_of(self, there: RemoteRepository) -> str:
+        """Whose token it signs in with: by its username, which is there in any case; else as it was told."""
+        return organization_of(there.username) or self._organization
 
     def _shown(self, username: str, password: Secret) -> TokenProbe:
         return self.world.cloud.cgr().sign_in(BasicCredentials(username, password))
@@ -311,8 +305,7 @@ class Look:
 
     def _seen(self, there: RemoteRepository, place: Kept | CgrunbookError) -> Seen:
         answer = self._asking.answer
-        own = answer(("tokens", organization_of(there.username)))
-        tokens = answer(("tokens", self._organization)) if own is None else own
+        tokens = answer(("tokens", self._organization_of(there)))
         around = {"nobody": answer("nobody"), "told": tokens, "readers": answer(("readers", there.name))}
         if isinstance(place, CgrunbookError):
             return Seen(there, place, place, **around)

@@ -25,7 +25,7 @@ from cgrunbook.cloud.roles import ACCESSOR
 from cgrunbook.cloud.secret_manager import SecretManager, SecretResource
 from cgrunbook.diagnosis.exposition import exposition
 from cgrunbook.diagnosis.status import status_of
-from cgrunbook.errors import ChainctlSignedOut, PermissionMissing, Temporary
+from cgrunbook.errors import ChainguardSignedOut, PermissionMissing, Temporary
 from cgrunbook.parameters import UPSTREAM
 from cgrunbook.redaction import Secret
 from cgrunbook.run.context import Context
@@ -88,7 +88,7 @@ class Made:
 
     def token(self, ttl: str = "720h") -> PullToken:
         name = token_name(World(self.cloud), self.name)
-        self.tokens.append(self.cloud.chainctl.create_pull_token(ORGANIZATION, name, ttl))
+        self.tokens.append(self.cloud.chainguard.create_pull_token(ORGANIZATION, name, ttl))
         return self.tokens[-1]
 
     def store(self, token: PullToken, *, written: bool = True) -> int:
@@ -113,7 +113,7 @@ class Made:
         return token
 
     def revoked(self) -> None:
-        self.cloud.chainctl.revoke(self.renewed().username, ORGANIZATION)
+        self.cloud.chainguard.revoke(self.renewed().username, ORGANIZATION)
 
     def granted(self, *grants: tuple[str, str, dict[str, str] | None]) -> None:
         self._policy(self.cloud.secrets._client, self.cloud.secrets.name(self.name), *grants)
@@ -159,7 +159,7 @@ def cloud(home: Path, quick_chainctl: None) -> Cloud:
 @pytest.fixture(scope="module")
 def token(cloud: Cloud) -> PullToken:
     """What a case signs in with that does not bring its own."""
-    return cloud.chainctl.create_pull_token(ORGANIZATION, "of all cases", "720h")
+    return cloud.chainguard.create_pull_token(ORGANIZATION, "of all cases", "720h")
 
 
 @pytest.fixture
@@ -400,7 +400,7 @@ WORLDS: dict[str, tuple[Callable[[Made], object], dict[str, str], str, int]] = {
         5,
     ),
     "nobody is signed in at Chainguard": (
-        lambda made: made.raising(Chainctl, "list_pull_tokens", ChainctlSignedOut("Signed out.", "Sign in.")),
+        lambda made: made.raising(Chainctl, "list_pull_tokens", ChainguardSignedOut("Signed out.", "Sign in.")),
         {"other-tokens": NO},
         "Signed out.",
         5,
@@ -572,7 +572,7 @@ def test_the_map_tells_the_days_left_and_what_is_amiss(made: Made):
     marks = {check: finding.mark for check, finding in seen().items() if finding.mark is not Mark.OK}
     assert marks == {"pull token": Mark.WARN, "who may pull": Mark.WARN}  # a map that fails would end its notebook
     assert "3 days left" in seen()["pull token"].seen
-    made.raising(Chainctl, "list_pull_tokens", ChainctlSignedOut("Signed out.", "Sign in."))
+    made.raising(Chainctl, "list_pull_tokens", ChainguardSignedOut("Signed out.", "Sign in."))
     assert seen()["the pull token's other sides"].mark is Mark.NOT_CHECKED
 
 
