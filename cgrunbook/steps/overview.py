@@ -121,7 +121,7 @@ def _amiss(life: TokenLife) -> Iterator[Finding]:
             yield replace(one, mark=_softened(one.mark), check=_part(_SECOND, one.check, "").check)
     unseen = [one for one in life.findings if one.code != Check.END and one.mark is Mark.NOT_CHECKED]
     if unseen:
-        said = "\n".join(f"{one.check}: {one.seen}" for one in unseen)
+        said = "; ".join(f"{one.check}: {one.seen}" for one in unseen)
         remedy = "\n".join(dict.fromkeys(one.remedy for one in unseen if one.remedy))
         yield Finding(Mark.NOT_CHECKED, _part(_SECOND, "the pull token's other sides", "").check, said, remedy)
 

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 # How cgr.dev's token endpoint refuses: 401 nobody, 403 the pair, 400 what means no organisation (vendor's "registry errors").
 _REFUSALS = (400, 401, 403)
 
+# As many tokens as are told one by one.
+_SHOWN = 5
+
 # The roles that let a secret's value be read, the one that is asked for first.
 _READERS = (ACCESSOR, "roles/owner", *sorted(role for role, held in HELD.items() if READ_SECRET in held))
 
@@ -392,13 +395,15 @@ class Judge:
             said += [f"until {at(token.expires)}" if token.expires else "without an end that is told"]
             return f"{token.id} ({', '.join(said)}{f', last seen {at(token.last_seen)}' if token.last_seen else ''})"
 
+        shown, more = others[:_SHOWN], len(others) - _SHOWN
         if self.complete:
-            revoke = "\n".join(f"chainctl iam identities delete {token.id} --yes" for token in others)
+            revoke = "\n".join(f"chainctl iam identities delete {token.id} --yes" for token in shown)
             remedy = f"No repository of this project signs in with it. Where none of another one does either:\n{revoke}"
         else:
             remedy = f"A repository of another location may sign in with it. To see: {self._command('status', '--all')}"
         count = f"{len(others)} live" if len(others) > 1 else "1 lives"
-        return Mark.WARN, f"{count}: {'; '.join(map(told, others))}", remedy
+        and_more = f"; and {more} more" if more > 0 else ""
+        return Mark.WARN, f"{count}: {'; '.join(map(told, shown))}{and_more}", remedy
 
     def _pinned(self, seen: Seen) -> tuple[Mark, str, str]:
         if isinstance(seen.place, CgrunbookError):

@@ -246,6 +246,7 @@ class Look:
         self._organization = organization
         self._wanted = wanted
         self._keepers: dict[str, World] = {}
+        self._begin_tokens(organization)  # a command that has to start, so it begins first
 
     def at(self, repositories: Sequence[RemoteRepository]) -> tuple[Seen, ...]:
         """Ask for all of it, and say what came back."""
@@ -253,9 +254,8 @@ class Look:
         if Check.TAKEN in self._wanted:
             self._asking.begin("nobody", self.world.cloud.cgr().sign_in)
         for there, place in zip(repositories, places, strict=True):
-            organization = self._organization_of(there)
-            if organization and self._wanted & {Check.IDENTITY, Check.OTHERS}:
-                self._asking.begin(("tokens", organization), partial(self.world.pull_tokens, organization))
+            if not self._organization:
+                self._begin_tokens(organization_of(there.username))
             if Check.READERS in self._wanted:
                 self._asking.begin(("readers", there.name), partial(self.world.repository_policy, there.name))
             if isinstance(place, Kept):
@@ -284,9 +284,18 @@ class Look:
         elif Check.TAKEN in self._wanted:
             self._asking.begin(("taken", username, place.whole), partial(self._shown, username, value[1]))
 
-    def _organization_of(self, there: RemoteRepository) -> str:
-        """Whose token it signs in with: by its username, which is there in any case; else as it was told."""
-        return organization_of(there.username) or self._organization
+    def _begin_tokens(self, organization: str) -> None:
+        if organization and self._wanted & {Check.IDENTITY, Check.OTHERS}:
+            self._asking.begin(("tokens", organization), partial(self.world.pull_tokens, organization))
+
+    def _tokens(self, username: str) -> tuple[ListedToken, ...] | CgrunbookError | None:
+        """The tokens of the organisation that was told, or else of the username's own, where that is another."""
+        own = organization_of(username)
+        told: tuple[ListedToken, ...] | CgrunbookError | None = self._asking.answer(("tokens", self._organization))
+        if isinstance(told, tuple) and told and own and all(organization_of(one.id) != own for one in told):
+            self._begin_tokens(own)
+        other: tuple[ListedToken, ...] | CgrunbookError | None = self._asking.answer(("tokens", own))
+        return told if other is None else other
 
     def _shown(self, username: str, password: Secret) -> TokenProbe:
         return self.world.cloud.cgr().sign_in(BasicCredentials(username, password))
@@ -305,7 +314,7 @@ class Look:
 
     def _seen(self, there: RemoteRepository, place: Kept | CgrunbookError) -> Seen:
         answer = self._asking.answer
-        tokens = answer(("tokens", self._organization_of(there)))
+        tokens = self._tokens(there.username)
         around = {"nobody": answer("nobody"), "told": tokens, "readers": answer(("readers", there.name))}
         if isinstance(place, CgrunbookError):
             return Seen(there, place, place, **around)

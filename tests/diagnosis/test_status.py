@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from cgrunbook import cli, steps
 from cgrunbook.cli.status_page import print_status
 from cgrunbook.cloud import Cloud
-from cgrunbook.cloud.artifact_registry import RemoteRepository, _message
+from cgrunbook.cloud.artifact_registry import ArtifactRegistry, RemoteRepository, _message
 from cgrunbook.cloud.chainctl import Chainctl
 from cgrunbook.cloud.pull_token import PullToken
 from cgrunbook.cloud.registry import BasicCredentials, Registry
@@ -556,8 +556,31 @@ def test_all_repositories_share_what_is_asked_and_one_that_cannot_be_read_leaves
     assert len(requests(home)) - known - few <= 2 * 4
     rows = {(one["location"], one["repository"]): one for one in found.report["repositories"]}
     assert rows["europe-west1", f"{made.name}-0"]["days_left"] == rows["us-central1", made.name]["days_left"]
+    listed = ArtifactRegistry._list
+
+    def refused(here: ArtifactRegistry, location: str, limit: float) -> tuple[RemoteRepository, ...]:
+        if location == "europe-west1":
+            raise PermissionMissing("You may not list that.", "Ask.")
+        return listed(here, location, limit)
+
+    made.replaced(ArtifactRegistry, "_list", refused)
+    found, shown = status(None, "--all", "--json"), status(None, "--all")
+    assert [one["location"] for one in found.report["not_read"]] == ["europe-west1"]
+    assert "? not checked  europe-west1    You may not list that." in shown.out
+    metrics = status(None, "--all", "--format", "prometheus").out
+    assert 'cgrunbook_status_location_unread{project="cgrunbook-sandbox",location="europe-west1"} 1' in metrics
     for number in range(4):
         (cloud if number % 2 else east).repositories.delete(f"{made.name}-{number}")
+
+
+def test_without_any_repository_that_can_be_seen_all_is_not_well(made: Made, status: Callable[..., Said]):
+    made.raising(ArtifactRegistry, "_list", PermissionMissing("You may not list that.", "Ask."))
+    unseen = status(None, "--all", "--json")
+    assert (unseen.code, unseen.report["repositories"]) == (5, [])
+    made.replaced(ArtifactRegistry, "_list", lambda *_: ())
+    nothing = status(None, "--all")
+    assert (nothing.code, nothing.out) == (3, "")
+    assert "signs in at cgr.dev" in nothing.err
 
 
 def test_the_map_tells_the_days_left_and_what_is_amiss(made: Made):
