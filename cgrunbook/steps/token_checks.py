@@ -282,8 +282,8 @@ class Judge:
         if seen.version.enabled:
             return Mark.OK, f"{named}; you may not read it", ""
         enable = (
-            f"If it should work again: gcloud secrets versions enable {seen.version.number} --secret={seen.secret_id} "
-            f"--project={seen.project}\nIf not: {self._renew(seen)}"
+            f"If it should never work again: {self._renew(seen)}\nElse: gcloud secrets versions enable {seen.version.number} "
+            f"--secret={seen.secret_id} --project={seen.project}"
         )
         remedy = enable if seen.version.state == "DISABLED" else self._renew(seen)
         return Mark.FAIL, f"{named} is {seen.version.state}: no image that is not cached comes", remedy
