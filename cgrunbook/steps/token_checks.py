@@ -218,18 +218,22 @@ class Judge:
         nobody = seen.nobody if isinstance(seen.nobody, TokenProbe) else None
         if probe is None:
             if seen.unread is None or isinstance(seen.unread, NotFound | WrongState):  # another check says which
-                return Mark.NOT_CHECKED, "not tried: there is no password to be had", ""
-            return Mark.NOT_CHECKED, f"not tried: {seen.unread.message}", seen.unread.remedy
+                return Mark.NOT_CHECKED, "not tried at cgr.dev: there is no password to be had", ""
+            return Mark.NOT_CHECKED, f"not tried at cgr.dev: {seen.unread.message}", seen.unread.remedy
         if isinstance(probe, CgrunbookError):
             return Mark.NOT_CHECKED, probe.message, probe.remedy
         if probe.granted:
             compared = f"; without one it answers {nobody.status}" if nobody else ""
-            return Mark.OK, f"its token endpoint takes the pair{compared}", ""
+            return Mark.OK, f"cgr.dev takes the pair{compared}", ""
         said = f"{probe.status} {probe.code or probe.message}".strip()
         if probe.status not in _REFUSALS:
             return Mark.NOT_CHECKED, f"cgr.dev answers {said}, which says nothing of the pair", "Ask again later."
         compared = f"; without a pair it answers {nobody.status}" if nobody else ""
-        return Mark.FAIL, f"refuses the pair ({said}{compared}): no image that is not cached comes", self._renew(seen)
+        return (
+            Mark.FAIL,
+            f"cgr.dev refuses the pair ({said}{compared}): no image that is not cached comes",
+            self._renew(seen),
+        )
 
     def _pair(self, seen: Seen) -> tuple[Mark, str, str]:
         there, written, taken = seen.repository, seen.written, seen.granted
