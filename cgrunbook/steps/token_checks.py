@@ -23,7 +23,7 @@ from cgrunbook.parameters import Parameters
 from cgrunbook.redaction import Secret
 from cgrunbook.steps.pull_token import token_name
 from cgrunbook.steps.secret import conditional_grant, policy_of, service_agent
-from cgrunbook.steps.step import Finding, Mark, World
+from cgrunbook.steps.step import CONSOLE, Finding, Mark, World
 from cgrunbook.steps.token_sides import Check, Seen, organization_of, same_end
 
 if TYPE_CHECKING:
@@ -336,10 +336,13 @@ class Judge:
         public = [(who, one) for one in bindings for who in one.members if who in EVERYBODY]
         if public:
             on = f"artifacts repositories remove-iam-policy-binding {there.id} {_where(there)}"
-            remedy = "\n".join(take_command(on, who, one) for who, one in public)
+            remedy = "\n".join(take_command(on, who, one) for who, one in public if not one.condition)
+            if any(one.condition for _, one in public):
+                page = f"{CONSOLE}/artifacts?project={self.world.cloud.connection.project_id}"
+                remedy += f"\ngcloud (528) does not see a repository's conditions: take it away in the console, {page}"
             said = "; ".join(f"{who} has {one}" for who, one in public)
             if all(one.condition for _, one in public):
-                return Mark.WARN, f"EVERYBODY may, where a condition holds: {said}", remedy
+                return Mark.WARN, f"EVERYBODY may, where a condition holds: {said}", remedy.strip()
             return Mark.FAIL, f"EVERYBODY may, your organisation's images are PUBLIC here: {said}", remedy
         named = sorted({who for one in bindings for who in one.members})
         if not named:

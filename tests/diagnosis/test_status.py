@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
@@ -29,11 +31,13 @@ from cgrunbook.errors import ChainguardSignedOut, PermissionMissing, Temporary
 from cgrunbook.parameters import UPSTREAM
 from cgrunbook.redaction import Secret
 from cgrunbook.run.context import Context
+from cgrunbook.sandbox import process
 from cgrunbook.steps import token_pairs
 from cgrunbook.steps.pull_token import token_name
 from cgrunbook.steps.step import Finding, Mark, World
 from cgrunbook.steps.token_pairs import Pair
 from cgrunbook.steps.token_sides import Check
+from tests.clients.gcloud import Gcloud
 from tests.steps.performing import open_book, perform, requests, steps_of_02, steps_of_03
 from tests.steps.test_grants import AGENT, HOLDS, ID, another_project
 from tests.steps.test_rights import Person
@@ -604,3 +608,35 @@ def test_the_sandbox_and_google_cloud_do_not_look_alike(made: Made, status: Call
     shown = status(made).out
     assert shown.startswith("◇ SANDBOX: project cgrunbook-sandbox, in us-central1")
     assert 'eval "$(cgrunbook sandbox env)"' in shown
+
+
+@pytest.fixture(scope="module")
+def gcloud(cloud: Cloud, home: Path) -> Iterator[Gcloud]:
+    there = process.status(home)
+    assert there is not None
+    with Gcloud(there.running) as kept:
+        yield kept
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("world", "check"),
+    [
+        ("everyone may pull", "readers"),
+        ("versions/latest", "pinned-version"),
+        ("an alias", "pinned-version"),
+        ("the version is disabled", "secret-version"),
+        ("the grant is missing", "grant"),
+        ("the secret ends before its token", "secret"),
+        ("what is written down is wrong", "pair"),
+        ("another token's password", "pair"),
+    ],
+)
+def test_the_command_that_is_shown_mends_what_it_is_shown_for(
+    world: str, check: str, made: Made, looked: Callable[[Made], Said], gcloud: Gcloud
+):
+    WORLDS[world][0](made)
+    remedy = looked(made).finding(check)["remedy"]
+    (command,) = re.findall(r"gcloud (.*)$", remedy, re.MULTILINE)
+    gcloud.text(*shlex.split(command), "--quiet")
+    assert looked(made).finding(check)["mark"] == "ok"
