@@ -18,7 +18,16 @@ if TYPE_CHECKING:
     from cgrunbook.steps.token_sides import Check
 
 # What of the parameters says where to look; with what a repository signs in is read from there.
-_TAKES = ("target", "project_id", "location", "organization", "private_repository")
+_TAKES = (
+    "target",
+    "project_id",
+    "location",
+    "organization",
+    "private_repository",
+    "chainguard_auth",
+    "chainguard_identity",
+    "chainguard_service_account",
+)
 
 # Seconds for what may pass: a monitor asks again anyway.
 _PATIENCE = 15.0
@@ -81,7 +90,7 @@ def status(
         )
     project = ""
     try:
-        from cgrunbook.cloud import Attempts, Cloud, connect
+        from cgrunbook.cloud import Attempts, ChainguardAccess, Cloud, connect
         from cgrunbook.diagnosis.status import status_of
         from cgrunbook.parameters import Way, check
         from cgrunbook.steps.step import World
@@ -90,7 +99,13 @@ def status(
         left_out = _checks(skip or [])
         params = check(values, among=_TAKES, way=lambda _: Way.OPTION)
         connection = connect(
-            params.target, project_id=params.project_id, location=params.location, organization=params.organization
+            params.target,
+            project_id=params.project_id,
+            location=params.location,
+            organization=params.organization,
+            chainguard=ChainguardAccess(
+                params.chainguard_auth, params.chainguard_identity, params.chainguard_service_account
+            ),
         )
         project = connection.project_id
         found = status_of(

@@ -82,7 +82,7 @@ def status_of(
         repository: the one in the target's location that is meant.
         everything: look at all repositories of the project that sign in at cgr.dev, of whichever location, instead.
         levels: how many days left are too few.
-        organization: whose tokens they are, "" to go by their usernames.
+        organization: whose tokens they are, where a username does not say it.
         without: the checks that are not asked for.
         now: the time to count from.
 

@@ -7,26 +7,20 @@ fresh repository that it makes and takes away again when asked to.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from cgrunbook.cloud import Cloud
 from cgrunbook.cloud.artifact_registry import RemoteRepository
 from cgrunbook.cloud.registry import Registry, TokenProbe
 from cgrunbook.errors import (
     CgrunbookError,
-    PermissionMissing,
     PrerequisiteMissing,
-    ProjectUnknown,
     StepFailed,
-    UpstreamCredentialsRefused,
 )
 from cgrunbook.image_reference import ImageReference, Platform
 from cgrunbook.parameters import UPSTREAM
-from cgrunbook.steps.credential import kept_in, split_version, stored_token
+from cgrunbook.steps.credential import kept_in, split_version
 from cgrunbook.steps.pulling import image_of, path_through, upstream_login
 from cgrunbook.steps.repository import expected_repository, made_by_cgrunbook
 from cgrunbook.steps.step import (
@@ -43,7 +37,9 @@ from cgrunbook.steps.step import (
     Step,
     World,
 )
-from cgrunbook.steps.token_checks import may_read, unknown
+from cgrunbook.steps.token_checks import Levels, unknown
+from cgrunbook.steps.token_life import token_lives
+from cgrunbook.steps.token_sides import Check
 
 
 class CheckUpstream(Proof):
@@ -103,49 +99,9 @@ class CheckCredential(Proof):
         if not there.username:
             nothing = "does not sign in: there is nothing to check"
             return Evidence(findings=(Finding(Mark.OK, self.repository, nothing),))
-        project, secret_id, version = split_version(there.password_secret_version)
-        keeper = kept_in(world, project, secret_id)
-        with ThreadPoolExecutor() as side_by_side:
-            kept = world if keeper is world.cloud else World(keeper)
-            grants = side_by_side.submit(may_read, world, kept, secret_id)
-            value, was_read = self._value(world, keeper, there, secret_id, version)
-        grant = grants.result()
-        return Evidence(findings=(grant, self._version(world, keeper, secret_id, version, was_read=was_read), value))
-
-    def _version(self, world: World, keeper: Cloud, secret_id: str, version: str, *, was_read: bool) -> Finding:
-        check = "the secret version is enabled"
-        name = f"{secret_id}/versions/{version}"
-        if was_read:
-            return Finding(Mark.OK, check, name)
-        try:
-            there = keeper.secrets.version(secret_id, version)
-        except CgrunbookError as error:
-            return unknown(check, error)
-        if there is None:
-            return Finding(Mark.FAIL, check, f"{name} does not exist", "Run 03_production_images again.")
-        if there.enabled:
-            return Finding(Mark.OK, check, name)
-        enable = f"gcloud secrets versions enable {there.number} --secret={secret_id} --project={keeper.project.id}"
-        remedy = enable if there.state == "DISABLED" else "Run 03_production_images again: it makes a new pull token."
-        return Finding(Mark.FAIL, check, f"{name} is {there.state}", remedy)
-
-    def _value(
-        self, world: World, keeper: Cloud, repository: RemoteRepository, secret_id: str, version: str
-    ) -> tuple[Finding, bool]:
-        """The check, and whether the value could be read, which says of its version that it is enabled."""
-        check = "the value is a pull token in its time"
-        try:
-            token = stored_token(world, keeper, repository.username, secret_id, version)
-        except (PermissionMissing, ProjectUnknown) as error:
-            return unknown(check, error), False
-        except CgrunbookError as error:
-            remedy = error.remedy or "Store the right value as a new version."
-            found = Finding(Mark.FAIL, check, error.message, remedy)
-            return found, isinstance(error, UpstreamCredentialsRefused)
-        seen = f"good until {token.expires:%Y-%m-%d %H:%M} UTC"
-        if (token.expires - datetime.now(UTC)).days < 7:
-            return Finding(Mark.WARN, check, seen, "Plan its renewal."), True
-        return Finding(Mark.OK, check, seen), True
+        wanted = (Check.GRANT, Check.VERSION, Check.END)
+        (life,) = token_lives(world, lambda: ([there], False), levels=Levels(), without=set(Check) - set(wanted))
+        return Evidence(findings=tuple(map(life.of, wanted)))
 
 
 class TryDirectly(Proof):

@@ -19,6 +19,9 @@ from cgrunbook.steps.token_sides import Check
 
 _FIRST, _SECOND = ENABLED_BY[ARTIFACT_REGISTRY], ENABLED_BY[SECRET_MANAGER]
 
+# What the line of the pull token tells, together.
+_OF_THE_TOKEN = (Check.END, Check.VERSION, Check.TAKEN)
+
 
 class ShowMap(Proof):
     """Show what exists of the guide's steps, and where to go for the rest.
@@ -98,10 +101,12 @@ class ShowMap(Proof):
 
     def _token(self, world: World, life: TokenLife | None) -> str | Finding:
         if life is not None:
-            end = life.of(Check.END)
-            mark = _softened(worst((end.mark, life.of(Check.TAKEN).mark, life.of(Check.VERSION).mark)))
+            parts = [life.of(check) for check in _OF_THE_TOKEN]
+            amiss = [one for one in parts[1:] if one.mark is not Mark.OK][:1]  # what follows comes of it
             version = f"{life.secret_id}/versions/{life.version}, " if life.version else ""
-            return Finding(mark, "", f"{version}{end.seen}", end.remedy)
+            said = "; ".join((f"{version}{parts[0].seen}", *(one.seen for one in amiss)))
+            remedy = next((one.remedy for one in (*amiss, parts[0]) if one.remedy), "")
+            return Finding(_softened(worst(one.mark for one in parts)), "", said, remedy)
         pair = pair_in_use(world, self.secret_id, self.private_repository)
         if pair is None:
             return ""
@@ -117,11 +122,11 @@ def _softened(mark: Mark) -> Mark:
 def _amiss(life: TokenLife) -> Iterator[Finding]:
     """What else is to be said of the token: a line for each thing that is not well, one for all that could not be seen."""
     for one in life.findings:
-        if one.code != Check.END and one.mark not in (Mark.OK, Mark.NOT_CHECKED):
+        if one.code not in _OF_THE_TOKEN and one.mark not in (Mark.OK, Mark.NOT_CHECKED):
             yield replace(one, mark=_softened(one.mark), check=_part(_SECOND, one.check, "").check)
-    unseen = [one for one in life.findings if one.code != Check.END and one.mark is Mark.NOT_CHECKED]
+    unseen = [one for one in life.findings if one.code not in _OF_THE_TOKEN and one.mark is Mark.NOT_CHECKED]
     if unseen:
-        said = "\n".join(f"{one.check}: {one.seen}" for one in unseen)
+        said = "; ".join(f"{one.check}: {one.seen}" for one in unseen)
         remedy = "\n".join(dict.fromkeys(one.remedy for one in unseen if one.remedy))
         yield Finding(Mark.NOT_CHECKED, _part(_SECOND, "the pull token's other sides", "").check, said, remedy)
 

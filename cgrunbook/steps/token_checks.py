@@ -23,7 +23,7 @@ from cgrunbook.parameters import Parameters
 from cgrunbook.redaction import Secret
 from cgrunbook.steps.pull_token import token_name
 from cgrunbook.steps.secret import conditional_grant, policy_of, service_agent
-from cgrunbook.steps.step import Finding, Mark, World
+from cgrunbook.steps.step import CONSOLE, Finding, Mark, World
 from cgrunbook.steps.token_sides import Check, Seen, organization_of, same_end
 
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 # How cgr.dev's token endpoint refuses: 401 nobody, 403 the pair, 400 what means no organisation (vendor's "registry errors").
 _REFUSALS = (400, 401, 403)
+
+# As many tokens as are told one by one.
+_SHOWN = 5
 
 # The roles that let a secret's value be read, the one that is asked for first.
 _READERS = (ACCESSOR, "roles/owner", *sorted(role for role, held in HELD.items() if READ_SECRET in held))
@@ -215,18 +218,22 @@ class Judge:
         nobody = seen.nobody if isinstance(seen.nobody, TokenProbe) else None
         if probe is None:
             if seen.unread is None or isinstance(seen.unread, NotFound | WrongState):  # another check says which
-                return Mark.NOT_CHECKED, "not tried: there is no password to be had", ""
-            return Mark.NOT_CHECKED, f"not tried: {seen.unread.message}", seen.unread.remedy
+                return Mark.NOT_CHECKED, "not tried at cgr.dev: there is no password to be had", ""
+            return Mark.NOT_CHECKED, f"not tried at cgr.dev: {seen.unread.message}", seen.unread.remedy
         if isinstance(probe, CgrunbookError):
             return Mark.NOT_CHECKED, probe.message, probe.remedy
         if probe.granted:
             compared = f"; without one it answers {nobody.status}" if nobody else ""
-            return Mark.OK, f"its token endpoint takes the pair{compared}", ""
+            return Mark.OK, f"cgr.dev takes the pair{compared}", ""
         said = f"{probe.status} {probe.code or probe.message}".strip()
         if probe.status not in _REFUSALS:
             return Mark.NOT_CHECKED, f"cgr.dev answers {said}, which says nothing of the pair", "Ask again later."
         compared = f"; without a pair it answers {nobody.status}" if nobody else ""
-        return Mark.FAIL, f"refuses the pair ({said}{compared}): no image that is not cached comes", self._renew(seen)
+        return (
+            Mark.FAIL,
+            f"cgr.dev refuses the pair ({said}{compared}): no image that is not cached comes",
+            self._renew(seen),
+        )
 
     def _pair(self, seen: Seen) -> tuple[Mark, str, str]:
         there, written, taken = seen.repository, seen.written, seen.granted
@@ -279,8 +286,8 @@ class Judge:
         if seen.version.enabled:
             return Mark.OK, f"{named}; you may not read it", ""
         enable = (
-            f"If it should work again: gcloud secrets versions enable {seen.version.number} --secret={seen.secret_id} "
-            f"--project={seen.project}\nIf not: {self._renew(seen)}"
+            f"If it should never work again: {self._renew(seen)}\nElse: gcloud secrets versions enable {seen.version.number} "
+            f"--secret={seen.secret_id} --project={seen.project}"
         )
         remedy = enable if seen.version.state == "DISABLED" else self._renew(seen)
         return Mark.FAIL, f"{named} is {seen.version.state}: no image that is not cached comes", remedy
@@ -329,10 +336,13 @@ class Judge:
         public = [(who, one) for one in bindings for who in one.members if who in EVERYBODY]
         if public:
             on = f"artifacts repositories remove-iam-policy-binding {there.id} {_where(there)}"
-            remedy = "\n".join(take_command(on, who, one) for who, one in public)
+            remedy = "\n".join(take_command(on, who, one) for who, one in public if not one.condition)
+            if any(one.condition for _, one in public):
+                page = f"{CONSOLE}/artifacts?project={self.world.cloud.connection.project_id}"
+                remedy += f"\ngcloud (528) does not see a repository's conditions: take it away in the console, {page}"
             said = "; ".join(f"{who} has {one}" for who, one in public)
             if all(one.condition for _, one in public):
-                return Mark.WARN, f"EVERYBODY may, where a condition holds: {said}", remedy
+                return Mark.WARN, f"EVERYBODY may, where a condition holds: {said}", remedy.strip()
             return Mark.FAIL, f"EVERYBODY may, your organisation's images are PUBLIC here: {said}", remedy
         named = sorted({who for one in bindings for who in one.members})
         if not named:
@@ -392,13 +402,15 @@ class Judge:
             said += [f"until {at(token.expires)}" if token.expires else "without an end that is told"]
             return f"{token.id} ({', '.join(said)}{f', last seen {at(token.last_seen)}' if token.last_seen else ''})"
 
+        shown, more = others[:_SHOWN], len(others) - _SHOWN
         if self.complete:
-            revoke = "\n".join(f"chainctl iam identities delete {token.id} --yes" for token in others)
+            revoke = "\n".join(f"chainctl iam identities delete {token.id} --yes" for token in shown)
             remedy = f"No repository of this project signs in with it. Where none of another one does either:\n{revoke}"
         else:
             remedy = f"A repository of another location may sign in with it. To see: {self._command('status', '--all')}"
         count = f"{len(others)} live" if len(others) > 1 else "1 lives"
-        return Mark.WARN, f"{count}: {'; '.join(map(told, others))}", remedy
+        and_more = f"; and {more} more" if more > 0 else ""
+        return Mark.WARN, f"{count}: {'; '.join(map(told, shown))}{and_more}", remedy
 
     def _pinned(self, seen: Seen) -> tuple[Mark, str, str]:
         if isinstance(seen.place, CgrunbookError):

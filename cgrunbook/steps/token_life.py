@@ -90,7 +90,7 @@ def token_lives(
         world: the project and the location.
         find: reads the repositories that sign in, and says whether these are all there are.
         levels: how many days left are too few.
-        organization: whose tokens they are; without it the usernames say so.
+        organization: whose tokens they are, where a username does not say it.
         without: what is not asked for.
         now: the time to count from.
 

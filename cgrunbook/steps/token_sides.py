@@ -236,7 +236,7 @@ class Look:
     Args:
         world: the project and the location.
         pool: asks.
-        organization: whose tokens they are; "" for what their usernames say.
+        organization: whose tokens they are, where a username does not say it.
         wanted: what is asked for.
     """
 
@@ -246,8 +246,7 @@ class Look:
         self._organization = organization
         self._wanted = wanted
         self._keepers: dict[str, World] = {}
-        if organization:  # this takes longest, so it begins first
-            self._begin_tokens(organization)
+        self._begin_tokens(organization)  # a command that has to start, so it begins first
 
     def at(self, repositories: Sequence[RemoteRepository]) -> tuple[Seen, ...]:
         """Ask for all of it, and say what came back."""
@@ -255,6 +254,8 @@ class Look:
         if Check.TAKEN in self._wanted:
             self._asking.begin("nobody", self.world.cloud.cgr().sign_in)
         for there, place in zip(repositories, places, strict=True):
+            if not self._organization:
+                self._begin_tokens(organization_of(there.username))
             if Check.READERS in self._wanted:
                 self._asking.begin(("readers", there.name), partial(self.world.repository_policy, there.name))
             if isinstance(place, Kept):
@@ -262,13 +263,6 @@ class Look:
         for there, place in zip(repositories, places, strict=True):
             if isinstance(place, Kept):
                 self._begin_what_follows(there.username, place)
-        usernames = {there.username for there in repositories}
-        first = self._asking.answer(("tokens", self._organization))
-        if not isinstance(first, CgrunbookError):
-            covered = {organization_of(token.id) for token in first or ()}
-            for organization in {organization_of(username) for username in usernames} - covered - {""}:
-                if first is None or covered:
-                    self._begin_tokens(organization)
         return tuple(self._seen(*both) for both in zip(repositories, places, strict=True))
 
     def _begin_secret(self, place: Kept) -> None:
@@ -291,8 +285,17 @@ class Look:
             self._asking.begin(("taken", username, place.whole), partial(self._shown, username, value[1]))
 
     def _begin_tokens(self, organization: str) -> None:
-        if self._wanted & {Check.IDENTITY, Check.OTHERS}:
+        if organization and self._wanted & {Check.IDENTITY, Check.OTHERS}:
             self._asking.begin(("tokens", organization), partial(self.world.pull_tokens, organization))
+
+    def _tokens(self, username: str) -> tuple[ListedToken, ...] | CgrunbookError | None:
+        """The tokens of the organisation that was told, or else of the username's own, where that is another."""
+        own = organization_of(username)
+        told: tuple[ListedToken, ...] | CgrunbookError | None = self._asking.answer(("tokens", self._organization))
+        if isinstance(told, tuple) and told and own and all(organization_of(one.id) != own for one in told):
+            self._begin_tokens(own)
+        other: tuple[ListedToken, ...] | CgrunbookError | None = self._asking.answer(("tokens", own))
+        return told if other is None else other
 
     def _shown(self, username: str, password: Secret) -> TokenProbe:
         return self.world.cloud.cgr().sign_in(BasicCredentials(username, password))
@@ -311,8 +314,7 @@ class Look:
 
     def _seen(self, there: RemoteRepository, place: Kept | CgrunbookError) -> Seen:
         answer = self._asking.answer
-        own = answer(("tokens", organization_of(there.username)))
-        tokens = answer(("tokens", self._organization)) if own is None else own
+        tokens = self._tokens(there.username)
         around = {"nobody": answer("nobody"), "told": tokens, "readers": answer(("readers", there.name))}
         if isinstance(place, CgrunbookError):
             return Seen(there, place, place, **around)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
@@ -17,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from cgrunbook import cli, steps
 from cgrunbook.cli.status_page import print_status
 from cgrunbook.cloud import Cloud
-from cgrunbook.cloud.artifact_registry import RemoteRepository, _message
+from cgrunbook.cloud.artifact_registry import ArtifactRegistry, RemoteRepository, _message
 from cgrunbook.cloud.chainctl import Chainctl
 from cgrunbook.cloud.pull_token import PullToken
 from cgrunbook.cloud.registry import BasicCredentials, Registry
@@ -25,15 +27,17 @@ from cgrunbook.cloud.roles import ACCESSOR
 from cgrunbook.cloud.secret_manager import SecretManager, SecretResource
 from cgrunbook.diagnosis.exposition import exposition
 from cgrunbook.diagnosis.status import status_of
-from cgrunbook.errors import ChainctlSignedOut, PermissionMissing, Temporary
+from cgrunbook.errors import ChainguardSignedOut, PermissionMissing, Temporary
 from cgrunbook.parameters import UPSTREAM
 from cgrunbook.redaction import Secret
 from cgrunbook.run.context import Context
+from cgrunbook.sandbox import process
 from cgrunbook.steps import token_pairs
 from cgrunbook.steps.pull_token import token_name
 from cgrunbook.steps.step import Finding, Mark, World
 from cgrunbook.steps.token_pairs import Pair
 from cgrunbook.steps.token_sides import Check
+from tests.clients.gcloud import Gcloud
 from tests.steps.performing import open_book, perform, requests, steps_of_02, steps_of_03
 from tests.steps.test_grants import AGENT, HOLDS, ID, another_project
 from tests.steps.test_rights import Person
@@ -88,7 +92,7 @@ class Made:
 
     def token(self, ttl: str = "720h") -> PullToken:
         name = token_name(World(self.cloud), self.name)
-        self.tokens.append(self.cloud.chainctl.create_pull_token(ORGANIZATION, name, ttl))
+        self.tokens.append(self.cloud.chainguard.create_pull_token(ORGANIZATION, name, ttl))
         return self.tokens[-1]
 
     def store(self, token: PullToken, *, written: bool = True) -> int:
@@ -113,7 +117,7 @@ class Made:
         return token
 
     def revoked(self) -> None:
-        self.cloud.chainctl.revoke(self.renewed().username, ORGANIZATION)
+        self.cloud.chainguard.revoke(self.renewed().username, ORGANIZATION)
 
     def granted(self, *grants: tuple[str, str, dict[str, str] | None]) -> None:
         self._policy(self.cloud.secrets._client, self.cloud.secrets.name(self.name), *grants)
@@ -159,7 +163,7 @@ def cloud(home: Path, quick_chainctl: None) -> Cloud:
 @pytest.fixture(scope="module")
 def token(cloud: Cloud) -> PullToken:
     """What a case signs in with that does not bring its own."""
-    return cloud.chainctl.create_pull_token(ORGANIZATION, "of all cases", "720h")
+    return cloud.chainguard.create_pull_token(ORGANIZATION, "of all cases", "720h")
 
 
 @pytest.fixture
@@ -400,7 +404,7 @@ WORLDS: dict[str, tuple[Callable[[Made], object], dict[str, str], str, int]] = {
         5,
     ),
     "nobody is signed in at Chainguard": (
-        lambda made: made.raising(Chainctl, "list_pull_tokens", ChainctlSignedOut("Signed out.", "Sign in.")),
+        lambda made: made.raising(Chainctl, "list_pull_tokens", ChainguardSignedOut("Signed out.", "Sign in.")),
         {"other-tokens": NO},
         "Signed out.",
         5,
@@ -556,8 +560,31 @@ def test_all_repositories_share_what_is_asked_and_one_that_cannot_be_read_leaves
     assert len(requests(home)) - known - few <= 2 * 4
     rows = {(one["location"], one["repository"]): one for one in found.report["repositories"]}
     assert rows["europe-west1", f"{made.name}-0"]["days_left"] == rows["us-central1", made.name]["days_left"]
+    listed = ArtifactRegistry._list
+
+    def refused(here: ArtifactRegistry, location: str, limit: float) -> tuple[RemoteRepository, ...]:
+        if location == "europe-west1":
+            raise PermissionMissing("You may not list that.", "Ask.")
+        return listed(here, location, limit)
+
+    made.replaced(ArtifactRegistry, "_list", refused)
+    found, shown = status(None, "--all", "--json"), status(None, "--all")
+    assert [one["location"] for one in found.report["not_read"]] == ["europe-west1"]
+    assert "? not checked  europe-west1    You may not list that." in shown.out
+    metrics = status(None, "--all", "--format", "prometheus").out
+    assert 'cgrunbook_status_location_unread{project="cgrunbook-sandbox",location="europe-west1"} 1' in metrics
     for number in range(4):
         (cloud if number % 2 else east).repositories.delete(f"{made.name}-{number}")
+
+
+def test_without_any_repository_that_can_be_seen_all_is_not_well(made: Made, status: Callable[..., Said]):
+    made.raising(ArtifactRegistry, "_list", PermissionMissing("You may not list that.", "Ask."))
+    unseen = status(None, "--all", "--json")
+    assert (unseen.code, unseen.report["repositories"]) == (5, [])
+    made.replaced(ArtifactRegistry, "_list", lambda *_: ())
+    nothing = status(None, "--all")
+    assert (nothing.code, nothing.out) == (3, "")
+    assert "signs in at cgr.dev" in nothing.err
 
 
 def test_the_map_tells_the_days_left_and_what_is_amiss(made: Made):
@@ -572,7 +599,7 @@ def test_the_map_tells_the_days_left_and_what_is_amiss(made: Made):
     marks = {check: finding.mark for check, finding in seen().items() if finding.mark is not Mark.OK}
     assert marks == {"pull token": Mark.WARN, "who may pull": Mark.WARN}  # a map that fails would end its notebook
     assert "3 days left" in seen()["pull token"].seen
-    made.raising(Chainctl, "list_pull_tokens", ChainctlSignedOut("Signed out.", "Sign in."))
+    made.raising(Chainctl, "list_pull_tokens", ChainguardSignedOut("Signed out.", "Sign in."))
     assert seen()["the pull token's other sides"].mark is Mark.NOT_CHECKED
 
 
@@ -581,3 +608,35 @@ def test_the_sandbox_and_google_cloud_do_not_look_alike(made: Made, status: Call
     shown = status(made).out
     assert shown.startswith("◇ SANDBOX: project cgrunbook-sandbox, in us-central1")
     assert 'eval "$(cgrunbook sandbox env)"' in shown
+
+
+@pytest.fixture(scope="module")
+def gcloud(cloud: Cloud, home: Path) -> Iterator[Gcloud]:
+    there = process.status(home)
+    assert there is not None
+    with Gcloud(there.running) as kept:
+        yield kept
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("world", "check"),
+    [
+        ("everyone may pull", "readers"),
+        ("versions/latest", "pinned-version"),
+        ("an alias", "pinned-version"),
+        ("the version is disabled", "secret-version"),
+        ("the grant is missing", "grant"),
+        ("the secret ends before its token", "secret"),
+        ("what is written down is wrong", "pair"),
+        ("another token's password", "pair"),
+    ],
+)
+def test_the_command_that_is_shown_mends_what_it_is_shown_for(
+    world: str, check: str, made: Made, looked: Callable[[Made], Said], gcloud: Gcloud
+):
+    WORLDS[world][0](made)
+    remedy = looked(made).finding(check)["remedy"]
+    (command,) = re.findall(r"gcloud (.*)$", remedy, re.MULTILINE)
+    gcloud.text(*shlex.split(command), "--quiet")
+    assert looked(made).finding(check)["mark"] == "ok"
