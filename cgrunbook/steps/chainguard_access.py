@@ -84,7 +84,7 @@ class LetServiceAccountMakePullTokens(Step):
             changes.append(Change(f"role {PRUNER}", "", None, " and ".join(sorted(_PRUNES.values()))))
         if there.identity is None:
             changes.append(Change(f"identity {self.name}", "", None, f"assumed by {self.account} ({there.subject})"))
-        named = there.identity["name"] if there.identity else self.name
+        named = there.identity.get("name") if there.identity else self.name
         for lacking, role in ((there.lacks_creator, CREATOR), (there.lacks_pruner, PRUNER)):
             if lacking:
                 changes.append(Change(f"identity {named}", f"role in {organization}", None, role))
@@ -181,7 +181,7 @@ class TakeAwayChainguardAccess(Step):
         identity, role = self._ours(world, organization)
         changes, commands = [], []
         if identity is not None:
-            changes.append(Change(f"identity {identity['name']}", "", f"assumed by {self.account}", None))
+            changes.append(Change(f"identity {identity.get('name')}", "", f"assumed by {self.account}", None))
             commands.append(f"chainctl iam identities delete {identity['uid']} --yes")
         if role is not None:
             changes.append(Change(f"role {PRUNER}", "", "bound to nobody else", None))
@@ -193,7 +193,7 @@ class TakeAwayChainguardAccess(Step):
         api = world.cloud.chainguard_as_owner
         identity, role = self._ours(world, world.organization(self.organization))
         if identity is not None:
-            api.delete("identities", str(identity["uid"]), f"the identity {identity['name']}")
+            api.delete("identities", str(identity["uid"]), f"the identity {identity.get('name')}")
         if role is not None:
             api.delete("roles", str(role["uid"]), f"the role {PRUNER}")
 
@@ -270,7 +270,9 @@ def _make_pruner(api: ChainguardApi, organization: str) -> Message:
 
 
 def _named(roles: Iterable[Message], name: str, group: str) -> Message | None:
-    return next((role for role in roles if role["name"] == name and str(role["uid"]).rpartition("/")[0] == group), None)
+    return next(
+        (role for role in roles if role.get("name") == name and str(role["uid"]).rpartition("/")[0] == group), None
+    )
 
 
 def _capabilities(role: Message) -> set[str]:

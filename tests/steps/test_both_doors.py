@@ -130,8 +130,18 @@ def test_a_token_is_what_chainctl_makes_of_one(access: ChainguardAccess, door: s
     )
 
 
-@pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize("call", ["/iam/v2/identities", "/iam/v2/roleBindings:batchCreate", "update its username"])
+@pytest.mark.parametrize(
+    ("call", "moment"),
+    [
+        ("/iam/v2/identities", "after"),
+        *(
+            pytest.param(call, moment, marks=pytest.mark.long)
+            for call in ("/iam/v2/identities", "/iam/v2/roleBindings:batchCreate", "update its username")
+            for moment in ("before", "after")
+            if (call, moment) != ("/iam/v2/identities", "after")
+        ),
+    ],
+)
 def test_killed_as_it_makes_a_token_the_next_run_through_either_door_finishes(
     access: ChainguardAccess, call: str, moment: Moment
 ):
@@ -213,7 +223,7 @@ def _identity_token(cloud: Cloud) -> str:
 
 
 @pytest.mark.parametrize("door", DOORS)
-@pytest.mark.parametrize(("plan", "hours"), [("starter", 720), ("team", 168)])
+@pytest.mark.parametrize(("plan", "hours"), [pytest.param("starter", 720, marks=pytest.mark.long), ("team", 168)])
 def test_a_life_above_the_plans_limit_is_refused_with_what_helps(
     access: ChainguardAccess, home: Path, door: str, plan: str, hours: int
 ):
@@ -347,8 +357,16 @@ def test_the_set_up_is_planned_made_proved_and_made_no_second_time(access: Chain
     assert cloud_through("service-account", access).chainguard.require_login().identity == access.identity
 
 
-@pytest.mark.parametrize("call", range(1, 4))
-@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize(
+    ("call", "moment"),
+    [
+        (1, "after"),
+        *(
+            pytest.param(call, moment, marks=pytest.mark.long)
+            for call, moment in ((1, "before"), (2, "before"), (2, "after"))
+        ),
+    ],
+)
 def test_a_set_up_that_was_killed_is_finished_by_the_next(access: ChainguardAccess, call: int, moment: Moment):
     account = ACCOUNT.replace("rotator", f"killed{call}{moment}")
     step = steps.LetServiceAccountMakePullTokens(account, "example.com")
@@ -398,6 +416,7 @@ def test_a_role_of_the_same_name_that_is_another_is_not_bound(access: Chainguard
     assert "chainctl iam roles delete" in raised.value.remedy
 
 
+@pytest.mark.long
 def test_the_commands_of_the_set_up_do_the_same(tmp_path: Path):
     """As a person copies them: in a shell of its own, in which the sandbox's chainctl and the real gcloud are."""
     from tests.clients.programs import client
