@@ -327,7 +327,7 @@ class PullTokens(ChainguardApi):
             with suppress(CgrunbookError):  # who may not delete leaves it behind; it is known again by its name
                 self.delete("identities", identity, f"the identity {identity}, which nobody can use")
             raise
-        self._minted.add(parent, identity)
+        self._minted.add(identity)
         return token
 
     def list_pull_tokens(self, parent: str) -> tuple[ListedToken, ...]:
@@ -341,7 +341,7 @@ class PullTokens(ChainguardApi):
             for one in self.identities(parent, "RELATIONSHIP_TYPE_STATIC")
             if (one.get("staticKeys") or {}).get("issuer") == _PULL_TOKEN_ISSUER
         ]
-        self._minted.must_be_in(parent, {str(one["uid"]) for one in tokens})
+        self._minted.must_show_in({str(one["uid"]) for one in tokens}, parent)
         return tuple(
             ListedToken(
                 str(one["uid"]),

@@ -188,7 +188,7 @@ def test_an_identity_that_could_not_be_bound_is_taken_away_again(access: Chaingu
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_a_list_that_lacks_what_was_just_made_is_no_list(access: ChainguardAccess, home: Path, door: str):
+def test_a_list_that_hides_what_was_just_made_is_no_list(access: ChainguardAccess, home: Path, door: str):
     """The vendor's least role makes tokens and may not list them; v1 tells such a caller that there are none."""
     cloud = cloud_through(door, access)
     with organizations(home) as book:
@@ -204,6 +204,17 @@ def test_a_list_that_lacks_what_was_just_made_is_no_list(access: ChainguardAcces
         with pytest.raises(CgrunbookError):
             cloud.chainguard.revoke(made.username, "example.com")
     assert cloud_through("chainctl", access).chainguard.revoke(made.username, "example.com")
+
+
+def test_a_token_that_somebody_else_revoked_is_just_not_listed(access: ChainguardAccess):
+    for door in DOORS:
+        cloud = cloud_through(door, access)
+        kept, gone = (
+            cloud.chainguard.create_pull_token("example.com", f"{name} {door}", "1h") for name in ("kept", "gone")
+        )
+        cloud_through(other(door), access).chainguard.revoke(gone.username, "example.com")
+        listed = {one.id for one in cloud.chainguard.list_pull_tokens("example.com")}
+        assert listed & {kept.username, gone.username} == {kept.username}
 
 
 def _bound_to_the_least_role(cloud: Cloud) -> str:
