@@ -162,7 +162,7 @@ class ChainguardApi(GoogleService):
         if status == 401:
             return ChainguardSignedOut(told, self._whose.sign_in)
         if status == 403:
-            return PermissionMissing(told, NOT_ENOUGH)
+            return PermissionMissing(told, self._whose.more_rights)
         if status == 404:
             return NotFound(told, "Look at what is there: chainctl iam identities list; chainctl iam roles list")
         if status == 409:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from cgrunbook.cloud import retry, sessions
 from cgrunbook.cloud.attempts import Attempts
 from cgrunbook.cloud.chainctl import Chainctl
+from cgrunbook.cloud.chainguard import NOT_ENOUGH
 from cgrunbook.cloud.connection import Connection
 from cgrunbook.cloud.google_errors import explain_answer, explained, of_response
 from cgrunbook.cloud.google_service import TIMEOUT, GoogleService
@@ -40,6 +41,10 @@ class Session(Protocol):
     def sign_in(self) -> str:
         """What is done where Chainguard does not take the caller, an instruction."""
 
+    @property
+    def more_rights(self) -> str:
+        """What is done where the caller may not do what is tried, an instruction."""
+
     def token(self) -> Secret:
         """A token that the API takes now."""
 
@@ -52,6 +57,10 @@ class OfChainctl:
 
     account = "whoever chainctl is signed in as"
     sign_in = "Sign in: chainctl auth login"
+    more_rights = (
+        "An owner of the organisation may do this: ask one, or have one run the commands. Who you are: chainctl auth "
+        "status"
+    )
 
     def __init__(self, command: Chainctl) -> None:
         self._command = command
@@ -70,6 +79,8 @@ class OfChainctl:
 
 class OfServiceAccount(GoogleService):
     """A Google service account that may assume an identity of the organisation."""
+
+    more_rights = NOT_ENOUGH
 
     def __init__(self, connection: Connection, attempts: Attempts) -> None:
         super().__init__(connection, attempts)

@@ -62,7 +62,7 @@ class Answers:
 
 
 class Session:
-    account, sign_in = "robot@example.com", "look at the identity"
+    account, sign_in, more_rights = "robot@example.com", "look at the identity", "identity.list is needed"
 
     def token(self) -> Secret:
         return Secret("a session's token")

@@ -417,6 +417,32 @@ def test_what_somebody_made_by_hand_is_used_as_it_is_and_never_taken_away(access
     assert cloud.chainguard_as_owner.delete("identities", identity, "it")
 
 
+def test_whoever_is_no_owner_is_told_who_may_set_it_up_and_nothing_is_made(access: ChainguardAccess, home: Path):
+    step = steps.LetServiceAccountMakePullTokens(ACCOUNT.replace("rotator", "refused"), "example.com")
+    with organizations(home) as book:
+        for role in ("viewer", "registry.pull_token_creator"):
+            book.set_role(role)
+            runbook, _ = open_book()
+            with pytest.raises(PermissionMissing) as raised:
+                perform(runbook, step)
+            assert "An owner of the organisation" in raised.value.remedy
+    assert len(step.plan(World(Cloud(connect("sandbox")))).changes) == 3  # the role is there
+
+
+def test_all_that_two_runs_at_once_have_made_is_taken_away_also_when_the_account_is_gone(access: ChainguardAccess):
+    account = "twice@gone-project.iam.gserviceaccount.com"
+    api = cloud_through("service-account", access).chainguard_as_owner
+    for number in ("1", "2"):
+        claims = {"issuer": "https://accounts.google.com", "subject": number}
+        body = {"name": "cgrunbook twice", "description": f"Made by cgrunbook: {account} makes pull tokens"}
+        api.create_identity("example.com", body | {"claimMatch": claims}, known_by={"claimMatch": "X"})
+    book, seen = open_book()
+    perform(book, TakeAwayChainguardAccess(account, "example.com"))
+    assert seen.outcomes == [Outcome.DELETED]
+    assert len(seen.results[0].plan.changes) == 2
+    assert not [one for one in api.identities("example.com", "RELATIONSHIP_TYPE_CLAIM_MATCH") if "twice" in one["name"]]
+
+
 def test_a_role_of_the_same_name_that_is_another_is_not_bound(access: ChainguardAccess):
     cloud = cloud_through("service-account", access)
     with (
