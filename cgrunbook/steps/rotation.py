@@ -43,7 +43,6 @@ from cgrunbook.steps.step import (
     Section,
     Step,
     World,
-    counted,
 )
 from cgrunbook.steps.token_pairs import Claim, Pair
 from cgrunbook.steps.uncached import Uncached
@@ -185,7 +184,8 @@ class RotatePullToken(Step):
             for one in left
         ]
         until = f", good until {pair.expires:%Y-%m-%d}" if pair.expires else ""
-        used = f" in {counted(len(found.members) - len(left), 'repository').replace('repositorys', 'repositories')}"
+        many = len(found.members) - len(left)
+        used = f" in {many} {'repository' if many == 1 else 'repositories'}"
         if not world.seen:
             left_over = [finding.seen for finding in findings if finding.mark is Mark.TO_DO]
             gone = "; ".join([str(facts["not rotated"]), *left_over])

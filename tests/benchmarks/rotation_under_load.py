@@ -74,8 +74,9 @@ class Figures:
 class Load:
     """A sandbox with a private repository, pulled from while its token is rotated."""
 
-    def __init__(self, home: Path, names: Names, *, with_skopeo: bool) -> None:
+    def __init__(self, home: Path, names: Names, *, workers: int = WORKERS, with_skopeo: bool = False) -> None:
         self._home = home
+        self._workers = workers
         self._names = names
         self._cloud = Cloud(connect("sandbox"), Attempts(limit=0.001))  # nothing is tried twice: a failure is a failure
         self._figures = Figures()
@@ -88,7 +89,7 @@ class Load:
         begun, names = time.monotonic(), self._names
         perform(open_book()[0], *steps_of_03(names))
         over = threading.Event()
-        workers = [threading.Thread(target=self._pull_until, args=(over, pulls)) for _ in range(WORKERS)]
+        workers = [threading.Thread(target=self._pull_until, args=(over, pulls)) for _ in range(self._workers)]
         for worker in workers:
             worker.start()
         try:

@@ -82,8 +82,7 @@ class Made:
 
     def store_by_hand(self, ttl: str = "720h", name: str = "by hand") -> Pair:
         """A token that somebody else made and stored."""
-        token = self.cloud.chainguard.create_pull_token("example.com", name, ttl)
-        assert token.username in {one.id for one in self.cloud.chainguard.list_pull_tokens("example.com")}
+        token = self.cloud.chainctl.create_pull_token("example.com", name, ttl)
         version = self.cloud.secrets.add_version(self.names.secret, token.password)
         return Pair(token.username, version.number, token.expires)
 
@@ -193,7 +192,7 @@ def test_what_somebody_else_stored_is_replaced_in_the_repository_and_otherwise_l
     assert result.outcome is Outcome.UPDATED
     assert made.private().username != pair.username
     assert made.states()[pair.version] == "ENABLED"
-    assert pair.username in {token.id for token in made.cloud.chainguard.list_pull_tokens("example.com")}
+    assert pair.username in {token.id for token in made.cloud.chainctl.list_pull_tokens("example.com")}
     assert f"version {pair.version} of the secret: somebody else has stored it" in seen_of(result, Mark.WARN)
     assert state_of(made.cloud, made.names).live_tokens == 1
 
@@ -405,7 +404,7 @@ def test_a_grace_that_is_not_waited_for_is_ended_by_a_later_run(made: Made):
     assert len(made.live) == 2
     pair = token_pairs.pairs(made.secret)[2]
     made.write_down(replace(pair, since=datetime.now(UTC) - timedelta(hours=2)))
-    with seen_at(datetime.now(UTC) - timedelta(hours=3)):
+    with seen_at(datetime.now(UTC) - timedelta(hours=2)):  # as nobody has used it since
         assert made.rotated(grace="1h", if_days_left=7).outcome is Outcome.DELETED
     made.assert_clean()
 
@@ -450,7 +449,7 @@ def test_who_may_not_list_or_revoke_rotates_and_is_told_what_stays(made: Made):
 
 @pytest.mark.long
 def test_a_list_that_lacks_the_new_token_is_no_ground_to_revoke_by(made: Made):
-    made.cloud.chainguard.create_pull_token("example.com", steps_name(made), "1h")  # an orphan
+    made.cloud.chainctl.create_pull_token("example.com", steps_name(made), "1h")  # an orphan
     with patch.object(Chainctl, "list_pull_tokens", lambda self, parent: LIST(self, parent)[:-1]):
         made.rotated()
     assert len(made.live) == 2

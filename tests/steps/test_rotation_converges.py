@@ -75,7 +75,9 @@ def test_the_list_of_calls_is_what_a_rotation_sends():
     names = made("counted")
     with disturbed() as seen:
         perform(open_book()[0], rotation(names))
-    print(f"{len(seen.calls)} calls change something: {len(EVERY)} kills, {len(CALLS)} lost answers")
+    print(
+        f"{len(seen.calls)} calls change something: {len(EVERY)} kills, {len(CALLS) * len(WEATHER)} failures on the way"
+    )
     assert len(seen.calls) == len(CALLS), seen.calls
     assert_finished(names)
 
@@ -99,15 +101,26 @@ def test_killed_at_each_call(call: int, moment: Moment):
     killed_and_run_again(call, moment)
 
 
+# What may happen to a call: before it is sent, or once it was carried out.
+WEATHER: dict[str, tuple[Moment, Exception]] = {
+    "reset": ("before", requests.ConnectionError("reset")),
+    "no way there": ("before", requests.ConnectTimeout("no way there")),
+    "lost": ("after", requests.ConnectionError("the answer was lost")),
+    "late": ("after", requests.ReadTimeout("no answer in time")),
+    "cut": ("after", requests.exceptions.ChunkedEncodingError("the answer was cut")),
+}
+
+
 @pytest.mark.long
+@pytest.mark.parametrize("weather", WEATHER)
 @pytest.mark.parametrize("call", range(1, len(CALLS) + 1), ids=lambda number: CALLS[number - 1].replace(" ", "-"))
-def test_an_answer_that_is_lost_on_the_way_leaves_nothing_twice(call: int):
-    names = made(f"lost-{call}")
+def test_a_call_that_fails_on_the_way_is_made_once_and_leaves_nothing_twice(call: int, weather: str):
+    names = made(f"{weather.replace(' ', '-')}-{call}")
     book, _ = open_book()
     book.cloud.attempts.first = 0.001
     by_command = CALLS[call - 1] in ("create the token", "revoke the old token")
-    lost = ChainctlFailed("chainctl: unavailable") if by_command else requests.ConnectionError("the answer was lost")
-    with disturbed(call, "after", lost):
+    moment, error = WEATHER[weather]
+    with disturbed(call, moment, ChainctlFailed("chainctl: unavailable") if by_command else error):
         if by_command:
             with pytest.raises(ChainctlFailed):
                 perform(book, rotation(names))

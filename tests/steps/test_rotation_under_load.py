@@ -12,7 +12,7 @@ from tests.steps.performing import Names
 
 @pytest.mark.usefixtures("quick_chainctl")
 def test_no_pull_fails_while_the_token_is_rotated_again_and_again(home: Path):
-    figures = Load(home, Names.of("load"), with_skopeo=False).run(rotations=2, pulls=12)
+    figures = Load(home, Names.of("load"), workers=2).run(rotations=2, pulls=8)
     print(figures)
     assert figures.failures == []
     assert (figures.rotations, figures.live, figures.enabled) == (2, 1, 1)
