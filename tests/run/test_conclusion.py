@@ -261,13 +261,14 @@ def test_what_is_shown_is_the_same_as_html_and_as_text_and_needs_no_style(conclu
         assert dropped not in card["text/html"]
 
 
-def rotation(outcome: str, brief: str = "", **evidence: Any) -> dict[str, Any]:
-    return step("RotatePullToken", outcome, brief=brief, evidence={"expires": "2026-12-23T10:00:00Z", **evidence})
+def rotation(outcome: str, brief: str = "", *proved_with: str) -> dict[str, Any]:
+    evidence = {"expires": "2026-12-23T10:00:00Z", "proved with": proved_with}
+    return step("RotatePullToken", outcome, brief=brief, evidence=evidence)
 
 
 def test_a_rotation_that_was_proved_works_until_its_token_ends_and_says_how_the_next_one_comes(conclude):
-    proof = ["repository chainguard-private: example.com/chainguard-base@sha256:1, which was not cached"]
-    concluded = conclude("05_rotate_pull_token", rotation("updated", **{"proved with": proof}))
+    proof = "repository chainguard-private: example.com/chainguard-base@sha256:1, which was not cached"
+    concluded = conclude("05_rotate_pull_token", rotation("updated", "", proof))
     text = said(concluded)
     assert text.startswith("✓ Works: chainguard-private signs in with the new pull token; this run has proved it.")
     assert [link.state.words for link in concluded.routes[0].links] == ["✓ proved"] * 4
