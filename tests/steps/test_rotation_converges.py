@@ -34,7 +34,7 @@ CALLS = (
 EVERY = [(call, moment) for call in range(1, len(CALLS) + 1) for moment in ("before", "after")]
 
 # Those of this run; `make test-long` has all.
-SAMPLE = random.Random(os.environ.get("PYTEST_RANDOMLY_SEED", os.urandom(4).hex())).sample(EVERY, 2)
+SAMPLE = random.Random(os.environ.get("PYTEST_XDIST_TESTRUNUID", os.urandom(4).hex())).sample(EVERY, 2)
 
 
 def rotation(names: Names, **settings: object) -> steps.RotatePullToken:
