@@ -93,6 +93,12 @@ def _token_ttl(text: str) -> str:
     return durations.go(text)
 
 
+def _grace(text: str) -> str:
+    if durations.parse(text) > _LONGEST_TOKEN_LIFE:
+        raise ValueError("must be at most 8760h: no pull token lives longer")
+    return durations.go(text)
+
+
 def _label(text: str) -> str:
     if not re.fullmatch(r"[a-z][a-z0-9_-]{0,62}=[a-z0-9_-]{0,63}", text):
         raise ValueError(
@@ -319,6 +325,14 @@ class Parameters(BaseModel):
     rotation_period: Annotated[str, _PERIOD] = _of(
         Group.TOKEN, "", "how often the topic is told; a notice only, 05_rotate_pull_token does it", "600h"
     )
+    grace_period: Annotated[str, AfterValidator(_grace)] = _of(
+        Group.TOKEN,
+        "1h",
+        "how long a replaced pull token stays, for pulls in flight; up to wait_limit it is waited for, else the next run ends it",
+    )
+    if_days_left: int = _of(
+        Group.TOKEN, 0, "rotates only a pull token that has no more days left than this; 0 rotates any", 7, ge=0, le=365
+    )
     try_fresh_repository: bool = _of(
         Group.RUN, False, "debugging makes a second repository with the same settings, tries it, removes it"
     )
@@ -369,7 +383,7 @@ def _together(name: str, sentence: str, meant: str = "") -> PydanticCustomError:
 
 NAMES = tuple(Parameters.model_fields)
 
-LENGTHS_OF_TIME = ("token_ttl", "cleanup_older_than", "secret_expires_after", "rotation_period")
+LENGTHS_OF_TIME = ("token_ttl", "cleanup_older_than", "secret_expires_after", "rotation_period", "grace_period")
 """Those that are written as 30d or 720h, and used as 720h."""
 
 

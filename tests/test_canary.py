@@ -224,6 +224,7 @@ if any("ipykernel" in word for word in sys.orig_argv):
 """
 
 
+@pytest.mark.long
 def test_after_a_run_as_a_service_account_its_tokens_and_the_key_are_nowhere(search: Search, tmp_path_factory):
     access = prepare()
     perform(open_book()[0], *steps_of_02())
@@ -239,7 +240,8 @@ def test_after_a_run_as_a_service_account_its_tokens_and_the_key_are_nowhere(sea
     assert search.papermill("03", *parameters) == 0
     loud.write_text(_LOUD)
     search.knows(open_book()[0].cloud)
-    keys, tokens = set(), set()
+    keys: set[str] = set()
+    tokens: set[str] = set()
     for line in learned.read_text().splitlines():
         kind, _, value = line.partition(" ")
         (keys if kind == "key" else tokens).add(value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +16,27 @@ if TYPE_CHECKING:
 
 # Stands between the two words of -p while typer, which knows no repeated option of two words, reads the arguments.
 _BETWEEN = "\x1f"
+
+# What the verbs that run notebooks have in common.
+TargetOption = Annotated[
+    str | None,
+    typer.Option("--target", metavar="sandbox|google-cloud", help="Where to work; the sandbox if not given."),
+]
+ParameterOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-p",
+        "--parameter",
+        metavar="NAME VALUE",
+        help="Set a parameter; may be given several times. The value is taken as it is written: 1.20 stays 1.20. "
+        "A list is written a,b.",
+    ),
+]
+OutputOption = Annotated[
+    Path | None,
+    typer.Option("--output", metavar="DIR", help="The run folder, new or empty; without it a new one below ./runs."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the record as JSON instead of a table.")]
 
 PLAN = """List what a run would change, and change nothing.
 
@@ -32,42 +53,35 @@ def run(
             help="A notebook's name or how it begins (02), or a path. Without any: 01 to 04, the guide in its order.",
         ),
     ] = None,
-    target: Annotated[
-        str | None,
-        typer.Option("--target", metavar="sandbox|google-cloud", help="Where to work; the sandbox if not given."),
-    ] = None,
-    parameter: Annotated[
-        list[str] | None,
-        typer.Option(
-            "-p",
-            "--parameter",
-            metavar="NAME VALUE",
-            help="Set a parameter; may be given several times. The value is taken as it is written: 1.20 stays 1.20. "
-            "A list is written a,b.",
-        ),
-    ] = None,
+    target: TargetOption = None,
+    parameter: ParameterOption = None,
     *,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", metavar="DIR", help="The run folder, new or empty; without it a new one below ./runs."
-        ),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON instead of a table.")] = False,
+    output: OutputOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Run notebooks, until one fails, and keep what they did.
 
     The run folder gets the executed notebooks, journal.jsonl, record.json and report.html. A second run says unchanged
     of every step that has nothing left to do.
     """
-    from cgrunbook.cli.watcher import Watcher
-    from cgrunbook.run import headless
-
     values = values_of(parameter or [], target)
     if verb.info_name == "plan" and values.setdefault("mode", "plan") != "plan":
         raise UsageError(f"A plan changes nothing, so mode cannot be {values['mode']!r}.", "Use: cgrunbook run")
+    perform(notebooks or [], values, output, as_json=as_json)
+
+
+def perform(notebooks: Sequence[str], values: Mapping[str, Any], output: Path | None, *, as_json: bool) -> None:
+    """Run notebooks, print what came of it, and end with its exit code; what a verb that runs one of them calls.
+
+    Args:
+        notebooks: as of `headless.run`, as are the values and the output.
+        as_json: print the record instead of a table.
+    """
+    from cgrunbook.cli.watcher import Watcher
+    from cgrunbook.run import headless
+
     with Watcher() as watcher:
-        result = headless.run(notebooks or [], values, output=output, on_event=watcher.see, on_not_used=watcher.say)
+        result = headless.run(notebooks, values, output=output, on_event=watcher.see, on_not_used=watcher.say)
     if as_json:
         typer.echo(result.record.model_dump_json(indent=2))
     else:
@@ -103,7 +117,7 @@ def join_parameters(words: Sequence[str]) -> list[str]:
     return [*joined, *rest]
 
 
-def values_of(pairs: list[str], target: str | None) -> dict[str, Any]:
+def values_of(pairs: Sequence[str], target: str | None) -> dict[str, Any]:
     """Read the parameters as their types say; nothing is guessed from what a value looks like."""
     from cgrunbook import parameters
 

@@ -45,6 +45,14 @@ class Cloud:
         """Another project of the same target, by its id or number, as the same caller."""
         return Cloud(replace(self.connection, project_id=project), self.attempts)
 
+    def in_location(self, location: str) -> Cloud:
+        """The same project in another location, with the registry there."""
+        here = self.connection
+        if location == here.location:
+            return self
+        there = connect(here.target, project_id=here.project_id, location=location, organization=here.organization)
+        return Cloud(there, self.attempts)
+
     def access_token(self) -> Secret:
         """An OAuth access token that is valid now; docker.pkg.dev takes it as the password of `oauth2accesstoken`.
 

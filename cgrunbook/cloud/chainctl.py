@@ -232,7 +232,7 @@ class Chainctl:
                 f"Look for it: chainctl auth pull-token list --parent {parent}; delete it: chainctl iam identities "
                 "delete ID --yes; then update chainctl.",
             )
-        self._minted.add(parent, token.username)
+        self._minted.add(token.username)
         return token
 
     def list_pull_tokens(self, parent: str) -> tuple[ListedToken, ...]:
@@ -259,7 +259,7 @@ class Chainctl:
             )
             for item in items
         )
-        self._minted.must_be_in(parent, {token.id for token in tokens})
+        self._minted.must_show_in({token.id for token in tokens}, parent)
         return tokens
 
     def revoke(self, identity_id: str, parent: str) -> bool:

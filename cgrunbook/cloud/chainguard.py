@@ -6,6 +6,7 @@ that may assume an identity of the organisation (chainguard_api.py). Steps do no
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -23,6 +24,10 @@ NOT_ENOUGH = (
     "Creating pull tokens needs the role registry.pull_token_creator or owner, listing and deleting them identity.list and "
     "identity.delete: ask an owner of the organisation."
 )
+
+
+# Seconds in which what was made and is not listed is rather hidden than revoked by somebody else.
+_JUST_MADE = 600.0
 
 
 @dataclass(frozen=True)
@@ -64,35 +69,39 @@ class ListedToken:
 
 
 class Minted:
-    """What this process has made and not revoked: a list that lacks it is not to be trusted.
+    """What this process has made a moment ago and has not seen listed: a list that shows nothing then is not to be trusted.
 
     API v1, which chainctl asks, answers with an empty list to who may not list. Who concluded from that, would take tokens
-    that are alive for gone, and leave behind what should go.
+    that are alive for gone, and leave behind what should go. A list that shows others shows that it can be trusted: the one
+    that it lacks was revoked by somebody else.
     """
 
     def __init__(self) -> None:
-        self._of: dict[str, set[str]] = {}
+        self._at: dict[str, float] = {}
 
-    def add(self, organization: str, token: str) -> None:
+    def add(self, token: str) -> None:
         """Remember one that was made."""
-        self._of.setdefault(organization, set()).add(token)
+        self._at[token] = time.monotonic()
 
     def discard(self, token: str) -> None:
         """Forget one that was revoked."""
-        for made in self._of.values():
-            made.discard(token)
+        self._at.pop(token, None)
 
-    def must_be_in(self, organization: str, listed: Collection[str]) -> None:
-        """Hold a list against what was made.
+    def must_show_in(self, listed: Collection[str], organization: str) -> None:
+        """Hold an organisation's list against what was made.
 
         Raises:
-            PermissionMissing: it lacks one.
+            PermissionMissing: it shows none of the organisation's own, and there must be one.
         """
-        missing = sorted(self._of.get(organization, set()).difference(listed))
-        if missing:
+        groups = {token.rpartition("/")[0] for token in listed}
+        just_made = [token for token, at in self._at.items() if time.monotonic() - at < _JUST_MADE]
+        hidden = sorted(token for token in just_made if token.rpartition("/")[0] not in groups)
+        for token in listed:
+            self.discard(token)
+        if hidden:
             raise PermissionMissing(
-                f"Chainguard's list of the pull tokens of {organization} lacks {missing[0]}, which was made just now: whoever "
-                "calls may make tokens but not list them, so nothing is concluded from the list.",
+                f"Chainguard shows no pull token of {organization}, and {hidden[0]} was made just now: whoever calls may make "
+                "tokens but not list them, so nothing is concluded from the list.",
                 NOT_ENOUGH,
             )
 
@@ -120,7 +129,7 @@ class Chainguard(Protocol):
         """Create a pull token; never two by one call."""
 
     def list_pull_tokens(self, parent: str) -> tuple[ListedToken, ...]:
-        """An organisation's pull tokens, ended ones included; they hold what this process has made, or it is an error."""
+        """An organisation's pull tokens, ended ones included; an error where what this process has made must be hidden."""
 
     def revoke(self, identity_id: str, parent: str) -> bool:
         """Revoke a pull token; False when it was not there any more."""

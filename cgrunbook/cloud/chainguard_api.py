@@ -46,6 +46,8 @@ _PULL = "registry.pull"
 
 _LARGEST_PAGE = 200
 _KEY_BITS = 4096
+# What clocks may differ by.
+_SKEW = timedelta(seconds=30)
 _GROUP = re.compile(r"[0-9a-f]{40}")
 
 
@@ -77,15 +79,17 @@ class ChainguardApi(GoogleService):
         if _GROUP.fullmatch(organization):
             return organization
         if organization not in self._groups:
-            found = self.listed(
-                "groups", "/iam/v2/groups", f"look for the organisation {organization}", name=organization
-            )
+            doing = f"look for the organisation {organization}"
+            named = self.listed("groups", "/iam/v2/groups", doing, name=organization)
+            found = [
+                str(one["uid"]) for one in named if _GROUP.fullmatch(str(one["uid"]))
+            ]  # and no folder of that name
             if not found:
                 raise ChainguardFailed(
                     f"Chainguard shows {self.account} no organisation named {organization}.",
                     "Check the organisation's name: chainctl iam organizations list",
                 )
-            self._groups[organization] = str(found[0]["uid"])
+            self._groups[organization] = found[0]
         return self._groups[organization]
 
     def roles(self, name: str) -> list[Message]:
@@ -109,7 +113,7 @@ class ChainguardApi(GoogleService):
         found: dict[str, Message] = {}
         while True:
             page = self._repeat(doing, partial(self.call, "GET", path, doing, query=dict(asked)))
-            entries = page.get(field) or []
+            entries = page.get(field, [])
             if not isinstance(entries, list) or not all(isinstance(one, dict) and "uid" in one for one in entries):
                 raise ChainguardFailed(
                     f"Tried to {doing}. The answer is no list of {field}.", "Look for a newer cgrunbook."
@@ -158,7 +162,7 @@ class ChainguardApi(GoogleService):
         if status == 401:
             return ChainguardSignedOut(told, self._whose.sign_in)
         if status == 403:
-            return PermissionMissing(told, NOT_ENOUGH)
+            return PermissionMissing(told, self._whose.more_rights)
         if status == 404:
             return NotFound(told, "Look at what is there: chainctl iam identities list; chainctl iam roles list")
         if status == 409:
@@ -299,7 +303,7 @@ class PullTokens(ChainguardApi):
         import jwt
         from cryptography.hazmat.primitives.asymmetric import rsa
 
-        role = self._pull_role
+        role, life = self._pull_role, durations.parse(ttl)
         key = rsa.generate_private_key(public_exponent=65537, key_size=_KEY_BITS)
         public = jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key(), as_dict=True) | {"alg": "RS256", "use": "sig"}
         subject = f"pull-token-{secrets.token_hex(16)}"
@@ -308,30 +312,22 @@ class PullTokens(ChainguardApi):
             "issuer": _PULL_TOKEN_ISSUER,
             "subject": subject,
             "issuerKeys": json.dumps({"keys": [public]}),
-            "expirationTime": _written(issued + durations.parse(ttl)),
+            "expirationTime": _written(issued + life),
         }
         body = {"name": f"{name}{_SUFFIX}", "description": description, "staticKeys": keys}
         made = self.create_identity(parent, body, known_by={"staticKeys": "RELATIONSHIP_TYPE_STATIC"})
         identity = str(made.get("uid") or "")
         try:
+            claims = {"iss": _PULL_TOKEN_ISSUER, "aud": TOKEN_AUDIENCE, "sub": subject, **_times(made, issued, life)}
+            # A pull token's header is {"alg": "RS256"}; an empty typ is left out.
+            password = Secret(jwt.encode(claims, key, algorithm="RS256", headers={"typ": ""}))
+            token = PullToken.checked(identity, password)
             self.bind(parent, identity, [role])
         except BaseException:
             with suppress(CgrunbookError):  # who may not delete leaves it behind; it is known again by its name
-                self.delete("identities", identity, f"the identity {identity}, which was bound to no role")
+                self.delete("identities", identity, f"the identity {identity}, which nobody can use")
             raise
-        # The platform may have shortened what was asked; a real token ends a second before its keys.
-        ends = _moment((made.get("staticKeys") or {}).get("expirationTime")) or issued + durations.parse(ttl)
-        ends = min(ends, issued + durations.parse(ttl)) - timedelta(seconds=1)
-        claims = {
-            "iss": _PULL_TOKEN_ISSUER,
-            "aud": TOKEN_AUDIENCE,
-            "sub": subject,
-            "iat": int(issued.timestamp()),
-            "exp": int(ends.timestamp()),
-        }
-        # A pull token's header is {"alg": "RS256"}; an empty typ is left out.
-        token = PullToken.checked(identity, Secret(jwt.encode(claims, key, algorithm="RS256", headers={"typ": ""})))
-        self._minted.add(parent, identity)
+        self._minted.add(identity)
         return token
 
     def list_pull_tokens(self, parent: str) -> tuple[ListedToken, ...]:
@@ -345,7 +341,7 @@ class PullTokens(ChainguardApi):
             for one in self.identities(parent, "RELATIONSHIP_TYPE_STATIC")
             if (one.get("staticKeys") or {}).get("issuer") == _PULL_TOKEN_ISSUER
         ]
-        self._minted.must_be_in(parent, {str(one["uid"]) for one in tokens})
+        self._minted.must_show_in({str(one["uid"]) for one in tokens}, parent)
         return tuple(
             ListedToken(
                 str(one["uid"]),
@@ -361,6 +357,17 @@ class PullTokens(ChainguardApi):
         deleted = self.delete("identities", identity_id, f"the pull token {identity_id} of {parent}")
         self._minted.discard(identity_id)
         return deleted
+
+
+def _times(made: Message, asked: datetime, life: timedelta) -> dict[str, int]:
+    """From when to when a token is good: no longer than its keys, which may have been given less than was asked.
+
+    A real one ends a second before its keys. It begins when Chainguard says that it was made, where the clocks differ.
+    """
+    created = _moment(made.get("createTime")) or asked
+    issued = created if abs(created - asked) > _SKEW else asked
+    ends = min(issued + life, _moment((made.get("staticKeys") or {}).get("expirationTime")) or issued + life)
+    return {"iat": int(issued.timestamp()), "exp": int(ends.timestamp()) - 1}
 
 
 def _fields(said: Message) -> list[str]:

@@ -7,16 +7,14 @@ comes from, and not what a session is used for.
 
 from __future__ import annotations
 
-import base64
-import json
 import time
 from contextlib import suppress
-from functools import cached_property
 from typing import Any, Protocol
 
 from cgrunbook.cloud import retry, sessions
 from cgrunbook.cloud.attempts import Attempts
 from cgrunbook.cloud.chainctl import Chainctl
+from cgrunbook.cloud.chainguard import NOT_ENOUGH
 from cgrunbook.cloud.connection import Connection
 from cgrunbook.cloud.google_errors import explain_answer, explained, of_response
 from cgrunbook.cloud.google_service import TIMEOUT, GoogleService
@@ -43,6 +41,10 @@ class Session(Protocol):
     def sign_in(self) -> str:
         """What is done where Chainguard does not take the caller, an instruction."""
 
+    @property
+    def more_rights(self) -> str:
+        """What is done where the caller may not do what is tried, an instruction."""
+
     def token(self) -> Secret:
         """A token that the API takes now."""
 
@@ -55,6 +57,10 @@ class OfChainctl:
 
     account = "whoever chainctl is signed in as"
     sign_in = "Sign in: chainctl auth login"
+    more_rights = (
+        "An owner of the organisation may do this: ask one, or have one run the commands. Who you are: chainctl auth "
+        "status"
+    )
 
     def __init__(self, command: Chainctl) -> None:
         self._command = command
@@ -74,16 +80,18 @@ class OfChainctl:
 class OfServiceAccount(GoogleService):
     """A Google service account that may assume an identity of the organisation."""
 
+    more_rights = NOT_ENOUGH
+
     def __init__(self, connection: Connection, attempts: Attempts) -> None:
         super().__init__(connection, attempts)
         self._held: Secret | None = None
         self._until = 0.0
+        self._email = ""
 
-    @cached_property
+    @property
     def account(self) -> str:
-        """The service account, as far as it is known before anybody is asked."""
-        given = self.connection.chainguard.service_account
-        return given or str(getattr(self._source, "service_account_email", "") or "")
+        """The service account, as its identity token says; before there was one, as far as the credentials know."""
+        return self._email or self.connection.chainguard.service_account or self._own
 
     @property
     def sign_in(self) -> str:
@@ -111,9 +119,15 @@ class OfServiceAccount(GoogleService):
         """google-auth's own credentials, where there are some."""
         return getattr(self.connection.credentials, "source", self.connection.credentials)
 
+    @property
+    def _own(self) -> str:
+        """The account of the credentials themselves; "default" of a machine that was not asked yet."""
+        return str(getattr(self._source, "service_account_email", "") or "")
+
     def _exchange(self) -> Secret:
         identity = self.connection.chainguard.identity
         shown = self.identity_token()
+        self._email = str(_claims(shown.reveal()).get("email") or "")
         doing = f"exchange the identity token of {self.account or 'a service account'} at Chainguard's STS"
         address = f"{self.connection.chainguard_sts}/sts/exchange"
         # The body is a form: JSON is not read there (the SDK's sts.go). An answer that redirects would carry the token away.
@@ -148,7 +162,7 @@ class OfServiceAccount(GoogleService):
         from google.oauth2 import service_account
 
         source, given = self._source, self.connection.chainguard.service_account
-        own = str(getattr(source, "service_account_email", "") or "")
+        own = self._own
         if given and given != own and not (own == "default" and self._of_the_machine() == given):
             return self._given_by_iam(self.connection.credentials, given)
         request = sessions.AuthRequest()
@@ -186,9 +200,9 @@ class OfServiceAccount(GoogleService):
 
     def _of_the_machine(self) -> str:
         """The account of this machine, whose credentials call it "default" until they were used."""
-        with suppress(Exception):
+        with explained(self.connection, "see whose this machine's credentials are"):
             self.connection.access_token()
-        return str(getattr(self._source, "service_account_email", "") or "")
+        return self._own
 
     def _given_by_iam(self, credentials: Any, account: str, delegates: Any = None) -> Secret:
         """What Google's IAM Credentials API gives to who may act as an account."""
@@ -244,10 +258,18 @@ def _document(answer: Any) -> dict[str, Any]:
     return {}
 
 
+def _claims(token: str) -> dict[str, Any]:
+    """What a JWT says; its signature is not ours to check."""
+    import jwt
+
+    with suppress(jwt.InvalidTokenError, ValueError, RecursionError):
+        return jwt.decode(token, options={"verify_signature": False})
+    return {}
+
+
 def _lasts(token: str) -> float:
     """Seconds that a token lasts, by its own claims, so that no clocks are compared."""
-    with suppress(ValueError, KeyError, TypeError, IndexError, RecursionError):
-        part = token.split(".")[1]
-        claims = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+    with suppress(ValueError, KeyError, TypeError):
+        claims = _claims(token)
         return float(claims["exp"]) - float(claims["iat"])
     return _SHORT

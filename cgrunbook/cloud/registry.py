@@ -113,6 +113,10 @@ class Registry:
         # A refusal of HEAD has no body, so that only GET can tell why; and some registries have no HEAD at all.
         return verified.fetch_document(self._transport, errand, reference)[0]
 
+    def document(self, repository: str, reference: str) -> tuple[Descriptor, bytes]:
+        """Fetch a manifest or an index, its digest checked; arguments and errors as of `resolve`."""
+        return verified.fetch_document(self._transport, self._errand(repository, reference), reference)
+
     def probe_token(self, repository: str, *, with_credentials: bool = True) -> TokenProbe:
         """Ask the token endpoint whether a repository may be pulled; the cheapest check of a pull token.
 

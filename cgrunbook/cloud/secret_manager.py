@@ -152,7 +152,7 @@ class SecretManager(GoogleService):
         return self._must_get(wanted.id, doing)
 
     def update(self, before: SecretResource, wanted: SecretResource) -> SecretResource:
-        """Change what may change, unless somebody changed the secret since it was read, and read it back.
+        """Change what may change, unless somebody changed the secret since it was read; answers it as it is then.
 
         Args:
             before: the secret as it was read; its etag guards the change.
@@ -177,10 +177,10 @@ class SecretManager(GoogleService):
             there = self._must_get(before.id, doing)
             return there if all(getattr(there, path) == getattr(wanted, path) for path in mask) else None
 
-        self._send_once(
+        changed = self._send_once(
             doing, lambda: self._client.update_secret(request, **CALL), arrived=arrived, noticed=(Conflict,)
         )
-        return self._must_get(before.id, doing)
+        return changed if isinstance(changed, SecretResource) else _secret(changed)
 
     def delete(self, secret_id: str) -> bool:
         """Delete a secret with all its versions, at once and for good; False when it was not there to begin with."""
@@ -210,7 +210,7 @@ class SecretManager(GoogleService):
         raw = self._find(doing, lambda: self._client.get_secret_version(request, **CALL))
         return None if raw is None else _version(raw)
 
-    def add_version(self, secret_id: str, payload: Secret) -> SecretVersion:
+    def add_version(self, secret_id: str, payload: Secret, *, known: int | None = None) -> SecretVersion:
         """Store a value as a new version; the service checks its checksum.
 
         Adding is not idempotent, so an answer that was lost must not lead to a second version: before another attempt
@@ -218,6 +218,7 @@ class SecretManager(GoogleService):
 
         Args:
             payload: the value, 1 to 65,536 bytes of UTF-8, without white space around it.
+            known: the highest version there was, where that was just read; None reads it.
 
         Raises:
             InvalidRequest: the value is empty, too long or has white space around it; nothing was sent.
@@ -231,11 +232,11 @@ class SecretManager(GoogleService):
         request = sm.AddSecretVersionRequest(
             parent=self.name(secret_id), payload=sm.SecretPayload(data=data, data_crc32c=checksum)
         )
-        known = max((version.number for version in self.versions(secret_id)), default=0)
+        before = max((version.number for version in self.versions(secret_id)), default=0) if known is None else known
         added = self._send_once(
             doing,
             lambda: self._client.add_secret_version(request, **CALL),
-            arrived=lambda: self._arrived(secret_id, known, payload, doing),
+            arrived=lambda: self._arrived(secret_id, before, payload, doing),
         )
         if isinstance(added, SecretVersion):
             return added
@@ -290,12 +291,28 @@ class SecretManager(GoogleService):
         """Keep a version's value from being read, until it is enabled again."""
         return self._set_state("disable", secret_id, version)
 
-    def destroy(self, secret_id: str, version: int) -> SecretVersion:
-        """Destroy a version's value for good, once; where the secret delays this, it is disabled until then."""
-        there = self.version(secret_id, version)
-        if there is not None and there.state == "DESTROYED":
-            return there
-        return self._set_state("destroy", secret_id, version)
+    def destroy(self, secret_id: str, version: int, *, there: bool = False) -> SecretVersion:
+        """Destroy a version's value for good, once; where the secret delays this, it is disabled until then.
+
+        Args:
+            there: it was just seen that it is not destroyed.
+        """
+        request = {"name": self.version_name(secret_id, version)}
+        doing = f"destroy version {version} of the secret {secret_id}"
+
+        def arrived() -> SecretVersion | None:
+            found = self.version(secret_id, version)
+            return found if found is not None and found.state == "DESTROYED" else None
+
+        if not there and (gone := arrived()) is not None:
+            return gone
+        done = self._send_once(
+            doing,
+            lambda: self._client.destroy_secret_version(request=request, **CALL),
+            arrived=arrived,
+            noticed=(WrongState,),
+        )
+        return done if isinstance(done, SecretVersion) else _version(done)
 
     def get_policy(self, secret_id: str) -> Policy:
         """Who has which role on a secret; what is inherited from the project is not part of it."""
@@ -369,7 +386,7 @@ class SecretManager(GoogleService):
         return None
 
     def _set_state(self, verb: str, secret_id: str, version: int) -> SecretVersion:
-        """Enable, disable or destroy; each may be repeated."""
+        """Enable or disable; each may be repeated."""
         method = getattr(self._client, f"{verb}_secret_version")
         request = {"name": self.version_name(secret_id, version)}
         doing = f"{verb} version {version} of the secret {secret_id}"

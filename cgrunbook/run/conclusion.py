@@ -27,6 +27,7 @@ _NEXT = {
     "01_prerequisites": ("02_developer_images", "sets up pulling the public images"),
     "02_developer_images": ("03_production_images", "sets up pulling your organisation's images"),
     "03_production_images": ("04_debugging", "looks for the cause where a pull does not work"),
+    "04_debugging": ("05_rotate_pull_token", "makes a new pull token before the old one ends"),
 }
 
 _NUMBERS = {1: "One thing", 2: "Two things", 3: "Three things", 4: "Four things", 5: "Five things", 6: "Six things"}
@@ -227,8 +228,8 @@ def _token(session: Session, steps: Sequence[StepRecord]) -> dict[str, str]:
     notice = f", but a notice comes to {topic} every {session.params.rotation_period}" if topic else ""
     return {
         "the pull token": until,
-        "renewing it": f"is not done by itself{notice}: when it has ended, 03_production_images makes the next one. Run it then, "
-        "or let a schedule run it: cgrunbook run 03",
+        "renewing it": f"is not done by itself{notice}: before it ends, 05_rotate_pull_token puts the next one in its place, and "
+        "no pull fails. On a schedule: cgrunbook rotate --if-days-left 7",
     }
 
 

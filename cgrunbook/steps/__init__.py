@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from cgrunbook.steps.pull_token import StorePullToken as StorePullToken
     from cgrunbook.steps.pulling import PullImage as PullImage
     from cgrunbook.steps.repository import RepositorySettings as RepositorySettings
+    from cgrunbook.steps.rotation import RotatePullToken as RotatePullToken
+    from cgrunbook.steps.rotation import RotationSettings as RotationSettings
     from cgrunbook.steps.secret import CreateSecret as CreateSecret
     from cgrunbook.steps.secret import GrantSecretAccess as GrantSecretAccess
     from cgrunbook.steps.secret import SecretSettings as SecretSettings
@@ -47,6 +49,7 @@ _HOMES = {
     "pull_token": ("StorePullToken",),
     "pulling": ("PullImage",),
     "repository": ("RepositorySettings",),
+    "rotation": ("RotatePullToken", "RotationSettings"),
     "secret": ("CreateSecret", "GrantSecretAccess", "SecretSettings"),
     "teardown": ("TearDown",),
 }

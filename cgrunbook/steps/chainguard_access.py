@@ -84,7 +84,7 @@ class LetServiceAccountMakePullTokens(Step):
             changes.append(Change(f"role {PRUNER}", "", None, " and ".join(sorted(_PRUNES.values()))))
         if there.identity is None:
             changes.append(Change(f"identity {self.name}", "", None, f"assumed by {self.account} ({there.subject})"))
-        named = there.identity["name"] if there.identity else self.name
+        named = there.identity.get("name") if there.identity else self.name
         for lacking, role in ((there.lacks_creator, CREATOR), (there.lacks_pruner, PRUNER)):
             if lacking:
                 changes.append(Change(f"identity {named}", f"role in {organization}", None, role))
@@ -110,7 +110,7 @@ class LetServiceAccountMakePullTokens(Step):
         if identity is None:
             body = {
                 "name": self.name,
-                "description": f"{_MADE}: {self.account} makes pull tokens",
+                "description": _described(self.account),
                 "claimMatch": {"issuer": ISSUER, "subject": there.subject},
             }
             identity = api.create_identity(organization, body, known_by={"claimMatch": _CLAIM_MATCH})
@@ -143,7 +143,7 @@ class LetServiceAccountMakePullTokens(Step):
             commands.append(
                 f"subject=$(gcloud iam service-accounts describe {self.account} --format='value(uniqueId)')"
             )
-            claims = (f"--identity-issuer={ISSUER}", f"--role={CREATOR}", f"--description={_MADE}")
+            claims = (f"--identity-issuer={ISSUER}", f"--role={CREATOR}", f"--description={_described(self.account)}")
             made = _chainctl("iam identities create", self.name, parent, *claims, "--yes")
             commands.append(f'identity=$({made} \\\n  --subject="$subject" --output=id)')
         else:
@@ -177,43 +177,47 @@ class TakeAwayChainguardAccess(Step):
         self.title = f"Let {service_account or 'a service account'} make no pull tokens any more"
 
     def plan(self, world: World) -> Plan:
-        organization = world.organization(self.organization)
-        identity, role = self._ours(world, organization)
-        changes, commands = [], []
-        if identity is not None:
-            changes.append(Change(f"identity {identity['name']}", "", f"assumed by {self.account}", None))
-            commands.append(f"chainctl iam identities delete {identity['uid']} --yes")
+        identities, role = self._ours(world, world.organization(self.organization))
+        changes = [Change(f"identity {one.get('name')}", "", f"assumed by {self.account}", None) for one in identities]
+        commands = [f"chainctl iam identities delete {one['uid']} --yes" for one in identities]
         if role is not None:
             changes.append(Change(f"role {PRUNER}", "", "bound to nobody else", None))
             commands.append(f"chainctl iam roles delete {role['uid']} --yes")
         return Plan(Outcome.DELETED, tuple(changes), tuple(commands)) if changes else Plan()
 
-    def apply(self, world: World, plan: Plan) -> None:
-        """Delete the identity, which takes its bindings along, then the role."""
+    def apply(self, world: World, plan: Plan) -> None:  # what is there is looked at again
+        """Delete the identities, which take their bindings along, then the role."""
         api = world.cloud.chainguard_as_owner
-        identity, role = self._ours(world, world.organization(self.organization))
-        if identity is not None:
-            api.delete("identities", str(identity["uid"]), f"the identity {identity['name']}")
+        identities, role = self._ours(world, world.organization(self.organization))
+        for one in identities:
+            api.delete("identities", str(one["uid"]), f"the identity {one.get('name')}")
         if role is not None:
             api.delete("roles", str(role["uid"]), f"the role {PRUNER}")
 
     def verify(self, world: World) -> Evidence:
-        identity, role = self._ours(world, world.organization(self.organization))
-        if identity is not None or role is not None:
+        identities, role = self._ours(world, world.organization(self.organization))
+        if identities or role is not None:
             raise StepFailed("Chainguard said yes, but it is still there.", "Run again.")
         return Evidence("nothing of ours is left")
 
-    def _ours(self, world: World, organization: str) -> tuple[Message | None, Message | None]:
-        """The identity and the role that cgrunbook made; the role only where nobody else is bound to it."""
-        api, there = world.cloud.chainguard_as_owner, _look(world, organization, self.account)
-        identity = there.identity if there.identity is not None and _is_ours(there.identity) else None
-        role = there.pruner if there.pruner is not None and _is_ours(there.pruner) else None
+    def _ours(self, world: World, organization: str) -> tuple[list[Message], Message | None]:
+        """The identities and the role that cgrunbook made; the role only where nobody else is bound to it.
+
+        The account itself may be gone by now: what was made for it says so.
+        """
+        api = world.cloud.chainguard_as_owner
+        identities = [
+            one
+            for one in api.identities(organization, _CLAIM_MATCH)
+            if one.get("description") == _described(self.account)
+        ]
+        role = _named(api.roles(PRUNER), PRUNER, api.group(organization))
         if role is not None:
-            gone = identity["uid"] if identity is not None else None
+            gone = {one["uid"] for one in identities}
             bound = _bindings(api, organization, role=str(role["uid"]))
-            if any((binding.get("identity") or {}).get("uid") != gone for binding in bound):
+            if not _is_ours(role) or any((one.get("identity") or {}).get("uid") not in gone for one in bound):
                 role = None
-        return identity, role
+        return identities, role
 
 
 def _look(world: World, organization: str, account: str) -> _There:
@@ -270,7 +274,9 @@ def _make_pruner(api: ChainguardApi, organization: str) -> Message:
 
 
 def _named(roles: Iterable[Message], name: str, group: str) -> Message | None:
-    return next((role for role in roles if role["name"] == name and str(role["uid"]).rpartition("/")[0] == group), None)
+    return next(
+        (role for role in roles if role.get("name") == name and str(role["uid"]).rpartition("/")[0] == group), None
+    )
 
 
 def _capabilities(role: Message) -> set[str]:
@@ -279,6 +285,10 @@ def _capabilities(role: Message) -> set[str]:
 
 def _is_ours(message: Message) -> bool:
     return str(message.get("description") or "").startswith(_MADE)
+
+
+def _described(account: str) -> str:
+    return f"{_MADE}: {account} makes pull tokens"
 
 
 def _name(account: str) -> str:

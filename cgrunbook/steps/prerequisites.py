@@ -215,6 +215,9 @@ def hosts(world: World, *, production: bool) -> list[NeededHost]:
             NeededHost(name, f"Chainguard: {purpose}", greeting(f"https://{name}"), always=False)
             for name, purpose in (("console-api.enforce.dev", "pull tokens"), ("issuer.enforce.dev", "signing in"))
         ]
+        if connection.chainguard.service_account:
+            name, ask = "iamcredentials.googleapis.com", greeting(connection.iam_credentials)
+            needed.append(NeededHost(name, "Chainguard: identity tokens", ask, always=False))
     needed += [
         NeededHost("cgr.dev", "manifests, and tokens at /token"),
         NeededHost("9236a389bd48b984df91adc1bc924620.r2.cloudflarestorage.com", "layers"),

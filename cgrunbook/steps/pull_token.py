@@ -8,11 +8,13 @@ from __future__ import annotations
 import hashlib
 import re
 import shlex
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from cgrunbook import durations
+from cgrunbook.cloud.chainguard import ListedToken
 from cgrunbook.cloud.pull_token import PullToken
 from cgrunbook.cloud.secret_manager import SecretResource, SecretVersion
 from cgrunbook.errors import (
@@ -79,17 +81,17 @@ class StorePullToken(Step):
                 Change(resource, "version with its password", None, KNOWN_AFTER_APPLY),
                 Change(resource, "username of that version", None, KNOWN_AFTER_APPLY),
             ),
-            self._commands(world, organization, there),
+            self.commands(world, organization, there),
             makes=(expected_pair(self.secret_id),),
             notes=(f"The token ends in {life}; a new one has a new username.",),
         )
 
-    def apply(self, world: World, plan: Plan) -> None:
+    def apply(self, world: World, plan: Plan) -> Mapping[str, Any]:
         """Claim the secret, clear what a dead run left, create the token, store it, write its username down."""
         secrets = world.cloud.secrets
         claimed = self._claim(world)
         if claimed is None:
-            return
+            return {}
         secret, claim = claimed
         # Between the plan and the claim somebody on another machine may have made one.
         world = world.anew()
@@ -100,7 +102,7 @@ class StorePullToken(Step):
         if pair_in_use(world, self.secret_id, self.repository):
             # From the start, or by somebody who was quicker than the claim.
             secrets.update(secret, token_pairs.without_claim(secret))
-            return
+            return {}
         world.progress(Progress("creating the pull token"))
         token = world.cloud.chainguard.create_pull_token(
             organization, token_name(world, self.secret_id), self.ttl, description=self._description(world)
@@ -110,6 +112,7 @@ class StorePullToken(Step):
         world.progress(Progress("storing its password"))
         version = secrets.add_version(self.secret_id, token.password)
         self._write_pair(world, secret, Pair(token.username, version.number, token.expires))
+        return {"life": got} if (got := life_got(token, self.ttl)) else {}
 
     def verify(self, world: World) -> Evidence:
         if world.expects(expected_pair(self.secret_id)) or world.expects(expected_secret(self.secret_id)):
@@ -121,11 +124,12 @@ class StorePullToken(Step):
             "secret version": f"{self.secret_id}/versions/{pair.version}",
             "username": pair.username,
             "expires": pair.expires or "not written down: this token was stored by somebody else",
+            **world.seen,
         }
         until = f", good until {pair.expires:%Y-%m-%d}" if pair.expires else ""
         return Evidence(f"version {pair.version}{until}", facts)
 
-    def _commands(self, world: World, organization: str, there: SecretResource | None) -> tuple[str, ...]:
+    def commands(self, world: World, organization: str, there: SecretResource | None) -> tuple[str, ...]:
         """The same by hand. The shell's own printf hands the password on: it is in no argument, no file and no environment.
 
         What they set, `username` and `token_version`, the repository's command takes up. sed is everywhere; jq is not.
@@ -174,7 +178,7 @@ class StorePullToken(Step):
                     f"Another machine began to make a pull token for {self.secret_id} at {earlier.at:%H:%M:%S} UTC.",
                     f"Wait until it is done, or {durations.in_words(token_pairs.CLAIM_LASTS)} if it died, and run again.",
                 )
-            stored = self._version_of_claim(world, earlier)
+            stored = version_of_claim(world, self.secret_id, earlier)
             if stored is not None:
                 self._write_pair(world, secret, Pair(earlier.username, stored.number, earlier.expires))
                 return None
@@ -184,24 +188,6 @@ class StorePullToken(Step):
         versions = world.cloud.secrets.versions(self.secret_id)
         claim = Claim.of_this_machine(known=max((version.number for version in versions), default=0))
         return world.cloud.secrets.update(secret, token_pairs.with_claim(secret, claim)), claim
-
-    def _version_of_claim(self, world: World, claim: Claim) -> SecretVersion | None:
-        """The version that a dead run stored without getting to write down whose it is."""
-        if not claim.username:
-            return None
-        newer = [v for v in world.cloud.secrets.versions(self.secret_id) if v.number > claim.known and v.enabled]
-        for version in newer:
-            try:
-                token = PullToken.checked(claim.username, world.cloud.secrets.access(self.secret_id, version.number))
-            except PermissionMissing:
-                # Whoever may not read it may still hand it to Artifact Registry, which tries the pair before it
-                # takes it.
-                return version
-            except MalformedToken:
-                continue
-            if token.expires == claim.expires:
-                return version
-        return None
 
     def _clearance(self, world: World, secret: SecretResource) -> Plan:
         """The plan where a good token is stored: nothing, unless there are others that nobody holds.
@@ -224,38 +210,12 @@ class StorePullToken(Step):
         )
 
     def _orphans(self, world: World, secret: SecretResource, organization: str) -> list[str]:
-        """The tokens that cgrunbook made for this secret and that nobody holds.
-
-        A token is named after the secret, and its username is written down before its password is stored; so one of
-        this name that is written down nowhere was made by a run that died right then.
-        """
-        name = token_name(world, self.secret_id)
         try:
             listed = world.pull_tokens(organization)
         except (PrerequisiteMissing, ChainguardFailed, Temporary):
             # registry.pull_token_creator may create but not list: then there is nothing that could be done.
             return []
-        written = token_pairs.pairs(secret)
-        held = {pair.username for pair in written.values()}
-        suspects = [token for token in listed if token.name.startswith(name) and token.id not in held]
-        if not suspects:
-            return []
-        # Somebody may have cleared the annotations: what a repository or a version holds is no orphan either.
-        in_use = _usernames_in_use(world)
-        if in_use is None:
-            return []
-        held |= in_use
-        for version in world.versions(self.secret_id):
-            if version.enabled and version.number not in written:
-                try:
-                    password = world.cloud.secrets.access(self.secret_id, version.number)
-                    expires = PullToken.checked(suspects[0].id, password).expires
-                except PermissionMissing:
-                    return []  # whose password it is cannot be seen
-                except (MalformedToken, WrongState):
-                    continue
-                held |= {token.id for token in suspects if _same_end(token.expires, expires)}
-        return sorted(token.id for token in suspects if token.id not in held)
+        return orphans(world, secret, listed, lambda: _usernames_in_use(world))
 
     def _write_pair(self, world: World, secret: SecretResource, pair: Pair) -> None:
         """Write down whose password a version is, and give up the claim, in one change."""
@@ -265,6 +225,78 @@ class StorePullToken(Step):
 
     def _description(self, world: World) -> str:
         return f"Artifact Registry in {world.cloud.connection.project_id}, secret {self.secret_id}"
+
+
+def version_of_claim(world: World, secret_id: str, claim: Claim) -> SecretVersion | None:
+    """The version that a dead run stored without getting to write down whose it is."""
+    if not claim.username:
+        return None
+    newer = [v for v in world.cloud.secrets.versions(secret_id) if v.number > claim.known and v.enabled]
+    for version in newer:
+        try:
+            token = PullToken.checked(claim.username, world.cloud.secrets.access(secret_id, version.number))
+        except PermissionMissing:
+            # Whoever may not read it may still hand it to Artifact Registry, which tries the pair before it takes it.
+            return version
+        except MalformedToken:
+            continue
+        if token.expires == claim.expires:
+            return version
+    return None
+
+
+def orphans(
+    world: World, secret: SecretResource, listed: Sequence[ListedToken], in_use: Callable[[], set[str] | None]
+) -> list[str]:
+    """The tokens that cgrunbook made for a secret and that nobody holds.
+
+    A token is named after the secret, and its username is written down before its password is stored; so one of
+    this name that is written down nowhere was made by a run that died right then.
+
+    Args:
+        world: of the secret's project.
+        listed: the organisation's pull tokens.
+        in_use: reads with which usernames the repositories sign in; None where not all of them can be seen.
+    """
+    name = token_name(world, secret.id)
+    written = token_pairs.pairs(secret)
+    held = {pair.username for pair in written.values()}
+    suspects = [token for token in listed if token.name.startswith(name) and token.id not in held]
+    if not suspects:
+        return []
+    # Somebody may have cleared the annotations: what a repository or a version holds is no orphan either.
+    used = in_use()
+    if used is None:
+        return []
+    held |= used
+    for version in world.versions(secret.id):
+        if version.enabled and version.number not in written:
+            try:
+                password = world.cloud.secrets.access(secret.id, version.number)
+                expires = PullToken.checked(suspects[0].id, password).expires
+            except PermissionMissing:
+                return []  # whose password it is cannot be seen
+            except (MalformedToken, WrongState):
+                continue
+            held |= {token.id for token in suspects if _same_end(token.expires, expires)}
+    return sorted(token.id for token in suspects if token.id not in held)
+
+
+def life_got(token: PullToken, asked: str) -> str:
+    """What came of the life that was asked for, a sentence; "" where it is what was asked for.
+
+    What Chainguard does where a plan allows less is written nowhere; the token itself says what it came to.
+    """
+    minute = timedelta(minutes=1)
+    got = minute * round(
+        (token.expires - (token.issued or datetime.now(UTC))) / minute
+    )  # a second less than was asked for
+    if abs(got - durations.parse(asked)) < minute:
+        return ""
+    return (
+        f"{durations.in_words(durations.parse(asked))} were asked for, and Chainguard gave {durations.in_words(got)}: "
+        "what the plan allows (at most 168h on Team, 720h on Starter, 8760h elsewhere)."
+    )
 
 
 def _field_by_sed(name: str) -> str:

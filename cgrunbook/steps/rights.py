@@ -74,6 +74,12 @@ LEAST: Mapping[str, Needed] = {
         "each on the repositories and the secret alone",
         "`roles/browser`, to see a grant on the whole project; `roles/artifactregistry.admin` with `try_fresh_repository`",
     ),
+    "05_rotate_pull_token": Needed(
+        ("roles/artifactregistry.admin", "roles/secretmanager.admin"),
+        "`roles/secretmanager.secretVersionManager`, `roles/secretmanager.secretAccessor` and a role with "
+        "`secretmanager.secrets.update` on the secret; on each repository one with `artifactregistry.repositories.update`",
+        "the same on repositories of other projects that sign in with the secret: they go along",
+    ),
     "06_teardown": Needed((_REGISTRY, _SECRETS)),
 }
 

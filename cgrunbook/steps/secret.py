@@ -53,6 +53,9 @@ from cgrunbook.steps.step import (
 # Beside the label, which people edit: by it a secret is known again as cgrunbook's.
 MADE_BY_ANNOTATION = "cgrunbook.made-by"
 
+# On a secret of somebody else: to whom cgrunbook gave the right to read it, which teardown takes back.
+_GRANTED_ANNOTATION = "cgrunbook.granted-to"
+
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -102,6 +105,17 @@ def expected_secret(secret_id: str) -> str:
 def made_by_cgrunbook(secret: SecretResource) -> bool:
     """Whether cgrunbook made it; only then is it ever deleted."""
     return MADE_BY_ANNOTATION in secret.annotations or is_marked(secret.labels)
+
+
+def granted_to(secret: SecretResource) -> str:
+    """The member to whom cgrunbook gave the right to read a secret that it did not make; "" for nobody."""
+    return secret.annotations.get(_GRANTED_ANNOTATION, "")
+
+
+def without_mark(secret: SecretResource) -> SecretResource:
+    """A secret without what is written on it of that grant."""
+    kept = {name: value for name, value in secret.annotations.items() if name != _GRANTED_ANNOTATION}
+    return replace(secret, annotations=kept)
 
 
 def require_secret(world: World, secret_id: str) -> SecretResource | None:
@@ -347,6 +361,10 @@ class GrantSecretAccess(Step):
     def apply(self, world: World, plan: Plan) -> None:
         world.progress(Progress("granting Artifact Registry's service agent the role"))
         member = service_agent(world, self.secret_id)
+        there = world.secret(self.secret_id)
+        if there is not None and not made_by_cgrunbook(there):
+            marked = replace(there, annotations={**there.annotations, _GRANTED_ANNOTATION: member})
+            world.cloud.secrets.update(there, marked)
         world.cloud.secrets.grant(self.secret_id, member, ACCESSOR, introduce=partial(self._make_agent, world))
 
     def verify(self, world: World) -> Evidence:

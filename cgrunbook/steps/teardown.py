@@ -15,20 +15,22 @@ from typing import Any, TypeVar
 from cgrunbook.cloud.apis import ARTIFACT_REGISTRY
 from cgrunbook.cloud.artifact_registry import RemoteRepository
 from cgrunbook.cloud.iam_policy import Binding, Policy, take_command
+from cgrunbook.cloud.roles import ACCESSOR
 from cgrunbook.cloud.secret_manager import SecretResource
 from cgrunbook.errors import ApiDisabled, CgrunbookError, Conflict, ParameterError, PermissionMissing, StepFailed
 from cgrunbook.steps import token_pairs
 from cgrunbook.steps.credential import same_name, version_of
 from cgrunbook.steps.pull_token import token_name
 from cgrunbook.steps.repository import made_by_cgrunbook
+from cgrunbook.steps.secret import granted_to, service_agent, without_mark
 from cgrunbook.steps.secret import made_by_cgrunbook as secret_made_by_cgrunbook
-from cgrunbook.steps.secret import service_agent
 from cgrunbook.steps.step import Change, Evidence, Outcome, Plan, Progress, Section, Step, World, counted, in_bytes
 from cgrunbook.steps.token_pairs import Claim
 
 T = TypeVar("T")
 
 _NOT_OURS = "cgrunbook did not make it"
+_TOKEN = "pull token "  # noqa: S105 - no password, how a plan names one
 _AGENT = re.compile(r"serviceAccount:service-\d+@gcp-sa-artifactregistry\.iam\.gserviceaccount\.com", re.IGNORECASE)
 
 
@@ -113,8 +115,17 @@ class TearDown(Step):
 
     def apply(self, world: World, plan: Plan) -> Mapping[str, Any]:
         _carry_out(world, self._of_repositories(world))
+        tokens = [_token(change.resource) for change in plan.changes if _token(change.resource)]
         if not any(change.resource == self._secret for change in plan.changes):
-            return {}
+            of_others = any(change.resource.startswith(f"{self._secret},") for change in plan.changes)
+            deletions = self._of_secret(world.anew())[0] if of_others else []
+            if of_others and not deletions:
+                raise Conflict(
+                    f"What cgrunbook put into the secret {self.secret_id} was to go too, and was left: somebody uses it by now.",
+                    "Run again to see what is left.",
+                )
+            _carry_out(world, deletions)
+            return {"tokens": tokens}
         # Deleting repositories takes its time. With the secret claimed no other machine begins to make a token for it;
         # then it is looked again whether anybody uses it by now.
         before = _there(world, world.anew().secret, self.secret_id)
@@ -129,7 +140,7 @@ class TearDown(Step):
                 "This was not so when the plan was made. Run again to see what is left and for whom.",
             )
         _carry_out(world, deletions)
-        return {"secret deleted": bool(deletions)}
+        return {"secret deleted": bool(deletions), "tokens": tokens}
 
     def verify(self, world: World) -> Evidence:
         why_it_stays: Mapping[str, str] = {}
@@ -148,6 +159,7 @@ class TearDown(Step):
         things = [f"{what}: {why}" if why else what for what, why in left.items()]
         facts = {
             "left": things or "nothing of it",
+            "pull tokens": self._none_lives(world, world.seen.get("tokens", ())),
             "if that may change": [command for command in why_it_stays.values() if command],
             "not touched": _docker_login(world),
         }
@@ -186,22 +198,66 @@ class TearDown(Step):
         if secret is None:
             return [], {}
         if not secret_made_by_cgrunbook(secret):
-            return [], {_NOT_OURS: ""}
+            return self._of_others_secret(world, secret), {_NOT_OURS: ""}
         tokens, _ = self._tokens(world, secret)
         if reasons := self._why_it_stays(world, secret, tokens):
             return [], reasons
-        deletions = [
-            _Deletion(
-                f"pull token {token}",
-                "and whoever holds it refused",
-                f"chainctl iam identities delete {token} --yes",
-                partial(self._revoke, world, token),
-            )
-            for token in tokens
-        ]
+        deletions = [self._of_token(world, token) for token in tokens]
         command = f"gcloud secrets delete {self.secret_id} --project={world.cloud.connection.project_id} --quiet"
         delete = partial(world.cloud.secrets.delete, self.secret_id)
         return [*deletions, _Deletion(self._secret, "with all its versions", command, delete)], {}
+
+    def _of_token(self, world: World, token: str) -> _Deletion:
+        command, revoke = f"chainctl iam identities delete {token} --yes", partial(self._revoke, world, token)
+        return _Deletion(f"{_TOKEN}{token}", "and whoever holds it refused", command, revoke)
+
+    def _of_others_secret(self, world: World, secret: SecretResource) -> list[_Deletion]:
+        """What cgrunbook put into a secret that it did not make: tokens, versions, the grant; nothing while somebody uses them."""
+        (tokens, problem), written = self._tokens(world, secret), token_pairs.pairs(secret)
+        if problem or self._users(world, tokens) or any(_unread(world)):
+            return []
+        secrets, project = world.cloud.secrets, f"--project={world.cloud.connection.project_id}"
+        deletions = [self._of_token(world, token) for token in tokens]
+        deletions += [
+            _Deletion(
+                f"{self._secret}, version {version.number}",
+                "which cgrunbook stored",
+                f"gcloud secrets versions destroy {version.number} --secret={self.secret_id} {project} --quiet",
+                partial(secrets.destroy, self.secret_id, version.number),
+            )
+            for version in world.versions(self.secret_id)
+            if version.number in written and version.state != "DESTROYED"
+        ]
+        if member := granted_to(secret):
+            remove = f"secrets remove-iam-policy-binding {self.secret_id} {project}"
+            command = take_command(remove, member, Binding(ACCESSOR, (member,)))
+            act = partial(secrets.revoke_grant, self.secret_id, member, ACCESSOR)
+            deletions.append(_Deletion(f"{self._secret}, grant to {member}", "which cgrunbook gave", command, act))
+        kept = without_mark(token_pairs.without_pairs(secret, written))
+        if gone := ",".join(sorted(secret.annotations.keys() - kept.annotations.keys())):
+            command = f"gcloud secrets update {self.secret_id} {project} --remove-annotations={gone}"
+            write = partial(secrets.update, secret, kept)
+            deletions.append(_Deletion(f"{self._secret}, annotations", "which cgrunbook wrote", command, write))
+        return deletions
+
+    def _none_lives(self, world: World, revoked: Sequence[str]) -> str:
+        """Whether what was revoked is not listed any more; "" where nothing was revoked.
+
+        Raises:
+            StepFailed: one is listed still.
+        """
+        if not revoked:
+            return ""
+        try:
+            listed = {token.id for token in world.pull_tokens(world.organization(self.organization))}
+        except CgrunbookError as error:
+            return f"{counted(len(revoked), 'token')} revoked; whether none lives cannot be seen: {error.message}"
+        if alive := sorted(listed & set(revoked)):
+            raise StepFailed(
+                f"The pull token {alive[0]} was revoked and is listed still.",
+                f"Run again, or revoke it by hand: chainctl iam identities delete {alive[0]} --yes",
+            )
+        return f"{counted(len(revoked), 'token')} revoked, and not listed any more"
 
     def _why_it_stays(self, world: World, secret: SecretResource, tokens: Sequence[str]) -> dict[str, str]:
         """Why a secret of cgrunbook's must not go, with the command that would take each reason away, "" for none."""
@@ -314,6 +370,11 @@ class TearDown(Step):
             return sorted(written), error.message
         name = token_name(world, self.secret_id)
         return sorted(token.id for token in tokens if token.id in written or token.name.startswith(name)), ""
+
+
+def _token(resource: str) -> str:
+    """The username in the name of a pull token in a plan; "" for something else."""
+    return resource.removeprefix(_TOKEN) if resource.startswith(_TOKEN) else ""
 
 
 def _cached(world: World, name: str) -> str:

@@ -36,11 +36,13 @@ class Pair:
         username: the pull token's username, a Chainguard identity's id.
         version: the secret version's number.
         expires: when the token ends; None when nobody wrote it down.
+        since: when a rotation had put it into every repository and proved it; None for a pair that no rotation made.
     """
 
     username: str
     version: int
     expires: datetime | None
+    since: datetime | None = None
 
     def ended(self, now: datetime) -> bool:
         """Whether the token's time is known to be over."""
@@ -81,9 +83,9 @@ def pairs(secret: SecretResource) -> dict[int, Pair]:
     found = {}
     for key, value in secret.annotations.items():
         number = _version_of(key)
-        username, _, expires = value.strip().partition(" ")
+        username, expires, since = (*value.split(), "", "", "")[:3]
         if number is not None and username:
-            found[number] = Pair(username, number, _end(expires))
+            found[number] = Pair(username, number, _end(expires), _end(since))
     return found
 
 
@@ -139,9 +141,18 @@ def with_pair(secret: SecretResource, pair: Pair, there: Collection[int]) -> Sec
     return replace(secret, annotations={**kept, f"{VERSION_ANNOTATION}{pair.version}": written(pair)})
 
 
+def without_pairs(secret: SecretResource, versions: Collection[int]) -> SecretResource:
+    """The secret with nothing said of these versions any more."""
+    kept = {key: value for key, value in secret.annotations.items() if _version_of(key) not in versions}
+    return replace(secret, annotations=kept)
+
+
 def written(pair: Pair) -> str:
-    """A pair as the annotation has it, plain enough for a person to write with gcloud: `USERNAME EXPIRES`."""
-    return f"{pair.username} {pair.expires.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" if pair.expires else pair.username
+    """A pair as the annotation has it, plain enough for a person to write with gcloud: `USERNAME EXPIRES`, then since when."""
+    if pair.since is None:
+        return f"{pair.username} {pair.expires.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" if pair.expires else pair.username
+    expires = f"{pair.expires.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" if pair.expires else "-"
+    return f"{pair.username} {expires} {pair.since.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
 
 
 def as_gcloud_takes_them(annotations: Mapping[str, str]) -> str:

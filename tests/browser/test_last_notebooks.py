@@ -29,3 +29,19 @@ def test_what_was_made_is_deleted_after_a_question_of_its_own_and_then_missed(op
     tab.run_all()
     assert tab.approve_everything() == 0
     tab.photograph("missed")
+
+
+@pytest.mark.usefixtures("forked")
+@pytest.mark.long
+def test_a_pull_token_is_rotated_after_a_question_that_names_each_repository(open_tab, workplace, tmp_path):
+    run = [sys.executable, "-m", "cgrunbook", "run", "03", "--output", str(tmp_path / "run")]
+    subprocess.run(run, check=True, capture_output=True, text=True)
+    tab = open_tab("05_rotate_pull_token")
+    tab.run_all()
+    expect(tab.use).to_be_enabled()
+    tab.use.click()
+    tab.until_asked()
+    tab.photograph("rotation")
+    assert tab.approve_everything() == 1
+    assert tab.outcomes() == ["updated"]
+    tab.photograph("rotated")

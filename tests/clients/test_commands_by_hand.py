@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from cgrunbook import steps
+from cgrunbook.cloud import Cloud, connect
 from cgrunbook.cloud.artifact_registry import CleanupPolicy
 from cgrunbook.cloud.iam_policy import Binding, take_command
 from cgrunbook.cloud.roles import ACCESSOR
@@ -26,7 +27,17 @@ from cgrunbook.steps.step import Outcome, Step
 from tests.clients.programs import client
 from tests.left_behind import difference, password_of, world
 from tests.sandboxes import chainctl_without_a_process, make_topic, sandbox_home
-from tests.steps.performing import PRIVATE, PUBLIC, SECRET, Watcher, open_book, perform, steps_of_02, steps_of_03
+from tests.steps.performing import (
+    PRIVATE,
+    PUBLIC,
+    SECRET,
+    Watcher,
+    open_book,
+    perform,
+    state_of,
+    steps_of_02,
+    steps_of_03,
+)
 
 CGRUNBOOK = (sys.executable, "-m", "cgrunbook")
 WATCHED = ("gcloud", "chainctl", "sed", "tr", "date")
@@ -195,3 +206,23 @@ def test_what_is_shown_for_a_world_that_others_have_changed_leaves_the_world_tha
             [left] = book.cloud.secrets.get_policy(SECRET).bindings
             assert left.members[0].startswith("serviceAccount:service-")
             assert not left.condition
+
+
+@pytest.mark.long
+def test_a_rotation_by_hand_leaves_one_token_that_is_taken_everywhere(tmp_path):
+    client("gcloud")
+    with sandbox_home(tmp_path / "home") as home:
+        there = Cloud(connect("sandbox", location="europe-west1"))
+        with chainctl_without_a_process():
+            perform(open_book()[0], *steps_of_03())
+            perform(open_book(cloud=there)[0], *steps_of_03())
+            old = password_of(home)
+        settings = steps.RotationSettings(grace="1s")
+        book, seen = open_book(mode="plan")
+        perform(book, steps.RotatePullToken(PRIVATE, SECRET, settings=settings))
+        watched = by_hand(list(seen.results[-1].plan.commands), home, tmp_path)
+        assert old not in watched
+        assert password_of(home) not in watched
+        after = state_of(book.cloud)
+        assert (after.versions, after.live_tokens, after.pair_is_taken_by_cgr_dev) == (["2 ENABLED"], 1, True)
+        assert state_of(there).token_is_the_one_in_use

@@ -17,7 +17,7 @@ NOTEBOOKS = ROOT / "notebooks"
 NAMES = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
 
 # What has been run before; the others begin with a sandbox that nobody has touched.
-BEFORE = {"04_debugging": ("02", "03"), "06_teardown": ("02", "03")}
+BEFORE = {"04_debugging": ("02", "03"), "05_rotate_pull_token": ("03",), "06_teardown": ("02", "03")}
 
 
 @contextmanager

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from tests.real_names.world import Machine
 
 HERE, THERE = ("-p", "location", "us-central1"), ("-p", "location", "europe-west1")
@@ -37,3 +39,18 @@ def test_teardown_of_the_first_location_leaves_the_second_pulling_and_that_of_th
     last = real_names.cgrunbook(*TEARDOWN, *THERE)
     assert last.returncode == 0, last.stderr
     assert "left: nothing" in last.stdout
+
+
+@pytest.mark.long
+def test_a_rotation_in_one_location_moves_the_other_and_finds_the_old_token_gone(real_names: Machine) -> None:
+    for words in (("run", "03", *HERE), ("run", "03", *THERE)):
+        done = real_names.cgrunbook(*words)
+        assert done.returncode == 0, done.stderr
+    rotated = real_names.cgrunbook("rotate", "--grace", "0s", *HERE)
+    assert rotated.returncode == 0, rotated.stderr
+    assert re.search(r"updated +version 2, good until .* in 2 repositories", rotated.stdout)
+    for where in (HERE, THERE):
+        idle = real_names.cgrunbook("rotate", "--if-days-left", "7", *where)
+        assert idle.returncode == 0, idle.stderr
+        assert "days are left" in idle.stdout
+    assert real_names.cgrunbook("teardown", *HERE).returncode == 4

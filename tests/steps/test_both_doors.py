@@ -130,8 +130,18 @@ def test_a_token_is_what_chainctl_makes_of_one(access: ChainguardAccess, door: s
     )
 
 
-@pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize("call", ["/iam/v2/identities", "/iam/v2/roleBindings:batchCreate", "update its username"])
+@pytest.mark.parametrize(
+    ("call", "moment"),
+    [
+        ("/iam/v2/identities", "after"),
+        *(
+            pytest.param(call, moment, marks=pytest.mark.long)
+            for call in ("/iam/v2/identities", "/iam/v2/roleBindings:batchCreate", "update its username")
+            for moment in ("before", "after")
+            if (call, moment) != ("/iam/v2/identities", "after")
+        ),
+    ],
+)
 def test_killed_as_it_makes_a_token_the_next_run_through_either_door_finishes(
     access: ChainguardAccess, call: str, moment: Moment
 ):
@@ -178,7 +188,7 @@ def test_an_identity_that_could_not_be_bound_is_taken_away_again(access: Chaingu
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_a_list_that_lacks_what_was_just_made_is_no_list(access: ChainguardAccess, home: Path, door: str):
+def test_a_list_that_hides_what_was_just_made_is_no_list(access: ChainguardAccess, home: Path, door: str):
     """The vendor's least role makes tokens and may not list them; v1 tells such a caller that there are none."""
     cloud = cloud_through(door, access)
     with organizations(home) as book:
@@ -194,6 +204,17 @@ def test_a_list_that_lacks_what_was_just_made_is_no_list(access: ChainguardAcces
         with pytest.raises(CgrunbookError):
             cloud.chainguard.revoke(made.username, "example.com")
     assert cloud_through("chainctl", access).chainguard.revoke(made.username, "example.com")
+
+
+def test_a_token_that_somebody_else_revoked_is_just_not_listed(access: ChainguardAccess):
+    for door in DOORS:
+        cloud = cloud_through(door, access)
+        kept, gone = (
+            cloud.chainguard.create_pull_token("example.com", f"{name} {door}", "1h") for name in ("kept", "gone")
+        )
+        cloud_through(other(door), access).chainguard.revoke(gone.username, "example.com")
+        listed = {one.id for one in cloud.chainguard.list_pull_tokens("example.com")}
+        assert listed & {kept.username, gone.username} == {kept.username}
 
 
 def _bound_to_the_least_role(cloud: Cloud) -> str:
@@ -213,7 +234,7 @@ def _identity_token(cloud: Cloud) -> str:
 
 
 @pytest.mark.parametrize("door", DOORS)
-@pytest.mark.parametrize(("plan", "hours"), [("starter", 720), ("team", 168)])
+@pytest.mark.parametrize(("plan", "hours"), [pytest.param("starter", 720, marks=pytest.mark.long), ("team", 168)])
 def test_a_life_above_the_plans_limit_is_refused_with_what_helps(
     access: ChainguardAccess, home: Path, door: str, plan: str, hours: int
 ):
@@ -347,8 +368,16 @@ def test_the_set_up_is_planned_made_proved_and_made_no_second_time(access: Chain
     assert cloud_through("service-account", access).chainguard.require_login().identity == access.identity
 
 
-@pytest.mark.parametrize("call", range(1, 4))
-@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize(
+    ("call", "moment"),
+    [
+        (1, "after"),
+        *(
+            pytest.param(call, moment, marks=pytest.mark.long)
+            for call, moment in ((1, "before"), (2, "before"), (2, "after"))
+        ),
+    ],
+)
 def test_a_set_up_that_was_killed_is_finished_by_the_next(access: ChainguardAccess, call: int, moment: Moment):
     account = ACCOUNT.replace("rotator", f"killed{call}{moment}")
     step = steps.LetServiceAccountMakePullTokens(account, "example.com")
@@ -388,6 +417,32 @@ def test_what_somebody_made_by_hand_is_used_as_it_is_and_never_taken_away(access
     assert cloud.chainguard_as_owner.delete("identities", identity, "it")
 
 
+def test_whoever_is_no_owner_is_told_who_may_set_it_up_and_nothing_is_made(access: ChainguardAccess, home: Path):
+    step = steps.LetServiceAccountMakePullTokens(ACCOUNT.replace("rotator", "refused"), "example.com")
+    with organizations(home) as book:
+        for role in ("viewer", "registry.pull_token_creator"):
+            book.set_role(role)
+            runbook, _ = open_book()
+            with pytest.raises(PermissionMissing) as raised:
+                perform(runbook, step)
+            assert "An owner of the organisation" in raised.value.remedy
+    assert len(step.plan(World(Cloud(connect("sandbox")))).changes) == 3  # the role is there
+
+
+def test_all_that_two_runs_at_once_have_made_is_taken_away_also_when_the_account_is_gone(access: ChainguardAccess):
+    account = "twice@gone-project.iam.gserviceaccount.com"
+    api = cloud_through("service-account", access).chainguard_as_owner
+    for number in ("1", "2"):
+        claims = {"issuer": "https://accounts.google.com", "subject": number}
+        body = {"name": "cgrunbook twice", "description": f"Made by cgrunbook: {account} makes pull tokens"}
+        api.create_identity("example.com", body | {"claimMatch": claims}, known_by={"claimMatch": "X"})
+    book, seen = open_book()
+    perform(book, TakeAwayChainguardAccess(account, "example.com"))
+    assert seen.outcomes == [Outcome.DELETED]
+    assert len(seen.results[0].plan.changes) == 2
+    assert not [one for one in api.identities("example.com", "RELATIONSHIP_TYPE_CLAIM_MATCH") if "twice" in one["name"]]
+
+
 def test_a_role_of_the_same_name_that_is_another_is_not_bound(access: ChainguardAccess):
     cloud = cloud_through("service-account", access)
     with (
@@ -398,6 +453,7 @@ def test_a_role_of_the_same_name_that_is_another_is_not_bound(access: Chainguard
     assert "chainctl iam roles delete" in raised.value.remedy
 
 
+@pytest.mark.long
 def test_the_commands_of_the_set_up_do_the_same(tmp_path: Path):
     """As a person copies them: in a shell of its own, in which the sandbox's chainctl and the real gcloud are."""
     from tests.clients.programs import client

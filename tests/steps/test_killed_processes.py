@@ -16,6 +16,7 @@ import pytest
 
 from cgrunbook.run.journal import read_lines
 from tests.steps.performing import UNDISTURBED_03, Names, open_book, perform, state_of, steps_of_02, steps_of_03
+from tests.steps.test_rotation_converges import assert_finished, rotation
 from tests.waiting import wait_for
 
 CGRUNBOOK = [sys.executable, "-m", "cgrunbook"]
@@ -24,9 +25,9 @@ CGRUNBOOK = [sys.executable, "-m", "cgrunbook"]
 _LATEST_KILL_SECONDS = 2.0
 
 
-def started(scenario: str) -> subprocess.Popen[str]:
+def started(*scenario: str) -> subprocess.Popen[str]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.steps.killed", scenario],
+        [sys.executable, "-m", "tests.steps.killed", *scenario],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -106,6 +107,34 @@ def test_two_runs_at_once_end_in_the_world_of_one(home: Path):
         assert (process.returncode, output) == (0, "done\n")
     book, _ = open_book()
     assert state_of(book.cloud, Names.of("at-once")) == UNDISTURBED_03
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("scenario", range(3))
+def test_a_rotation_killed_three_times_at_random_moments_is_finished_by_the_next(home: Path, scenario: int):
+    names = Names.of(f"rotated-{scenario}")
+    perform(open_book()[0], *steps_of_03(names))
+    moments = random.Random(f"{scenario} {os.environ.get('PYTEST_RANDOMLY_SEED', '')}")
+    for process in [started(f"rotated-{scenario}", "rotate") for _ in range(3)]:
+        begin(process)
+        time.sleep(moments.uniform(0.0, _LATEST_KILL_SECONDS))
+        kill_all(process)
+    for _ in range(2):  # what chainctl goes on doing after its run was killed may come to light during the first
+        perform(open_book()[0], rotation(names))
+    assert_finished(names)
+
+
+@pytest.mark.long
+def test_of_two_rotations_at_once_one_rotates_and_the_other_says_so(fresh_home: Path, tmp_path: Path):
+    perform(open_book()[0], *steps_of_03())
+    command = [*CGRUNBOOK, "rotate", "--grace", "0s", "--json", "--output"]
+    runs = [
+        subprocess.Popen([*command, str(tmp_path / name)], stdout=subprocess.PIPE, text=True) for name in ("one", "two")
+    ]
+    said = [run.communicate(timeout=200)[0] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], said
+    assert sorted("another rotation ended" in one for one in said) == [False, True]
+    assert_finished(Names())
 
 
 @pytest.mark.long

@@ -6,13 +6,18 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
 from cgrunbook import steps
 from cgrunbook.cloud.artifact_registry import Stored
+from cgrunbook.cloud.chainctl import Chainctl
 from cgrunbook.cloud.chainguard import ListedToken
-from cgrunbook.errors import ParameterError, PermissionMissing
+from cgrunbook.cloud.roles import ACCESSOR
+from cgrunbook.cloud.secret_manager import SecretResource
+from cgrunbook.errors import ParameterError, PermissionMissing, StepFailed
+from cgrunbook.redaction import Secret
 from cgrunbook.run.result import plan_as_journaled
 from cgrunbook.steps.step import Change, Outcome, Plan, World
 from tests.steps.disturbing import Killed, Moment, disturbed
@@ -121,6 +126,49 @@ def test_a_repository_and_a_secret_that_others_made_stay_and_are_named(made: Nam
     assert set(str(result.evidence.facts["left"]).split()) >= {"repository"} or theirs.public in str(
         result.evidence.facts["left"]
     )
+
+
+@pytest.mark.parametrize(
+    ("call", "moment"),
+    [
+        (0, "before"),
+        pytest.param(3, "after", marks=pytest.mark.long),
+        pytest.param(5, "before", marks=pytest.mark.long),
+    ],
+)
+def test_what_it_put_into_somebody_elses_secret_goes_and_the_secret_stays_with_what_is_theirs(
+    home: Path, call: int, moment: Moment
+):
+    names, cloud = Names.of(f"lent-{call}"), open_book()[0].cloud
+    theirs = SecretResource(cloud.secrets.name(names.secret), labels={"team": "theirs"}, annotations={"of": "theirs"})
+    perform(open_book()[0], steps.EnableApi(steps.SECRET_MANAGER))
+    cloud.secrets.create(theirs)
+    cloud.secrets.add_version(names.secret, Secret("of theirs"))
+    cloud.secrets.grant(names.secret, "user:b@example.com", ACCESSOR)
+    perform(open_book()[0], *steps_of_02(names), *steps_of_03(names))
+    rotate = steps.RotatePullToken(names.private, names.secret, settings=steps.RotationSettings(grace="1h"))
+    perform(open_book()[0], rotate)
+    assert len(live_tokens(cloud, names)) == 2
+    if call:
+        with disturbed(call, moment), pytest.raises(Killed):
+            perform(open_book()[0], teardown(names))
+    book, seen = open_book()
+    perform(book, teardown(names))
+    there = cloud.secrets.get(names.secret)
+    assert there is not None
+    assert (there.labels, there.annotations) == ({"team": "theirs"}, {"of": "theirs"})
+    assert {version.number for version in cloud.secrets.versions(names.secret) if version.enabled} == {1}
+    assert cloud.secrets.get_policy(names.secret).bindings[0].members == ("user:b@example.com",)
+    assert live_tokens(cloud, names) == []
+    if not call:
+        assert seen.results[-1].evidence.facts["pull tokens"] == "2 tokens revoked, and not listed any more"
+
+
+def test_a_token_that_lives_on_after_it_was_revoked_is_no_silent_success(made: Names):
+    with patch.object(Chainctl, "revoke", lambda *_: True), pytest.raises(StepFailed, match="is listed still"):
+        perform(open_book()[0], teardown(made))
+    for token in live_tokens(open_book()[0].cloud, made):
+        open_book()[0].cloud.chainctl.revoke(token, "example.com")
 
 
 def test_what_it_made_is_known_again_when_somebody_cleared_the_labels(made: Names):

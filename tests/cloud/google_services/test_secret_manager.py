@@ -113,8 +113,8 @@ def test_a_create_whose_answer_was_lost_is_compared_with_what_is_there(cloud, do
 
 
 def test_an_update_sends_what_differs_under_the_etag_that_was_read(cloud, double):
-    double.on("GET", RESOURCE, (200, THERE), (200, {**THERE, "labels": {"team": "a"}, "etag": '"e2"'}))
-    double.on("PATCH", RESOURCE, (200, THERE))
+    double.on("GET", RESOURCE, (200, THERE))
+    double.on("PATCH", RESOURCE, (200, {**THERE, "labels": {"team": "a"}, "etag": '"e2"'}))
     before = cloud.secrets.get("token")
     after = cloud.secrets.update(before, replace(before, labels={"team": "a"}))
     assert after.labels == {"team": "a"}
