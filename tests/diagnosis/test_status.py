@@ -268,6 +268,17 @@ def by_number(made: Made) -> None:
     made.repository(password_secret_version=f"projects/123456789012/secrets/{made.name}/versions/1")
 
 
+def just_replaced(made: Made, days: int = 0) -> None:
+    """As a rotation leaves it whose grace is not over."""
+    old, token = made.tokens[-1], made.renewed()
+    since = datetime.now(UTC) - timedelta(days=days)
+    made.cloud.secrets.update(
+        made.secret, token_pairs.with_pair(made.secret, Pair(old.username, 1, old.expires), (1, 2))
+    )
+    current = Pair(token.username, 2, token.expires, since)
+    made.cloud.secrets.update(made.secret, token_pairs.with_pair(made.secret, current, (1, 2)))
+
+
 NO, WARN, FAIL = "not checked", "warn", "fail"
 REFUSED = {"cgr-dev": FAIL}
 UNREAD = {"cgr-dev": NO}
@@ -342,6 +353,8 @@ WORLDS: dict[str, tuple[Callable[[Made], object], dict[str, str], str, int]] = {
         "of version 2",
         4,
     ),
+    "one was just replaced": (just_replaced, {}, "", 0),
+    "one was replaced and forgotten": (lambda made: just_replaced(made, 3), {"other-tokens": WARN}, "replaced 2", 4),
     "everyone may pull": (lambda made: made.readable((READER, "allUsers", None)), {"readers": FAIL}, "EVERYBODY", 4),
     "everyone with an account": (
         lambda made: made.readable((READER, "user:a@example.com", None), (READER, "allAuthenticatedUsers", None)),
