@@ -38,6 +38,7 @@ from cgrunbook.steps.step import Finding, Mark, World
 from cgrunbook.steps.token_pairs import Pair
 from cgrunbook.steps.token_sides import Check
 from tests.clients.gcloud import Gcloud
+from tests.steps.doors import prepare
 from tests.steps.performing import open_book, perform, requests, steps_of_02, steps_of_03
 from tests.steps.test_grants import AGENT, HOLDS, ID, another_project
 from tests.steps.test_rights import Person
@@ -45,6 +46,7 @@ from tests.waiting import wait_for
 
 ORGANIZATION = "example.com"
 READER = "roles/artifactregistry.reader"
+OF_SIGNING_IN = ("issuer.enforce.dev", "iamcredentials.googleapis.com", "oauth2.googleapis.com", "metadata")
 _NUMBERS = count(1)
 
 
@@ -550,6 +552,25 @@ def test_one_target_takes_ten_calls_at_most(made: Made, status: Callable[..., Sa
         status(made)
         asked = [line for line in requests(home)[known:] if line["service"] != "console-api.enforce.dev"]
         assert len(asked) + 1 <= 10, [line["path"] for line in asked]  # chainctl counts as one
+
+
+def test_through_the_other_door_the_same_is_seen_in_as_few_calls(
+    made: Made, looked: Callable[[Made], Said], status: Callable[..., Said], home: Path
+):
+    by_chainctl = status(made, "--json").report["repositories"][0]
+    access = prepare()
+    made.cloud = Cloud(replace(made.cloud.connection, chainguard=access))
+    made.token()
+    known = len(requests(home))
+    found = looked(made)
+    asked = [line for line in requests(home)[known:] if line["service"] not in OF_SIGNING_IN]
+    assert len(asked) <= 10, [line["path"] for line in asked]
+    assert (found.code, found.marks()) == (4, {"other-tokens": WARN})
+    assert f"-p chainguard_identity {access.identity}" in found.finding("other-tokens")["remedy"]
+    (seen,) = found.report["repositories"]
+    assert seen["last_seen"]
+    same = ("username", "expires", "expires_told_by", "last_seen", "readers")
+    assert {name: seen[name] for name in same} == {name: by_chainctl[name] for name in same}
 
 
 def test_all_repositories_share_what_is_asked_and_one_that_cannot_be_read_leaves_it_open(
