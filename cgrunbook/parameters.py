@@ -266,7 +266,9 @@ class Parameters(BaseModel):
         "rotator@my-project.iam.gserviceaccount.com",
     )
     chainguard_set_up: bool = _of(
-        Group.CHAINGUARD, False, "an owner lets chainguard_service_account make pull tokens, once"
+        Group.CHAINGUARD,
+        False,
+        "an owner lets chainguard_service_account make pull tokens, once; teardown takes that away",
     )
     developer_images: _DeveloperImages = _of(
         Group.PROOF, ["chainguard/go:latest"], "images to prove the pull with, with their namespace"
