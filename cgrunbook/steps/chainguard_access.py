@@ -81,13 +81,13 @@ class LetServiceAccountMakePullTokens(Step):
         there = _look(world, organization, self.account)
         changes = []
         if there.lacks_pruner and there.pruner is None:
-            changes.append(Change(f"role {PRUNER}", "", None, " and ".join(sorted(_PRUNES.values()))))
+            changes.append(Change(f"role {PRUNER}", "", None, f"with {' and '.join(sorted(_PRUNES.values()))}"))
         if there.identity is None:
-            changes.append(Change(f"identity {self.name}", "", None, f"assumed by {self.account} ({there.subject})"))
+            changes.append(Change(f"identity {self.name}", "", None, f"for {self.account} ({there.subject}) to assume"))
         named = there.identity.get("name") if there.identity else self.name
-        for lacking, role in ((there.lacks_creator, CREATOR), (there.lacks_pruner, PRUNER)):
-            if lacking:
-                changes.append(Change(f"identity {named}", f"role in {organization}", None, role))
+        roles = [role for role, lacks in ((CREATOR, there.lacks_creator), (PRUNER, there.lacks_pruner)) if lacks]
+        if roles:
+            changes.append(Change(f"identity {named}", f"roles in {organization}", None, " and ".join(roles)))
         if not changes:
             return Plan()
         return Plan(
@@ -183,10 +183,12 @@ class TakeAwayChainguardAccess(Step):
 
     def plan(self, world: World) -> Plan:
         identities, role = self._ours(world, world.organization(self.organization))
-        changes = [Change(f"identity {one.get('name')}", "", f"assumed by {self.account}", None) for one in identities]
+        changes = [
+            Change(f"identity {one.get('name')}", "", f"which {self.account} assumes", None) for one in identities
+        ]
         commands = [f"chainctl iam identities delete {one['uid']} --yes" for one in identities]
         if role is not None:
-            changes.append(Change(f"role {PRUNER}", "", "bound to nobody else", None))
+            changes.append(Change(f"role {PRUNER}", "", "to which nobody else is bound", None))
             commands.append(f"chainctl iam roles delete {role['uid']} --yes")
         notes = (self.held_back,) if self.held_back else ()
         return Plan(Outcome.DELETED, tuple(changes), tuple(commands), notes=notes) if changes else Plan()
