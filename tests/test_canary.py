@@ -182,6 +182,8 @@ def test_after_a_run_that_succeeds_the_password_is_nowhere(search: Search):
     assert search.papermill("02") == 0
     assert search.papermill("03") == 0
     assert search.run("cgrunbook", "run", "04", "--json", "--output", str(search.root / "run")) == 0
+    assert search.run("cgrunbook", "status", "--json") == 0
+    assert b'"code": "token-end"' in search.said
     search.knows(open_book()[0].cloud)
     executed = b"".join(path.read_bytes() for path in search.root.glob("*.ipynb"))
     assert b"httpRequest" in executed + search.said  # Google's clients told the payloads of their requests

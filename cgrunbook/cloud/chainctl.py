@@ -34,6 +34,9 @@ from cgrunbook.redaction import Secret, one_line
 # Creating a token makes an RSA key of 4096 bits and several calls; listing a large organisation pages.
 _SECONDS = 120.0
 
+# Seconds that each command is given, however short the patience: a Python or Go program has to start.
+_SHORTEST = 15.0
+
 # A surprise login or a download of a new version has no place in a runbook.
 _QUIET = {
     "CHAINGUARD_DEFAULT_SKIP_AUTO_LOGIN": "true",
@@ -317,9 +320,11 @@ class Chainctl:
         """Run chainctl once."""
         path = self.path
         shown = f"chainctl {' '.join(arguments[:3])}"
+        # What changes nothing can be asked again, so it is not waited for longer than that would be.
+        seconds = self._timeout if left_behind else min(self._timeout, max(self._attempts.limit, _SHORTEST))
         try:
             return command.run(
-                [path, *arguments], self._environment, seconds=self._timeout, cancelled=self._attempts.cancelled
+                [path, *arguments], self._environment, seconds=seconds, cancelled=self._attempts.cancelled
             )
         except OSError as error:
             raise ChainctlFailed(

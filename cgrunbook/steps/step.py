@@ -384,8 +384,12 @@ class World:
         return self._once(self.cloud.pubsub.get_policy, topic)
 
     def repository_policy(self, name: str) -> Policy:
-        """Who has which role on a repository that is there."""
+        """Who has which role on a repository that is there; by its full name one of any location."""
         return self._once(self.cloud.repositories.get_policy, name)
+
+    def project_policy(self) -> Policy:
+        """Who has which role in the whole project."""
+        return self._once(self.cloud.project.get_policy)
 
     def pull_tokens(self, organization: str) -> tuple[ListedToken, ...]:
         """An organisation's pull tokens."""
