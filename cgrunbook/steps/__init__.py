@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from cgrunbook.steps.production_images import CreatePrivateRepository as CreatePrivateRepository
     from cgrunbook.steps.pull_token import StorePullToken as StorePullToken
     from cgrunbook.steps.pulling import PullImage as PullImage
+    from cgrunbook.steps.readers import LetPull as LetPull
     from cgrunbook.steps.repository import RepositorySettings as RepositorySettings
     from cgrunbook.steps.rotation import RotatePullToken as RotatePullToken
     from cgrunbook.steps.rotation import RotationSettings as RotationSettings
@@ -49,6 +50,7 @@ _HOMES = {
     "production_images": ("CreatePrivateRepository",),
     "pull_token": ("StorePullToken",),
     "pulling": ("PullImage",),
+    "readers": ("LetPull",),
     "repository": ("RepositorySettings",),
     "rotation": ("RotatePullToken", "RotationSettings"),
     "secret": ("CreateSecret", "GrantSecretAccess", "SecretSettings"),
