@@ -209,7 +209,9 @@ def _facts(session: Session, steps: Sequence[StepRecord], images: Sequence[_Imag
         facts["where"] = f"{host.address} is this machine's sandbox, while it runs; on Google Cloud that is {host.name}"
     login = next((step for step in steps if step.kind == "SignDockerIn" and not step.undone), None)
     facts["docker signs in with"] = (login.brief if login else "") or "not looked at in this run"
-    facts["who else pulls"] = "needs roles/artifactregistry.reader on the repository, such as the cluster's nodes"
+    facts["who else pulls"] = (
+        "needs roles/artifactregistry.reader on the repository, such as the cluster's nodes: the parameter readers gives it"
+    )
     return facts
 
 

@@ -27,6 +27,7 @@ from cgrunbook.errors import (
 )
 from cgrunbook.parameters import Parameters
 from cgrunbook.steps import token_pairs
+from cgrunbook.steps.credential import expected_pair
 from cgrunbook.steps.pull_token import StorePullToken, life_got, token_name, version_of_claim
 from cgrunbook.steps.pulling import image_of
 from cgrunbook.steps.retirement import Replaced, forgotten, list_tokens, replaced, retire
@@ -115,6 +116,8 @@ class RotatePullToken(Step):
         self._begun = datetime.now(UTC)
 
     def plan(self, world: World) -> Plan:
+        if world.expects(expected_pair(self.secret_id)):
+            return Plan()
         found = self._look(world)
         if self._spare(world, found):
             return self._plan_of_retirement(world, found)
@@ -157,6 +160,8 @@ class RotatePullToken(Step):
         return said | self._clear(world, found, stored, organization, said)
 
     def verify(self, world: World) -> Evidence:
+        if world.expects(expected_pair(self.secret_id)):
+            return Evidence("will be new by then")
         seen = dict(world.seen)
         found = seen.pop("after", None) or read_sign_ins(world, self.repository, self.secret_id)
         gone, version = seen.pop("gone", ""), seen.pop("version", 0)
@@ -359,8 +364,8 @@ class RotatePullToken(Step):
                 moved.append(member)
                 try:
                     self._set(found, member, fresh.pair, validated=not (dead and tried))
-                except (NotFound, PermissionMissing) as error:
-                    if isinstance(error, PermissionMissing) and member in own:
+                except (NotFound, PrerequisiteMissing) as error:
+                    if isinstance(error, PrerequisiteMissing) and member in own:
                         raise
                     moved.pop()  # gone meanwhile, or another project's: it goes on as it was, and is named in the end
                     continue
@@ -370,8 +375,8 @@ class RotatePullToken(Step):
         except Interrupted:
             raise  # the next run finishes it
         except CgrunbookError as error:
-            self._put_back(world, found, secret, fresh, moved=moved, organization=organization)
-            raise _not_taken(error, moved) from error
+            revoked = self._put_back(world, found, secret, fresh, moved=moved, organization=organization)
+            raise _not_taken(error, moved, revoked) from error
         pair = replace(fresh.pair, since=datetime.now(UTC))
         versions = {version.number for version in found.versions.values() if version.state != "DESTROYED"}
         wanted = token_pairs.with_pair(secret, pair, versions | {pair.version})
@@ -480,18 +485,33 @@ class RotatePullToken(Step):
         *,
         moved: Sequence[Member],
         organization: str,
-    ) -> None:
-        """Let each repository sign in as before, without asking whether it works, and take the new token away."""
+    ) -> str:
+        """Let each repository sign in as before, without asking whether it works, and take the new token away.
+
+        Returns:
+            What became of that token, in words.
+        """
         world.progress(Progress("putting the old pair back"))
+        problems: list[CgrunbookError] = []
         for member in moved:
-            before = found.pair_of(member)
             try:
-                self._set(found, member, before, validated=False)
+                self._set(found, member, found.pair_of(member), validated=False)
             except NotFound:
                 continue  # somebody has deleted it
-        world.cloud.chainguard.revoke(fresh.pair.username, organization)
+            except Interrupted:
+                raise
+            except CgrunbookError as error:
+                problems.append(error)
+        if problems:
+            raise problems[0]  # the claim stands, and the new token lives: the next run goes on from there
+        try:
+            world.cloud.chainguard.revoke(fresh.pair.username, organization)
+            revoked = "and is revoked again"
+        except PermissionMissing:
+            revoked = f"and {fresh.pair.username} lives on, since you may not revoke it"
         found.keeper.cloud.secrets.destroy(found.id, fresh.pair.version)
         found.keeper.cloud.secrets.update(secret, token_pairs.without_claim(secret))
+        return revoked
 
     def _clear(
         self, world: World, found: SignIns, stored: SecretResource, organization: str, said: Mapping[str, Any]
@@ -546,11 +566,11 @@ def _login(token: PullToken) -> BasicCredentials:
     return BasicCredentials(token.username, token.password)
 
 
-def _not_taken(error: CgrunbookError, moved: Sequence[Member]) -> StepFailed:
-    """The error for a rotation that was undone."""
+def _not_taken(error: CgrunbookError, moved: Sequence[Member], revoked: str) -> StepFailed:
+    """The error for a rotation that was undone; arguments as of what undid it."""
     back = f"{', '.join(map(str, moved))} signs in as before" if moved else "no repository was changed"
     return StepFailed(
-        f"The new pull token did not work, and is revoked again; {back}. {error.message}",
+        f"The new pull token did not work, {revoked}; {back}. {error.message}",
         error.remedy or "Run 04_debugging.",
         debugging=error.debugging,
     )

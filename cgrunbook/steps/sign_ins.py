@@ -153,18 +153,20 @@ def _elsewhere(
     world: World, keeper: World, secret_id: str, unread: dict[str, CgrunbookError]
 ) -> Iterator[tuple[Cloud, Everywhere]]:
     """The repositories of the secret's own project, and of those whose Artifact Registry may read it."""
-    if keeper.cloud is not world.cloud:
-        yield keeper.cloud, keeper.cloud.repositories.list_at_once()
+    elsewhere = [keeper.cloud] if keeper.cloud is not world.cloud else []
     try:
         policy = keeper.policy(secret_id)
         named = {member for binding in (policy.bindings if policy else ()) for member in binding.members}
-        numbers = {match[1] for match in map(_AGENT.match, named) if match}
-        for number in sorted(numbers):
-            if not any(one.cloud.project.named(number) for one in (world, keeper)):
-                cloud = world.cloud.of_project(number)
-                yield cloud, cloud.repositories.list_at_once()
+        numbers = sorted({match[1] for match in map(_AGENT.match, named) if match})
+        others = [one for one in numbers if not any(w.cloud.project.named(one) for w in (world, keeper))]
+        elsewhere += map(world.cloud.of_project, others)
     except CgrunbookError as error:
         unread["projects whose Artifact Registry may read the secret"] = error
+    for cloud in elsewhere:
+        try:
+            yield cloud, cloud.repositories.list_at_once()
+        except CgrunbookError as error:
+            unread[_place(cloud.project.id, "")] = error
 
 
 def _at(own: Cloud, cloud: Cloud, location: str) -> Cloud:

@@ -29,11 +29,10 @@ class Disturbance:
     Args:
         at: which, from 1; 0 for none.
         moment: before it is sent, or after it was carried out and before its answer is there.
-        error: what is raised in its place.
-        once: let the next attempt through.
+        error: what is raised in its place, or answered.
     """
 
-    def __init__(self, at: int, moment: Moment, error: BaseException) -> None:
+    def __init__(self, at: int, moment: Moment, error: BaseException | requests.Response) -> None:
         self.calls: list[str] = []
         self._at = at
         self._moment = moment
@@ -44,16 +43,17 @@ class Disturbance:
         with self._lock:
             self.calls.append(name)
             mine = len(self.calls) == self._at
-        if mine and self._moment == "before":
+        if not (mine and self._moment == "before"):
+            answer = call()
+        if mine and isinstance(self._error, BaseException):
             raise self._error
-        answer = call()
-        if mine:
-            raise self._error
-        return answer
+        return self._error if mine else answer
 
 
 @contextmanager
-def disturbed(at: int = 0, moment: Moment = "before", error: BaseException | None = None) -> Iterator[Disturbance]:
+def disturbed(
+    at: int = 0, moment: Moment = "before", error: BaseException | requests.Response | None = None
+) -> Iterator[Disturbance]:
     """Disturb what this process asks of the world.
 
     Args:
@@ -61,7 +61,7 @@ def disturbed(at: int = 0, moment: Moment = "before", error: BaseException | Non
         moment: see `Disturbance`.
         error: see `Disturbance`; a kill if not given.
     """
-    disturbance = Disturbance(at, moment, error or Killed())
+    disturbance = Disturbance(at, moment, Killed() if error is None else error)
     send, run = requests.Session.send, Chainctl._run
 
     def sending(self: requests.Session, request: requests.PreparedRequest, **more: Any) -> Any:

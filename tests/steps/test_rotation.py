@@ -15,9 +15,10 @@ import pytest
 
 from cgrunbook import steps
 from cgrunbook.cloud import Cloud, connect
-from cgrunbook.cloud.artifact_registry import Everywhere, RemoteRepository
+from cgrunbook.cloud.artifact_registry import ArtifactRegistry, Everywhere, RemoteRepository
 from cgrunbook.cloud.chainctl import Chainctl
 from cgrunbook.cloud.chainguard import ListedToken
+from cgrunbook.cloud.iam_policy import Binding, Policy
 from cgrunbook.cloud.registry import Registry
 from cgrunbook.cloud.roles import ACCESSOR
 from cgrunbook.cloud.secret_manager import SecretManager, SecretResource
@@ -357,7 +358,7 @@ def clamping(self: Chainctl, parent: str, name: str, ttl: str, description: str 
     return CREATE(self, parent, name, "168h", description)
 
 
-CREATE = Chainctl.create_pull_token
+CREATE, REVOKE = Chainctl.create_pull_token, Chainctl.revoke
 
 
 def test_a_shorter_life_than_was_asked_for_is_said(made: Made):
@@ -425,6 +426,93 @@ def test_where_a_location_cannot_be_read_the_old_token_stays(made: Made):
     assert made.states() == {1: "ENABLED", 2: "ENABLED"}
     made.rotated()
     made.assert_clean()
+
+
+OTHER = "111122223333"
+OTHER_AGENT = f"serviceAccount:service-{OTHER}@gcp-sa-artifactregistry.iam.gserviceaccount.com"
+
+
+@contextmanager
+def another_project_may_read(made: Made, *, readable: bool) -> Iterator[None]:
+    """The secret's policy names another project's service agent; that project has a repository that signs in with it."""
+    get_policy, at_once = SecretManager.get_policy, ArtifactRegistry.list_at_once
+    theirs = replace(made.private(), name=f"projects/{OTHER}/locations/{THERE}/repositories/theirs")
+
+    def policy(self: SecretManager, secret_id: str) -> Policy:
+        there = get_policy(self, secret_id)
+        return replace(there, bindings=(*there.bindings, Binding(ACCESSOR, (OTHER_AGENT,), "request.time > 0")))
+
+    def listed(self: ArtifactRegistry) -> Everywhere:
+        if self.connection.project_id != OTHER:
+            return at_once(self)
+        return Everywhere((theirs,), {}) if readable else at_once(self)
+
+    with patch.object(SecretManager, "get_policy", policy), patch.object(ArtifactRegistry, "list_at_once", listed):
+        yield
+
+
+@pytest.mark.parametrize("readable", [True, False])
+def test_a_repository_of_another_project_is_found_by_the_secrets_policy_and_never_cut_off(
+    made: Made, *, readable: bool
+):
+    book, seen = open_book(cloud=made.cloud)
+    step = steps.RotatePullToken(made.names.private, made.names.secret, settings=steps.RotationSettings(grace="0s"))
+    with another_project_may_read(made, readable=readable):
+        if readable:  # it may be read, but not changed
+            with pytest.raises(StepFailed, match=f"repository theirs in {THERE}"):
+                perform(book, step)
+        else:
+            perform(book, step)
+            assert f"of {OTHER})" in seen_of(seen.results[-1], Mark.NOT_CHECKED)
+    assert made.states() == {1: "ENABLED", 2: "ENABLED"}
+    assert len(made.live) == 2
+    assert made.private().password_secret_version.endswith("/2")
+    made.rotated()
+    made.assert_clean()
+
+
+@pytest.mark.long
+def test_the_secret_is_the_one_that_the_repository_signs_in_with_whatever_was_said(made: Made):
+    book, seen = open_book(cloud=made.cloud)
+    perform(book, steps.RotatePullToken(made.names.private, "said", settings=steps.RotationSettings(grace="0s")))
+    assert f"secret {made.names.secret}" in {change.resource for change in seen.results[-1].plan.changes}
+    made.assert_clean()
+
+
+@pytest.mark.long
+def test_a_token_of_another_organisation_is_set_nowhere(made: Made):
+    before = made.private()
+
+    def of_others(self: Chainctl, *arguments: Any, **more: Any) -> Any:
+        token = CREATE(self, *arguments, **more)
+        REVOKE(self, token.username, "example.com")
+        return replace(token, username=f"{'ab' * 20}/{'cd' * 8}")
+
+    with patch.object(Chainctl, "create_pull_token", of_others):
+        assert "another organisation" in made.refused(StepFailed).message
+    made.assert_as_before(before)
+
+
+@pytest.mark.long
+def test_a_grant_that_holds_for_the_old_version_alone_is_seen_before_anything_is_lost(made: Made):
+    before, cloud = made.private(), made.cloud
+    member = f"serviceAccount:{cloud.project.service_agent_email()}"
+    number = cloud.project.number()
+    expression = f'resource.name == "projects/{number}/secrets/{made.names.secret}/versions/1"'
+    binding = {"role": ACCESSOR, "members": [member], "condition": {"title": "the first", "expression": expression}}
+    policy = {"version": 3, "bindings": [binding]}
+    cloud.secrets._client.set_iam_policy(request={"resource": cloud.secrets.name(made.names.secret), "policy": policy})
+    made.refused(StepFailed, wait_limit=1)
+    made.assert_as_before(before)
+
+
+@pytest.mark.long
+def test_planned_after_what_would_make_the_token_there_is_nothing_to_rotate(home: Path):
+    names = Names.of("planned")
+    book, seen = open_book(mode="plan")
+    perform(book, *steps_of_03(names), steps.RotatePullToken(names.private, names.secret))
+    assert seen.outcomes[-1] is Outcome.UNCHANGED
+    assert seen.results[-1].brief == "will be new by then"
 
 
 @pytest.mark.long

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
@@ -101,8 +102,21 @@ def test_killed_at_each_call(call: int, moment: Moment):
     killed_and_run_again(call, moment)
 
 
+def answered(code: int, status: str) -> requests.Response:
+    """An error as Google's services word it."""
+    answer = requests.Response()
+    answer.status_code, answer.url = code, "http://services"
+    answer.headers["Content-Type"] = "application/json"
+    answer._content = json.dumps({"error": {"code": code, "status": status, "message": "Come back later."}}).encode()
+    answer.request = requests.Request("POST", answer.url).prepare()
+    return answer
+
+
 # What may happen to a call: before it is sent, or once it was carried out.
-WEATHER: dict[str, tuple[Moment, Exception]] = {
+WEATHER: dict[str, tuple[Moment, Exception | requests.Response]] = {
+    "too many": ("before", answered(429, "RESOURCE_EXHAUSTED")),
+    "unavailable": ("before", answered(503, "UNAVAILABLE")),
+    "unavailable after all": ("after", answered(503, "UNAVAILABLE")),
     "reset": ("before", requests.ConnectionError("reset")),
     "no way there": ("before", requests.ConnectTimeout("no way there")),
     "lost": ("after", requests.ConnectionError("the answer was lost")),

@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 
 from cgrunbook import steps
-from cgrunbook.cloud import ChainguardAccess
+from cgrunbook.cloud import ChainguardAccess, Cloud, connect
+from cgrunbook.steps.chainguard_access import TakeAwayChainguardAccess
+from tests.left_behind import world
+from tests.sandboxes import chainctl_without_a_process
 from tests.steps.disturbing import Killed, Moment, disturbed
-from tests.steps.doors import DOORS, prepare, through
-from tests.steps.performing import Names, open_book, perform, state_of
+from tests.steps.doors import ACCOUNT, DOORS, let_the_trainee_act_as_it, prepare, set_up_as_a_person_does, through
+from tests.steps.performing import Names, open_book, perform, state_of, steps_of_02, steps_of_03
 from tests.steps.test_rotation_converges import CALLS, WEATHER, assert_finished, made, rotation
 from tests.steps.test_teardown import NOTHING, teardown
 
@@ -99,3 +102,27 @@ def test_a_rotation_through_the_api_starts_no_chainctl_and_sends_what_is_counted
     assert len(seen.calls) == NUMBER, seen.calls
     assert not any("chainctl" in name for name in seen.calls)
     print(f"{NUMBER} calls change something: {len(EVERY)} kills, {NUMBER * len(WEATHER)} failures on the way")
+
+
+@pytest.mark.long
+def test_after_02_03_05_the_set_up_and_06_the_sandbox_is_as_it_was(fresh_home: Path):
+    """But for the APIs, which stay on since others may use them."""
+    cloud = Cloud(connect("sandbox"))
+    let_the_trainee_act_as_it(cloud.connection)
+
+    def everything() -> tuple[object, ...]:
+        api = Cloud(connect("sandbox")).chainguard_as_owner
+        kinds = {"identities": "identities", "roles": "roles", "roleBindings": "roleBindings"}
+        told = [api.listed(field, f"/iam/v2/{path}", "look around") for field, path in kinds.items()]
+        uids = [sorted(str(one["uid"]) for one in messages) for messages in told]
+        return uids, {name: found for name, found in world(fresh_home).items() if name not in ("apis", "docker")}
+
+    with chainctl_without_a_process():
+        before = everything()
+        access, names = set_up_as_a_person_does(), Names()
+        with through("service-account", access):
+            perform(open_book()[0], *steps_of_02(names), *steps_of_03(names), rotation(names))
+            assert everything() != before
+            away = TakeAwayChainguardAccess(ACCOUNT, "example.com", confirmed=True)
+            perform(open_book()[0], teardown(names), away)
+        assert everything() == before
