@@ -149,6 +149,17 @@ def _production_image(text: str) -> str:
     return _image(f"organization/{text}").removeprefix("organization/")
 
 
+def refused_for_everybody(members: Collection[str], *, forced: bool) -> str:
+    """Why these must not all pull through a repository that signs in at its upstream, as a rule; "" where they may."""
+    everybody = [member for member in members if member in {"allUsers", "allAuthenticatedUsers"}]
+    if not everybody or forced:
+        return ""
+    return (
+        f"{everybody[0]} is everybody{' who has a Google account' if 'Auth' in everybody[0] else ''}: they could pull your "
+        "organisation's images, at your cost; if it is meant all the same, set everybody_reads to true"
+    )
+
+
 def _not_empty(items: list[str]) -> list[str]:
     if not items:
         raise ValueError("must name at least one image")
@@ -195,6 +206,12 @@ _TOPIC = _text(
     r"projects/[^/\s]+/topics/(?!goog)[A-Za-z][\w.~+%-]{2,254}",
     "must be a topic's full name, projects/P/topics/T, where T has 3 to 255 letters, digits and -_.~+%, begins with a letter "
     "and not with goog",
+)
+_MEMBER = _text(
+    r"allUsers|allAuthenticatedUsers|(user|group|serviceAccount):[^\s@,]+@[^\s@,]+\.[^\s@,]+|domain:[^\s@,]+\.[^\s@,]+|"
+    r"principal(Set)?://iam\.googleapis\.com/[^\s,]+",
+    "must be a principal as IAM writes it, with its kind: user:, group:, serviceAccount:, domain:, principal:// or principalSet://",
+    given=True,
 )
 _AGE = _lasting(timedelta(seconds=1), "must be at least 1s")
 _PERIOD = _lasting(timedelta(hours=1), "must be at least 1h, Secret Manager's shortest")
@@ -266,7 +283,9 @@ class Parameters(BaseModel):
         "rotator@my-project.iam.gserviceaccount.com",
     )
     chainguard_set_up: bool = _of(
-        Group.CHAINGUARD, False, "an owner lets chainguard_service_account make pull tokens, once"
+        Group.CHAINGUARD,
+        False,
+        "an owner lets chainguard_service_account make pull tokens, once; teardown takes that away",
     )
     developer_images: _DeveloperImages = _of(
         Group.PROOF, ["chainguard/go:latest"], "images to prove the pull with, with their namespace"
@@ -281,6 +300,15 @@ class Parameters(BaseModel):
         [],
         "labels for what is made, each as key, equals sign, value; managed-by is added",
         ["team=platform"],
+    )
+    readers: Annotated[list[Annotated[str, _MEMBER]], AfterValidator(_once_each)] = _of(
+        Group.SET_UP,
+        [],
+        "who may pull through the private repository, as IAM writes them, such as a cluster's nodes; others keep what they have",
+        ["serviceAccount:nodes@my-project.iam.gserviceaccount.com"],
+    )
+    everybody_reads: bool = _of(
+        Group.SET_UP, False, "lets readers name allUsers, who then pull your organisation's images"
     )
     kms_key_name: Annotated[str, _KMS_KEY] = _of(
         Group.SET_UP,
@@ -358,6 +386,8 @@ class Parameters(BaseModel):
                 "chainguard_service_account",
                 "chainguard_service_account is missing: chainguard_set_up needs the account that is to make pull tokens",
             )
+        if rule := refused_for_everybody(self.readers, forced=self.everybody_reads):
+            raise _together("readers", f"readers: {rule}")
         key = self.kms_key_name.split("/")
         if self.kms_key_name and key[3] != self.location:
             raise _together(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cgrunbook.cli.run import values_of
+from cgrunbook.cli.run import TargetOption, values_of
 from cgrunbook.errors import CgrunbookError, ExitCode, UsageError
 from cgrunbook.redaction import redact
 
@@ -42,10 +42,7 @@ class Form(StrEnum):
 
 
 def status(
-    target: Annotated[
-        str | None,
-        typer.Option("--target", metavar="sandbox|google-cloud", help="Where to look; the sandbox if not given."),
-    ] = None,
+    target: TargetOption = None,
     parameter: Annotated[
         list[str] | None,
         typer.Option(

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from cgrunbook.cloud.registry import BasicCredentials, Registry
     from cgrunbook.cloud.secret_manager import SecretManager
 
+# Seconds that cgr.dev may stay silent, and those that it is given in any case.
+_SILENCE, _SHORTEST = 60.0, 15.0
+
 __all__ = ["Attempts", "ChainguardAccess", "Cloud", "Connection", "RegistryHost", "Target", "Wait", "connect"]
 
 
@@ -127,7 +130,9 @@ class Cloud:
             for known, registry in self._cgr:
                 if known == credentials:
                     return registry
-            registry = Registry(self.connection.cgr, credentials, self.attempts)
+            # Whoever is short of patience with what passes is so with silence, too.
+            silence = min(_SILENCE, max(self.attempts.limit, _SHORTEST))
+            registry = Registry(self.connection.cgr, credentials, self.attempts, timeout=silence)
             self._cgr.append((credentials, registry))
             return registry
 

@@ -16,7 +16,8 @@ from google.auth.transport.requests import AuthorizedSession
 from cgrunbook.cloud import sessions
 from cgrunbook.cloud.attempts import Attempts
 from cgrunbook.cloud.google_errors import explain_answer, explained, of_response
-from cgrunbook.errors import NotFound, ServiceError, Temporary
+from cgrunbook.cloud.iam_policy import POLICY_VERSION, Policy, read_policy
+from cgrunbook.errors import Conflict, MemberUnknown, NotFound, ServiceError, Temporary
 
 if TYPE_CHECKING:
     from cgrunbook.cloud.connection import Connection
@@ -51,6 +52,9 @@ class GoogleService:
         connection: where the service is and who calls it.
         attempts: how long to try what is temporary, and who sees the waits.
     """
+
+    _client: Any
+    """Google's own client, where the service has one."""
 
     def __init__(self, connection: Connection, attempts: Attempts) -> None:
         self.connection = connection
@@ -149,6 +153,53 @@ class GoogleService:
         if read() is not None:
             raise ServiceError(f"Tried to {doing}. The service said yes, but it is still there.", "Run again.")
         return True
+
+    def _read_policy(self, resource: str, doing: str) -> Any:
+        """The client's own message of who has which role on a resource."""
+        request = {"resource": resource, "options": {"requested_policy_version": POLICY_VERSION}}
+        return self._repeat(doing, lambda: self._client.get_iam_policy(request, **CALL))
+
+    def _change_policy(
+        self,
+        resource: str,
+        doing: str,
+        edit: Callable[[Any], None],
+        done: Callable[[Policy], bool],
+        *,
+        introduce: Callable[[], object] | None = None,
+    ) -> Policy:
+        """Read a resource's IAM policy, edit, write under its etag, and read again; on a conflict from the start.
+
+        Args:
+            edit: changes the client's own message.
+            done: whether nothing is left to be changed.
+            introduce: makes the member, where IAM says that it does not know it; called once at most.
+        """
+        introductions = [introduce] if introduce else []
+
+        def attempt() -> None:
+            raw = self._read_policy(resource, doing)
+            if done(read_policy(raw)):
+                return
+            edit(raw)
+            # Written with a lower version, a policy with conditions is refused.
+            raw.version = POLICY_VERSION
+            request = {"resource": resource, "policy": raw}
+            try:
+                self._once(doing, lambda: self._client.set_iam_policy(request, **CALL))
+            except MemberUnknown:
+                if introductions:
+                    introductions.pop()()
+                raise
+
+        self.attempts.run(attempt, reason=f"another attempt to {doing}", temporary=(Temporary, Conflict))
+        policy = read_policy(self._read_policy(resource, doing))
+        if not done(policy):
+            raise ServiceError(
+                f"Tried to {doing}. The service said yes, but the policy reads back without the change.",
+                "Somebody may have changed it at the same moment: run again.",
+            )
+        return policy
 
     def _finish(self, doing: str, operation: Any) -> Any:
         """Wait for an operation, visibly; answer its response, which for a repository lacks fields that a later read has.

@@ -141,3 +141,12 @@ def read_policy(raw: Any) -> Policy:
         ),
         base64.b64encode(raw.etag).decode(),
     )
+
+
+def add_member(raw: Any, member: str, role: str) -> None:
+    """Give a member a role without condition in the client's own message of a policy; all else stays as it is."""
+    for binding in raw.bindings:
+        if binding.role == role and not binding.HasField("condition"):
+            binding.members.append(member)
+            return
+    raw.bindings.add(role=role, members=[member])

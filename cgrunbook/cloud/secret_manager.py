@@ -17,12 +17,11 @@ import google_crc32c
 from google.cloud import secretmanager_v1 as sm
 
 from cgrunbook.cloud.google_service import CALL, GoogleService, client
-from cgrunbook.cloud.iam_policy import POLICY_VERSION, Policy, read_policy
+from cgrunbook.cloud.iam_policy import Policy, add_member, read_policy
 from cgrunbook.errors import (
     AlreadyExists,
     Conflict,
     InvalidRequest,
-    MemberUnknown,
     PermissionMissing,
     ServiceError,
     Temporary,
@@ -316,7 +315,7 @@ class SecretManager(GoogleService):
 
     def get_policy(self, secret_id: str) -> Policy:
         """Who has which role on a secret; what is inherited from the project is not part of it."""
-        return read_policy(self._read_policy(secret_id))
+        return read_policy(self._read_policy(self.name(secret_id), f"read the IAM policy of the secret {secret_id}"))
 
     def grant(self, secret_id: str, member: str, role: str, *, introduce: Callable[[], object] | None = None) -> Policy:
         """Give a member a role on a secret; other bindings and all conditions stay as they are.
@@ -329,17 +328,13 @@ class SecretManager(GoogleService):
         Returns:
             The policy as it is read after; the grant itself takes a moment more to take effect.
         """
-
-        def edit(raw: Any) -> None:
-            for binding in raw.bindings:
-                if binding.role == role and not binding.HasField("condition"):
-                    binding.members.append(member)
-                    return
-            raw.bindings.add(role=role, members=[member])
-
         doing = f"give {member} the role {role} on the secret {secret_id}"
         return self._change_policy(
-            secret_id, doing, edit, lambda policy: policy.grants(member, role), introduce=introduce
+            self.name(secret_id),
+            doing,
+            lambda raw: add_member(raw, member, role),
+            lambda policy: policy.grants(member, role),
+            introduce=introduce,
         )
 
     def revoke_grant(self, secret_id: str, member: str, role: str) -> Policy:
@@ -357,7 +352,7 @@ class SecretManager(GoogleService):
                     del raw.bindings[index]
 
         doing = f"take the role {role} on the secret {secret_id} from {member}"
-        return self._change_policy(secret_id, doing, edit, lambda policy: not policy.grants(member, role))
+        return self._change_policy(self.name(secret_id), doing, edit, lambda policy: not policy.grants(member, role))
 
     def _read(self, secret_id: str) -> Any:
         """The client's own message, None when there is no such secret."""
@@ -391,47 +386,6 @@ class SecretManager(GoogleService):
         request = {"name": self.version_name(secret_id, version)}
         doing = f"{verb} version {version} of the secret {secret_id}"
         return _version(self._repeat(doing, lambda: method(request=request, **CALL)))
-
-    def _read_policy(self, secret_id: str) -> Any:
-        request = {"resource": self.name(secret_id), "options": {"requested_policy_version": POLICY_VERSION}}
-        doing = f"read the IAM policy of the secret {secret_id}"
-        return self._repeat(doing, lambda: self._client.get_iam_policy(request, **CALL))
-
-    def _change_policy(
-        self,
-        secret_id: str,
-        doing: str,
-        edit: Callable[[Any], None],
-        done: Callable[[Policy], bool],
-        *,
-        introduce: Callable[[], object] | None = None,
-    ) -> Policy:
-        """Read, edit, write under the etag, and read again; on a conflict from the start."""
-        introductions = [introduce] if introduce else []
-
-        def attempt() -> None:
-            raw = self._read_policy(secret_id)
-            if done(read_policy(raw)):
-                return
-            edit(raw)
-            # Written with a lower version, a policy with conditions is refused.
-            raw.version = POLICY_VERSION
-            request = {"resource": self.name(secret_id), "policy": raw}
-            try:
-                self._once(doing, lambda: self._client.set_iam_policy(request, **CALL))
-            except MemberUnknown:
-                if introductions:
-                    introductions.pop()()
-                raise
-
-        self.attempts.run(attempt, reason=f"another attempt to {doing}", temporary=(Temporary, Conflict))
-        policy = self.get_policy(secret_id)
-        if not done(policy):
-            raise ServiceError(
-                f"Tried to {doing}. The service said yes, but the policy reads back without the change.",
-                "Somebody may have changed it at the same moment: run again.",
-            )
-        return policy
 
 
 def _checked_payload(payload: Secret, doing: str) -> bytes:

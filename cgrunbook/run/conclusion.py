@@ -220,7 +220,9 @@ def _facts(session: Session, steps: Sequence[StepRecord], images: Sequence[_Imag
     login = next((step for step in steps if step.kind == "SignDockerIn" and not step.undone), None)
     if login or not rotates:
         facts["docker signs in with"] = (login.brief if login else "") or "not looked at in this run"
-    facts["who else pulls"] = "needs roles/artifactregistry.reader on the repository, such as the cluster's nodes"
+    facts["who else pulls"] = (
+        "needs roles/artifactregistry.reader on the repository, such as the cluster's nodes: the parameter readers gives it"
+    )
     return facts
 
 

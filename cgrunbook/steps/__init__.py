@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from cgrunbook.steps.apis import SECRET_MANAGER as SECRET_MANAGER
     from cgrunbook.steps.apis import EnableApi as EnableApi
     from cgrunbook.steps.chainguard_access import LetServiceAccountMakePullTokens as LetServiceAccountMakePullTokens
+    from cgrunbook.steps.chainguard_access import TakeAwayChainguardAccess as TakeAwayChainguardAccess
     from cgrunbook.steps.developer_images import CreateRemoteRepository as CreateRemoteRepository
     from cgrunbook.steps.diagnosis import CheckCredential as CheckCredential
     from cgrunbook.steps.diagnosis import CheckUpstream as CheckUpstream
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from cgrunbook.steps.production_images import CreatePrivateRepository as CreatePrivateRepository
     from cgrunbook.steps.pull_token import StorePullToken as StorePullToken
     from cgrunbook.steps.pulling import PullImage as PullImage
+    from cgrunbook.steps.readers import LetPull as LetPull
     from cgrunbook.steps.repository import RepositorySettings as RepositorySettings
     from cgrunbook.steps.rotation import RotatePullToken as RotatePullToken
     from cgrunbook.steps.rotation import RotationSettings as RotationSettings
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "apis": ("ARTIFACT_REGISTRY", "EnableApi", "SECRET_MANAGER"),
-    "chainguard_access": ("LetServiceAccountMakePullTokens",),
+    "chainguard_access": ("LetServiceAccountMakePullTokens", "TakeAwayChainguardAccess"),
     "developer_images": ("CreateRemoteRepository",),
     "diagnosis": ("CheckCredential", "CheckUpstream", "TryDirectly", "TryFreshRepository"),
     "docker": ("PullWithDocker", "SignDockerIn"),
@@ -48,6 +50,7 @@ _HOMES = {
     "production_images": ("CreatePrivateRepository",),
     "pull_token": ("StorePullToken",),
     "pulling": ("PullImage",),
+    "readers": ("LetPull",),
     "repository": ("RepositorySettings",),
     "rotation": ("RotatePullToken", "RotationSettings"),
     "secret": ("CreateSecret", "GrantSecretAccess", "SecretSettings"),

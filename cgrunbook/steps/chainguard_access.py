@@ -81,13 +81,13 @@ class LetServiceAccountMakePullTokens(Step):
         there = _look(world, organization, self.account)
         changes = []
         if there.lacks_pruner and there.pruner is None:
-            changes.append(Change(f"role {PRUNER}", "", None, " and ".join(sorted(_PRUNES.values()))))
+            changes.append(Change(f"role {PRUNER}", "", None, f"with {' and '.join(sorted(_PRUNES.values()))}"))
         if there.identity is None:
-            changes.append(Change(f"identity {self.name}", "", None, f"assumed by {self.account} ({there.subject})"))
+            changes.append(Change(f"identity {self.name}", "", None, f"for {self.account} ({there.subject}) to assume"))
         named = there.identity.get("name") if there.identity else self.name
-        for lacking, role in ((there.lacks_creator, CREATOR), (there.lacks_pruner, PRUNER)):
-            if lacking:
-                changes.append(Change(f"identity {named}", f"role in {organization}", None, role))
+        roles = [role for role, lacks in ((CREATOR, there.lacks_creator), (PRUNER, there.lacks_pruner)) if lacks]
+        if roles:
+            changes.append(Change(f"identity {named}", f"roles in {organization}", None, " and ".join(roles)))
         if not changes:
             return Plan()
         return Plan(
@@ -165,25 +165,33 @@ class TakeAwayChainguardAccess(Step):
         service_account: its address.
         organization: whose pull tokens; empty takes the only organisation there is.
         asked: whether somebody asked for it; else it is skipped.
+        confirmed: whether it is to be done, or only planned.
     """
 
     section = Section.PREREQUISITES
     why = "Who makes no pull tokens any more need not be able to."
 
-    def __init__(self, service_account: str, organization: str = "", *, asked: bool = True) -> None:
+    def __init__(
+        self, service_account: str, organization: str = "", *, asked: bool = True, confirmed: bool = True
+    ) -> None:
         self.account = service_account
         self.organization = organization
-        self.not_asked_for = "" if asked and service_account else "chainguard_service_account"
-        self.title = f"Let {service_account or 'a service account'} make no pull tokens any more"
+        if not confirmed:
+            self.held_back = "Nothing was deleted: set confirm to the value of repository to go on."
+        self.not_asked_for = "" if asked and service_account else "chainguard_set_up"
+        self.title = f"Let {service_account or 'the service account'} make no pull tokens any more"
 
     def plan(self, world: World) -> Plan:
         identities, role = self._ours(world, world.organization(self.organization))
-        changes = [Change(f"identity {one.get('name')}", "", f"assumed by {self.account}", None) for one in identities]
+        changes = [
+            Change(f"identity {one.get('name')}", "", f"which {self.account} assumes", None) for one in identities
+        ]
         commands = [f"chainctl iam identities delete {one['uid']} --yes" for one in identities]
         if role is not None:
-            changes.append(Change(f"role {PRUNER}", "", "bound to nobody else", None))
+            changes.append(Change(f"role {PRUNER}", "", "to which nobody else is bound", None))
             commands.append(f"chainctl iam roles delete {role['uid']} --yes")
-        return Plan(Outcome.DELETED, tuple(changes), tuple(commands)) if changes else Plan()
+        notes = (self.held_back,) if self.held_back else ()
+        return Plan(Outcome.DELETED, tuple(changes), tuple(commands), notes=notes) if changes else Plan()
 
     def apply(self, world: World, plan: Plan) -> None:  # what is there is looked at again
         """Delete the identities, which take their bindings along, then the role."""

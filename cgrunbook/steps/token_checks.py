@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 # How cgr.dev's token endpoint refuses: 401 nobody, 403 the pair, 400 what means no organisation (vendor's "registry errors").
 _REFUSALS = (400, 401, 403)
 
+# How long a replaced token may stay: its grace, and until a daily rotation comes by.
+_GRACE = timedelta(days=2)
+
 # As many tokens as are told one by one.
 _SHOWN = 5
 
@@ -189,18 +192,28 @@ class Judge:
                 f"Store a new pull token where {seen.place_in_words} is, and set username and version together: "
                 f"{set_pair(there, 'USERNAME', version)}"
             )
+        return self._rotate(seen)
+
+    def _rotate(self, seen: Seen, *words: str) -> str:
+        there = seen.repository
         where = ["-p", "location", there.location, "-p", "private_repository", there.id]
         if seen.secret_id != Parameters().secret_id:
             where += ["-p", "secret_id", seen.secret_id]
-        return self._command("rotate", *where)
+        return self._command("rotate", *where, *words)
 
     def _command(self, verb: str, *words: str) -> str:
         """A command of ours for the same target."""
         connection = self.world.cloud.connection
-        target = ["--target", connection.target, "-p", "project_id", connection.project_id]
-        if connection.organization and connection.target != "sandbox":
-            target += ["-p", "organization", connection.organization]
-        return shlex.join(["cgrunbook", verb, *target, *words])
+        access = connection.chainguard
+        given = {
+            "project_id": connection.project_id,
+            "organization": connection.organization if connection.target != "sandbox" else "",
+            "chainguard_auth": access.auth,
+            "chainguard_identity": access.identity,
+            "chainguard_service_account": access.service_account,
+        }
+        target = [word for name, value in given.items() if value for word in ("-p", name, value)]
+        return shlex.join(["cgrunbook", verb, "--target", connection.target, *target, *words])
 
     def _end(self, seen: Seen) -> tuple[Mark, str, str]:
         expires, told_by = seen.end
@@ -393,24 +406,37 @@ class Judge:
             return (Mark.NOT_CHECKED, *problem)
         if not others:
             return Mark.OK, "none", ""
-        versions = {pair.username: pair.version for pair in seen.pairs.values()}
+        known = {pair.username: pair for pair in seen.pairs.values()}
+
+        def replaced(token: ListedToken) -> datetime | None:
+            """When a rotation put a later one in its place."""
+            version = known[token.id].version if token.id in known else math.inf
+            return max((one.since for one in known.values() if one.since and one.version > version), default=None)
 
         def told(token: ListedToken) -> str:
-            said = [
-                f"of version {versions[token.id]}" if token.id in versions else "whose password is nowhere written down"
-            ]
-            said += [f"until {at(token.expires)}" if token.expires else "without an end that is told"]
-            return f"{token.id} ({', '.join(said)}{f', last seen {at(token.last_seen)}' if token.last_seen else ''})"
+            of = (
+                f"of version {known[token.id].version}"
+                if token.id in known
+                else "whose password is nowhere written down"
+            )
+            said = [of, f"until {at(token.expires)}" if token.expires else "without an end that is told"]
+            said += [f"replaced {at(since)}"] if (since := replaced(token)) else []
+            said += [f"last seen {at(token.last_seen)}"] if token.last_seen else []
+            return f"{token.id} ({', '.join(said)})"
 
         shown, more = others[:_SHOWN], len(others) - _SHOWN
-        if self.complete:
-            revoke = "\n".join(f"chainctl iam identities delete {token.id} --yes" for token in shown)
-            remedy = f"No repository of this project signs in with it. Where none of another one does either:\n{revoke}"
-        else:
-            remedy = f"A repository of another location may sign in with it. To see: {self._command('status', '--all')}"
         count = f"{len(others)} live" if len(others) > 1 else "1 lives"
-        and_more = f"; and {more} more" if more > 0 else ""
-        return Mark.WARN, f"{count}: {'; '.join(map(told, shown))}{and_more}", remedy
+        said = f"{count}: {'; '.join(map(told, shown))}{f'; and {more} more' if more > 0 else ''}"
+        if all((since := replaced(token)) and self.now - since < _GRACE for token in others):
+            return Mark.OK, f"{said}; the next rotation takes away what is replaced", ""
+        if seen.ours(self.world):
+            # It looks everywhere before it takes one away, and at when each was last seen.
+            elsewhere = "" if self.complete else "Whether one of another location signs in with it, --all tells. "
+            remedy = f"{elsewhere}To take away what nobody uses: {self._rotate(seen, '--if-days-left', '1')}"
+        else:
+            revoke = "\n".join(f"chainctl iam identities delete {token.id} --yes" for token in shown)
+            remedy = f"Where nobody signs in with it any more:\n{revoke}"
+        return Mark.WARN, said, remedy
 
     def _pinned(self, seen: Seen) -> tuple[Mark, str, str]:
         if isinstance(seen.place, CgrunbookError):

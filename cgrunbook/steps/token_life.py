@@ -100,7 +100,10 @@ def token_lives(
     wanted = frozenset(Check) - frozenset(without)
     with ThreadPoolExecutor(_AT_ONCE, "looks at a token") as pool:
         try:
-            look = Look(world, pool, organization or world.cloud.connection.organization, wanted)
+            connection = world.cloud.connection
+            # A command has to start, so it begins before all else; the API takes the id that a username has, without a search.
+            known = "" if connection.chainguard.identity else organization or connection.organization
+            look = Look(world, pool, known, wanted)
             repositories, complete = find()
             seen = look.at(repositories)
         except KeyboardInterrupt:

@@ -97,7 +97,7 @@ def test_each_refusal_on_the_way_names_a_command_that_lifts_it(cloud: Cloud, adm
                 administrator(error.remedy)
     # The secret's policy gets a condition too, and then the command that 03 shows is typed.
     grant = steps.GrantSecretAccess("made")
-    raw = cloud.secrets._read_policy("made")
+    raw = cloud.secrets._read_policy(cloud.secrets.name("made"), "read it")
     binding = raw.bindings.add(role="roles/secretmanager.secretAccessor", members=["user:guest@example.com"])
     binding.condition.title, binding.condition.expression = "for a time", _CONDITION["expression"]
     raw.version = 3

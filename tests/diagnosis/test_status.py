@@ -38,6 +38,7 @@ from cgrunbook.steps.step import Finding, Mark, World
 from cgrunbook.steps.token_pairs import Pair
 from cgrunbook.steps.token_sides import Check
 from tests.clients.gcloud import Gcloud
+from tests.steps.doors import prepare
 from tests.steps.performing import open_book, perform, requests, steps_of_02, steps_of_03
 from tests.steps.test_grants import AGENT, HOLDS, ID, another_project
 from tests.steps.test_rights import Person
@@ -45,6 +46,7 @@ from tests.waiting import wait_for
 
 ORGANIZATION = "example.com"
 READER = "roles/artifactregistry.reader"
+OF_SIGNING_IN = ("issuer.enforce.dev", "iamcredentials.googleapis.com", "oauth2.googleapis.com", "metadata")
 _NUMBERS = count(1)
 
 
@@ -268,6 +270,17 @@ def by_number(made: Made) -> None:
     made.repository(password_secret_version=f"projects/123456789012/secrets/{made.name}/versions/1")
 
 
+def just_replaced(made: Made, days: int = 0) -> None:
+    """As a rotation leaves it whose grace is not over."""
+    old, token = made.tokens[-1], made.renewed()
+    since = datetime.now(UTC) - timedelta(days=days)
+    made.cloud.secrets.update(
+        made.secret, token_pairs.with_pair(made.secret, Pair(old.username, 1, old.expires), (1, 2))
+    )
+    current = Pair(token.username, 2, token.expires, since)
+    made.cloud.secrets.update(made.secret, token_pairs.with_pair(made.secret, current, (1, 2)))
+
+
 NO, WARN, FAIL = "not checked", "warn", "fail"
 REFUSED = {"cgr-dev": FAIL}
 UNREAD = {"cgr-dev": NO}
@@ -342,6 +355,8 @@ WORLDS: dict[str, tuple[Callable[[Made], object], dict[str, str], str, int]] = {
         "of version 2",
         4,
     ),
+    "one was just replaced": (just_replaced, {}, "", 0),
+    "one was replaced and forgotten": (lambda made: just_replaced(made, 3), {"other-tokens": WARN}, "replaced 2", 4),
     "everyone may pull": (lambda made: made.readable((READER, "allUsers", None)), {"readers": FAIL}, "EVERYBODY", 4),
     "everyone with an account": (
         lambda made: made.readable((READER, "user:a@example.com", None), (READER, "allAuthenticatedUsers", None)),
@@ -537,6 +552,25 @@ def test_one_target_takes_ten_calls_at_most(made: Made, status: Callable[..., Sa
         status(made)
         asked = [line for line in requests(home)[known:] if line["service"] != "console-api.enforce.dev"]
         assert len(asked) + 1 <= 10, [line["path"] for line in asked]  # chainctl counts as one
+
+
+def test_through_the_other_door_the_same_is_seen_in_as_few_calls(
+    made: Made, looked: Callable[[Made], Said], status: Callable[..., Said], home: Path
+):
+    by_chainctl = status(made, "--json").report["repositories"][0]
+    access = prepare()
+    made.cloud = Cloud(replace(made.cloud.connection, chainguard=access))
+    made.token()
+    known = len(requests(home))
+    found = looked(made)
+    asked = [line for line in requests(home)[known:] if line["service"] not in OF_SIGNING_IN]
+    assert len(asked) <= 10, [line["path"] for line in asked]
+    assert (found.code, found.marks()) == (4, {"other-tokens": WARN})
+    assert f"-p chainguard_identity {access.identity}" in found.finding("other-tokens")["remedy"]
+    (seen,) = found.report["repositories"]
+    assert seen["last_seen"]
+    same = ("username", "expires", "expires_told_by", "last_seen", "readers")
+    assert {name: seen[name] for name in same} == {name: by_chainctl[name] for name in same}
 
 
 def test_all_repositories_share_what_is_asked_and_one_that_cannot_be_read_leaves_it_open(

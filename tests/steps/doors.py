@@ -13,7 +13,6 @@ import requests
 from cgrunbook import steps
 from cgrunbook.cloud import ChainguardAccess, Cloud, connect
 from cgrunbook.cloud.connection import Connection
-from cgrunbook.steps.step import World
 from tests.steps import performing
 
 ACCOUNT = "rotator@cgrunbook-sandbox.iam.gserviceaccount.com"
@@ -35,13 +34,16 @@ def let_the_trainee_act_as_it(connection: Connection) -> None:
 
 
 def prepare() -> ChainguardAccess:
-    """Set the second door up, as a person does once; answers what a run is told then."""
-    cloud = Cloud(connect("sandbox"))
-    let_the_trainee_act_as_it(cloud.connection)
-    book, _ = performing.open_book(cloud=cloud)
+    """Set the second door up, with the grant that lets the trainee through it; answers what a run is told then."""
+    let_the_trainee_act_as_it(connect("sandbox"))
+    return set_up_as_a_person_does()
+
+
+def set_up_as_a_person_does() -> ChainguardAccess:
+    """Perform the set-up; answers what a run is told then."""
+    book, seen = performing.open_book(cloud=Cloud(connect("sandbox")))
     performing.perform(book, set_up())
-    identity = str(set_up().verify(World(cloud)).facts["identity"])
-    return ChainguardAccess("service-account", identity, ACCOUNT)
+    return ChainguardAccess("service-account", str(seen.results[0].evidence.facts["identity"]), ACCOUNT)
 
 
 @contextmanager

@@ -1,0 +1,115 @@
+"""Who may pull through the private repository: a role on that repository alone, for those who are named, and nobody else.
+
+It knows what is there under which condition, and that everybody is nobody to be named on a repository that signs in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from cgrunbook.cloud.iam_policy import EVERYBODY, Policy, grant_command
+from cgrunbook.errors import ParameterError, PrerequisiteMissing, StepFailed
+from cgrunbook.parameters import refused_for_everybody
+from cgrunbook.steps.repository import expected_repository
+from cgrunbook.steps.step import Change, Evidence, Finding, Mark, Outcome, Plan, Progress, Section, Step, World, counted
+
+READER = "roles/artifactregistry.reader"
+
+
+class LetPull(Step):
+    """Let principals pull through the private repository.
+
+    Args:
+        members: as IAM writes them, such as "serviceAccount:NAME@PROJECT.iam.gserviceaccount.com"; nobody skips the step.
+        everybody: whether `allUsers` and `allAuthenticatedUsers` may be among them.
+    """
+
+    section = Section.PRODUCTION_IMAGES
+    why = "Whoever pulls needs a role on the repository: the nodes of a cluster, a build, a team. Here they get it there alone."
+    console_page = "artifacts"
+
+    def __init__(self, repository: str, members: Sequence[str], *, everybody: bool = False) -> None:
+        if rule := refused_for_everybody(members, forced=everybody):
+            raise ParameterError(f"readers: {rule}.", rules={"readers": rule})
+        self.repository = self.subject = repository
+        self.members = tuple(dict.fromkeys(members))
+        self.not_asked_for = "" if members else "readers"
+        who = counted(len(self.members), "principal") if self.members else "others"
+        self.title = f"Let {who} pull through {repository}"
+
+    def plan(self, world: World) -> Plan:
+        policy = self._policy(world)
+        missing = [member for member in self.members if not (policy and policy.held(member, READER))]
+        if not missing:
+            return Plan()
+        connection = world.cloud.connection
+        on = (
+            f"artifacts repositories add-iam-policy-binding {self.repository} --project={connection.project_id} "
+            f"--location={connection.location}"
+        )
+        return Plan(
+            Outcome.UPDATED,
+            tuple(
+                Change(f"repository {self.repository}", f"may be pulled through ({READER})", None, one)
+                for one in missing
+            ),
+            tuple(grant_command(on, member, READER) for member in missing),
+            notes=("They may pull all that comes through it; who else may stays as it is.",),
+        )
+
+    def apply(self, world: World, plan: Plan) -> None:
+        world.progress(Progress(f"letting {counted(len(plan.changes), 'principal')} pull"))
+        world.cloud.repositories.grant(self.repository, [str(change.after) for change in plan.changes], READER)
+
+    def verify(self, world: World) -> Evidence:
+        policy = self._policy(world)
+        if policy is None:
+            return Evidence("will be granted by then")
+        if gone := [member for member in self.members if not policy.held(member, READER)]:
+            raise StepFailed(
+                f"{', '.join(gone)} may not pull through {self.repository} after it was granted.",
+                "Somebody or something takes the role away (a policy controller?); find out who, then run again.",
+            )
+        all_of_them = {
+            f"{member}{f', under the condition {binding.condition}' if binding.condition else ''}": binding
+            for binding in policy.bindings
+            if binding.role == READER
+            for member in binding.members
+        }
+        findings = [
+            Finding(
+                Mark.NOT_CHECKED,
+                f"{member} may pull",
+                f"{' or '.join(map(str, policy.held(member, READER)))}: whether that holds, Google's IAM alone can tell",
+                "It is left as it is.",
+            )
+            for member in self.members
+            if not policy.grants(member, READER)
+        ]
+        findings += [
+            Finding(
+                Mark.WARN,
+                f"{who} may pull",
+                "everybody may pull your organisation's images",
+                f"If that is not meant: gcloud artifacts repositories remove-iam-policy-binding {self.repository} "
+                f"--project={world.cloud.connection.project_id} --location={world.cloud.connection.location} "
+                f"--member={who} --role={READER} --condition=None",
+            )
+            for who in EVERYBODY
+            if policy.held(who, READER)
+        ]
+        facts = {"role": f"{READER} on {self.repository} alone", "may pull": list(all_of_them)}
+        return Evidence(f"{counted(len(all_of_them), 'principal')} in all", facts, tuple(findings))
+
+    def _policy(self, world: World) -> Policy | None:
+        """Who has which role on the repository; None where only a step before this one of the same plan would make it."""
+        world.at_once(partial(world.repository, self.repository), partial(world.repository_policy, self.repository))
+        if world.repository(self.repository) is None:
+            if world.expects(expected_repository(self.repository)):
+                return None
+            raise PrerequisiteMissing(
+                f"There is no repository {self.repository} in {world.cloud.connection.location}.",
+                "Run 03_production_images from its beginning: it makes it.",
+            )
+        return world.repository_policy(self.repository)
