@@ -320,6 +320,28 @@ def test_where_the_new_pair_does_not_work_the_old_one_is_back_and_the_new_token_
     made.assert_clean()
 
 
+@pytest.mark.long
+def test_what_a_dead_run_had_moved_is_put_back_too_where_its_pair_does_not_work(made: Made):
+    there = Cloud(connect("sandbox", location=THERE))
+    perform(open_book(cloud=there)[0], *steps_of_03(made.names))
+    before = made.private()
+    with disturbed(5, "after"), pytest.raises(Killed):  # the first of the two has the new pair
+        made.rotated()
+    assert made.private().username != before.username
+    with refused_through_artifact_registry():
+        made.refused(StepFailed)
+    made.assert_as_before(before)
+    assert made.private(there).username == before.username
+
+
+@pytest.mark.long
+def test_what_cannot_be_stored_is_revoked_at_once(made: Made):
+    before = made.private()
+    with patch.object(SecretManager, "add_version", side_effect=PermissionMissing("You may not.", "Ask.")):
+        made.refused(PermissionMissing)
+    made.assert_as_before(before)
+
+
 def test_another_machine_at_work_is_left_alone_and_said(made: Made):
     before = made.private()
     claim = Claim("another machine", datetime.now(UTC), 1)
