@@ -9,7 +9,8 @@
     │   ├── ProjectUnknown      no such project, or none that the caller may see
     │   ├── NotSignedIn         no usable Google credentials
     │   ├── ChainctlMissing     chainctl is not on the PATH
-    │   └── ChainctlSignedOut   chainctl has no valid session
+    │   └── ChainguardSignedOut    Chainguard does not take who calls
+    │       └── ChainctlSignedOut  chainctl has no valid session
     ├── StepFailed              a step could not do, or could not prove, what it is for    exit 1
     │   ├── Declined            the operator declined the change
     │   └── ServiceError        an outside service refused or broke
@@ -21,8 +22,9 @@
     │       ├── WrongState      the resource is in a state that forbids this
     │       ├── Temporary       worth another attempt (429, 503, resets); raised when the attempts are used up
     │       │   └── MemberUnknown          IAM does not know a service agent: it was never made, or only just now
-    │       ├── ChainctlFailed  chainctl ended with an error
-    │       │   └── MalformedToken         what should be a pull token has another form
+    │       ├── ChainguardFailed    Chainguard's API refused, for no reason above
+    │       │   └── ChainctlFailed      chainctl ended with an error
+    │       │       └── MalformedToken     what should be a pull token has another form
     │       └── RegistryError   a registry refused
     │           ├── UpstreamCredentialsRefused   wrong, expired or revoked pull token
     │           ├── ImageNotAvailable            no such image or tag, or not in the organisation's catalogue
@@ -54,7 +56,8 @@ class ExitCode(IntEnum):
     FAILED = 1, "a step failed"
     USAGE = 2, "a parameter or the command line is wrong, and nothing was called"
     PREREQUISITE = 3, "something must be there first: an API, a permission, a login"
-    TO_DO = 4, "a plan found something to change"
+    TO_DO = 4, "a plan or status found something to do"
+    NOT_ALL = 5, "nothing was found, but not all could be looked at"
     INTERRUPTED = 130, "interrupted"
     KERNEL_DIED = 138, "a notebook's kernel died"
 
@@ -184,7 +187,11 @@ class ChainctlMissing(PrerequisiteMissing):
     """chainctl is not on the PATH."""
 
 
-class ChainctlSignedOut(PrerequisiteMissing):
+class ChainguardSignedOut(PrerequisiteMissing):
+    """Chainguard does not take who calls."""
+
+
+class ChainctlSignedOut(ChainguardSignedOut):
     """chainctl has no valid session."""
 
 
@@ -232,7 +239,11 @@ class MemberUnknown(Temporary):
     """IAM does not know a service agent: it was never made, or only just now."""
 
 
-class ChainctlFailed(ServiceError):
+class ChainguardFailed(ServiceError):
+    """Chainguard's API refused, or said what cannot be read."""
+
+
+class ChainctlFailed(ChainguardFailed):
     """Chainctl ended with an error."""
 
 

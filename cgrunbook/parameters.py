@@ -37,6 +37,7 @@ class Group(StrEnum):
     SET_UP = "How a repository is set up"
     TOKEN = "How the secret is kept, and the pull token in it"
     PROOF = "The proof, and docker"
+    CHAINGUARD = "Chainguard without chainctl"
     RUN = "This run"
 
 
@@ -189,6 +190,11 @@ _ORGANIZATION = _text(
     "must be the organisation's name at cgr.dev, as in cgr.dev/NAME/chainguard-base, such as example.com",
     longest=255,
 )
+_IDENTITY = _text(r"[0-9a-f]{40}/[0-9a-f]{16}", "must be an identity's id: 40 hex digits, a slash, 16 hex digits")
+_SERVICE_ACCOUNT = _text(
+    r"[a-z0-9-]+@[a-z0-9.-]+\.gserviceaccount\.com",
+    "must be a service account's address, such as rotator@my-project.iam.gserviceaccount.com",
+)
 _SECRET = _text(r"[A-Za-z0-9_-]+", "must have only letters, digits, _ and -", longest=255, given=True)
 _PLATFORM = _text(r"[a-z0-9]+/[a-z0-9_]+(/[a-z0-9]+)?", "must be OS/ARCHITECTURE, such as linux/arm64", given=True)
 _ONE_LINE = _text(r"[^\r\n]*", "must be one line", longest=1024)
@@ -257,6 +263,29 @@ class Parameters(BaseModel):
     )
     organization: Annotated[str, _ORGANIZATION] = _of(
         Group.WHERE, "", "your organisation at cgr.dev; empty takes the only one you have", "example.com"
+    )
+    chainguard_auth: Literal["", "chainctl", "service-account"] = _of(
+        Group.CHAINGUARD,
+        "",
+        "how Chainguard is called; empty is chainctl where it is signed in, else chainguard_identity where that is given",
+        "service-account",
+    )
+    chainguard_identity: Annotated[str, _IDENTITY] = _of(
+        Group.CHAINGUARD,
+        "",
+        "the identity at Chainguard that a Google service account assumes, so that chainctl is not needed",
+        f"{'0' * 40}/{'0' * 16}",
+    )
+    chainguard_service_account: Annotated[str, _SERVICE_ACCOUNT] = _of(
+        Group.CHAINGUARD,
+        "",
+        "that account, where the run's own credentials are another's",
+        "rotator@my-project.iam.gserviceaccount.com",
+    )
+    chainguard_set_up: bool = _of(
+        Group.CHAINGUARD,
+        False,
+        "an owner lets chainguard_service_account make pull tokens, once; teardown takes that away",
     )
     developer_images: _DeveloperImages = _of(
         Group.PROOF, ["chainguard/go:latest"], "images to prove the pull with, with their namespace"
@@ -347,6 +376,16 @@ class Parameters(BaseModel):
         if bool(self.rotation_topic) != bool(self.rotation_period):
             missing = "rotation_topic" if not self.rotation_topic else "rotation_period"
             raise _together(missing, f"{missing} is missing: a notice needs both rotation_topic and rotation_period")
+        if self.chainguard_auth == "service-account" and not self.chainguard_identity:
+            raise _together(
+                "chainguard_identity",
+                "chainguard_identity is missing: chainguard_auth=service-account needs the identity that is assumed",
+            )
+        if self.chainguard_set_up and not self.chainguard_service_account:
+            raise _together(
+                "chainguard_service_account",
+                "chainguard_service_account is missing: chainguard_set_up needs the account that is to make pull tokens",
+            )
         if rule := refused_for_everybody(self.readers, forced=self.everybody_reads):
             raise _together("readers", f"readers: {rule}")
         key = self.kms_key_name.split("/")

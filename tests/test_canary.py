@@ -24,6 +24,7 @@ from cgrunbook.cloud import Cloud
 from cgrunbook.run.notebooks import shipped_in
 from tests.misfortunes import Misfortune, cases
 from tests.sandboxes import sandbox_home
+from tests.steps.doors import prepare
 from tests.steps.performing import SECRET, open_book, perform, proof_of_03, steps_of_02, steps_of_03
 
 # Every logger of every Python process says all it can, on its standard error. Google's are left to their own variable:
@@ -181,6 +182,8 @@ def test_after_a_run_that_succeeds_the_password_is_nowhere(search: Search):
     assert search.papermill("02") == 0
     assert search.papermill("03") == 0
     assert search.run("cgrunbook", "run", "04", "--json", "--output", str(search.root / "run")) == 0
+    assert search.run("cgrunbook", "status", "--json") == 0
+    assert b'"code": "token-end"' in search.said
     search.knows(open_book()[0].cloud)
     executed = b"".join(path.read_bytes() for path in search.root.glob("*.ipynb"))
     assert b"httpRequest" in executed + search.said  # Google's clients told the payloads of their requests
@@ -195,6 +198,60 @@ def test_after_the_command_made_the_token_the_password_is_nowhere(search: Search
     assert search.run("cgrunbook", "run", "02", "03", "--output", str(search.root / "run")) == 0
     assert b"DEBUG" in search.said  # it was loud
     search.knows(open_book()[0].cloud)
+    assert search.found() == []
+
+
+# In a kernel: whose key was made, and what was shown to Chainguard, written down where nobody searches.
+_LEARNS = """
+if any("ipykernel" in word for word in sys.orig_argv):
+    import requests
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import rsa
+    def learn(text):
+        with open({learned!r}, "a") as file:
+            file.write(text + "\\n")
+    make, send = rsa.generate_private_key, requests.Session.send
+    def making(**how):
+        key = make(**how)
+        form = serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        learn("key " + key.private_bytes(*form).hex())
+        return key
+    def sending(self, request, **more):
+        if b"Bearer" in str(request.headers.get("Authorization", "")).encode():
+            learn("token " + request.headers["Authorization"].partition(" ")[2])
+        return send(self, request, **more)
+    rsa.generate_private_key, requests.Session.send = making, sending
+"""
+
+
+@pytest.mark.long
+def test_after_a_run_as_a_service_account_its_tokens_and_the_key_are_nowhere(search: Search, tmp_path_factory):
+    access = prepare()
+    perform(open_book()[0], *steps_of_02())
+    learned = tmp_path_factory.mktemp("learned") / "learned"
+    loud = search.root / "loud" / "sitecustomize.py"
+    loud.write_text(_LOUD + _LEARNS.format(learned=str(learned)))
+    given = {
+        "chainguard_auth": access.auth,
+        "chainguard_identity": access.identity,
+        "chainguard_service_account": access.service_account,
+    }
+    parameters = [word for name, value in given.items() for word in ("-p", name, value)]
+    assert search.papermill("03", *parameters) == 0
+    loud.write_text(_LOUD)
+    search.knows(open_book()[0].cloud)
+    keys: set[str] = set()
+    tokens: set[str] = set()
+    for line in learned.read_text().splitlines():
+        kind, _, value = line.partition(" ")
+        (keys if kind == "key" else tokens).add(value)
+    [key] = keys
+    jwts = [token for token in tokens if token.count(".") == 2]
+    assert len(jwts) == 2  # Google's identity token, and Chainguard's session
+    executed = b"".join(path.read_bytes() for path in search.root.glob("*.ipynb"))
+    assert b"/sts/exchange" in executed  # http.client told the request, header by header
+    der = bytes.fromhex(key)
+    search.passwords += [*jwts, *(base64.b64encode(der[at : at + 300]).decode() for at in range(0, len(der), 300))]
     assert search.found() == []
 
 

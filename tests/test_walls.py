@@ -19,6 +19,7 @@ FLOORS = (
     ("home", "installation", "errors", "redaction", "durations", "image_reference", "nearest", "parameters"),
     ("cloud",),
     ("steps",),
+    ("diagnosis",),
     ("run",),
     ("ui",),
     ("cli", "__main__"),

@@ -10,20 +10,22 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cgrunbook.cloud.attempts import Attempts, Wait
-from cgrunbook.cloud.connection import Connection, RegistryHost, Target, connect
+from cgrunbook.cloud.connection import ChainguardAccess, Connection, RegistryHost, Target, connect
 from cgrunbook.cloud.first_use import at_first_use, importing
 from cgrunbook.redaction import Secret
 
 if TYPE_CHECKING:
     from cgrunbook.cloud.artifact_registry import ArtifactRegistry
     from cgrunbook.cloud.chainctl import Chainctl
+    from cgrunbook.cloud.chainguard import Chainguard
+    from cgrunbook.cloud.chainguard_api import ChainguardApi
     from cgrunbook.cloud.docker import Docker, SignIn
     from cgrunbook.cloud.project import Project
     from cgrunbook.cloud.pubsub import Pubsub
     from cgrunbook.cloud.registry import BasicCredentials, Registry
     from cgrunbook.cloud.secret_manager import SecretManager
 
-__all__ = ["Attempts", "Cloud", "Connection", "RegistryHost", "Target", "Wait", "connect"]
+__all__ = ["Attempts", "ChainguardAccess", "Cloud", "Connection", "RegistryHost", "Target", "Wait", "connect"]
 
 
 class Cloud:
@@ -131,10 +133,29 @@ class Cloud:
 
     @at_first_use
     def chainctl(self) -> Chainctl:
-        """Chainguard's command: login state and pull tokens."""
+        """Chainguard's command itself; what steps want of Chainguard, they ask `chainguard`."""
         from cgrunbook.cloud.chainctl import Chainctl
 
         return Chainctl(self.connection.chainctl, self.connection.environment, self.attempts)
+
+    @at_first_use
+    def chainguard(self) -> Chainguard:
+        """Chainguard: login state and pull tokens, through the door that is asked for."""
+        access = self.connection.chainguard
+        if access.auth == "chainctl" or (not access.auth and (not access.identity or self.chainctl.signed_in())):
+            return self.chainctl
+        from cgrunbook.cloud.chainguard_api import PullTokens
+        from cgrunbook.cloud.chainguard_session import OfServiceAccount
+
+        return PullTokens(self.connection, self.attempts, OfServiceAccount(self.connection, self.attempts))
+
+    @at_first_use
+    def chainguard_as_owner(self) -> ChainguardApi:
+        """Chainguard's API as whoever chainctl is signed in as, for what an owner sets up once."""
+        from cgrunbook.cloud.chainguard_api import ChainguardApi
+        from cgrunbook.cloud.chainguard_session import OfChainctl
+
+        return ChainguardApi(self.connection, self.attempts, OfChainctl(self.chainctl))
 
     @at_first_use
     def docker(self) -> Docker:

@@ -151,8 +151,8 @@ class ArtifactRegistry(GoogleService):
         return f"projects/{self.connection.project_id}/locations/{self.connection.location}"
 
     def name(self, repository_id: str) -> str:
-        """A repository's full name."""
-        return f"{self.parent}/repositories/{repository_id}"
+        """A repository's full name; one that is given stays."""
+        return repository_id if "/" in repository_id else f"{self.parent}/repositories/{repository_id}"
 
     def get(self, repository_id: str) -> RemoteRepository | None:
         """Read one repository; None when there is none of this name."""

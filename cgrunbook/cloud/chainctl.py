@@ -12,13 +12,13 @@ import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
 
 from cgrunbook.cloud import command, retry
 from cgrunbook.cloud.attempts import Attempts
+from cgrunbook.cloud.chainguard import NOT_ENOUGH, ListedToken, LoginState, Minted, names_of
 from cgrunbook.cloud.pull_token import PullToken, read_pull_token
 from cgrunbook.errors import (
     CgrunbookError,
@@ -29,10 +29,13 @@ from cgrunbook.errors import (
     PermissionMissing,
     Temporary,
 )
-from cgrunbook.redaction import one_line
+from cgrunbook.redaction import Secret, one_line
 
 # Creating a token makes an RSA key of 4096 bits and several calls; listing a large organisation pages.
 _SECONDS = 120.0
+
+# Seconds that each command is given, however short the patience: a Python or Go program has to start.
+_SHORTEST = 15.0
 
 # A surprise login or a download of a new version has no place in a runbook.
 _QUIET = {
@@ -49,51 +52,11 @@ _NEEDED = re.compile(
     r"(?:CHAINGUARD|CHAINCTL|CGRUNBOOK)_\w+"
 )
 
-# Roles that hold identity.create and role_bindings.create (the capability lists of Chainguard's SDK); editor and viewer do not.
-_MAY_CREATE = ("owner", "registry.pull_token_creator")
-
+_JWT = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+")
 _VERSION = re.compile(r"\bv?(\d+\.\d+\.\d+[\w.+-]*)")
 _COMMIT_VERSION = re.compile(r"GitVersion:\s*(\S+)")
 _LEFT_BEHIND = " A pull token that nobody holds may exist now: see chainctl auth pull-token list."
 _INSTALL = "https://edu.chainguard.dev/platform/chainctl-usage/how-to-install-chainctl/"
-
-
-@dataclass(frozen=True)
-class LoginState:
-    """Who chainctl calls as.
-
-    Args:
-        identity: the identity's id, "" when it is not told.
-        email: the person's address, "" for a machine's identity or when it is not told.
-        roles: the caller's role by organisation, as far as chainctl tells.
-    """
-
-    identity: str = ""
-    email: str = ""
-    roles: Mapping[str, str] = field(default_factory=dict)
-
-    def may_create_pull_tokens(self, organization: str) -> bool | None:
-        """Whether the caller's role may create an organisation's pull tokens; None where chainctl does not tell."""
-        role = self.roles.get(organization, "")
-        return any(known in role for known in _MAY_CREATE) if role else None
-
-
-@dataclass(frozen=True)
-class ListedToken:
-    """A pull token as chainctl lists it; the password is not there and cannot be had again.
-
-    Args:
-        id: the identity's id, which is the username.
-        name: its name, to which chainctl adds " - registry".
-        expires: when it ends, None where chainctl does not tell.
-        seen: when the identity was last federated, None where chainctl does not tell; whether each pull counts as that
-            is not documented.
-    """
-
-    id: str
-    name: str
-    expires: datetime | None
-    seen: datetime | None = None
 
 
 class _Complaint(Enum):
@@ -147,6 +110,9 @@ class Chainctl:
         self._environment = {**needed, **(environment or {}), **_QUIET}
         self._attempts = attempts if attempts is not None else Attempts()
         self._timeout = timeout
+        self._minted = Minted()
+
+    name = "chainctl"
 
     @property
     def path(self) -> str:
@@ -196,6 +162,21 @@ class Chainctl:
         roles = {str(name): str(role) for name, role in told.items()} if isinstance(told, dict) else {}
         return LoginState(one_line(str(identity)), one_line(str(fields.get("email") or "")), roles)
 
+    def signed_in(self) -> bool:
+        """Whether it is there and has a valid session; raises what else is wrong, as `require_login`."""
+        try:
+            self.require_login()
+        except (ChainctlMissing, ChainctlSignedOut):
+            return False
+        return True
+
+    def session_token(self) -> Secret:
+        """A token of the session, for what the API has and chainctl has not; raises as `organizations`."""
+        token = self._repeat(["auth", "token"], "hand out the session's token").output.strip()
+        if not _JWT.fullmatch(token):
+            raise self._unreadable("auth token")
+        return Secret(token)
+
     def organizations(self) -> tuple[str, ...]:
         """The names of the organisations that the caller sees, as chainctl orders them; a name begins its images' paths.
 
@@ -205,12 +186,12 @@ class Chainctl:
             ChainctlFailed: chainctl fails otherwise.
         """
         items = self._items(["iam", "organizations", "list", "-o", "json"], "list the organisations")
-        return tuple(one_line(str(item.get("name", ""))) for item in items)
+        return names_of(items)
 
     def images(self, organization: str) -> tuple[str, ...]:
         """The names of the images in an organisation's catalogue; raises as `organizations`."""
         items = self._items(["images", "repos", "list", "--parent", organization, "-o", "json"], "list the images")
-        return tuple(one_line(str(item.get("name", ""))) for item in items)
+        return names_of(items)
 
     def create_pull_token(self, parent: str, name: str, ttl: str, description: str = "") -> PullToken:
         """Create a pull token; never tried twice, since each try may make one.
@@ -251,10 +232,13 @@ class Chainctl:
                 f"Look for it: chainctl auth pull-token list --parent {parent}; delete it: chainctl iam identities "
                 "delete ID --yes; then update chainctl.",
             )
+        self._minted.add(token.username)
         return token
 
     def list_pull_tokens(self, parent: str) -> tuple[ListedToken, ...]:
         """List an organisation's pull tokens, expired ones included; `parent` is its name or id.
+
+        The API behind chainctl answers with none to who may not list: such a list is an error where a token was made here.
 
         Raises:
             ChainctlMissing: there is no chainctl.
@@ -266,7 +250,7 @@ class Chainctl:
         newer = ["auth", "pull-token", "list", "--parent", parent, "-o", "json"]
         older = ["iam", "identities", "list", "--parent", parent, "--type", "pull_token", "-o", "json"]
         items = self._items(newer, doing, otherwise=older)
-        return tuple(
+        tokens = tuple(
             ListedToken(
                 str(item.get("id") or item.get("uidp") or ""),
                 one_line(str(item.get("name") or "")),
@@ -275,6 +259,8 @@ class Chainctl:
             )
             for item in items
         )
+        self._minted.must_show_in({token.id for token in tokens}, parent)
+        return tokens
 
     def revoke(self, identity_id: str, parent: str) -> bool:
         """Revoke a pull token by deleting its identity; may be repeated.
@@ -296,10 +282,9 @@ class Chainctl:
 
         def once() -> bool:
             ended = self._run(arguments)
-            if ended.code == 0:
-                return True
-            if _Complaint.of(ended) is _Complaint.NOT_THERE:
-                return False
+            if ended.code == 0 or _Complaint.of(ended) is _Complaint.NOT_THERE:
+                self._minted.discard(identity_id)
+                return ended.code == 0
             raise self._failed(arguments, ended, f"revoke the pull token {identity_id} of {parent}")
 
         return self._attempts.run(once, reason="chainctl to revoke the pull token")
@@ -335,9 +320,11 @@ class Chainctl:
         """Run chainctl once."""
         path = self.path
         shown = f"chainctl {' '.join(arguments[:3])}"
+        # What changes nothing can be asked again, so it is not waited for longer than that would be.
+        seconds = self._timeout if left_behind else min(self._timeout, max(self._attempts.limit, _SHORTEST))
         try:
             return command.run(
-                [path, *arguments], self._environment, seconds=self._timeout, cancelled=self._attempts.cancelled
+                [path, *arguments], self._environment, seconds=seconds, cancelled=self._attempts.cancelled
             )
         except OSError as error:
             raise ChainctlFailed(
@@ -360,11 +347,7 @@ class Chainctl:
             case _Complaint.SIGNED_OUT:
                 return ChainctlSignedOut(said, "Sign in: chainctl auth login")
             case _Complaint.DENIED:
-                return PermissionMissing(
-                    said,
-                    "Creating pull tokens needs the role registry.pull_token_creator or owner, listing and deleting them "
-                    "identity.list and identity.delete: ask an owner of the organisation.",
-                )
+                return PermissionMissing(said, NOT_ENOUGH)
             case _Complaint.LIFETIME:
                 return ChainctlFailed(
                     said, "Take a shorter life: the plan may allow 720h (Starter) or 168h (Team) at most."

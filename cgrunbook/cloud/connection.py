@@ -48,6 +48,21 @@ class RegistryHost:
 
 
 @dataclass(frozen=True)
+class ChainguardAccess:
+    """How Chainguard is called.
+
+    Args:
+        auth: "chainctl", "service-account", or "" for chainctl where it is signed in, else the other where an identity is given.
+        identity: the id of the identity that the service account assumes.
+        service_account: its address, where it is not the credentials' own.
+    """
+
+    auth: str = ""
+    identity: str = ""
+    service_account: str = ""
+
+
+@dataclass(frozen=True)
 class Connection:
     """All that the services need to be called.
 
@@ -69,7 +84,12 @@ class Connection:
         who: finds the caller, see `caller`.
         sign_in: what is done to get usable credentials, an instruction for whoever these belong to.
         wider: what is done when they are accepted, and may not do all that Google's APIs ask for.
-        pubsub: base URL without trailing slash.
+        chainguard: how Chainguard is called.
+        pubsub: base URL without trailing slash, as the four after it.
+        iam: see above.
+        iam_credentials: see above.
+        chainguard_api: see above.
+        chainguard_sts: see above.
         enabled_at: when an API was turned on over this connection, by the monotonic clock.
     """
 
@@ -90,7 +110,12 @@ class Connection:
     who: Callable[[], str]
     sign_in: str = f"Sign in: {LOGIN}"
     wider: str = f"Sign in: {WIDER_LOGIN}"
+    chainguard: ChainguardAccess = ChainguardAccess()
     pubsub: str = "https://pubsub.googleapis.com"
+    iam: str = "https://iam.googleapis.com"
+    iam_credentials: str = "https://iamcredentials.googleapis.com"
+    chainguard_api: str = "https://console-api.enforce.dev"
+    chainguard_sts: str = "https://issuer.enforce.dev"
     enabled_at: dict[str, float] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -152,7 +177,12 @@ class Connection:
 
 
 def connect(
-    target: Target, *, project_id: str = "", location: str = "us-central1", organization: str = ""
+    target: Target,
+    *,
+    project_id: str = "",
+    location: str = "us-central1",
+    organization: str = "",
+    chainguard: ChainguardAccess = ChainguardAccess(),
 ) -> Connection:
     """Find a target's addresses and credentials; starts the sandbox where that is the target.
 
@@ -163,6 +193,7 @@ def connect(
         project_id: the project's id; "" for the sandbox's, or the one that this machine is set to (`configured_project`).
         location: Artifact Registry's location.
         organization: the Chainguard organisation; "" for the sandbox's, or none.
+        chainguard: how Chainguard is called.
 
     Returns:
         The connection; no Google service has been called yet.
@@ -177,7 +208,7 @@ def connect(
         raise ParameterError(
             f"target is {target!r}; it must be 'sandbox' or 'google-cloud'.", 'Example: target = "sandbox"'
         )
-    connection = worlds[target](project_id, location, organization)
+    connection = replace(worlds[target](project_id, location, organization), chainguard=chainguard)
     mask_what_is_held(connection.credentials)
     return connection
 
@@ -218,6 +249,10 @@ def _sandbox(project_id: str, location: str, organization: str) -> Connection:
         docker_config=running.docker_config,
         # A sandbox that another checkout of this version started may play fewer hosts.
         pubsub=base("pubsub") if "pubsub.googleapis.com" in running.hosts else "",
+        iam=f"http://{running.hosts.get('iam.googleapis.com', '')}",
+        iam_credentials=f"http://{running.hosts.get('iamcredentials.googleapis.com', '')}",
+        chainguard_api=f"http://{running.hosts['console-api.enforce.dev']}",
+        chainguard_sts=f"http://{running.hosts.get('issuer.enforce.dev', running.hosts['console-api.enforce.dev'])}",
         sign_in="Start the sandbox again: cgrunbook sandbox stop && cgrunbook sandbox start",
         who=lambda: _TRAINEE,
     )

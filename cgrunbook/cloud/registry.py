@@ -138,11 +138,15 @@ class Registry:
         )
         return TokenProbe(*said)
 
-    def sign_in(self) -> TokenProbe:
-        """Show the credentials and ask for nothing more, as `docker login` does; answers and raises as `probe_token`."""
+    def sign_in(self, credentials: BasicCredentials | None = None) -> TokenProbe:
+        """Show credentials and ask for nothing more, as `docker login` does; answers and raises as `probe_token`.
+
+        Args:
+            credentials: whose; None for those that this registry is called with, if any.
+        """
         errand = Errand("", f"Signing in at {self.host.name}", self._attempts)
         said = self._attempts.run(
-            lambda: self._transport.probe(errand, with_credentials=True),
+            lambda: self._transport.probe(errand, with_credentials=True, instead=credentials),
             reason=f"{self.host.name}'s token endpoint to answer",
         )
         return TokenProbe(*said)

@@ -140,6 +140,7 @@ class RegistryTransport:
         self._credentials = credentials
         self._timeout = urllib3.Timeout(connect=min(_CONNECT_SECONDS, timeout), read=timeout)
         self._lock = threading.Lock()
+        self._asking_how = threading.Lock()
         self._sign_ins: dict[str, threading.Lock] = {}
         self._authorizations: dict[str, Secret] = {}
         self._challenged: Challenge | None = None
@@ -192,12 +193,15 @@ class RegistryTransport:
                 raise self._refused(answer, "/v2/", errand)
             yield answer
 
-    def probe(self, errand: Errand, *, with_credentials: bool) -> tuple[int, str, str]:
+    def probe(
+        self, errand: Errand, *, with_credentials: bool, instead: BasicCredentials | None = None
+    ) -> tuple[int, str, str]:
         """Ask the token endpoint for a token, and look at how it answers; one that is given is used from then on.
 
         Args:
             errand: which repository the token would be for; "" for none, as `docker login` asks.
             with_credentials: False to ask as nobody.
+            instead: somebody else's, to be tried; a token for these is not used.
 
         Returns:
             Status, the error's code and its message; the last two "" for 200.
@@ -206,9 +210,9 @@ class RegistryTransport:
             Temporary: worth another attempt.
             RegistryError: the host cannot be reached in a trusted way.
         """
-        as_usual = with_credentials or self._credentials is None
+        as_usual = instead is None and (with_credentials or self._credentials is None)
         with self._explained(errand.subject):
-            exchange = self._exchange(self._challenge(), errand, with_credentials=with_credentials)
+            exchange = self._exchange(self._challenge(), errand, with_credentials=with_credentials, instead=instead)
             with contextlib.closing(exchange) as answer:
                 if as_usual:
                     self._authorizations.pop(errand.repository, None)
@@ -223,14 +227,21 @@ class RegistryTransport:
                     raise self._paused(error, answer, errand)
                 return answer.status, code, message
 
-    def _exchange(self, challenge: Challenge, errand: Errand, *, with_credentials: bool = True) -> Answer:
+    def _exchange(
+        self,
+        challenge: Challenge,
+        errand: Errand,
+        *,
+        with_credentials: bool = True,
+        instead: BasicCredentials | None = None,
+    ) -> Answer:
         """Ask the token endpoint for a token to pull one repository, or for just any where the errand names none."""
         scope = challenge.scope or (f"repository:{errand.repository}:pull" if errand.repository else "")
         asked = [(name, value) for name, value in (("service", challenge.service), ("scope", scope)) if value]
         query = urlencode(asked or [("client_id", "cgrunbook")])
         realm = self._realm(challenge)
         url = f"{realm}{'&' if '?' in realm else '?'}{query}"
-        credentials = self._current() if with_credentials else None
+        credentials = instead or (self._current() if with_credentials else None)
         if credentials is None:
             return self._send("GET", url, {})
         if _origin(realm) != _origin(self.base):
@@ -248,15 +259,16 @@ class RegistryTransport:
         if self._takes_access_tokens:
             # Documented and the same everywhere at Artifact Registry, so that nobody has to ask.
             return Challenge("bearer", f"{self.base}/v2/token", "", "")
-        if self._challenged is None:
-            answer = self._send("GET", f"{self.base}/v2/", {})
-            answer.close()
-            found = parse_challenge(answer.header("WWW-Authenticate"))
-            if found is None or found.scheme != "bearer":
-                return Challenge("bearer", f"{self.base}/token", self.host.name, "")
-            # The scope of /v2/ itself is not the repository's.
-            self._challenged = replace(found, scope="")
-        return self._challenged
+        with self._asking_how:
+            if self._challenged is None:
+                answer = self._send("GET", f"{self.base}/v2/", {})
+                answer.close()
+                found = parse_challenge(answer.header("WWW-Authenticate"))
+                if found is None or found.scheme != "bearer":
+                    return Challenge("bearer", f"{self.base}/token", self.host.name, "")
+                # The scope of /v2/ itself is not the repository's.
+                self._challenged = replace(found, scope="")
+            return self._challenged
 
     @contextlib.contextmanager
     def _explained(self, subject: str) -> Iterator[None]:

@@ -250,7 +250,11 @@ class SecretManager(GoogleService):
         return version
 
     def access(self, secret_id: str, version: int | str = "latest") -> Secret:
-        """Read the value of a version, given by its number or "latest"; its checksum is compared.
+        """Read the value of a version; arguments and errors as of `access_numbered`."""
+        return self.access_numbered(secret_id, version)[1]
+
+    def access_numbered(self, secret_id: str, version: int | str) -> tuple[int, Secret]:
+        """Read the value of a version, given by its number, "latest" or an alias, and which it is; its checksum is compared.
 
         Raises:
             NotFound: there is no such secret or version.
@@ -260,16 +264,17 @@ class SecretManager(GoogleService):
         doing = f"read the value of version {version} of the secret {secret_id}"
         request = sm.AccessSecretVersionRequest(name=self.version_name(secret_id, version))
 
-        def attempt() -> bytes:
-            payload = self._once(doing, lambda: self._client.access_secret_version(request, **CALL)).payload
+        def attempt() -> tuple[int, bytes]:
+            answer = self._once(doing, lambda: self._client.access_secret_version(request, **CALL))
+            payload = answer.payload
             data = bytes(payload.data)
             if "data_crc32c" in payload and payload.data_crc32c != google_crc32c.value(data):
                 raise Temporary(f"Tried to {doing}. The bytes that came do not match their checksum.", "Run again.")
-            return data
+            return int(answer.name.rpartition("/")[2]), data
 
-        data = self.attempts.run(attempt, reason=f"another attempt to {doing}")
+        number, data = self.attempts.run(attempt, reason=f"another attempt to {doing}")
         try:
-            return Secret(data.decode())
+            return number, Secret(data.decode())
         except UnicodeDecodeError:
             # Not chained: the original error carries the bytes.
             raise WrongState(

@@ -91,6 +91,8 @@ def _of_map(record: Record) -> Conclusion:
     public_there = all(link.state is State.THERE for route in routes[:1] for link in route.links[1:])
     if routes and all(link.state is State.THERE for route in routes for link in route.links if link is not route.pull):
         sentence, following = "all of it is in place; 02 and 03 prove it with a pull.", _NEXT["03_production_images"]
+    elif any(link.state is State.AMISS for route in routes for link in route.links):
+        sentence = "not all of it is as it should be: the map says what, and what to do."
     elif public_there and len(routes) > 1:
         sentence, following = "public images have it; your organisation's do not yet.", _NEXT["02_developer_images"]
     else:

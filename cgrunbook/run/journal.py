@@ -33,6 +33,7 @@ Event = Literal[
     "intent",
     "waiting",
     "outcome",
+    "concluded",
     "notebook-ended",
     "cell-mended",
     "run-ended",

@@ -368,6 +368,8 @@ def _add(model: type[BaseModel], told: dict[str, Any], more: Mapping[str, Any]) 
 
 
 def _take_into_notebook(notebook: dict[str, Any], line: Line) -> None:
+    if line.event == "concluded":  # sums up what the steps say each for itself
+        return
     if line.event in ("notebook-ended", "cell-mended"):
         cell = line.data.get("cell")
         others = [error for error in notebook.get("cell_errors", []) if error["cell"] != cell]

@@ -100,6 +100,10 @@ class Runbook:
         last = {result.step.key: result for result in self.session.results}
         findings = (finding for result in last.values() if result.error for finding in result.evidence.findings)
         if wrong := failure_of(tuple(findings)):
+            from cgrunbook.run.record import ErrorRecord
+
+            said = ErrorRecord.of(wrong).model_dump()
+            self.session.journal.add("concluded", notebook=self.session.notebook, error=said)
             journaled(wrong)
             raise wrong
 

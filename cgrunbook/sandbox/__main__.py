@@ -30,7 +30,7 @@ from cgrunbook.home import VARIABLE, python_path
 from cgrunbook.sandbox import process, server
 from cgrunbook.sandbox.access_tokens import Tokens
 from cgrunbook.sandbox.context import Sandbox, log
-from cgrunbook.sandbox.settings import Settings
+from cgrunbook.sandbox.settings import PLANS, Settings
 from cgrunbook.sandbox.state import Clock, State, StateOfAnotherVersion
 
 
@@ -172,6 +172,8 @@ def _settings(given: argparse.Namespace, folder: Path) -> Settings:
         agent_delay=_seconds(given.agent_delay, "CGRUNBOOK_SANDBOX_AGENT_DELAY", Settings.agent_delay),
         idle_seconds=_seconds(given.idle, "CGRUNBOOK_SANDBOX_IDLE", 0.0) or None,
         validation_in_operation=os.environ.get("CGRUNBOOK_SANDBOX_VALIDATION_IN_OPERATION", "") == "1",
+        chainguard_plan=_plan("CGRUNBOOK_SANDBOX_CHAINGUARD_PLAN"),
+        ttl_clamped=os.environ.get("CGRUNBOOK_SANDBOX_TTL_CLAMPED", "") == "1",
     )
 
 
@@ -212,6 +214,14 @@ def _seconds(argument: float | None, variable: str, default: float) -> float:
     except ValueError:
         log.warning("%s=%r is no number of seconds; using %s", variable, value, default)
         return default
+
+
+def _plan(variable: str) -> str:
+    plan = os.environ.get(variable) or Settings.chainguard_plan
+    if plan in PLANS:
+        return plan
+    log.warning("%s=%r is none of %s; using %s", variable, plan, ", ".join(PLANS), Settings.chainguard_plan)
+    return Settings.chainguard_plan
 
 
 def _give_operator_a_token(folder: Path, settings: Settings, tokens: Tokens) -> None:

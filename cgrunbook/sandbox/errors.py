@@ -197,20 +197,31 @@ def unauthenticated(reason: str | None, service: str | None = None) -> Unauthent
 
 
 class PlatformError(ServiceError):
-    """A refusal of Chainguard's v1 API, in the shape of its gRPC gateway: `{"code", "message", "details"}`.
+    """A refusal of Chainguard's API, in the shape of its gRPC gateway: `{"code", "message", "details"}`.
 
     Args:
         status: name of the gRPC status, for example "INVALID_ARGUMENT".
         message: the service's own words.
+        field: which field of the request is at fault, "" where it is none.
     """
 
-    def __init__(self, status: str, message: str) -> None:
+    #: v2 says its reason besides; v1 leaves the details empty.
+    with_details = False
+
+    def __init__(self, status: str, message: str, *, field: str = "") -> None:
         super().__init__(_CODES[status][1], message)
         self.status = status
+        self.field = field
 
     def document(self) -> dict[str, Any]:
         """The body's document."""
-        return {"code": _CODES[self.status][0], "message": self.message, "details": []}
+        details: list[dict[str, Any]] = []
+        if self.with_details:
+            details.append({"@type": ERROR_INFO, "reason": self.status, "domain": "iam.chainguard.dev"})
+            if self.field:
+                violation = {"field": self.field, "description": self.message}
+                details.append({"@type": BAD_REQUEST, "fieldViolations": [violation]})
+        return {"code": _CODES[self.status][0], "message": self.message, "details": details}
 
 
 class RegistryError(ServiceError):

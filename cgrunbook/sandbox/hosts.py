@@ -12,8 +12,11 @@ RESOURCE_MANAGER = "cloudresourcemanager.googleapis.com"
 CLOUD_BILLING = "cloudbilling.googleapis.com"
 CLOUD_KMS = "cloudkms.googleapis.com"
 PUBSUB = "pubsub.googleapis.com"
+IAM = "iam.googleapis.com"
+IAM_CREDENTIALS = "iamcredentials.googleapis.com"
 CGR_DEV = "cgr.dev"
 CONSOLE_API = "console-api.enforce.dev"
+STS = "issuer.enforce.dev"
 BLOB_HOST = "9236a389bd48b984df91adc1bc924620.r2.cloudflarestorage.com"
 #: The hosts that are played once; `LOCATION-docker.pkg.dev` is played for every location besides.
 SINGLE_HOSTS = (
@@ -24,8 +27,11 @@ SINGLE_HOSTS = (
     CLOUD_BILLING,
     CLOUD_KMS,
     PUBSUB,
+    IAM,
+    IAM_CREDENTIALS,
     CGR_DEV,
     CONSOLE_API,
+    STS,
     BLOB_HOST,
 )
 

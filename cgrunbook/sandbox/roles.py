@@ -67,7 +67,18 @@ _TOPIC_EDIT = _TOPIC_READ | _TOPIC_PUBLISH | _of("pubsub", "topics.create topics
 _TOPIC_POLICY = _of("pubsub", "topics.getIamPolicy topics.setIamPolicy")
 _ACCESS_POLICY = _of("accesscontextmanager", "policies.get policies.list")
 _POLICIES = _of("artifactregistry", "repositories.getIamPolicy") | _KEY_READ_POLICY
-_VIEWER = _TOPIC_READ | _ARTIFACT_READ | _SECRET_READ | _PROJECT_GET | _PROJECT_READ_POLICY | _USAGE_READ | _POLICIES
+_ACCOUNT_READ = _of("iam", "serviceAccounts.get")
+_ACCOUNT_IDENTITY = _of("iam", "serviceAccounts.getOpenIdToken")
+_VIEWER = (
+    _ACCOUNT_READ
+    | _TOPIC_READ
+    | _ARTIFACT_READ
+    | _SECRET_READ
+    | _PROJECT_GET
+    | _PROJECT_READ_POLICY
+    | _USAGE_READ
+    | _POLICIES
+)
 _EDITOR = (
     (_VIEWER | _TOPIC_EDIT | _ARTIFACT_WRITE | _ARTIFACT_REPO_ADMIN | _SECRET_WRITE | _USAGE_WRITE | _USE)
     | _of(
@@ -137,5 +148,7 @@ ROLES: Mapping[str, frozenset[str]] = {
     | (_ACCESS_POLICY | _of("accesscontextmanager", "policies.update")),
     "roles/iam.serviceAccountUser": _PROJECT_GET | _of("iam", "serviceAccounts.actAs serviceAccounts.get"),
     "roles/iam.serviceAccountTokenCreator": _PROJECT_GET
-    | _of("iam", "serviceAccounts.get serviceAccounts.getAccessToken"),
+    | (_ACCOUNT_READ | _ACCOUNT_IDENTITY | _of("iam", "serviceAccounts.getAccessToken")),
+    "roles/iam.serviceAccountOpenIdTokenCreator": _ACCOUNT_IDENTITY,
+    "roles/iam.workloadIdentityUser": _ACCOUNT_READ | _ACCOUNT_IDENTITY | _of("iam", "serviceAccounts.getAccessToken"),
 }

@@ -48,7 +48,10 @@ _FACTORIES: Mapping[str, str] = {
     hosts.PUBSUB: "google.pubsub:app",
     hosts.CGR_DEV: "registry.cgr_dev:app",
     hosts.BLOB_HOST: "registry.cgr_dev:blob_app",
+    hosts.IAM: "google.service_accounts:app",
+    hosts.IAM_CREDENTIALS: "google.service_accounts:credentials_app",
     hosts.CONSOLE_API: "chainguard.api:app",
+    hosts.STS: "chainguard.api:sts_app",
 }
 _DOCKER_FACTORY = "registry.docker_pkg_dev:app"
 

@@ -15,6 +15,8 @@ PROJECT_NUMBER = "123456789012"
 QUOTA_PROJECT_ID, QUOTA_PROJECT_NUMBER = "cgrunbook-quota", "210987654321"
 ORGANIZATION = "example.com"
 OPERATOR = "user:trainee@example.com"
+#: The plans that an organisation of Chainguard's may be on, as far as they differ here.
+PLANS = ("starter", "team", "other")
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,9 @@ class Settings:
         idle_seconds: after how long without a request the process ends by itself; None for never.
         validation_in_operation: whether a failed upstream validation is told in the operation instead of in the answer
             to the call. Which of the two the real service does is not known.
+        chainguard_plan: the organisation's plan, which says how long a pull token may live: "starter", "team" or "other".
+        ttl_clamped: whether a longer life is shortened to the plan's limit instead of refused. Which of the two Chainguard
+            does is not known.
     """
 
     home: Path
@@ -47,3 +52,5 @@ class Settings:
     tag_cache_seconds: float = 3600.0
     idle_seconds: float | None = None
     validation_in_operation: bool = False
+    chainguard_plan: str = "other"
+    ttl_clamped: bool = False

@@ -19,7 +19,7 @@ CREATE TABLE IF NOT EXISTS port (host TEXT PRIMARY KEY, port INTEGER NOT NULL) W
 """
 
 #: Of the tables and the documents in them; it goes up with each change of either, and the file bears it.
-VERSION = 1
+VERSION = 2
 
 _BUSY_TIMEOUT_SECONDS = 20.0
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from cgrunbook.steps.apis import ARTIFACT_REGISTRY as ARTIFACT_REGISTRY
     from cgrunbook.steps.apis import SECRET_MANAGER as SECRET_MANAGER
     from cgrunbook.steps.apis import EnableApi as EnableApi
+    from cgrunbook.steps.chainguard_access import LetServiceAccountMakePullTokens as LetServiceAccountMakePullTokens
+    from cgrunbook.steps.chainguard_access import TakeAwayChainguardAccess as TakeAwayChainguardAccess
     from cgrunbook.steps.developer_images import CreateRemoteRepository as CreateRemoteRepository
     from cgrunbook.steps.diagnosis import CheckCredential as CheckCredential
     from cgrunbook.steps.diagnosis import CheckUpstream as CheckUpstream
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "apis": ("ARTIFACT_REGISTRY", "EnableApi", "SECRET_MANAGER"),
+    "chainguard_access": ("LetServiceAccountMakePullTokens", "TakeAwayChainguardAccess"),
     "developer_images": ("CreateRemoteRepository",),
     "diagnosis": ("CheckCredential", "CheckUpstream", "TryDirectly", "TryFreshRepository"),
     "docker": ("PullWithDocker", "SignDockerIn"),

@@ -7,32 +7,22 @@ fresh repository that it makes and takes away again when asked to.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from cgrunbook.cloud import Cloud
 from cgrunbook.cloud.artifact_registry import RemoteRepository
-from cgrunbook.cloud.google_errors import READ_SECRET
-from cgrunbook.cloud.iam_policy import EVERYBODY, Binding, let_read_command
 from cgrunbook.cloud.registry import Registry, TokenProbe
-from cgrunbook.cloud.roles import ACCESSOR, HELD
 from cgrunbook.errors import (
     CgrunbookError,
-    PermissionMissing,
     PrerequisiteMissing,
-    ProjectUnknown,
     StepFailed,
-    UpstreamCredentialsRefused,
 )
 from cgrunbook.image_reference import ImageReference, Platform
 from cgrunbook.parameters import UPSTREAM
-from cgrunbook.steps.credential import kept_in, split_version, stored_token
+from cgrunbook.steps.credential import kept_in, split_version
 from cgrunbook.steps.pulling import image_of, path_through, upstream_login
 from cgrunbook.steps.repository import expected_repository, made_by_cgrunbook
-from cgrunbook.steps.secret import conditional_grant, policy_of, service_agent
 from cgrunbook.steps.step import (
     MANAGED_BY,
     Change,
@@ -47,9 +37,9 @@ from cgrunbook.steps.step import (
     Step,
     World,
 )
-
-# The roles that let a secret's value be read, the one that is asked for first.
-_READERS = (ACCESSOR, "roles/owner", *sorted(role for role, held in HELD.items() if READ_SECRET in held))
+from cgrunbook.steps.token_checks import Levels, unknown
+from cgrunbook.steps.token_life import token_lives
+from cgrunbook.steps.token_sides import Check
 
 
 class CheckUpstream(Proof):
@@ -109,82 +99,9 @@ class CheckCredential(Proof):
         if not there.username:
             nothing = "does not sign in: there is nothing to check"
             return Evidence(findings=(Finding(Mark.OK, self.repository, nothing),))
-        project, secret_id, version = split_version(there.password_secret_version)
-        keeper = kept_in(world, project, secret_id)
-        with ThreadPoolExecutor() as side_by_side:
-            grants = side_by_side.submit(self._grant, world, keeper, secret_id)
-            value, was_read = self._value(world, keeper, there, secret_id, version)
-        grant = grants.result()
-        return Evidence(findings=(grant, self._version(world, keeper, secret_id, version, was_read=was_read), value))
-
-    def _grant(self, world: World, keeper: Cloud, secret_id: str) -> Finding:
-        check, ours = "the service agent may read the secret", keeper is world.cloud
-        member: str = ""
-        held: tuple[Binding, ...] = ()
-        where = secret_id if ours else f"{secret_id} in the project {keeper.project.id}"
-        try:
-            # The agent is that of the project where Artifact Registry works, wherever the secret is.
-            policy = policy_of(world, secret_id) if ours else keeper.secrets.get_policy(secret_id)
-            if policy is None:
-                return Finding(Mark.NOT_CHECKED, check, f"{where} is not there yet; this plan would make it")
-            member = service_agent(world, secret_id)
-            held = policy.held(member, ACCESSOR)
-            if role := policy.first_of(_READERS, member):
-                return Finding(Mark.OK, check, f"{role} on {where}")
-            in_project = keeper.project.get_policy()
-        except CgrunbookError as error:
-            return conditional_grant(keeper, secret_id, member, held) if held else _unknown(check, error)
-        command = let_read_command(secret_id, keeper.project.id, member)
-        remedy = f"{'Run 03_production_images again, or' if ours else 'Grant it'}: {command}"
-        if who := next(
-            (one for one in EVERYBODY if policy.first_of(_READERS, one) or in_project.first_of(_READERS, one)), ""
-        ):
-            return Finding(Mark.WARN, check, f"{who} may: everybody can read the pull token's password", remedy)
-        if role := in_project.first_of(_READERS, member):
-            return Finding(Mark.WARN, check, f"{role} on the whole project", "Grant it on the secret alone.")
-        if held:
-            return conditional_grant(keeper, secret_id, member, held)
-        seen = f"{member} has no {ACCESSOR} on {where}"
-        if doubts := [way for one in (policy, in_project) for way in one.in_doubt(member, READ_SECRET, ACCESSOR)]:
-            return Finding(
-                Mark.NOT_CHECKED, check, f"{seen}; it may have its right through {'; '.join(doubts)}", remedy
-            )
-        return Finding(Mark.FAIL, check, f"{seen}: images that are not cached cannot be pulled", remedy)
-
-    def _version(self, world: World, keeper: Cloud, secret_id: str, version: str, *, was_read: bool) -> Finding:
-        check = "the secret version is enabled"
-        name = f"{secret_id}/versions/{version}"
-        if was_read:
-            return Finding(Mark.OK, check, name)
-        try:
-            there = keeper.secrets.version(secret_id, version)
-        except CgrunbookError as error:
-            return _unknown(check, error)
-        if there is None:
-            return Finding(Mark.FAIL, check, f"{name} does not exist", "Run 03_production_images again.")
-        if there.enabled:
-            return Finding(Mark.OK, check, name)
-        enable = f"gcloud secrets versions enable {there.number} --secret={secret_id} --project={keeper.project.id}"
-        remedy = enable if there.state == "DISABLED" else "Run 03_production_images again: it makes a new pull token."
-        return Finding(Mark.FAIL, check, f"{name} is {there.state}", remedy)
-
-    def _value(
-        self, world: World, keeper: Cloud, repository: RemoteRepository, secret_id: str, version: str
-    ) -> tuple[Finding, bool]:
-        """The check, and whether the value could be read, which says of its version that it is enabled."""
-        check = "the value is a pull token in its time"
-        try:
-            token = stored_token(world, keeper, repository.username, secret_id, version)
-        except (PermissionMissing, ProjectUnknown) as error:
-            return _unknown(check, error), False
-        except CgrunbookError as error:
-            remedy = error.remedy or "Store the right value as a new version."
-            found = Finding(Mark.FAIL, check, error.message, remedy)
-            return found, isinstance(error, UpstreamCredentialsRefused)
-        seen = f"good until {token.expires:%Y-%m-%d %H:%M} UTC"
-        if (token.expires - datetime.now(UTC)).days < 7:
-            return Finding(Mark.WARN, check, seen, "Plan its renewal."), True
-        return Finding(Mark.OK, check, seen), True
+        wanted = (Check.GRANT, Check.VERSION, Check.END)
+        (life,) = token_lives(world, lambda: ([there], False), levels=Levels(), without=set(Check) - set(wanted))
+        return Evidence(findings=tuple(map(life.of, wanted)))
 
 
 class TryDirectly(Proof):
@@ -214,7 +131,7 @@ class TryDirectly(Proof):
         try:
             cgr, unseen = world.cloud.cgr(upstream_login(world, self.repository)), None
         except CgrunbookError as error:
-            cgr, unseen = world.cloud.cgr(), _unknown("token with the credential", error)
+            cgr, unseen = world.cloud.cgr(), unknown("token with the credential", error)
         anonymous = cgr.probe_token(image.repository, with_credentials=False)
         findings = [_without(image, anonymous, signs_in=bool(there.username))]
         if unseen is not None:
@@ -383,7 +300,3 @@ def _with(image: ImageReference, probe: TokenProbe) -> Finding:
 
 def _said(probe: TokenProbe) -> str:
     return f"{probe.status} {probe.code} {probe.message}".strip()
-
-
-def _unknown(check: str, error: CgrunbookError) -> Finding:
-    return Finding(Mark.NOT_CHECKED, check, error.message, error.remedy)

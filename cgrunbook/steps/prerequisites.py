@@ -19,7 +19,7 @@ from cgrunbook import installation
 from cgrunbook.cloud import Cloud, alike
 from cgrunbook.cloud.apis import ENABLED_BY, USE
 from cgrunbook.cloud.caller import spoken, to_fill_in
-from cgrunbook.cloud.chainctl import LoginState
+from cgrunbook.cloud.chainguard import LoginState
 from cgrunbook.cloud.iam_policy import Binding, grant_command
 from cgrunbook.cloud.network import why_unreachable
 from cgrunbook.cloud.roles import HELD, fewest_roles, may_hold
@@ -89,7 +89,7 @@ class CheckGoogleCloud(Proof):
 
 
 class CheckChainguard(Proof):
-    """Chainctl: there, signed in, and allowed to create pull tokens.
+    """The way to Chainguard: there, signed in, and allowed to create pull tokens.
 
     Args:
         organization: the organisation; empty takes the only one there is.
@@ -103,19 +103,19 @@ class CheckChainguard(Proof):
         self.organization = organization
 
     def verify(self, world: World) -> Evidence:
-        chainctl = world.cloud.chainctl
-        with ThreadPoolExecutor() as side_by_side:  # each is a process with a call of its own
-            version = side_by_side.submit(_finding, "chainctl", chainctl.version)
-            signed = side_by_side.submit(chainctl.require_login)
+        door = world.cloud.chainguard
+        with ThreadPoolExecutor() as side_by_side:  # each is a process, or a call, of its own
+            version = side_by_side.submit(_finding, door.name, door.version)
+            signed = side_by_side.submit(door.require_login)
         present = version.result()
         if present.mark is Mark.FAIL:
             return Evidence(findings=(_only_for_production(present),))
         try:
             login = signed.result()
         except CgrunbookError as error:
-            return Evidence(findings=(present, _only_for_production(_failed("chainctl login", error))))
-        whom = login.email or login.identity or "somebody whom chainctl does not name"
-        signed_in = Finding(Mark.OK, "chainctl login", f"signed in as {whom}")
+            return Evidence(findings=(present, _only_for_production(_failed(f"{door.name} login", error))))
+        whom = login.email or login.identity or f"somebody whom {door.name} does not name"
+        signed_in = Finding(Mark.OK, f"{door.name} login", f"signed in as {whom}")
         return Evidence(findings=(present, signed_in, *self._organization(world, login)))
 
     def _organization(self, world: World, login: LoginState) -> list[Finding]:
@@ -137,7 +137,7 @@ class CheckChainguard(Proof):
         if allowed:
             return Finding(Mark.OK, check, "yes")
         if allowed is None:
-            return Finding(Mark.WARN, check, "chainctl does not tell", "Step 03 will see.")
+            return Finding(Mark.WARN, check, "Chainguard does not tell", "Step 03 will see.")
         remedy = "Ask an owner for the role registry.pull_token_creator, the least that may."
         return _missing(check, f"no role in {organization} that may", remedy)
 
@@ -146,7 +146,7 @@ class CheckNetwork(Proof):
     """The hosts that this machine needs, and those that only Google's servers need.
 
     Args:
-        production: also what chainctl needs.
+        production: also what making pull tokens needs.
     """
 
     section = Section.DEBUGGING
@@ -212,9 +212,12 @@ def hosts(world: World, *, production: bool) -> list[NeededHost]:
     ]
     if production and real:
         needed += [
-            NeededHost(name, f"chainctl: {purpose}", greeting(f"https://{name}"), always=False)
+            NeededHost(name, f"Chainguard: {purpose}", greeting(f"https://{name}"), always=False)
             for name, purpose in (("console-api.enforce.dev", "pull tokens"), ("issuer.enforce.dev", "signing in"))
         ]
+        if connection.chainguard.service_account:
+            name, ask = "iamcredentials.googleapis.com", greeting(connection.iam_credentials)
+            needed.append(NeededHost(name, "Chainguard: identity tokens", ask, always=False))
     needed += [
         NeededHost("cgr.dev", "manifests, and tokens at /token"),
         NeededHost("9236a389bd48b984df91adc1bc924620.r2.cloudflarestorage.com", "layers"),

@@ -14,12 +14,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from cgrunbook import durations
-from cgrunbook.cloud.chainctl import ListedToken
+from cgrunbook.cloud.chainguard import ListedToken
 from cgrunbook.cloud.pull_token import PullToken
 from cgrunbook.cloud.secret_manager import SecretResource, SecretVersion
 from cgrunbook.errors import (
     CgrunbookError,
-    ChainctlFailed,
+    ChainguardFailed,
     Conflict,
     MalformedToken,
     NotFound,
@@ -40,7 +40,8 @@ def token_name(world: World, secret_id: str) -> str:
     """The name by which a token made for a secret is known again: lower case only, so a hash tells alike ids apart."""
     full = world.cloud.secrets.name(secret_id)
     words = re.sub(r"[^a-z0-9._-]", "-", f"{world.cloud.connection.project_id} {secret_id}".lower())
-    return f"cgrunbook {words[:60]} {hashlib.sha256(full.encode()).hexdigest()[:8]}"
+    # Chainguard takes 63 characters, with the " - registry" that stands behind each.
+    return f"cgrunbook {words[:33]} {hashlib.sha256(full.encode()).hexdigest()[:8]}"
 
 
 class StorePullToken(Step):
@@ -68,7 +69,7 @@ class StorePullToken(Step):
         claimed = there is not None and token_pairs.claim_on(there) is not None
         if there is not None and not claimed and pair_in_use(world, self.secret_id, self.repository):
             return self._clearance(world, there)
-        world.cloud.chainctl.require_login()
+        world.cloud.chainguard.require_login()
         organization = world.organization(self.organization)
         resource = f"secret {self.secret_id}"
         life = durations.in_words(durations.parse(self.ttl))
@@ -97,13 +98,13 @@ class StorePullToken(Step):
         organization = world.organization(self.organization)
         for orphan in self._orphans(world, secret, organization):
             world.progress(Progress("revoking a pull token that a run which died left behind"))
-            world.cloud.chainctl.revoke(orphan, organization)
+            world.cloud.chainguard.revoke(orphan, organization)
         if pair_in_use(world, self.secret_id, self.repository):
             # From the start, or by somebody who was quicker than the claim.
             secrets.update(secret, token_pairs.without_claim(secret))
             return {}
         world.progress(Progress("creating the pull token"))
-        token = world.cloud.chainctl.create_pull_token(
+        token = world.cloud.chainguard.create_pull_token(
             organization, token_name(world, self.secret_id), self.ttl, description=self._description(world)
         )
         known = token_pairs.with_claim(secret, replace(claim, username=token.username, expires=token.expires))
@@ -183,7 +184,7 @@ class StorePullToken(Step):
                 return None
             in_use = _usernames_in_use(world) if earlier.username else None
             if in_use is not None and earlier.username not in in_use:
-                world.cloud.chainctl.revoke(earlier.username, world.organization(self.organization))
+                world.cloud.chainguard.revoke(earlier.username, world.organization(self.organization))
         versions = world.cloud.secrets.versions(self.secret_id)
         claim = Claim.of_this_machine(known=max((version.number for version in versions), default=0))
         return world.cloud.secrets.update(secret, token_pairs.with_claim(secret, claim)), claim
@@ -211,7 +212,7 @@ class StorePullToken(Step):
     def _orphans(self, world: World, secret: SecretResource, organization: str) -> list[str]:
         try:
             listed = world.pull_tokens(organization)
-        except (PrerequisiteMissing, ChainctlFailed, Temporary):
+        except (PrerequisiteMissing, ChainguardFailed, Temporary):
             # registry.pull_token_creator may create but not list: then there is nothing that could be done.
             return []
         return orphans(world, secret, listed, lambda: _usernames_in_use(world))

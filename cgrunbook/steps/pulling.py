@@ -69,7 +69,7 @@ def upstream_login(world: World, repository: str) -> BasicCredentials | None:
 def _alike(world: World, image: ImageReference) -> str:
     """The question for an image that an organisation's catalogue has not, "" where chainctl cannot tell."""
     try:
-        there = world.cloud.chainctl.images(image.organization)
+        there = world.cloud.chainguard.images(image.organization)
     except CgrunbookError:
         return ""
     return alike.question(image.repository.partition("/")[2], there)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from cgrunbook.cloud.chainctl import ListedToken
+from cgrunbook.cloud.chainguard import ListedToken
 from cgrunbook.cloud.secret_manager import SecretResource
 from cgrunbook.errors import CgrunbookError, PermissionMissing
 from cgrunbook.steps import token_pairs
@@ -85,7 +85,7 @@ def replaced(
             findings.append(_stays(pair, Mark.NOT_CHECKED, stays, error.remedy))
         else:
             token = tokens.get(pair.username) if tokens else None
-            seen = token.seen if token else None
+            seen = token.last_seen if token else None
             ends = max(since, seen or since) + grace
             if seen and seen > since + grace:
                 stays = f"it is not revoked: Chainguard saw it on {seen:%Y-%m-%d %H:%M:%S} UTC, after it was replaced"
@@ -149,7 +149,7 @@ def retire(
         if there is not None and there.enabled:
             secrets.disable(found.id, one.version)
         try:
-            world.cloud.chainctl.revoke(one.username, organization)
+            world.cloud.chainguard.revoke(one.username, organization)
             gone.append(one)
         except PermissionMissing as error:
             findings.append(Finding(Mark.WARN, _CHECK, f"{one.username} lives on: {error.message}", error.remedy))

@@ -401,14 +401,14 @@ class RotatePullToken(Step):
         token: PullToken | None = None
         try:
             if earlier and earlier.username and not found.unread and earlier.username not in found.usernames:
-                world.cloud.chainctl.revoke(earlier.username, organization)
+                world.cloud.chainguard.revoke(earlier.username, organization)
             for member in found.members:
                 if not member.named.isdigit() and member.version:
                     # The version that is added would be taken for the password before the username goes with it.
                     self._set(found, member, found.pair_of(member), validated=False)
             world.progress(Progress("creating the pull token"))
             description = f"Artifact Registry in {keeper.cloud.project.id}, secret {found.id}"
-            token = world.cloud.chainctl.create_pull_token(
+            token = world.cloud.chainguard.create_pull_token(
                 organization, token_name(keeper, found.id), durations.go(self.settings.ttl), description=description
             )
             claim = replace(claim, username=token.username, expires=token.expires)
@@ -421,7 +421,7 @@ class RotatePullToken(Step):
             # Nobody needs to wait for it; what chainctl may have made all the same is known by its name.
             with suppress(CgrunbookError):
                 if token:
-                    world.cloud.chainctl.revoke(token.username, organization)
+                    world.cloud.chainguard.revoke(token.username, organization)
                 secrets.update(secret, token_pairs.without_claim(secret))
             raise
         pair = Pair(token.username, version.number, token.expires)
@@ -512,7 +512,7 @@ class RotatePullToken(Step):
         if problems:
             raise problems[0]  # the claim stands, and the new token lives: the next run goes on from there
         try:
-            world.cloud.chainctl.revoke(fresh.pair.username, organization)
+            world.cloud.chainguard.revoke(fresh.pair.username, organization)
             revoked = "and is revoked again"
         except PermissionMissing:
             revoked = f"and {fresh.pair.username} lives on, since you may not revoke it"

@@ -20,7 +20,7 @@ from cgrunbook.redaction import one_line
 
 if TYPE_CHECKING:
     from cgrunbook.cloud.artifact_registry import Everywhere, RemoteRepository, Stored
-    from cgrunbook.cloud.chainctl import ListedToken
+    from cgrunbook.cloud.chainguard import ListedToken
     from cgrunbook.cloud.docker import SignIn
     from cgrunbook.cloud.iam_policy import Policy
     from cgrunbook.cloud.secret_manager import SecretResource, SecretVersion
@@ -384,20 +384,24 @@ class World:
         return self._once(self.cloud.pubsub.get_policy, topic)
 
     def repository_policy(self, name: str) -> Policy:
-        """Who has which role on a repository that is there."""
+        """Who has which role on a repository that is there; by its full name one of any location."""
         return self._once(self.cloud.repositories.get_policy, name)
+
+    def project_policy(self) -> Policy:
+        """Who has which role in the whole project."""
+        return self._once(self.cloud.project.get_policy)
 
     def pull_tokens(self, organization: str) -> tuple[ListedToken, ...]:
         """An organisation's pull tokens."""
-        return self._once(self.cloud.chainctl.list_pull_tokens, organization)
+        return self._once(self.cloud.chainguard.list_pull_tokens, organization)
 
     def docker_sign_in(self, helper: str = "") -> SignIn:
         """What docker would send to the location's docker.pkg.dev, and whether it is taken there; see `Cloud`."""
         return self._once(self.cloud.docker_sign_in, helper)
 
     def organizations(self) -> tuple[str, ...]:
-        """The names of the organisations that chainctl's user sees."""
-        return self._once(self.cloud.chainctl.organizations)
+        """The names of the organisations that the caller sees at Chainguard."""
+        return self._once(self.cloud.chainguard.organizations)
 
     def organization(self, given: str) -> str:
         """The organisation whose images are meant: the one given, the target's own, or the only one there is.
@@ -410,7 +414,8 @@ class World:
         names = self.organizations()
         if len(names) == 1:
             return names[0]
-        seen = f"chainctl knows {', '.join(names)}" if names else "chainctl knows none"
+        knows = f"{self.cloud.chainguard.name} knows"
+        seen = f"{knows} {', '.join(names)}" if names else f"{knows} none"
         raise ParameterError(
             f"organization is empty, and {seen}.",
             "Give the one whose images you pull, as in cgr.dev/ORGANIZATION/chainguard-base, as the parameter organization.",

@@ -328,8 +328,8 @@ class TearDown(Step):
             listed = {}
         token = listed.get(identity)
         until = f"is good until {token.expires:%Y-%m-%d %H:%M} UTC" if token and token.expires else "may still be good"
-        if token and token.seen:
-            return f"{until}, and Chainguard saw it last on {token.seen:%Y-%m-%d %H:%M} UTC"
+        if token and token.last_seen:
+            return f"{until}, and Chainguard saw it last on {token.last_seen:%Y-%m-%d %H:%M} UTC"
         return f"{until}; whether it was used lately, Chainguard does not tell"
 
     def _lost_with_secret(self, world: World) -> list[str]:
@@ -359,7 +359,7 @@ class TearDown(Step):
         return world.cloud.secrets.update(secret, token_pairs.with_claim(secret, claim))
 
     def _revoke(self, world: World, token: str) -> None:
-        world.cloud.chainctl.revoke(token, world.organization(self.organization))
+        world.cloud.chainguard.revoke(token, world.organization(self.organization))
 
     def _tokens(self, world: World, secret: SecretResource) -> tuple[list[str], str]:
         """The pull tokens that cgrunbook made for this secret and that still live, or why only those written down are known."""

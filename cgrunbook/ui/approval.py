@@ -157,6 +157,6 @@ def _button(label: str, css: str, tooltip: str, style: str = "") -> Any:
         layout={"width": "auto", "min_width": "90px"},
     )
     if style == "danger":  # the colour of its card, and of all that is gone for good
-        button.style.button_color = GONE
+        button.style.button_color, button.style.text_color = GONE, "#ffffff"
     button.add_class(css)
     return button

@@ -299,12 +299,17 @@ def _unbroken(name: str) -> str:
     return _LINE if len(name) <= _UNBROKEN else ""
 
 
+def _named(name: str) -> str:
+    """A name, which breaks behind a dot if it must: hosts are long."""
+    return escape(name) if len(name) <= _UNBROKEN else escape(name).replace(".", ".<wbr>")
+
+
 def _lines(text: str) -> str:
     return "<br>".join(escape(line) for line in text.splitlines())
 
 
 def _row(name: str, cells: str) -> str:
-    return f'{_ROW}<th scope="row" style="{_CELL}{_unbroken(name)}font-weight:normal;{_QUIET}">{escape(name)}</th>{cells}</tr>'
+    return f'{_ROW}<th scope="row" style="{_CELL}{_unbroken(name)}font-weight:normal;{_QUIET}">{_named(name)}</th>{cells}</tr>'
 
 
 def _cell(value: Any, name: str = "", side: str = "") -> str:
@@ -384,7 +389,7 @@ def findings(findings: Sequence[Finding]) -> list[Block]:
         remedy = f'<br><span style="{_QUIET}">What to do: {_lines(finding.remedy)}</span>' if finding.remedy else ""
         rows += (
             f'{_ROW}<td style="{_CELL}{_LINE}">{badge_of(mark)}</td>'
-            f'<td style="{_CELL}{_unbroken(finding.check)}">{escape(finding.check)}</td>'
+            f'<td style="{_CELL}{_unbroken(finding.check)}">{_named(finding.check)}</td>'
             f'<td style="{_CELL}">{escape(finding.seen)}{remedy}</td></tr>'
         )
         lines.append(f"{LOOKS[mark][0]} {mark:<4}  {finding.check}: {finding.seen}")

@@ -73,7 +73,7 @@ _LABEL_WIDTH = "160px"
 _BELOW = f"margin:0 0 0 calc({_LABEL_WIDTH} + 8px);line-height:1.35;max-width:444px;font-size:12px;"
 _QUIET = "color:var(--jp-ui-font-color2,#616161);"
 # What is never the same in both targets: what was written for one is not taken along to the other.
-_OF_ONE_TARGET = ("project_id", "organization")
+_OF_ONE_TARGET = ("project_id", "organization", "chainguard_identity", "chainguard_service_account")
 
 # What it means to work on a target.
 _MEANS = {

@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from html import escape
 
 from cgrunbook.run.looks import look_of
-from cgrunbook.run.outline import Line, Outline, Standing
+from cgrunbook.run.outline import Line, Outline, Standing, State
 
 # A list that says of when it is may be read when nobody waits and nothing works any more.
-_THEN = {Standing.ASKS: "waited for you", Standing.AT_WORK: "was at work"}
+_THEN: dict[State, str] = {Standing.ASKS: "waited for you", Standing.AT_WORK: "was at work"}
 
 _CELL = "text-align:left;vertical-align:top;padding:1px 14px 1px 0"
 

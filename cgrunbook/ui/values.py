@@ -24,7 +24,7 @@ from cgrunbook.run.folder import write_whole
 from cgrunbook.run.given import injected_names
 
 # What is meant for one run only: a deletion that was confirmed once must not be confirmed for ever.
-_FOR_ONE_RUN = frozenset({"confirm", "try_fresh_repository"})
+_FOR_ONE_RUN = frozenset({"confirm", "try_fresh_repository", "chainguard_set_up"})
 
 # Under this name the notebook's namespace remembers what the form wrote there, so that it is not taken for the cell's.
 _WRITTEN = "_cgrunbook_written"

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from cgrunbook.cloud import Attempts, Cloud, connect
+from cgrunbook.cloud import Attempts, ChainguardAccess, Cloud, connect
 from cgrunbook.cloud.caller import spoken
 from cgrunbook.errors import ApiDisabled, CgrunbookError
 
@@ -57,6 +57,9 @@ def _open(values: Mapping[str, Any]) -> Cloud:
         values["target"],
         project_id=values.get("project_id", ""),
         location=values.get("location") or "us-central1",
+        chainguard=ChainguardAccess(
+            *(values.get(f"chainguard_{name}", "") for name in ("auth", "identity", "service_account"))
+        ),
     )
     return Cloud(connection, Attempts(limit=_LIMIT))
 
@@ -73,7 +76,7 @@ def _repositories(cloud: Cloud) -> Iterable[str]:
 _LISTS: dict[tuple[str, ...], Callable[[Cloud], Iterable[str]]] = {
     ("project_id",): lambda cloud: cloud.project.visible(),
     ("location",): lambda cloud: cloud.repositories.locations(),
-    ("organization",): lambda cloud: cloud.chainctl.organizations(),
+    ("organization",): lambda cloud: cloud.chainguard.organizations(),
     ("repository", "private_repository"): _repositories,
 }
 

@@ -131,5 +131,5 @@ def _end(tab: Any) -> None:
     """End the tab's kernel, then the tab."""
     if tab.page.is_closed():
         return
-    tab.page.evaluate("async () => { await window.jupyterapp?.serviceManager.sessions.shutdownAll(); }")
+    tab.promised("window.jupyterapp?.serviceManager.sessions.shutdownAll() ?? Promise.resolve()")
     tab.page.close(run_before_unload=False)

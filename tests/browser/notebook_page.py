@@ -91,6 +91,11 @@ class NotebookPage:
         """Wait for a condition in JavaScript; answers what it answers."""
         return self.page.wait_for_function(condition, arg=argument, timeout=PATIENCE_MS, polling=50).json_value()
 
+    def promised(self, promise: str) -> None:
+        """Wait until a promise is kept, and no longer than for a condition."""
+        self.page.evaluate(f"() => {{ window.kept = false; void ({promise}).then(() => {{ window.kept = true; }}); }}")
+        self.until("() => window.kept")
+
     def command(self, name: str, **arguments: Any) -> None:
         """Give one of JupyterLab's commands, as its menus do, without waiting for it to end."""
         self.page.evaluate(
@@ -245,7 +250,7 @@ class NotebookPage:
 
     def restart(self) -> None:
         """Restart the kernel and wait until it can be used again."""
-        self.page.evaluate(f"async () => {{ await {_PANEL}.context.sessionContext.session.kernel.restart(); }}")
+        self.promised(f"{_PANEL}.context.sessionContext.session.kernel.restart()")
         self.until(f"() => {_PANEL}.context.sessionContext.session?.kernel?.status === 'idle'")
 
     def lose_connection(self) -> None:
@@ -272,7 +277,7 @@ class NotebookPage:
 
     def shut_down(self) -> None:
         """Shut the notebook's kernel down."""
-        self.page.evaluate(f"async () => {{ await {_PANEL}.context.sessionContext.shutdown(); }}")
+        self.promised(f"{_PANEL}.context.sessionContext.shutdown()")
 
     def photograph(self, name: str) -> Path:
         """Keep a picture of the page, and let axe look at all that is ours on it, in both themes: what it finds is a complaint."""
@@ -282,7 +287,7 @@ class NotebookPage:
 
     def save(self) -> Any:
         """Save the notebook and read the file."""
-        self.page.evaluate(f"async () => {{ await {_PANEL}.context.save(); }}")
+        self.promised(f"{_PANEL}.context.save()")
         return nbformat.read(self.path, as_version=4)
 
 

@@ -114,7 +114,7 @@ def lab(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab
 
 
 @pytest.fixture
-def tab(open_tab: Callable[..., NotebookPage]) -> NotebookPage:
+def opened(open_tab: Callable[..., NotebookPage]) -> NotebookPage:
     return open_tab(NOTEBOOK)
 
 
@@ -162,10 +162,10 @@ def assert_nobody_waits(tab: NotebookPage, said: str) -> None:
 
 
 @pytest.mark.long
-def test_the_form_waits(tab, again):
-    tab.run_all()
-    tab.until_the_form_waits()
-    for tab in after_each(LIVING, tab, again):
+def test_the_form_waits(opened, again):
+    opened.run_all()
+    opened.until_the_form_waits()
+    for tab in after_each(LIVING, opened, again):
         tab.until_there()
         tab.until_the_form_waits()
         tab.run_all()
@@ -173,11 +173,11 @@ def test_the_form_waits(tab, again):
 
 
 @pytest.mark.long
-def test_a_plan_waits(tab, again):
-    tab.run_all()
-    tab.use.click()
-    tab.until_asked()
-    for tab in after_each(LIVING, tab, again):
+def test_a_plan_waits(opened, again):
+    opened.run_all()
+    opened.use.click()
+    opened.until_asked()
+    for tab in after_each(LIVING, opened, again):
         tab.until_there()
         tab.until_asked()
         assert "Waiting for your approval. Nothing has been changed yet." in tab.visible_text()
@@ -191,14 +191,14 @@ def test_a_plan_waits(tab, again):
 
 
 @pytest.mark.long
-def test_a_step_is_at_work(tab, again, home):
-    tab.run_all()
-    tab.use.click()
-    tab.until_asked()
+def test_a_step_is_at_work(opened, again, home):
+    opened.run_all()
+    opened.use.click()
+    opened.until_asked()
     with another_run(home):
-        tab.agree()
-        tab.until_said("another run to finish its step")
-        for tab in after_each(LIVING, tab, again):
+        opened.agree()
+        opened.until_said("another run to finish its step")
+        for tab in after_each(LIVING, opened, again):
             tab.until_there()
             tab.until_said("another run to finish its step")
             tab.until_running(len(tab.state()["cells"]) - 2)  # all but the parameters and the form
@@ -209,16 +209,16 @@ def test_a_step_is_at_work(tab, again, home):
 
 @pytest.mark.long
 @pytest.mark.parametrize("event", LIVING)
-def test_cells_go_on_while_nobody_looks(tab, again, home, event):
-    tab.run_all()
-    tab.use.click()
-    tab.until_asked()
+def test_cells_go_on_while_nobody_looks(opened, again, home, event):
+    opened.run_all()
+    opened.use.click()
+    opened.until_asked()
     with another_run(home):
-        tab.page.locator("button.cgrunbook-approve-rest:not([disabled])").click()
-        tab.until_said("another run to finish its step")
+        opened.page.locator("button.cgrunbook-approve-rest:not([disabled])").click()
+        opened.until_said("another run to finish its step")
         if event in {"closed", "crashed"}:
-            tab.page.close(run_before_unload=False)
-    tab = again() if tab.page.is_closed() else LIVING[event](tab, again)
+            opened.page.close(run_before_unload=False)
+    tab = again() if opened.page.is_closed() else LIVING[event](opened, again)
     tab.until_there()
     tab.until_outcomes(5)
     assert tab.outcomes()[:3] == CHANGES
@@ -227,10 +227,10 @@ def test_cells_go_on_while_nobody_looks(tab, again, home, event):
 
 
 @pytest.mark.long
-def test_the_form_waits_and_its_kernel_ends(tab, again):
-    tab.run_all()
-    tab.until_the_form_waits()
-    for tab in after_each(DYING, tab, again):
+def test_the_form_waits_and_its_kernel_ends(opened, again):
+    opened.run_all()
+    opened.until_the_form_waits()
+    for tab in after_each(DYING, opened, again):
         assert_nobody_waits(tab, "Where no form stands below")
         tab.run_all()
         tab.until_the_form_waits()
@@ -238,11 +238,11 @@ def test_the_form_waits_and_its_kernel_ends(tab, again):
 
 
 @pytest.mark.long
-def test_a_plan_waits_and_its_kernel_ends(tab, again):
-    tab.run_all()
-    tab.use.click()
-    tab.until_asked()
-    for tab in after_each(DYING, tab, again):
+def test_a_plan_waits_and_its_kernel_ends(opened, again):
+    opened.run_all()
+    opened.use.click()
+    opened.until_asked()
+    for tab in after_each(DYING, opened, again):
         assert_nobody_waits(tab, "Where no buttons stand below")
         tab.run_all()
         tab.until_asked()
@@ -250,17 +250,46 @@ def test_a_plan_waits_and_its_kernel_ends(tab, again):
 
 
 @pytest.mark.long
-def test_a_step_is_at_work_and_its_kernel_ends(tab, again, home):
-    tab.run_all()
-    tab.use.click()
-    tab.until_asked()
+def test_a_step_is_at_work_and_its_kernel_ends(opened, again, home):
+    opened.run_all()
+    opened.use.click()
+    opened.until_asked()
     with another_run(home):
-        tab.agree()
-        tab.until_said("another run to finish its step")
-        for tab in after_each(DYING, tab, again):
+        opened.agree()
+        opened.until_said("another run to finish its step")
+        for tab in after_each(DYING, opened, again):
             assert_nobody_waits(tab, "it works no more")
             tab.run_all()
             tab.until_asked()
             tab.agree()
             tab.until_said("another run to finish its step")
     assert_comes_to_its_end(tab)
+
+
+@pytest.mark.long
+def test_two_saves_at_once_ask_nothing(opened):
+    opened.run_all()
+    opened.use.click()
+    opened.until_asked()
+    opened.promised(
+        """(async () => {
+          const { context } = window.jupyterapp.shell.currentWidget;
+          const settings = window.jupyterapp.serviceManager.serverSettings;
+          const { fetch } = settings;
+          window.others = [];
+          settings.fetch = async (...request) => {
+            const answer = await fetch(...request);
+            if (request[0].method === 'PUT' && window.others.length < 1) {
+              window.others.push(context.save());
+              // As long as it takes on a slow network until the page hears that the file is written.
+              await new Promise(goOn => setTimeout(goOn, 1000));
+            }
+            return answer;
+          };
+          context.model.sharedModel.setMetadata('edited', true);
+          await context.save();
+          await Promise.all(window.others);
+        })()"""
+    )
+    assert opened.page.evaluate("() => window.others.length") == 1
+    assert not opened.page.locator(".jp-Dialog").count()

@@ -23,9 +23,6 @@ from tests.real_names.faults import Fault, Weather
 from tests.real_names.token_hosts import IAM_CREDENTIALS, METADATA, OAUTH2, STS, TokenHosts
 
 GIVING_TOKENS = (OAUTH2, STS, IAM_CREDENTIALS)
-#: Played by nobody here: they answer 404 to everything, as they may to a question whether they can be reached.
-SPARE = ("issuer.enforce.dev",)
-
 _SMALL = 65536
 
 
@@ -150,7 +147,7 @@ class Door:
     async def _found(self, request: Request, fault: Fault) -> AsyncIterator[Answer]:
         if fault.status:
             yield _whole(fault.status, fault.body.encode(), fault.headers)
-        elif request.host in (*GIVING_TOKENS, METADATA):
+        elif request.host in (*GIVING_TOKENS, METADATA) and not request.target.endswith(":generateIdToken"):
             status, said = self.tokens.answer(request.host, request.target, request.body)
             flavor = {"Metadata-Flavor": "Google"} if request.host == METADATA else {}
             if isinstance(said, str):

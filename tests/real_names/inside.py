@@ -22,7 +22,7 @@ from pathlib import Path
 
 from cgrunbook.sandbox import process
 from tests.real_names.authority import Authority
-from tests.real_names.door import GIVING_TOKENS, SPARE, Door
+from tests.real_names.door import GIVING_TOKENS, Door
 from tests.real_names.token_hosts import METADATA, METADATA_ADDRESS, TokenHosts
 
 # linux/sockios.h and linux/if.h
@@ -70,7 +70,7 @@ async def main(folder: Path) -> None:
     home = folder / "cgrunbook"
     raise_loopback()
     hosts = process.start(home).hosts
-    names = [*hosts, *GIVING_TOKENS, *SPARE]
+    names = [*{*hosts, *GIVING_TOKENS}]
     name_hosts(folder, names)
     door = Door(hosts, TokenHosts(home), folder / "requests.jsonl")
 

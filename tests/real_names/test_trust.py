@@ -14,7 +14,6 @@ import certifi
 import pytest
 
 from tests.clients.programs import absent, run
-from tests.real_names.door import SPARE
 from tests.real_names.faults import Fault, Weather
 from tests.real_names.token_hosts import IAM_CREDENTIALS, OAUTH2, PROJECT, STS
 from tests.real_names.world import OWNER, Machine
@@ -27,6 +26,7 @@ SERVICES = (
     "us-central1-docker.pkg.dev",
     "cgr.dev",
 )
+ISSUER = "issuer.enforce.dev"
 IMPERSONATION = f"https://{IAM_CREDENTIALS}/v1/projects/-/serviceAccounts/robot@{PROJECT}.iam.gserviceaccount.com"
 
 
@@ -199,7 +199,7 @@ def test_behind_a_proxy_that_wants_a_login_with_tls_on_both_sides_everybody_is_r
         "-m",
         "tests.clients.proxy",
         f"--certificate={real_names.folder / 'good.pem'}",
-        f"--host={SPARE[0]}",
+        f"--host={ISSUER}",
         login,
     ]
     given: dict[str, Any] = {"GOOGLE_APPLICATION_CREDENTIALS": str(real_names.user())}
@@ -211,7 +211,7 @@ def test_behind_a_proxy_that_wants_a_login_with_tls_on_both_sides_everybody_is_r
     }
     assert found["checks"]["found"] == without["checks"]["found"]
     reached = {line.removesuffix(":443") for line in done.stderr.splitlines()}
-    assert {OAUTH2, *SERVICES, *SPARE} <= reached
+    assert {OAUTH2, *SERVICES, ISSUER} <= reached
 
 
 def test_a_proxy_that_cannot_be_used_is_a_sentence_and_a_missing_prerequisite(real_names: Machine) -> None:

@@ -7,6 +7,7 @@ out are the sandbox's own access tokens, so that its IAM decides what they may d
 from __future__ import annotations
 
 import base64
+import contextlib
 import datetime as dt
 import re
 from collections.abc import Mapping
@@ -17,6 +18,10 @@ from urllib.parse import parse_qs, urlsplit
 import jwt
 
 from cgrunbook.sandbox import process
+from cgrunbook.sandbox.context import Sandbox
+from cgrunbook.sandbox.google.service_accounts import identity_token
+from cgrunbook.sandbox.settings import Settings
+from cgrunbook.sandbox.state import State
 
 OAUTH2, STS, IAM_CREDENTIALS = "oauth2.googleapis.com", "sts.googleapis.com", "iamcredentials.googleapis.com"
 METADATA, METADATA_ADDRESS = "metadata.google.internal", "169.254.169.254"
@@ -84,7 +89,7 @@ class TokenHosts:
         if target.endswith("/allowedLocations"):  # google-auth asks this by itself, in the background
             return 200, {"locations": [], "encodedLocations": "0x0"}
         if host == METADATA:
-            return self._metadata(urlsplit(target).path.rstrip("/"))
+            return self._metadata(urlsplit(target).path.rstrip("/"), parse_qs(urlsplit(target).query))
         if host == IAM_CREDENTIALS:
             return self._impersonated(target)
         asked = {name: values[0] for name, values in parse_qs(f"{urlsplit(target).query}&{body.decode()}").items()}
@@ -95,6 +100,8 @@ class TokenHosts:
     def _refreshed(self, asked: Mapping[str, str]) -> Made:
         if "assertion" in asked:
             claims = jwt.decode(asked["assertion"], options={"verify_signature": False})
+            if "target_audience" in claims:
+                return 200, {"id_token": self._identity(claims["iss"], claims["target_audience"])}
             scopes = tuple(str(claims.get("scope", "")).split())
             return self._given(f"serviceAccount:{claims['iss']}", scopes)
         principal = _principal(asked.get("refresh_token", ""))
@@ -105,6 +112,11 @@ class TokenHosts:
         if not set(wanted) <= set(granted):
             return 400, {"error": "invalid_scope", "error_description": "Some requested scopes were invalid."}
         return self._given(principal, wanted)
+
+    def _identity(self, email: str, audience: str) -> str:
+        folder = self._home / "sandbox"
+        with contextlib.closing(State(folder / "state.db")) as state:
+            return identity_token(Sandbox(Settings(home=folder), state, {}), email, audience)
 
     def _given(self, principal: str, scopes: tuple[str, ...]) -> Made:
         given = {
@@ -150,8 +162,10 @@ class TokenHosts:
             told |= {"email": principal.partition(":")[2], "email_verified": "true"}
         return 200, told
 
-    def _metadata(self, path: str) -> Made:
+    def _metadata(self, path: str, query: Mapping[str, list[str]]) -> Made:
         account = "/computeMetadata/v1/instance/service-accounts"
+        if path in (f"{account}/default/identity", f"{account}/{MACHINE}/identity"):
+            return 200, self._identity(MACHINE, query["audience"][0])
         if path in (f"{account}/default/token", f"{account}/{MACHINE}/token"):
             token = self.token(f"serviceAccount:{MACHINE}")
             return 200, {"access_token": token, "expires_in": int(self.lifetime), "token_type": "Bearer"}

@@ -8,6 +8,8 @@ from typing import ClassVar
 import pytest
 
 from cgrunbook.errors import PrerequisiteMissing, StepFailed
+from cgrunbook.run.folder import JOURNAL
+from cgrunbook.run.journal import read_lines
 from cgrunbook.run.record import record_of
 from cgrunbook.run.runbook import Runbook, open_runbook
 from cgrunbook.steps.step import Evidence, Finding, Mark, Outcome, Proof, Section, World
@@ -61,6 +63,8 @@ def test_all_that_is_wrong_is_said_together_and_ends_the_notebook_with_the_code_
     assert "Mend docker.\nMend gcloud." in raised.value.remedy
     assert face.conclusions[0].word == "Two things first"
     assert record_of(book.folder).exit_code == 3
+    last = list(read_lines(book.folder / JOURNAL))[-1]
+    assert (last.event, last.data["error"]["message"]) == ("concluded", raised.value.message)
 
 
 def test_what_was_mended_and_looked_at_again_is_not_raised():

@@ -224,16 +224,23 @@ def test_of_very_many_images_some_are_shown_and_the_others_counted(conclude):
     assert found.facts["more images"].startswith("35")
 
 
-def test_the_map_shows_each_link_and_leads_to_what_is_next(conclude):
-    def seen(public: str, private: str) -> dict[str, Any]:
-        codes = {"public-repository": public, "private-repository": private, "grant": private, "pull-token": private}
-        marks = [{"mark": mark, "check": "x", "seen": "y", "code": code} for code, mark in codes.items()]
-        return step("ShowMap", "verified", *marks)
+def mapped(public: str, private: str) -> Any:
+    codes = {"public-repository": public, "private-repository": private, "grant": private, "pull-token": private}
+    marks = [{"mark": mark, "check": "x", "seen": "y", "code": code} for code, mark in codes.items()]
+    return step("ShowMap", "verified", *marks)
 
-    found = conclude("00_start_here", seen("ok", "to do"))
+
+def test_the_map_shows_each_link_and_leads_to_what_is_next(conclude):
+    found = conclude("00_start_here", mapped("ok", "to do"))
     assert [link.state.words for link in found.routes[0].links] == ["… not looked at", "✓ there"]
     assert [link.state.words for link in found.routes[1].links][1:] == ["· to do"] * 3
     assert found.next[0] == "03_production_images"
+
+
+def test_the_map_says_that_something_is_amiss_before_it_leads_on(conclude):
+    found = conclude("00_start_here", mapped("ok", "warn"))
+    assert [link.state.words for link in found.routes[1].links][1:] == ["! not as it should be"] * 3
+    assert "not all of it is as it should be" in conclusion_card(found)["text/plain"]
 
 
 def test_what_is_shown_is_the_same_as_html_and_as_text_and_needs_no_style(conclude):

@@ -344,6 +344,24 @@ raise errors.NotFound("seen differently by papermill")
     assert [step.outcome for step in result.record.notebooks[0].steps] == ["failed"]
 
 
+def test_where_several_checks_failed_the_run_says_what_they_come_to(make: Any, run: Any) -> None:
+    def error(message: str) -> dict[str, Any]:
+        return {"type": "PrerequisiteMissing", "message": message, "remedy": "Mend.", "exit_code": 3}
+
+    cell = f"""
+add("notebook-started", parameters={{}})
+for number, said in enumerate([{error("docker: no")!r}, {error("gcloud: no")!r}], 1):
+    add("step-started", number, title="A check")
+    add("outcome", number, outcome="failed", error=said)
+add("concluded", error={error("docker: no, gcloud: no")!r})
+raise errors.PrerequisiteMissing("docker: no, gcloud: no", "Mend.")
+"""
+    result = run(make("one", cell))
+    assert result.error is not None
+    assert (result.error.message, result.exit_code) == ("docker: no, gcloud: no", 3)
+    assert "docker: no, gcloud: no" in banner(executed(result, "one"))
+
+
 def test_a_failed_step_fails_the_run_even_when_the_cell_swallowed_it(make: Any, run: Any) -> None:
     cell = """
 add("notebook-started", parameters={})

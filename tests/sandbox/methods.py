@@ -94,9 +94,30 @@ def _registry(host: str, *, catalog: State, referrers: str, tags: str) -> list[P
     ]
 
 
+_V2 = (
+    ("GET", "groups", "ListGroups"),
+    ("GET", "groups/{uid}", "GetGroup"),
+    ("GET", "roles", "ListRoles"),
+    ("GET", "roles/{uid}", "GetRole"),
+    ("POST", "roles/{group}", "CreateRole"),
+    ("DELETE", "roles/{uid}", "DeleteRole"),
+    ("GET", "identities", "ListIdentities"),
+    ("GET", "identities/{uid}", "GetIdentity"),
+    ("POST", "identities/{group}", "CreateIdentity"),
+    ("DELETE", "identities/{uid}", "DeleteIdentity"),
+    ("GET", "identities:lookupIdentity", "LookupIdentity"),
+    ("GET", "roleBindings", "ListRoleBindings"),
+    ("GET", "roleBindings/{uid}", "GetRoleBinding"),
+    ("POST", "roleBindings/{group}", "CreateRoleBinding"),
+    ("POST", "roleBindings:batchCreate", "BatchCreateRoleBindings"),
+    ("DELETE", "roleBindings/{uid}", "DeleteRoleBinding"),
+)
+
+
 def others() -> list[Played]:
     """The end points of the registries and of Chainguard's platform."""
     console, blobs = hosts.CONSOLE_API, hosts.BLOB_HOST
+    account = "any account of the project is taken to be there"
     platform = [
         ("GET", "/ping/v1/ping", "ping"),
         ("GET", "/auth/v1/ok", "who am I"),
@@ -110,16 +131,23 @@ def others() -> list[Played]:
         ("POST", "/iam/v1/rolebindings/{group}", "CreateRoleBinding"),
         ("GET", "/registry/v1/repos", "ListRepos"),
         ("GET", "/registry/v1/tags", "ListTags"),
+        *((verb, f"/iam/v2/{path}", f"{name} (v2)") for verb, path, name in _V2),
+        ("GET", "/registry/v2/repos", "ListRepos (v2)"),
     ]
     absent = [
         ("POST", "/iam/v1/groups", "CreateGroup"),
         ("POST", "/iam/v1/roles", "CreateRole"),
         ("POST", "/registry/v1/repos", "CreateRepo"),
-        ("GET", "/iam/v2/groups", "ListGroups (v2), and all else of v2"),
+        ("POST", "/iam/v2/groups/{group}", "CreateGroup (v2)"),
+        ("PATCH", "/iam/v2/identities/{uid}", "UpdateIdentity (v2), and the other updates"),
+        ("GET", "/registry/v2/tags", "ListTags (v2), and the rest of registry/v2"),
     ]
+    made = "with static keys (pull tokens) or literal claims; no patterns, no AWS"
     partly = {
-        "/sts/exchange": "for the trainee and for identities made here; played on console-api, not on issuer.enforce.dev",
-        "/iam/v1/identities/{group}": "static identities (pull tokens) only",
+        "/sts/exchange": "for the trainee, and for identities that a Google service account assumes",
+        "/iam/v1/identities/{group}": made,
+        "/iam/v2/identities/{group}": made,
+        "/registry/v2/repos": "uid and name",
     }
     return [
         Played(hosts.CGR_DEV, "Token", "GET", "/token", "yes"),
@@ -138,6 +166,30 @@ def others() -> list[Played]:
             for verb, path, name in platform
         ),
         *(Played(console, name, verb, path, "not") for verb, path, name in absent),
+        Played(
+            hosts.STS,
+            "exchange a credential for an API token",
+            "POST",
+            "/sts/exchange",
+            "partly",
+            partly["/sts/exchange"],
+        ),
+        Played(
+            hosts.IAM,
+            "projects.serviceAccounts.get",
+            "GET",
+            "/v1/projects/-/serviceAccounts/{account}",
+            "partly",
+            account,
+        ),
+        Played(
+            hosts.IAM_CREDENTIALS,
+            "projects.serviceAccounts.generateIdToken",
+            "POST",
+            "/v1/projects/-/serviceAccounts/{account}:generateIdToken",
+            "partly",
+            account,
+        ),
     ]
 
 

@@ -293,7 +293,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Others]:
 def test_each_end_point_of_the_registries_is_answered_as_the_table_says(played: Others) -> None:
     wrong = []
     for one in methods.others():
-        if one.host == hosts.CONSOLE_API:
+        if one.host in (hosts.CONSOLE_API, hosts.STS, hosts.IAM, hosts.IAM_CREDENTIALS):
             continue
         status, body = played.ask(one)
         as_told = 400 <= status < 500 if one.state == "not" else status in {200, 307}

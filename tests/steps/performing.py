@@ -32,7 +32,7 @@ from tests.waiting import PATIENCE, wait_for
 PUBLIC, PRIVATE, SECRET = "chainguard-pull-through", "chainguard-private", "chainguard-pull-token"
 
 # What is sent with POST and changes nothing.
-_READS = (":testIamPermissions", ":getIamPolicy", "/sts/exchange", ":access")
+_READS = (":testIamPermissions", ":getIamPolicy", "/sts/exchange", ":access", ":generateIdToken")
 
 
 class Watcher:

@@ -16,7 +16,8 @@ import pytest
 from cgrunbook import steps
 from cgrunbook.cloud import Cloud, connect
 from cgrunbook.cloud.artifact_registry import ArtifactRegistry, Everywhere, RemoteRepository
-from cgrunbook.cloud.chainctl import Chainctl, ListedToken
+from cgrunbook.cloud.chainctl import Chainctl
+from cgrunbook.cloud.chainguard import ListedToken
 from cgrunbook.cloud.iam_policy import Binding, Policy
 from cgrunbook.cloud.registry import Registry
 from cgrunbook.cloud.roles import ACCESSOR
@@ -400,7 +401,7 @@ LIST = Chainctl.list_pull_tokens
 
 def seen_at(moment: datetime) -> Any:
     def listing(self: Chainctl, parent: str) -> tuple[ListedToken, ...]:
-        return tuple(replace(token, seen=moment) for token in LIST(self, parent))
+        return tuple(replace(token, last_seen=moment) for token in LIST(self, parent))
 
     return patch.object(Chainctl, "list_pull_tokens", listing)
 
@@ -426,7 +427,8 @@ def test_a_grace_that_is_not_waited_for_is_ended_by_a_later_run(made: Made):
     assert len(made.live) == 2
     pair = token_pairs.pairs(made.secret)[2]
     made.write_down(replace(pair, since=datetime.now(UTC) - timedelta(hours=2)))
-    assert made.rotated(grace="1h", if_days_left=7).outcome is Outcome.DELETED
+    with seen_at(datetime.now(UTC) - timedelta(hours=2)):  # as nobody has used it since
+        assert made.rotated(grace="1h", if_days_left=7).outcome is Outcome.DELETED
     made.assert_clean()
 
 

@@ -12,7 +12,8 @@ import pytest
 
 from cgrunbook import steps
 from cgrunbook.cloud.artifact_registry import Stored
-from cgrunbook.cloud.chainctl import Chainctl, ListedToken
+from cgrunbook.cloud.chainctl import Chainctl
+from cgrunbook.cloud.chainguard import ListedToken
 from cgrunbook.cloud.roles import ACCESSOR
 from cgrunbook.cloud.secret_manager import SecretResource
 from cgrunbook.errors import ParameterError, PermissionMissing, StepFailed
@@ -70,7 +71,7 @@ def test_without_confirmation_the_plan_is_shown_and_nothing_is_deleted(home: Pat
     [token] = live_tokens(book.cloud, made)
     for said in (f"{made.public} has cached no image.", "its 1 version, for good", f"{token} is good until 20"):
         assert said in lost
-    assert "whether it was used lately, Chainguard does not tell" in lost
+    assert "Chainguard saw it last on 20" in lost
     assert writes(requests(home, known)) == []
     assert state_of(book.cloud, made) == before
 

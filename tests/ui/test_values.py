@@ -98,7 +98,14 @@ def test_a_value_that_is_the_default_again_is_not_kept():
 
 
 def test_a_deletion_that_was_confirmed_once_is_not_confirmed_for_ever():
-    values.save({"target": "sandbox", "confirm": "chainguard-pull-through", "try_fresh_repository": True})
+    values.save(
+        {
+            "target": "sandbox",
+            "confirm": "chainguard-pull-through",
+            "try_fresh_repository": True,
+            "chainguard_set_up": True,
+        }
+    )
     saved = values.read_saved()
     assert saved is not None
     assert saved.of("sandbox") == {}

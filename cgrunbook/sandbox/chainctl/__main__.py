@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
-from cgrunbook.sandbox.chainctl import account, pull_tokens
+from cgrunbook.sandbox.chainctl import access, account, pull_tokens
 from cgrunbook.sandbox.chainctl.flags import EVERYWHERE, Command, Failure, Flag, flags, parse
 
 _LOGIN = flags(
@@ -25,6 +25,8 @@ _ALIASES_OF = {
     "create": "make mk",
     "delete": "rm del remove",
     "identities": "identity ids id",
+    "roles": "role",
+    "role-bindings": "role-binding rolebinding rolebindings",
     "organizations": "organization orgs org",
     "images": "image img",
     "repos": "repositories repository repo",
@@ -65,6 +67,19 @@ _COMMANDS: Mapping[tuple[str, ...], Command] = {
     ("iam", "identities", "delete"): Command(
         pull_tokens.delete_identities, "Delete one or more identities.", flags("parent name", switches="expired yes")
     ),
+    ("iam", "identities", "create"): Command(
+        access.create_identity,
+        "Create an identity.",
+        flags("audience description identity-issuer name parent role subject", switches="yes"),
+    ),
+    ("iam", "roles", "create"): Command(
+        access.create_role, "Create a role.", flags("capabilities description parent", switches="yes")
+    ),
+    ("iam", "roles", "list"): Command(access.list_roles, "List roles.", flags("name parent", switches="managed")),
+    ("iam", "roles", "delete"): Command(access.delete_role, "Delete a role.", flags(switches="yes")),
+    ("iam", "role-bindings", "create"): Command(
+        access.create_binding, "Create a role-binding.", flags("identity parent role", switches="yes")
+    ),
     ("iam", "organizations", "list"): Command(account.list_organizations, "List organizations."),
     ("images", "repos", "list"): Command(account.list_repositories, "List image repositories.", flags("parent repo")),
     ("images", "tags", "list"): Command(
@@ -73,6 +88,14 @@ _COMMANDS: Mapping[tuple[str, ...], Command] = {
     ("version",): Command(account.version, "Print the version.", flags(switches="json")),
     ("config", "validate"): Command(account.validate_config, "Run diagnostics on local config."),
 }
+
+_WITH_ARGUMENTS = (
+    pull_tokens.delete_identities,
+    pull_tokens.docker_credential,
+    access.create_identity,
+    access.create_role,
+    access.delete_role,
+)
 
 
 def _edition() -> Mapping[tuple[str, ...], Command]:
@@ -123,7 +146,7 @@ def main(words: Sequence[str] | None = None) -> int:
             return 0
         given = parse(command, rest)
         as_json = given["output"] == "json"
-        takes_arguments = command.run in (pull_tokens.delete_identities, pull_tokens.docker_credential)
+        takes_arguments = command.run in _WITH_ARGUMENTS
         if given.arguments and not takes_arguments:
             raise Failure(f'unknown command "{given.arguments[0]}" for "{" ".join(("chainctl", *path))}"')
         command.run(given)

@@ -179,6 +179,16 @@ class Sandbox:
             raise Failure("no location was chosen")
         return groups[int(answer) - 1]
 
+    def listed(self, field: str, path: str, **query: str) -> list[dict[str, Any]]:
+        """All pages of a list of API v2; `field` is what the answer calls the entries."""
+        found: list[dict[str, Any]] = []
+        while True:
+            page = self.call("GET", path, None, **query)
+            found += page.get(field, [])
+            if not page.get("nextPageToken"):
+                return found
+            query["pageToken"] = page["nextPageToken"]
+
     def identities(self, parent: str) -> list[dict[str, Any]]:
         """The identities below an organisation."""
         items: list[dict[str, Any]] = self.call("GET", "/iam/v1/identities", uidp__descendantsOf=parent)["items"]

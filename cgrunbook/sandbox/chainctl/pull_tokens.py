@@ -12,7 +12,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator, Mapping
-from datetime import UTC
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -69,12 +69,17 @@ def make_pull_token(sandbox: Sandbox, given: Given) -> tuple[str, str]:
     binding = {"identity": identity["id"], "role": roles[0]["id"], "group": group["id"]}
     sandbox.call("POST", f"/iam/v1/rolebindings/{quote(group['id'])}", binding)
     begin = int(issued.timestamp())
+    # Where the platform has shortened what was asked, the token ends with its keys.
+    lasts = min(
+        int(ttl.total_seconds()),
+        int((datetime.fromisoformat(identity["static"]["expiration"]) - issued).total_seconds()) + 1,
+    )
     claims = {
         "iss": PULL_TOKEN_ISSUER,
         "aud": STS_ISSUER,
         "sub": subject,
         "iat": begin,
-        "exp": begin + int(ttl.total_seconds()) - 1,  # a real token lives one second less than its TTL
+        "exp": begin + lasts - 1,  # a real token lives one second less than its TTL
     }
     # A real token's header is {"alg": "RS256"}; an empty typ is left out.
     return identity["id"], jwt.encode(claims, key, algorithm="RS256", headers={"typ": ""})
@@ -189,15 +194,23 @@ def list_pull_tokens(given: Given) -> None:
 def list_identities(given: Given) -> None:
     """chainctl iam identities list."""
     kind = given["type"] or given["relationship"]
-    if kind not in ("", "pull_token", "static"):
-        raise Failure(f'the sandbox has identities of type "pull_token" only, not "{kind}"')
+    if kind not in ("", "pull_token", "static", "claim_match"):
+        raise Failure(f'the sandbox has identities of type "pull_token" and "claim_match" only, not "{kind}"')
     sandbox = Sandbox()
-    items = _selected(sandbox, given, sandbox.organization(given["parent"]), static=bool(kind))
+    items = _selected(sandbox, given, sandbox.organization(given["parent"]), static=kind in ("pull_token", "static"))
+    if kind == "claim_match":
+        items = [item for item in items if "claimMatch" in item]
     print_list(
         given["output"],
         items,
         ("ID", "NAME", "DESCRIPTION", "TYPE", "EXPIRES"),
-        lambda item: (item["id"], item["name"], item["description"], "pull_token", item["static"]["expiration"]),
+        lambda item: (
+            item["id"],
+            item["name"],
+            item["description"],
+            "pull_token" if "static" in item else "claim_match",
+            item.get("static", {}).get("expiration", ""),
+        ),
     )
 
 

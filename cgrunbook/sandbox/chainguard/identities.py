@@ -1,17 +1,20 @@
-"""Static identities, which is what pull tokens are: made with a public key, proved with a JWT signed by its other half.
+"""Identities: static ones, which is what pull tokens are, and those that are assumed with another issuer's token.
 
-Knows which identities exist, until when, and whether a pull token's signature is theirs. Who may make or see them is
-told by organizations.py.
+A static one is made with a public key and proved with a JWT signed by its other half; an assumable one says which claims a
+token must have. Knows which exist, until when, since when nobody has used them, and whose a token is. Who may make or see
+them is told by organizations.py; how each version of the API writes them, by api.py and api_v2.py.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import secrets
 import sqlite3
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 import jwt
@@ -20,13 +23,80 @@ from cgrunbook.sandbox.chainguard.addresses import STS_ISSUER
 from cgrunbook.sandbox.chainguard.organizations import Organizations, parent_of
 from cgrunbook.sandbox.context import Sandbox
 from cgrunbook.sandbox.errors import PlatformError
-from cgrunbook.sandbox.state import timestamp_in_seconds
 
 _NAME = re.compile(r"[a-z0-9 ._-]+\Z")  # API reference, name of an identity
 #: A stray newline breaks a pull token (Chainguard's cookbook warns of it); the JWT library would overlook it.
 _JWT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\Z")
 _SKEW_SECONDS = 60
-_DEFAULT_KEY_LIFE = timedelta(days=30)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """An identity as a request asks for it, whichever version of the API it came by.
+
+    Args:
+        name: for a person.
+        description: the same.
+        issuer: the `iss` of the tokens that are its own.
+        subject: their `sub`.
+        audience: their `aud`, None for the platform's own issuer.
+        issuer_keys: a key set in JSON; None for an identity whose issuer's keys are looked up.
+        expiration: when the keys end, RFC 3339; None for the version's own default.
+        default_life: that default.
+        where: how the request calls the part that the keys are in.
+    """
+
+    name: str
+    description: str
+    issuer: str
+    subject: str
+    audience: str | None
+    issuer_keys: str | None
+    expiration: str | None
+    default_life: timedelta
+    where: str
+
+    @classmethod
+    def read(cls, body: Mapping[str, Any], *, static: str, expiration: str, default_life: timedelta) -> Asked:
+        """Read the Identity message of either version.
+
+        Args:
+            body: the message in JSON.
+            static: what the version calls its static keys.
+            expiration: and their end.
+            default_life: how long they last where no end is given.
+
+        Raises:
+            PlatformError: a field that must be there is not.
+        """
+        where = static if isinstance(body.get(static), dict) else "claimMatch"
+        part = body.get(where)
+        if not isinstance(part, dict):
+            if not isinstance(body.get("name"), str):
+                raise PlatformError("INVALID_ARGUMENT", "name is required", field="name")
+            raise PlatformError("UNIMPLEMENTED", f"The sandbox makes identities with {static} or claimMatch only.")
+
+        def text(field: str) -> str:
+            value = part.get(field)
+            if not isinstance(value, str) or not value:
+                raise PlatformError("INVALID_ARGUMENT", f"{where}.{field} is required", field=f"{where}.{field}")
+            return value
+
+        return cls(
+            str(body.get("name") or ""),
+            str(body.get("description") or ""),
+            text("issuer"),
+            text("subject"),
+            str(part["audience"]) if part.get("audience") else None,
+            text("issuerKeys") if where == static else None,
+            None if part.get(expiration) is None else str(part[expiration]),
+            default_life,
+            f"{where}.{expiration}",
+        )
+
+    def refused(self, what: str) -> PlatformError:
+        """The refusal of the end that is asked for."""
+        return PlatformError("INVALID_ARGUMENT", f"{self.where} {what}", field=self.where)
 
 
 class Identities:
@@ -34,6 +104,7 @@ class Identities:
 
     def __init__(self, sandbox: Sandbox, organizations: Organizations) -> None:
         self._clock = sandbox.clock
+        self._settings = sandbox.settings
         self._state = sandbox.state
         self._organizations = organizations
 
@@ -74,81 +145,109 @@ class Identities:
             if not isinstance(issued, int | float) or not isinstance(expires, int | float):
                 continue
             if claims["sub"] == row["subject"] and issued <= now + _SKEW_SECONDS and now < expires:
+                self.seen(username)
                 return username
         return None
 
-    def create(self, caller: str, parent: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Create a static identity.
+    def assumed(self, identity: str, claims: Mapping[str, Any], default_audience: str) -> str | None:
+        """The identity of that id, when the claims of another issuer's token are those that it is assumed with.
+
+        Args:
+            identity: the id that was asked for.
+            claims: `iss`, `sub` and `aud` of a token whose signature has been checked.
+            default_audience: what `aud` must be where the identity names none.
+        """
+        row = self._state.row("SELECT * FROM cg_identity WHERE id = ? AND issuer_keys IS NULL", identity)
+        if row is None or row["issuer"] is None:
+            return None
+        wanted = (row["issuer"], row["subject"], row["audience"] or default_audience)
+        if wanted != (claims.get("iss"), claims.get("sub"), claims.get("aud")):
+            return None
+        self.seen(identity)
+        return identity
+
+    def of_a_person(self, issuer: str, subject: str) -> str:
+        """The id of who signs in by themselves with another issuer's token, or would have it: always the same one."""
+        return hashlib.sha256(f"chainguard identity {issuer} {subject}".encode()).hexdigest()[:40]
+
+    def seen(self, identity: str) -> None:
+        """Write down that an identity was used now."""
+        with self._state.transaction() as rows:
+            rows.execute("UPDATE cg_identity SET last_seen = ? WHERE id = ?", (self._clock.now().timestamp(), identity))
+
+    def create(self, caller: str, parent: str, asked: Asked) -> sqlite3.Row:
+        """Create an identity.
 
         Args:
             caller: who asks; needs identity.create in the group.
             parent: id of the group.
-            body: the Identity message in JSON.
+            asked: what it is to be.
 
         Raises:
-            PlatformError: the caller may not, or the message is not acceptable.
+            PlatformError: the caller may not, or what is asked for is not acceptable.
         """
         self._organizations.demand(caller, parent, "identity.create")
-        name = body.get("name")
-        if not isinstance(name, str) or not _NAME.match(name):
+        if not _NAME.match(asked.name):
             raise PlatformError(
                 "INVALID_ARGUMENT",
                 "name must match ^[a-z0-9 ._-]{1,}$ (lower case, digits, space, dot, underscore, dash)",
+                field="name",
             )
-        static = body.get("static")
-        if not isinstance(static, dict):
-            raise PlatformError("UNIMPLEMENTED", "The sandbox makes static identities only.")
         now = self._clock.now()
+        static = asked.issuer_keys is not None
         values = {
             "id": f"{parent}/{secrets.token_hex(8)}",
-            "name": name,
-            "description": str(body.get("description") or ""),
-            "issuer": _text(static, "issuer"),
-            "subject": _text(static, "subject"),
-            "keys": _public_keys(_text(static, "issuerKeys")),
-            "expiration": self._expiration(static.get("expiration"), now).timestamp(),
+            "name": asked.name,
+            "description": asked.description,
+            "issuer": asked.issuer,
+            "subject": asked.subject,
+            "audience": asked.audience,
+            "keys": _public_keys(asked.issuer_keys) if asked.issuer_keys is not None else None,
+            "expiration": self._expiration(asked, now).timestamp() if static else None,
             "now": now.timestamp(),
         }
         with self._state.transaction() as rows:
             rows.execute(
-                "INSERT INTO cg_identity (id, name, description, issuer, subject, issuer_keys, expiration, created_at, "
-                "updated_at) VALUES (:id, :name, :description, :issuer, :subject, :keys, :expiration, :now, :now)",
+                "INSERT INTO cg_identity (id, name, description, issuer, subject, audience, issuer_keys, expiration, "
+                "created_at, updated_at, last_seen) VALUES (:id, :name, :description, :issuer, :subject, :audience, :keys, "
+                ":expiration, :now, :now, :now)",  # seen when it is made: the reference's own example
                 values,
             )
-            return _identity_json(rows.execute("SELECT * FROM cg_identity WHERE id = :id", values).fetchone())
+            row: sqlite3.Row = rows.execute("SELECT * FROM cg_identity WHERE id = :id", values).fetchone()
+            return row
 
-    def _expiration(self, value: object, now: datetime) -> datetime:
+    def _expiration(self, asked: Asked, now: datetime) -> datetime:
         ceiling = self._organizations.ttl_ceiling()
-        if value is None:
-            return now + min(_DEFAULT_KEY_LIFE, ceiling)
+        if asked.expiration is None:
+            return now + min(asked.default_life, ceiling)
         try:
-            expiration = datetime.fromisoformat(str(value))
+            expiration = datetime.fromisoformat(asked.expiration)
         except ValueError as problem:
-            raise PlatformError("INVALID_ARGUMENT", "static.expiration is no RFC 3339 timestamp") from problem
+            raise asked.refused("is no RFC 3339 timestamp") from problem
         if expiration.tzinfo is None:
-            raise PlatformError("INVALID_ARGUMENT", "static.expiration has no time zone")
+            raise asked.refused("has no time zone")
         if expiration <= now:
-            raise PlatformError("INVALID_ARGUMENT", "static.expiration must be in the future")
+            raise asked.refused("must be in the future")
         if expiration > now + ceiling + timedelta(seconds=_SKEW_SECONDS):
+            if self._settings.ttl_clamped:
+                return now + ceiling
             hours = int(ceiling.total_seconds() // 3600)
             # Whether the real service refuses or clamps is not documented.
-            raise PlatformError("INVALID_ARGUMENT", f"static.expiration exceeds the maximum of {hours}h for this plan")
+            raise asked.refused(f"exceeds the maximum of {hours}h for this plan")
         return expiration
 
-    def list(self, caller: str, parent: str | None, identity: str | None) -> list[dict[str, Any]]:
-        """The identities that the caller may see; none where it may not, as v1 does.
+    def visible(self, caller: str, parent: str | None = None) -> list[sqlite3.Row]:
+        """The identities that the caller may see, oldest first.
 
         Args:
             caller: who asks.
             parent: only those below this group.
-            identity: only the one with this id.
         """
         rows = self._state.read().execute("SELECT * FROM cg_identity ORDER BY created_at, id").fetchall()
         return [
-            _identity_json(row)
+            row
             for row in rows
-            if identity in (None, row["id"])
-            and (parent is None or row["id"].startswith(f"{parent}/"))
+            if (parent is None or row["id"].startswith(f"{parent}/"))
             and "identity.list" in self._organizations.capabilities(caller, parent_of(row["id"]))
         ]
 
@@ -164,13 +263,6 @@ class Identities:
                 raise PlatformError("NOT_FOUND", f"identity {identity} not found")
 
 
-def _text(message: Mapping[str, Any], field: str) -> str:
-    value = message.get(field)
-    if not isinstance(value, str) or not value:
-        raise PlatformError("INVALID_ARGUMENT", f"static.{field} is required")
-    return value
-
-
 def _public_keys(document: str) -> str:
     """The key set when it is one of public RSA keys: a private key must never be uploaded."""
     try:
@@ -179,29 +271,7 @@ def _public_keys(document: str) -> str:
         usable = bool(keys) and all(key.get("kty") == "RSA" for key in keys)
         jwt.PyJWKSet.from_json(document)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, jwt.PyJWTError) as problem:
-        raise PlatformError("INVALID_ARGUMENT", "static.issuerKeys is no JSON web key set") from problem
+        raise PlatformError("INVALID_ARGUMENT", "issuerKeys is no JSON web key set") from problem
     if private or not usable:
-        raise PlatformError("INVALID_ARGUMENT", "static.issuerKeys must hold public RSA keys and nothing else")
+        raise PlatformError("INVALID_ARGUMENT", "issuerKeys must hold public RSA keys and nothing else")
     return document
-
-
-def _identity_json(row: sqlite3.Row) -> dict[str, Any]:
-    identity = {
-        "id": row["id"],
-        "name": row["name"],
-        "description": row["description"],
-        "createdAt": _time(row["created_at"]),
-        "updatedAt": _time(row["updated_at"]),
-    }
-    if row["issuer_keys"] is not None:
-        identity["static"] = {
-            "issuer": row["issuer"],
-            "subject": row["subject"],
-            "issuerKeys": row["issuer_keys"],
-            "expiration": _time(row["expiration"]),
-        }
-    return identity
-
-
-def _time(seconds: float) -> str:
-    return timestamp_in_seconds(datetime.fromtimestamp(seconds, UTC))

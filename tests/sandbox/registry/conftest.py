@@ -19,8 +19,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from cgrunbook.sandbox import process
 from cgrunbook.sandbox.chainguard.addresses import API_AUDIENCE, PULL_TOKEN_ISSUER, STS_ISSUER
-from cgrunbook.sandbox.chainguard.identities import Identities
+from cgrunbook.sandbox.chainguard.identities import Asked, Identities
 from cgrunbook.sandbox.chainguard.organizations import Organizations, group_id
+from cgrunbook.sandbox.chainguard.roles import role_id
 from cgrunbook.sandbox.chainguard.sessions import Sessions
 from cgrunbook.sandbox.context import Sandbox
 from cgrunbook.sandbox.registry.catalog import Catalog
@@ -87,17 +88,19 @@ class World:
         identity = self.identities.create(
             self.identity,
             organization,
-            {
-                "name": "test - registry",
-                "static": {
-                    "issuer": PULL_TOKEN_ISSUER,
-                    "subject": subject,
-                    "issuerKeys": json.dumps({"keys": [public]}),
-                    "expiration": (now + ttl).isoformat(),
-                },
-            },
+            Asked(
+                name="test - registry",
+                description="",
+                issuer=PULL_TOKEN_ISSUER,
+                subject=subject,
+                audience=None,
+                issuer_keys=json.dumps({"keys": [public]}),
+                expiration=(now + ttl).isoformat(),
+                default_life=ttl,
+                where="static.expiration",
+            ),
         )
-        self.organizations.bind(identity["id"], organization, role)
+        self.organizations.bind(identity["id"], organization, role_id(role))
         begin = int(now.timestamp())
         everything = {
             "iss": PULL_TOKEN_ISSUER,

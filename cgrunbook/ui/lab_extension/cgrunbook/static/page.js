@@ -6,7 +6,7 @@
 
   const ASKED = 'cgrunbook';
   const SAVE = 'cgrunbook_save';
-  // What JupyterLab itself takes for no change of the file, in milliseconds.
+  // What JupyterLab itself takes for no change of the file where its server knows no hash of it, in milliseconds.
   const SAME = 500;
 
   class Page {
@@ -19,6 +19,9 @@
       this.adopted = new Map();
       this.catchingUp = null;
       this.saving = Promise.resolve();
+      // JupyterLab takes what another save of its own has just written for somebody else's, and asks; so they take turns.
+      this.write = context.save.bind(context);
+      context.save = () => this.inTurn(this.write);
       this.session.iopubMessage.connect((_, message) => this.hear(message));
       this.session.connectionStatusChanged.connect((_, status) => {
         if (status === 'connected') this.catchUp();
@@ -124,8 +127,14 @@
       this.adopted.clear();
     }
 
+    inTurn(save) {
+      const saved = this.saving.then(save);
+      this.saving = saved.catch(() => {}); // whoever asked for it is told
+      return saved;
+    }
+
     save() {
-      this.saving = this.saving.then(() => this.saveNow()).catch(error => console.debug(error));
+      this.inTurn(() => this.saveNow()).catch(error => console.debug(error));
     }
 
     // Save, unless that would have to ask: a file that somebody else has written since is not ours to overwrite.
@@ -133,9 +142,11 @@
       const { context } = this;
       if (context.isDisposed || !context.model.dirty || !context.contentsModel?.writable) return;
       const save = async () => {
-        const there = await this.contents.get(context.path, { content: false });
-        const known = new Date(context.contentsModel.last_modified);
-        if (new Date(there.last_modified) - known <= SAME && !context.isDisposed) await context.save();
+        const there = await this.contents.get(context.path, { content: false, hash: true });
+        const known = context.contentsModel;
+        const same = there.hash && known.hash ? there.hash === known.hash
+          : new Date(there.last_modified) - new Date(known.last_modified) <= SAME;
+        if (same && !context.isDisposed) await this.write();
       };
       // Two pages with the same notebook take turns, where the browser lets them.
       await (navigator.locks ? navigator.locks.request(`cgrunbook ${context.path}`, save) : save());

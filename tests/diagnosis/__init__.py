@@ -1,0 +1,1 @@
+"""The verdicts, on real sandboxes that are not as they should be."""
