@@ -76,8 +76,8 @@ LEAST: Mapping[str, Needed] = {
     ),
     "05_rotate_pull_token": Needed(
         ("roles/artifactregistry.admin", "roles/secretmanager.admin"),
-        "`roles/secretmanager.secretVersionManager`, `roles/secretmanager.secretAccessor` and a role with "
-        "`secretmanager.secrets.update` on the secret; on each repository one with `artifactregistry.repositories.update`",
+        "the same on the secret and the repositories alone: then nobody sees whether others use the token, and the replaced one "
+        "stays until it ends",
         "the same on repositories of other projects that sign in with the secret: they go along",
     ),
     "06_teardown": Needed((_REGISTRY, _SECRETS)),

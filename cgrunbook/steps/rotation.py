@@ -6,6 +6,7 @@ It knows the order, what is put back when the new one does not work, and what a 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -119,7 +120,7 @@ class RotatePullToken(Step):
         if world.expects(expected_pair(self.secret_id)):
             return Plan()
         found = self._look(world)
-        if self._spare(world, found):
+        if self._spare(found):
             return self._plan_of_retirement(world, found)
         organization = world.organization(self.organization)
         resource = f"secret {found.id}"
@@ -138,11 +139,11 @@ class RotatePullToken(Step):
         ours = [pair for _, pair in sorted(found.written.items())]
         going = ours if self._waits(world, grace) else [pair for pair in ours if self._is_over(found, pair, grace)]
         changes += [Change(f"pull token {one.username}", "", f"in version {one.version}", None) for one in going]
-        notes = [*self._notes(world, found)]
+        notes = [*self._notes(found)]
         if ours:
             when = f"{durations.in_words(grace)} after the new one is proved" if grace else "once the new one is proved"
             notes.append(f"What is replaced is disabled, destroyed and revoked {when}, unless it was seen since.")
-        if self._claim(found):
+        if token_pairs.claim_on(found.secret):
             notes.append("A rotation that died is finished: where its token is stored, no other is made.")
         return Plan(
             Outcome.UPDATED,
@@ -155,7 +156,7 @@ class RotatePullToken(Step):
         found = self._look(world)
         said: dict[str, Any] = {}
         stored, organization = found.secret, world.organization(self.organization)
-        if not self._spare(world, found):
+        if not self._spare(found):
             found, stored, said = self._rotate(world, found, organization)
         return said | self._clear(world, found, stored, organization, said)
 
@@ -163,7 +164,7 @@ class RotatePullToken(Step):
         if world.expects(expected_pair(self.secret_id)):
             return Evidence("will be new by then")
         seen = dict(world.seen)
-        found = seen.pop("after", None) or read_sign_ins(world, self.repository, self.secret_id)
+        found = _used(seen.pop("after", None) or read_sign_ins(world, self.repository, self.secret_id))
         gone, version = seen.pop("gone", ""), seen.pop("version", 0)
         findings = list(seen.pop("findings", ()))
         member = found.members[0]
@@ -177,7 +178,7 @@ class RotatePullToken(Step):
             **{name: fact for name, fact in seen.items() if fact and name != "username"},
         }
         if not world.seen:
-            facts |= self._why_not(world, found)
+            facts |= self._why_not(found)
             findings += self._replaced(world, found, pair.version).findings
         findings += [
             Finding(
@@ -204,12 +205,7 @@ class RotatePullToken(Step):
             PrerequisiteMissing: nobody does.
             Conflict: another machine is at it.
         """
-        found = read_sign_ins(world, self.repository, self.secret_id)
-        if not found.members:
-            raise PrerequisiteMissing(
-                f"No repository signs in with the secret {found.id}, so there is no pull token to be rotated.",
-                "Run 03_production_images: it makes the private repository and its pull token.",
-            )
+        found = _used(read_sign_ins(world, self.repository, self.secret_id))
         claim = token_pairs.claim_on(found.secret)
         if claim and claim.elsewhere:
             raise Conflict(
@@ -218,17 +214,13 @@ class RotatePullToken(Step):
             )
         return found
 
-    def _claim(self, found: SignIns) -> Claim | None:
-        """What a run that died has left."""
-        return token_pairs.claim_on(found.secret)
-
-    def _spare(self, world: World, found: SignIns) -> bool:
+    def _spare(self, found: SignIns) -> bool:
         """Whether nothing is to be rotated now: somebody else just did, or there is time."""
-        if self._claim(found):
+        if token_pairs.claim_on(found.secret):
             return False
         if self._rotated_meanwhile(found):
             return True
-        return bool(self.settings.if_days_left) and self._days_left(world, found) > self.settings.if_days_left
+        return bool(self.settings.if_days_left) and self._days_left(found) > self.settings.if_days_left
 
     def _rotated_meanwhile(self, found: SignIns) -> datetime | None:
         """When another rotation ended, if that was after this one had begun."""
@@ -236,7 +228,7 @@ class RotatePullToken(Step):
         newest = max(ends, default=None)
         return newest if newest and newest > self._begun else None
 
-    def _days_left(self, world: World, found: SignIns) -> float:
+    def _days_left(self, found: SignIns) -> float:
         """How many days each repository can go on; 0 where one cannot, or it is not to be known.
 
         Raises:
@@ -266,11 +258,11 @@ class RotatePullToken(Step):
         except CgrunbookError:
             return None
 
-    def _why_not(self, world: World, found: SignIns) -> dict[str, Any]:
+    def _why_not(self, found: SignIns) -> dict[str, Any]:
         """Why nothing was rotated, for the evidence."""
         if at := self._rotated_meanwhile(found):
             return {"not rotated": f"another rotation ended at {at:%H:%M:%S} UTC, after this one had begun"}
-        days = self._days_left(world, found)
+        days = self._days_left(found)
         return {"not rotated": f"{days:.0f} days are left"}
 
     def _dead(self, found: SignIns) -> str:
@@ -290,7 +282,7 @@ class RotatePullToken(Step):
                 return f"the pull token in version {pair.version} ended at {pair.expires:%Y-%m-%d %H:%M} UTC"
         return ""
 
-    def _notes(self, world: World, found: SignIns) -> Iterator[str]:
+    def _notes(self, found: SignIns) -> Iterator[str]:
         life = durations.in_words(durations.parse(self.settings.ttl))
         yield f"The token ends in {life}; a new one has a new username."
         if dead := self._dead(found):
@@ -399,34 +391,39 @@ class RotatePullToken(Step):
     def _fresh(self, world: World, found: SignIns, organization: str) -> tuple[SecretResource, _Fresh]:
         """The new token, stored, with a claim on the secret that says so; what a dead run had stored, where it is good."""
         keeper, secrets = found.keeper, found.keeper.cloud.secrets
-        secret, earlier, known = found.secret, self._claim(found), max(found.versions, default=0)
+        secret, earlier, known = found.secret, token_pairs.claim_on(found.secret), max(found.versions, default=0)
         if earlier and (fresh := self._left_behind(world, found, earlier)):
             own = Claim.of_this_machine(earlier.known)
             claim = replace(earlier, by=own.by, at=own.at)
             return self._claimed(found, token_pairs.with_claim(secret, claim)), fresh
         claim = Claim.of_this_machine(known)
         secret = self._claimed(found, token_pairs.with_claim(secret, claim))
-        if earlier and earlier.username and not found.unread and earlier.username not in found.usernames:
-            world.cloud.chainguard.revoke(earlier.username, organization)
-        for member in found.members:
-            if not member.named.isdigit() and member.version:
-                # The version that is added would be taken for the password before the username goes with it.
-                self._set(found, member, found.pair_of(member), validated=False)
-        world.progress(Progress("creating the pull token"))
-        description = f"Artifact Registry in {keeper.cloud.project.id}, secret {found.id}"
+        token: PullToken | None = None
         try:
+            if earlier and earlier.username and not found.unread and earlier.username not in found.usernames:
+                world.cloud.chainguard.revoke(earlier.username, organization)
+            for member in found.members:
+                if not member.named.isdigit() and member.version:
+                    # The version that is added would be taken for the password before the username goes with it.
+                    self._set(found, member, found.pair_of(member), validated=False)
+            world.progress(Progress("creating the pull token"))
+            description = f"Artifact Registry in {keeper.cloud.project.id}, secret {found.id}"
             token = world.cloud.chainguard.create_pull_token(
                 organization, token_name(keeper, found.id), durations.go(self.settings.ttl), description=description
             )
-        except CgrunbookError as error:
-            if not isinstance(error, Interrupted):
-                # Nobody needs to wait for it; what chainctl may have made all the same is known by its name.
+            claim = replace(claim, username=token.username, expires=token.expires)
+            secret = secrets.update(secret, token_pairs.with_claim(secret, claim))
+            world.progress(Progress("storing its password"))
+            version = secrets.add_version(found.id, token.password, known=known)
+        except Interrupted:
+            raise  # the next run finishes it
+        except CgrunbookError:
+            # Nobody needs to wait for it; what chainctl may have made all the same is known by its name.
+            with suppress(CgrunbookError):
+                if token:
+                    world.cloud.chainguard.revoke(token.username, organization)
                 secrets.update(secret, token_pairs.without_claim(secret))
             raise
-        claim = replace(claim, username=token.username, expires=token.expires)
-        secret = secrets.update(secret, token_pairs.with_claim(secret, claim))
-        world.progress(Progress("storing its password"))
-        version = secrets.add_version(found.id, token.password, known=known)
         pair = Pair(token.username, version.number, token.expires)
         return secret, _Fresh(pair, _login(token), life_got(token, self.settings.ttl))
 
@@ -493,9 +490,19 @@ class RotatePullToken(Step):
         """
         world.progress(Progress("putting the old pair back"))
         problems: list[CgrunbookError] = []
-        for member in moved:
+        older = [
+            pair
+            for number, pair in sorted(found.written.items())
+            if number < fresh.pair.version and number in found.versions and found.versions[number].enabled
+        ]
+        for member in found.members:
+            before = found.pair_of(member)
+            if before.username == fresh.pair.username and older:
+                before = older[-1]  # an earlier run, which died, had moved it
+            elif member not in moved:
+                continue
             try:
-                self._set(found, member, found.pair_of(member), validated=False)
+                self._set(found, member, before, validated=False)
             except NotFound:
                 continue  # somebody has deleted it
             except Interrupted:
@@ -560,6 +567,16 @@ class RotatePullToken(Step):
         for pair in ours:
             yield f"gcloud secrets versions destroy {pair.version} --secret={found.id} --project={project} --quiet"
             yield f"chainctl iam identities delete {pair.username} --yes"
+
+
+def _used(found: SignIns) -> SignIns:
+    """What was found, where somebody signs in with it."""
+    if not found.members:
+        raise PrerequisiteMissing(
+            f"No repository signs in with the secret {found.id}, so there is no pull token to be rotated.",
+            "Run 03_production_images: it makes the private repository and its pull token.",
+        )
+    return found
 
 
 def _login(token: PullToken) -> BasicCredentials:

@@ -142,11 +142,18 @@ def _here(world: World, listed: Everywhere, repository: str) -> RemoteRepository
 
 
 def _listed(world: World, repository: str) -> Everywhere:
-    """The repositories of all locations; the answer that all are in must have the one that is known to be there."""
+    """The repositories of all locations; the answer that all are in must have the one that is known to be there.
+
+    Whoever may not list them still sees that one.
+    """
     listed = world.repositories()
     if _here(world, listed, repository):
         return listed
-    return listed if world.repository(repository) is None else world.everywhere()
+    there = world.repository(repository)
+    if there is None:
+        return listed
+    listed = world.everywhere()
+    return listed if _here(world, listed, repository) else replace(listed, repositories=(*listed.repositories, there))
 
 
 def _elsewhere(

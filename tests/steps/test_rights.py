@@ -190,6 +190,20 @@ def test_where_all_is_made_already_reading_what_is_there_is_enough(
     assert {finding.mark for finding in checks} == {Mark.OK}
 
 
+def test_with_rights_on_the_secret_and_the_repository_alone_a_token_is_rotated_and_the_replaced_one_left(
+    enabled: Cloud, folder: Path, person: Callable[..., Person]
+):
+    forget_all(enabled)
+    book, _ = open_book(cloud=enabled)
+    perform(book, *of_02(), *of_03())
+    somebody = person()
+    grant_on_resources(enabled, somebody.member, REGISTRY, SECRETS)
+    face = run(somebody, "05_rotate_pull_token")
+    assert face.outcomes == [Outcome.UPDATED]
+    assert [one.mark for one in face.results[0].evidence.findings] == [Mark.NOT_CHECKED]
+    assert {one.state for one in enabled.secrets.versions(SECRET)} == {"ENABLED"}
+
+
 def test_roles_under_a_condition_that_holds_are_enough(enabled: Cloud, folder: Path, person: Callable[..., Person]):
     forget_all(enabled)
     somebody = person(REGISTRY, SECRETS, condition='resource.name.startsWith("projects/")')

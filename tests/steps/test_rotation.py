@@ -164,6 +164,7 @@ def test_repositories_of_all_locations_that_share_the_secret_move_together(made:
     made.assert_clean()
 
 
+@pytest.mark.long
 def test_a_rotation_where_the_target_itself_has_no_repository_finds_those_that_have(made: Made):
     there = Cloud(connect("sandbox", location=THERE))
     made.rotated(cloud=there)
@@ -187,6 +188,7 @@ def by_hand(made: Made) -> Pair:
     return pair
 
 
+@pytest.mark.long
 def test_what_somebody_else_stored_is_replaced_in_the_repository_and_otherwise_left_alone(made: Made):
     pair = by_hand(made)
     result = made.rotated()
@@ -321,6 +323,28 @@ def test_where_the_new_pair_does_not_work_the_old_one_is_back_and_the_new_token_
     made.assert_clean()
 
 
+@pytest.mark.long
+def test_what_a_dead_run_had_moved_is_put_back_too_where_its_pair_does_not_work(made: Made):
+    there = Cloud(connect("sandbox", location=THERE))
+    perform(open_book(cloud=there)[0], *steps_of_03(made.names))
+    before = made.private()
+    with disturbed(5, "after"), pytest.raises(Killed):  # the first of the two has the new pair
+        made.rotated()
+    assert made.private().username != before.username
+    with refused_through_artifact_registry():
+        made.refused(StepFailed)
+    made.assert_as_before(before)
+    assert made.private(there).username == before.username
+
+
+@pytest.mark.long
+def test_what_cannot_be_stored_is_revoked_at_once(made: Made):
+    before = made.private()
+    with patch.object(SecretManager, "add_version", side_effect=PermissionMissing("You may not.", "Ask.")):
+        made.refused(PermissionMissing)
+    made.assert_as_before(before)
+
+
 def test_another_machine_at_work_is_left_alone_and_said(made: Made):
     before = made.private()
     claim = Claim("another machine", datetime.now(UTC), 1)
@@ -330,6 +354,7 @@ def test_another_machine_at_work_is_left_alone_and_said(made: Made):
     assert len(made.live) == 1
 
 
+@pytest.mark.long
 def test_two_that_claim_at_the_same_moment_one_goes_on_and_the_other_says_so(made: Made):
     update, others = SecretManager.update, [Claim("another machine", datetime.now(UTC), 1)]
 
@@ -361,6 +386,7 @@ def clamping(self: Chainctl, parent: str, name: str, ttl: str, description: str 
 CREATE, REVOKE = Chainctl.create_pull_token, Chainctl.revoke
 
 
+@pytest.mark.long
 def test_a_shorter_life_than_was_asked_for_is_said(made: Made):
     with patch.object(Chainctl, "create_pull_token", clamping):
         result = made.rotated(ttl="720h")
@@ -451,7 +477,7 @@ def another_project_may_read(made: Made, *, readable: bool) -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("readable", [True, False])
+@pytest.mark.parametrize("readable", [pytest.param(True, marks=pytest.mark.long), False])
 def test_a_repository_of_another_project_is_found_by_the_secrets_policy_and_never_cut_off(
     made: Made, *, readable: bool
 ):
