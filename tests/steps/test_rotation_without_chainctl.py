@@ -22,7 +22,7 @@ from tests.steps.test_teardown import NOTHING, teardown
 # As through chainctl, with the binding that it makes unseen.
 NUMBER = len(CALLS) + 1
 EVERY = [(call, moment) for call in range(1, NUMBER + 1) for moment in ("before", "after")]
-SAMPLE = random.Random(os.environ.get("PYTEST_RANDOMLY_SEED", os.urandom(4).hex())).sample(EVERY, 2)
+SAMPLE = random.Random(os.environ.get("PYTEST_XDIST_TESTRUNUID", os.urandom(4).hex())).sample(EVERY, 2)
 
 
 @pytest.fixture(scope="module")
