@@ -257,3 +257,9 @@ def test_code_that_shows_prose_or_reads_values_is_let_pass(source, tmp_path, mon
     module = tmp_path / "module.py"
     module.write_text(source)
     assert list(prose_read_in(module)) == []
+
+
+def test_whatever_is_above_the_cloud_asks_chainguard_and_knows_no_door():
+    above = [path for floor in ("steps", "diagnosis", "run", "ui", "cli") for path in (PACKAGE / floor).glob("*.py")]
+    assert above
+    assert [path.name for path in above if ".chainctl" in path.read_text()] == []

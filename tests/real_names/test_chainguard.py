@@ -101,6 +101,13 @@ def test_a_machine_at_google_makes_lists_and_revokes_a_token_without_chainctl(wi
     assert set(without_chainctl.seen()) == hosts
 
 
+@pytest.mark.long
+def test_a_machine_whose_own_account_is_named_asks_nobody_else(without_chainctl, identities):
+    found = asked(without_chainctl, identities[MACHINE], MACHINE, **of_the_machine(without_chainctl))
+    assert (found["identity"], found["email"]) == (identities[MACHINE], MACHINE)
+    assert "iamcredentials.googleapis.com" not in without_chainctl.seen()
+
+
 SIGN_INS: dict[str, tuple[Callable[[Machine], dict[str, str]], str]] = {
     "a key": (key, ""),
     "an impersonation": (impersonated, ""),

@@ -145,7 +145,8 @@ class Identities:
             if not isinstance(issued, int | float) or not isinstance(expires, int | float):
                 continue
             if claims["sub"] == row["subject"] and issued <= now + _SKEW_SECONDS and now < expires:
-                self.seen(username)
+                if now - row["last_seen"] > 1.0:  # a puller signs in for each image, several at once
+                    self.seen(username)
                 return username
         return None
 
