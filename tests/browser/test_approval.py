@@ -30,7 +30,7 @@ def test_a_plan_says_what_will_change_and_why_and_the_same_as_commands(asked, wo
     asked.approve.scroll_into_view_if_needed()
     asked.photograph("plan")
     text = asked.visible_text()
-    for part in ("to be created", "https://cgr.dev/", "before", "after", "fetches from cgr.dev"):
+    for part in ("to be created", "upstream", "https://cgr.dev/", "fetches from cgr.dev"):
         assert part in text
     asked.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     # It says so for two seconds, which a slow machine may miss.
