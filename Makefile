@@ -24,23 +24,27 @@ run: $(VENV)/.installed
 # Some thousand processes would compile what they import where they may not keep it.
 test test-long test-all test-pythons: export PYTHONDONTWRITEBYTECODE :=
 
+# The share of what is long by nature that is run too, others with each run: 1 is all.
+LONG ?= 0
+LONG_IN_BROWSER ?= $(LONG)
+
 # More workers than CI has cores, since tests also wait; one that is out of work takes tests from another, also of the same file. Beside them
-# one browser: several make each other late.
+# one browser: several make each other late. The target THEN follows the rest and does not wait for the browser.
 define tested
-	@$(BIN)/python -m pytest tests/browser $(1) $(PYTEST_ARGUMENTS) & browser=$$!; \
-	$(BIN)/python -m pytest --ignore tests/browser --numprocesses 3 --dist worksteal $(1) $(PYTEST_ARGUMENTS); rest=$$?; \
+	@$(BIN)/python -m pytest tests/browser --share-of-long $(LONG_IN_BROWSER) $(PYTEST_ARGUMENTS) & browser=$$!; \
+	$(BIN)/python -m pytest --ignore tests/browser --numprocesses 3 --dist worksteal --share-of-long $(LONG) $(PYTEST_ARGUMENTS)$(if $(THEN), && $(MAKE) $(THEN)); rest=$$?; \
 	wait $$browser && exit $$rest
 endef
 
 test: $(VENV)/.installed-for-tests
-	$(call tested,-m 'not long')
+	$(tested)
+
+test-all: LONG = 1
+test-all: $(VENV)/.installed-for-tests
+	$(tested)
 
 test-long: $(VENV)/.installed-for-tests
-	$(call tested,-m long)
-
-# Both in one session: what is long is begun with, and no worker is idle between the two.
-test-all: $(VENV)/.installed-for-tests
-	$(call tested,)
+	@$(MAKE) test-all PYTEST_ARGUMENTS='-m long $(PYTEST_ARGUMENTS)'
 
 test-pythons: $(VENV)/.installed-for-development
 	$(BIN)/python -m tests.pythons

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -16,6 +17,9 @@ from tests import warm_python
 
 with headless._absent("rfc3987_syntax"):  # each worker would build its grammar, for a second
     import nbformat  # noqa: F401
+
+# The same for all workers of a run.
+_RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID") or os.urandom(8).hex()
 
 # A busy machine is no failure: no example is timed. A fixture that serves all examples of a test is meant to.
 settings.register_profile(
@@ -47,12 +51,24 @@ def forked(_warm_python: Path) -> Iterator[None]:
         yield
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--share-of-long",
+        type=float,
+        default=1.0,
+        help="run only this share of the tests that are long, others with each run",
+    )
+
+
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Let each worker begin with its share of the files that hold what is long, or one would be left with such a test at the end.
 
     xdist's worksteal gives each worker a part of the list, all of one size, and takes from the ends of these what others can do.
     """
+    left_out = {item for item in items if item.get_closest_marker("long") and not _drawn(item)}
+    config.hook.pytest_deselected(items=[*left_out])
+    items[:] = [item for item in items if item not in left_out]
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     long = list(dict.fromkeys(item.location[0] for item in items if item.get_closest_marker("long")))
     others = [item for item in items if item.location[0] not in long]
@@ -63,3 +79,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         ordered += others[:room]
         others = others[room:]
     items[:] = ordered + others
+
+
+def _drawn(item: pytest.Item) -> bool:
+    """Whether a long test belongs to this run's share; all workers of a run draw alike."""
+    drawn = int.from_bytes(hashlib.sha256(f"{_RUN} {item.nodeid}".encode()).digest()[:4]) / 2**32
+    return bool(drawn < item.config.getoption("--share-of-long"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gc
 import secrets
+from dataclasses import dataclass
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -116,10 +117,11 @@ def test_each_connection_has_its_credentials_known(monkeypatch, target):
     credentials = persons()
     world = {"sandbox": "_sandbox", "google-cloud": "_google_cloud"}[target]
 
+    @dataclass(frozen=True)
     class Made:
-        def __init__(self, *_: str) -> None:
-            self.credentials = credentials
+        credentials: user.Credentials
+        chainguard: object = None
 
-    monkeypatch.setattr(connection, world, Made)
+    monkeypatch.setattr(connection, world, lambda *_: Made(credentials))
     connection.connect(target)
     assert mask(str(credentials.refresh_token)) == MASK
