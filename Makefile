@@ -25,8 +25,8 @@ run: $(VENV)/.installed
 test test-long test-all test-pythons: export PYTHONDONTWRITEBYTECODE :=
 
 # The share of what is long by nature that is run too, others with each run: 1 is all.
-LONG ?= 0
-LONG_IN_BROWSER ?= $(LONG)
+LONG ?= 0.1
+LONG_IN_BROWSER ?= 0
 
 # More workers than CI has cores, since tests also wait; one that is out of work takes tests from another, also of the same file. Beside them
 # one browser: several make each other late. The target THEN follows the rest and does not wait for the browser.
@@ -40,6 +40,7 @@ test: $(VENV)/.installed-for-tests
 	$(tested)
 
 test-all: LONG = 1
+test-all: LONG_IN_BROWSER = 1
 test-all: $(VENV)/.installed-for-tests
 	$(tested)
 

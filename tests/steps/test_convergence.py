@@ -60,6 +60,7 @@ def test_the_list_of_calls_is_what_the_steps_send():
     assert state_of(book.cloud, Names.of("counted")) == UNDISTURBED
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize("call", range(1, len(CALLS) + 1), ids=lambda number: CALLS[number - 1].replace(" ", "-"))
 def test_killed_at_a_call_the_next_run_ends_where_an_undisturbed_one_ends(call: int, moment: Moment):
@@ -77,6 +78,7 @@ def test_killed_at_a_call_the_next_run_ends_where_an_undisturbed_one_ends(call: 
     assert {outcome.value for outcome in seen.outcomes} == {"unchanged"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("call", range(1, len(CALLS) + 1), ids=lambda number: CALLS[number - 1].replace(" ", "-"))
 def test_an_answer_that_is_lost_on_the_way_leaves_nothing_twice(call: int):
     names = Names.of(f"lost-{call}")

@@ -92,6 +92,7 @@ def test_confirmed_everything_is_gone_the_token_too_and_a_second_time_finds_noth
     assert live_tokens(book.cloud, made) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize("call", [1, 2, 3, 4, 5])
 def test_killed_at_any_deletion_the_next_run_takes_away_the_rest(made: Names, call: int, moment: Moment):
