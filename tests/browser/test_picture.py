@@ -20,6 +20,7 @@ def test_a_question_fits_on_one_page_and_makes_a_picture_for_the_readme(open_tab
     tab.page.set_viewport_size({"width": 1080, "height": 720})
     tab.command("application:toggle-left-area")
     tab.run_all()
+    tab.until_the_form_waits()  # the page's parts have moved by then
     tab.use.click()
     tab.until_asked()
     tab.agree()
