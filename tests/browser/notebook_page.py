@@ -50,7 +50,7 @@ class NotebookPage:
         workspace: JupyterLab's workspace, so that tabs of other tests are not opened again.
         screenshots: where pictures go.
         complaints: what the page's console and axe complained of.
-        expected: what JupyterLab complains of by right in this test, a part of its text.
+        expected: what JupyterLab complains of by right in this test, by parts of its texts.
     """
 
     page: Page
@@ -59,11 +59,11 @@ class NotebookPage:
     workspace: str
     screenshots: Callable[[Page, str], Path]
     complaints: list[str] = field(default_factory=list)
-    expected: str | None = None
+    expected: set[str] = field(default_factory=set)
 
     def unexpected(self) -> list[str]:
         """What was complained of and should not have been."""
-        return [one for one in self.complaints if self.expected is None or self.expected not in one]
+        return [one for one in self.complaints if not any(text in one for text in self.expected)]
 
     def open(self, *, wait: bool = True) -> NotebookPage:
         """Open the notebook and, unless told not to, wait until its kernel can be used."""

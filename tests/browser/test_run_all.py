@@ -92,7 +92,7 @@ def test_what_is_saved_reads_well_in_a_page_without_a_kernel(open_tab, name):
     tab.approve_everything()
     tab.save()
     tab.shut_down()
-    tab.expected = "widget model not found"
+    tab.expected.add("widget model not found")
     tab.page.reload()
     tab.until("() => document.querySelector('.jp-Notebook')?.textContent.includes('Error displaying widget')")
     tab.photograph("without-a-kernel")

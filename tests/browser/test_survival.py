@@ -20,6 +20,8 @@ from tests.browser.jupyterlab import Lab, running_lab
 from tests.browser.notebook_page import NotebookPage
 
 NOTEBOOK = "02_developer_images"
+# JupyterLab's word in the console on what it had asked of a kernel that is gone.
+UNANSWERED = "Canceled future for"
 CHANGES = ["created", "created", "updated"]
 
 
@@ -59,12 +61,14 @@ def unconnected(tab: NotebookPage, again: Callable[..., NotebookPage]) -> Notebo
 
 
 def restarted(tab: NotebookPage, again: Callable[..., NotebookPage]) -> NotebookPage:
+    tab.expected.add(UNANSWERED)
     tab.restart()
     return tab
 
 
 def died(tab: NotebookPage, again: Callable[..., NotebookPage]) -> NotebookPage:
     """The kernel's process is killed; the server starts another."""
+    tab.expected.add(UNANSWERED)
     tab.kill_kernel()
     tab.page.locator(".jp-Dialog button.jp-mod-accept").click()  # JupyterLab says so, too
     return tab
@@ -75,7 +79,7 @@ def shut_down(tab: NotebookPage, again: Callable[..., NotebookPage]) -> Notebook
     tab.page.close(run_before_unload=False)
     Server.running.again()
     tab = again()
-    tab.expected = "widget model not found"  # JupyterLab's word in the console on a widget of a kernel that is gone
+    tab.expected.add("widget model not found")  # JupyterLab's word in the console on a widget of a kernel that is gone
     return tab
 
 
