@@ -16,6 +16,7 @@ from typing import Any
 
 import nbformat as nbformat_
 from playwright.sync_api import Locator, Page
+from playwright.sync_api import TimeoutError as TooLate
 
 from cgrunbook.steps.step import Outcome
 from tests.browser.axe import look
@@ -197,16 +198,20 @@ class NotebookPage:
 
     def until_outcomes(self, number: int) -> None:
         """Wait until the cards of so many steps say what came of them, and nothing runs."""
-        self.until(
-            f"""([number, outcomes]) => {{
+        try:
+            self.until(
+                f"""([number, outcomes]) => {{
               const state = ({_STATE})();
               const outputs = state.cells.flatMap(cell => cell.outputs);
               const cards = outputs.map(output => String([output.data?.['text/plain'] ?? ''].flat().join('')));
               const ended = cards.filter(card => outcomes.includes(/^\\S+ ([^:]+):/.exec(card)?.[1]));
               return state.running === 0 && state.status === 'idle' && ended.length === number;
             }}""",
-            [number, list(Outcome)],
-        )
+                [number, list(Outcome)],
+            )
+        except TooLate as late:
+            state = self.state()
+            raise AssertionError(f"{self.outcomes()}, {state['running']} run, {state['status']}") from late
 
     def until_said(self, text: str) -> None:
         """Wait until a text stands on the page."""

@@ -8,6 +8,8 @@
   const SAVE = 'cgrunbook_save';
   // What JupyterLab itself takes for no change of the file where its server knows no hash of it, in milliseconds.
   const SAME = 500;
+  // How long a kernel is idle before it is between two cells no more, in milliseconds.
+  const SETTLED = 500;
 
   class Page {
     constructor(app, panel, context) {
@@ -28,6 +30,7 @@
       });
       this.session.statusChanged.connect((_, status) => {
         if (['restarting', 'autorestarting', 'dead', 'terminating'].includes(status)) this.letGo();
+        if (status === 'idle') setTimeout(() => this.lookForEnds(), SETTLED);
       });
       Promise.all([context.ready, this.session.ready]).then(() => this.catchUp());
     }
@@ -40,8 +43,12 @@
     async catchUp() {
       const kernel = this.session.session?.kernel;
       const ours = this.cells().some(cell => cell.model.sharedModel.getSource().includes('open_notebook('));
-      if (!kernel || !ours || this.catchingUp) return;
-      this.catchingUp = { since: null };
+      if (!kernel || !ours) return;
+      if (this.catchingUp) {
+        this.catchingUp.again = true; // it may have asked a connection that is gone
+        return;
+      }
+      this.catchingUp = { since: null, again: false };
       try {
         const told = (await kernel.requestCommInfo({ target_name: ASKED })).content[ASKED];
         if (!told || this.panel.isDisposed || kernel !== this.session.session?.kernel) return;
@@ -49,7 +56,9 @@
           const id = cell.model.sharedModel.getId();
           const queued = told.queued[id];
           const shown = queued ? { request: queued, count: null, outputs: [], ended: false } : told.cells[id];
-          if (shown && cell.outputArea.future?.msg.header.msg_id !== shown.request) this.adopt(cell, shown);
+          const same = shown && cell.outputArea.future?.msg.header.msg_id === shown.request;
+          const missedItsEnd = same && shown.ended && this.adopted.has(shown.request) && !this.isIdle(cell);
+          if (shown && (!same || missedItsEnd)) this.adopt(cell, shown);
         }
         (this.catchingUp.since ?? []).forEach(message => this.pass(message));
         if (this.adopted.size) this.save();
@@ -57,8 +66,23 @@
         // The connection is lost again, or the kernel gone: there will be another time, or nothing to ask.
         console.debug(error);
       } finally {
+        const { again } = this.catchingUp;
         this.catchingUp = null;
+        if (again && !this.panel.isDisposed) this.catchUp();
       }
+    }
+
+    isIdle(cell) {
+      return cell.model.executionState === 'idle';
+    }
+
+    // A kernel that has nothing to do runs no cell: whatever page thinks so has not heard of its end.
+    async lookForEnds() {
+      const idle = () => this.session.session?.kernel?.status === 'idle';
+      const running = () => [...this.adopted.values()].some(({ cell }) => !cell.isDisposed && !this.isIdle(cell));
+      if (this.catchingUp || !idle() || !running()) return;
+      await this.catchUp();
+      if (idle() && running()) this.letGo();
     }
 
     // Let a cell show what the kernel says it shows, and go on from there.
