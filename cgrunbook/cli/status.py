@@ -87,7 +87,7 @@ def status(
         )
     project = ""
     try:
-        from cgrunbook.cloud import Attempts, ChainguardAccess, Cloud, connect
+        from cgrunbook.cloud import Attempts, Cloud, connect_as
         from cgrunbook.diagnosis.status import status_of
         from cgrunbook.parameters import Way, check
         from cgrunbook.steps.step import World
@@ -95,15 +95,7 @@ def status(
 
         left_out = _checks(skip or [])
         params = check(values, among=_TAKES, way=lambda _: Way.OPTION)
-        connection = connect(
-            params.target,
-            project_id=params.project_id,
-            location=params.location,
-            organization=params.organization,
-            chainguard=ChainguardAccess(
-                params.chainguard_auth, params.chainguard_identity, params.chainguard_service_account
-            ),
-        )
+        connection = connect_as(params)
         project = connection.project_id
         found = status_of(
             World(Cloud(connection, Attempts(limit=_PATIENCE))),

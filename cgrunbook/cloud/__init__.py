@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cgrunbook.cloud.attempts import Attempts, Wait
-from cgrunbook.cloud.connection import ChainguardAccess, Connection, RegistryHost, Target, connect
+from cgrunbook.cloud.connection import ChainguardAccess, Connection, RegistryHost, Target, connect, connect_as
 from cgrunbook.cloud.first_use import at_first_use, importing
 from cgrunbook.redaction import Secret
 
@@ -28,7 +28,17 @@ if TYPE_CHECKING:
 # Seconds that cgr.dev may stay silent, and those that it is given in any case.
 _SILENCE, _SHORTEST = 60.0, 15.0
 
-__all__ = ["Attempts", "ChainguardAccess", "Cloud", "Connection", "RegistryHost", "Target", "Wait", "connect"]
+__all__ = [
+    "Attempts",
+    "ChainguardAccess",
+    "Cloud",
+    "Connection",
+    "RegistryHost",
+    "Target",
+    "Wait",
+    "connect",
+    "connect_as",
+]
 
 
 class Cloud:
@@ -53,7 +63,13 @@ class Cloud:
         here = self.connection
         if location == here.location:
             return self
-        there = connect(here.target, project_id=here.project_id, location=location, organization=here.organization)
+        there = connect(
+            here.target,
+            project_id=here.project_id,
+            location=location,
+            organization=here.organization,
+            chainguard=here.chainguard,
+        )
         return Cloud(there, self.attempts)
 
     def access_token(self) -> Secret:

@@ -12,13 +12,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from cgrunbook.cloud import alike
 from cgrunbook.cloud.application_default import LOGIN, WIDER_LOGIN, Login, application_default
 from cgrunbook.cloud.held_values import mask_what_is_held
 from cgrunbook.errors import CgrunbookError, NotSignedIn, ParameterError, SandboxUnavailable, Temporary
 from cgrunbook.redaction import Secret
+
+if TYPE_CHECKING:
+    from cgrunbook.parameters import Parameters
 
 Target = Literal["sandbox", "google-cloud"]
 
@@ -211,6 +214,18 @@ def connect(
     connection = replace(worlds[target](project_id, location, organization), chainguard=chainguard)
     mask_what_is_held(connection.credentials)
     return connection
+
+
+def connect_as(params: Parameters) -> Connection:
+    """The target that a run's parameters name; raises and returns as `connect`."""
+    access = ChainguardAccess(params.chainguard_auth, params.chainguard_identity, params.chainguard_service_account)
+    return connect(
+        params.target,
+        project_id=params.project_id,
+        location=params.location,
+        organization=params.organization,
+        chainguard=access,
+    )
 
 
 def _sandbox(project_id: str, location: str, organization: str) -> Connection:

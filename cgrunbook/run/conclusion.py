@@ -17,7 +17,7 @@ from cgrunbook.image_reference import ImageReference
 from cgrunbook.run.folder import REPORT, RUN_FOLDER_VARIABLE, short
 from cgrunbook.run.outline import Standing
 from cgrunbook.run.record import Record, StepRecord, record_of
-from cgrunbook.run.route import PROVED, ROTATION, Route, State, routes_of
+from cgrunbook.run.route import PROVED, ROTATION, Route, State, proofs_of, routes_of
 from cgrunbook.run.session import Session
 from cgrunbook.steps.step import Finding, Mark
 
@@ -153,10 +153,8 @@ def _of_set_up(session: Session, record: Record) -> Conclusion:
     rotated = next((step for step in steps if step.kind == ROTATION), None)
     if record.mode == "plan":
         tone, word, sentence = "planned", "Planned", "what would work with the plan carried out. A plan pulls nothing."
-    elif rotated and rotated.evidence.get("proved with"):
-        word, sentence = "Works", f"{repository} signs in with the new pull token; this run has proved it."
-    elif rotated and rotated.outcome in PROVED:
-        word, sentence = "Nothing to do", f"{rotated.brief}."
+    elif rotated:
+        tone, word, sentence = _of_rotation(rotated)
     elif images and all(image.proved for image in images):
         word, sentence = "Works", f"{whose} images can be pulled through {repository}; this run has proved it."
     else:
@@ -165,6 +163,18 @@ def _of_set_up(session: Session, record: Record) -> Conclusion:
     facts = _facts(session, steps, images) | (_token(session, steps) if production else {})
     following = _NEXT.get(session.notebook, ())
     return Conclusion(tone, word, sentence, listed, routes, _commands(images), facts, report, following)
+
+
+def _of_rotation(rotated: StepRecord) -> tuple[Tone, str, str]:
+    """How a rotation stands that is done: each repository that signs in with the new token is proved, or not all are."""
+    if rotated.outcome != "updated":
+        return "good", "Not rotated", f"{rotated.brief}."
+    proved, repositories = proofs_of(rotated), rotated.evidence.get("repositories")
+    number = len(repositories) if isinstance(repositories, list) else 0
+    if number and len(proved) == number:
+        which = f"{', '.join(proved)} signs" if number == 1 else f"{', '.join(proved)} sign"
+        return "good", "Works", f"{which} in with the new pull token; this run has proved it."
+    return "open", "Set", f"{len(proved)} of {number} repositories were proved to work with the new pull token."
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ It knows which step of a run speaks for which link. It reads the record, and doe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -105,8 +105,9 @@ def routes_of(record: Record) -> tuple[Route, ...]:
     if in_public and not shared:
         pulls = _pulls(steps, public)
         routes.append(Route("Developer images", public, host, "", _pull(pulls, steps), _upstream(in_public, pulls)))
-    if rotated := _of(steps, ROTATION):
-        routes.append(_of_rotation(rotated, private, host, secret))
+    rotated = _of(steps, ROTATION)
+    if rotated and not (in_private or any(keeping)):
+        routes.append(_of_rotation(rotated, private, host, secret, f"{record.target.get('location', '')}/{private}"))
     elif in_private or any(keeping):
         pulls = _pulls(steps, private)
         routes.append(
@@ -118,7 +119,7 @@ def routes_of(record: Record) -> tuple[Route, ...]:
                 _pull(pulls, steps),
                 _upstream(in_private, pulls),
                 _link(_GRANT, keeping[1]),
-                _link(_TOKEN, keeping[0]),
+                _link(_TOKEN, rotated if rotated and rotated.undone else keeping[0]),
             )
         )
     if not routes and (shown := _of(steps, "ShowMap")):
@@ -126,16 +127,24 @@ def routes_of(record: Record) -> tuple[Route, ...]:
     return tuple(routes)
 
 
-def _of_rotation(rotated: StepRecord, private: str, host: str, secret: str) -> Route:
-    """What a rotation shows: with something that was not cached it has gone all of the way."""
-    all_of_it = bool(rotated.evidence.get("proved with")) and not rotated.undone
+def _of_rotation(rotated: StepRecord, private: str, host: str, secret: str, place: str) -> Route:
+    """What a rotation shows: with what it proved the new token with, Artifact Registry has gone all of its way.
+
+    A client's way is another: what was fetched are manifests, and where all was cached a refusal that only cgr.dev can give.
+    """
+    proof = proofs_of(rotated).get(place, "")
 
     def link(between: str) -> Link:
-        return Link(State.PROVED, between, "something that was not cached") if all_of_it else _link(between, rotated)
+        return Link(State.PROVED, between, proof) if proof else _link(between, rotated)
 
-    pull = link(_PULL) if all_of_it else Link(State.NOT_SEEN, _PULL)
-    grant = link(_GRANT) if all_of_it else Link(State.NOT_SEEN, _GRANT)
+    pull, grant = Link(State.NOT_SEEN, _PULL), link(_GRANT) if proof else Link(State.NOT_SEEN, _GRANT)
     return Route("Production images", private, host, secret, pull, link(_UPSTREAM), grant, link(_TOKEN))
+
+
+def proofs_of(rotated: StepRecord) -> Mapping[str, str]:
+    """With what a rotation proved the new token, by `LOCATION/REPOSITORY`; nothing of one that is not done."""
+    told = {} if rotated.undone else rotated.evidence.get("proved with")
+    return {str(name): str(what) for name, what in told.items()} if isinstance(told, dict) else {}
 
 
 def _on_map(shown: StepRecord, names: tuple[str, str, str], host: str) -> tuple[Route, ...]:

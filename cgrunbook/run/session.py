@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from cgrunbook import parameters
-from cgrunbook.cloud import Attempts, ChainguardAccess, Cloud, Connection, Wait, connect
+from cgrunbook.cloud import Attempts, Cloud, Connection, Wait, connect_as
 from cgrunbook.errors import CgrunbookError, ParameterError
 from cgrunbook.parameters import Parameters, Way
 from cgrunbook.run.context import Context
@@ -182,15 +182,7 @@ def open_session(notebook: str, namespace: Mapping[str, Any], chosen: Mapping[st
 def _connected(params: Parameters, way: Callable[[str], Way]) -> Connection:
     """The target; where it refuses a value, its advice ends with how another is given."""
     try:
-        return connect(
-            params.target,
-            project_id=params.project_id,
-            location=params.location,
-            organization=params.organization,
-            chainguard=ChainguardAccess(
-                params.chainguard_auth, params.chainguard_identity, params.chainguard_service_account
-            ),
-        )
+        return connect_as(params)
     except ParameterError as error:
         given = (
             parameters.how_to_give(name, way(name), parameters.meant_by(name, getattr(params, name)))

@@ -278,7 +278,7 @@ def orphans(
                 return []  # whose password it is cannot be seen
             except (MalformedToken, WrongState):
                 continue
-            held |= {token.id for token in suspects if _same_end(token.expires, expires)}
+            held |= {token.id for token in suspects if token_pairs.same_end(token.expires, expires)}
     return sorted(token.id for token in suspects if token.id not in held)
 
 
@@ -308,8 +308,3 @@ def _usernames_in_use(world: World) -> set[str] | None:
     """With which usernames the repositories of all locations sign in; None where not all of them can be seen."""
     everywhere = world.everywhere()
     return None if everywhere.unread else {repository.username for repository in everywhere.repositories}
-
-
-def _same_end(listed: datetime | None, expires: datetime) -> bool:
-    """Whether a listed token may be the one of a password; the two ends are written down by different parties."""
-    return listed is None or abs(listed - expires) < timedelta(minutes=1)

@@ -350,7 +350,7 @@ class RotatePullToken(Step):
             own = [member for member in found.members if member.cloud.project.id == world.cloud.project.id]
             first = (own or found.members)[0]
             tried = fresh.login is not None and source.greet(first.cloud, first.repository.id)
-            proofs = []
+            proofs: dict[str, str] = {}
             for member in found.members:
                 world.progress(Progress(f"setting the new pair in the {member}"))
                 moved.append(member)
@@ -363,7 +363,8 @@ class RotatePullToken(Step):
                     continue
                 if member in own:
                     world.progress(Progress(f"pulling something that {member.repository.id} has not cached"))
-                    proofs.append(f"{member}: {source.pull_through(member.cloud, member.repository.id)}")
+                    shown = source.pull_through(member.cloud, member.repository.id)
+                    proofs[f"{member.repository.location}/{member.repository.id}"] = shown
         except Interrupted:
             raise  # the next run finishes it
         except CgrunbookError as error:

@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,7 +21,7 @@ from cgrunbook.errors import CgrunbookError, MalformedToken
 from cgrunbook.redaction import Secret
 from cgrunbook.steps.credential import kept_in, split_version
 from cgrunbook.steps.step import World
-from cgrunbook.steps.token_pairs import VERSION_ANNOTATION, Pair, as_gcloud_takes_them, pairs, written
+from cgrunbook.steps.token_pairs import VERSION_ANNOTATION, Pair, as_gcloud_takes_them, pairs, same_end, written
 
 if TYPE_CHECKING:
     from cgrunbook.cloud.artifact_registry import RemoteRepository
@@ -337,8 +337,3 @@ def organization_of(username: str) -> str:
     """The id of the organisation that a pull token's username begins with, "" where it has another form."""
     organization, slash, token = username.partition("/")
     return organization if slash and len(organization) == 40 and len(token) == 16 else ""
-
-
-def same_end(listed: datetime | None, expires: datetime) -> bool:
-    """Whether two ends may be one token's; they are written down by different parties."""
-    return listed is None or abs(listed - expires) < timedelta(minutes=1)

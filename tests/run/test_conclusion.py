@@ -261,32 +261,52 @@ def test_what_is_shown_is_the_same_as_html_and_as_text_and_needs_no_style(conclu
         assert dropped not in card["text/html"]
 
 
-def rotation(outcome: str, brief: str = "", *proved_with: str) -> dict[str, Any]:
-    evidence = {"expires": "2026-12-23T10:00:00Z", "proved with": proved_with}
+PLACE = "us-central1/chainguard-private"
+
+
+def rotation(outcome: str, brief: str = "", *proved: str, repositories: int = 1) -> dict[str, Any]:
+    evidence = {
+        "expires": "2026-12-23T10:00:00Z",
+        "repositories": ["one", "another"][:repositories],
+        "proved with": dict.fromkeys(proved, "example.com/chainguard-base@sha256:1, which was not cached"),
+    }
     return step("RotatePullToken", outcome, brief=brief, evidence=evidence)
 
 
 def test_a_rotation_that_was_proved_works_until_its_token_ends_and_says_how_the_next_one_comes(conclude):
-    proof = "repository chainguard-private: example.com/chainguard-base@sha256:1, which was not cached"
-    concluded = conclude("05_rotate_pull_token", rotation("updated", "", proof))
+    concluded = conclude("05_rotate_pull_token", rotation("updated", "", PLACE))
     text = said(concluded)
-    assert text.startswith("✓ Works: chainguard-private signs in with the new pull token; this run has proved it.")
-    assert [link.state.words for link in concluded.routes[0].links] == ["✓ proved"] * 4
+    assert text.startswith(f"✓ Works: {PLACE} signs in with the new pull token; this run has proved it.")
+    # What was fetched is no client's pull.
+    assert [link.state.words for link in concluded.routes[0].links] == ["… not looked at", *["✓ proved"] * 3]
+    assert "which was not cached" in text
     assert "good until 2026-12-23 10:00 UTC" in text
     assert "cgrunbook rotate --if-days-left 7" in text
     assert "not proved" not in text
     assert "docker signs in" not in text
 
 
-def test_a_rotation_that_was_not_due_has_proved_nothing(conclude):
-    concluded = conclude("05_rotate_pull_token", rotation("unchanged", "version 1; 20 days are left"))
-    assert said(concluded).startswith("✓ Nothing to do: version 1; 20 days are left.")
-    assert [link.state.words for link in concluded.routes[0].links] == [
-        "… not looked at",
-        "… not looked at",
-        "✓ there",
-        "✓ there",
-    ]
+@pytest.mark.parametrize(
+    ("proved", "repositories", "words"),
+    [
+        (("europe-west1/mirror",), 1, "Works: europe-west1/mirror signs in"),
+        ((PLACE, "europe-west1/mirror"), 2, f"Works: {PLACE}, europe-west1/mirror sign in"),
+        ((PLACE,), 2, "Set: 1 of 2 repositories were proved"),
+        ((), 1, "Set: 0 of 1 repositories were proved"),
+    ],
+)
+def test_a_rotation_says_of_each_repository_no_more_than_was_proved(conclude, proved, repositories, words):
+    concluded = conclude("05_rotate_pull_token", rotation("updated", "", *proved, repositories=repositories))
+    assert words in said(concluded)
+    states = [link.state.words for link in concluded.routes[0].links]
+    assert ("✓ proved" in states) is (PLACE in proved)
+
+
+@pytest.mark.parametrize("outcome", ["unchanged", "deleted"])
+def test_a_rotation_that_was_not_due_has_proved_nothing(conclude, outcome):
+    concluded = conclude("05_rotate_pull_token", rotation(outcome, "version 1; 20 days are left"))
+    assert said(concluded).startswith("✓ Not rotated: version 1; 20 days are left.")
+    assert "✓ proved" not in [link.state.words for link in concluded.routes[0].links]
 
 
 def test_a_rotation_that_was_undone_does_not_work(conclude):
@@ -294,3 +314,13 @@ def test_a_rotation_that_was_undone_does_not_work(conclude):
     concluded = conclude("05_rotate_pull_token", step("RotatePullToken", "failed", error=error))
     assert concluded.tone == "bad"
     assert "Works" not in said(concluded)
+
+
+def test_a_rotation_that_was_not_due_hides_nothing_of_what_the_same_run_set_up_and_proved(conclude):
+    concluded = conclude(
+        "05_rotate_pull_token",
+        step("CreatePrivateRepository"),
+        pull("example.com/base:latest", "chainguard-private"),
+        rotation("unchanged", "version 1; 20 days are left"),
+    )
+    assert concluded.routes[0].pull.state.words == "✓ proved"

@@ -63,7 +63,7 @@ class Person:
         def connect_as(*_args: object, **_given: object) -> Connection:
             return self.connect()
 
-        with patch.object(session, "connect", connect_as):
+        with patch.object(session, "connect_as", connect_as):
             yield
 
 
