@@ -95,12 +95,12 @@ def told(run: Path) -> tuple[Record, Line, str]:
         ("labels = ['a=b', 'Upper=x']", "", 2, "Upper=x"),
         ("", "9.9", 2, "was written for cgrunbook 9.9"),
         ("target, project_id = 'google-cloud', 'my-project'", "", 3, "GOOGLE_APPLICATION_CREDENTIALS"),
-        ("import cgrunbook.run.session as s; s.connect = None", "", 1, "TypeError"),
+        ("import cgrunbook.run.session as s; s.connect_as = None", "", 1, "TypeError"),
     ],
 )
 def test_a_notebook_that_does_not_open_ends_its_run(executor, change: str, version: str, code: int, says: str):
     gone = "import os; os.environ['GOOGLE_APPLICATION_CREDENTIALS'] = '/no/such/file.json'"
-    connects = "import cgrunbook.run.session as s, cgrunbook.cloud; s.connect = cgrunbook.cloud.connect"
+    connects = "import cgrunbook.run.session as s, cgrunbook.cloud; s.connect_as = cgrunbook.cloud.connect_as"
     head = base64.urlsafe_b64encode(b'{"alg": "RS256"}').decode().rstrip("=")
     secret = f"{head}.{secrets.token_urlsafe(40)}.{secrets.token_urlsafe(40)}"
     executor.runs(
