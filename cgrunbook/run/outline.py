@@ -101,14 +101,15 @@ class Line:
     @property
     def done(self) -> bool:
         """Whether all of it was performed and nothing failed."""
-        return self.state not in (*_NOT_DONE, *Standing)
+        return self.state not in (*_NOT_DONE, Outcome.PLANNED, *Standing)
 
     @property
     def words(self) -> str:
         """How the line stands, and how many of several steps are done: `created`, `failed, 1 of 2 done`."""
         whole = max(self.total or 0, len(self.parts))
         good = sum(state not in _NOT_DONE for state in self.parts.values())
-        return f"{self.state}, {good} of {whole} done" if whole > 1 and self.parts else str(self.state)
+        several = whole > 1 and self.parts and self.state is not Outcome.PLANNED
+        return f"{self.state}, {good} of {whole} done" if several else str(self.state)
 
 
 class Outline:
@@ -126,10 +127,9 @@ class Outline:
         self.lines = [Line(cell.title, cell, self._total(cell)) for cell in cells]
         self._at: Line | None = None
 
-    @property
-    def done(self) -> int:
-        """How many lines are done."""
-        return sum(line.done for line in self.lines)
+    def done(self, *, planning: bool = False) -> int:
+        """How many lines are done, or gone through where a run only plans."""
+        return sum(line.done or (planning and line.state is Outcome.PLANNED) for line in self.lines)
 
     def begun(self, step: Step, running: Running) -> None:
         """A step has begun in the cell that runs."""

@@ -390,11 +390,14 @@ def findings(findings: Sequence[Finding]) -> list[Block]:
         rows += (
             f'{_ROW}<td style="{_CELL}{_LINE}">{badge_of(mark)}</td>'
             f'<td style="{_CELL}{_unbroken(finding.check)}">{_named(finding.check)}</td>'
-            f'<td style="{_CELL}">{escape(finding.seen)}{remedy}</td></tr>'
+            f'<td style="{_CELL}">{_lines(finding.seen)}{remedy}</td></tr>'
         )
-        lines.append(f"{LOOKS[mark][0]} {mark:<4}  {finding.check}: {finding.seen}")
-        if finding.remedy:
-            lines.append(f"        What to do: {finding.remedy}")
+        seen, remedies = (
+            finding.seen.splitlines(),
+            f"What to do: {finding.remedy}".splitlines() if finding.remedy else [],
+        )
+        lines.append(f"{LOOKS[mark][0]} {mark:<4}  {finding.check}: {seen[0] if seen else ''}")
+        lines += [f"        {line}" for line in (*seen[1:], *remedies)]
     return [(f'<table style="{_TABLE}">{rows}</table>', lines)]
 
 

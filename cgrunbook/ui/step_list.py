@@ -67,7 +67,7 @@ def below(card: dict[str, str], outline: Outline, *, planning: bool, live: bool)
 def _head(outline: Outline, *, planning: bool) -> str:
     """How far it has come: `Steps: 2 of 5 done`."""
     whole = f" of {len(outline.lines)}" if outline.whole else ""
-    return f"Steps: {outline.done}{whole} {'gone through' if planning else 'done'}"
+    return f"Steps: {outline.done(planning=planning)}{whole} {'gone through' if planning else 'done'}"
 
 
 def _words(line: Line, as_of: datetime | None) -> str:

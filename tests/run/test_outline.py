@@ -79,7 +79,7 @@ def test_each_cell_that_performs_steps_is_a_line_that_is_called_as_its_heading(n
         assert line.total == sum(2 if "developer_images" in lists else 1 for _, lists in line.cell.calls)
         for kind, _ in line.cell.calls:
             assert hasattr(steps, kind)
-    assert outline.done == 0
+    assert outline.done() == 0
 
 
 @pytest.mark.parametrize(
@@ -165,10 +165,10 @@ def test_cells_run_out_of_order_and_twice_stand_where_they_are():
     perform(found, Look(), Running("", A, 2), Outcome.CREATED)
     assert states(found) == ["created", "to do", "unchanged"]
     perform(found, Listen(), Running("unknown", "x", 3), Outcome.FAILED, error=StepFailed("no"))
-    assert (states(found), found.done) == (["created", "failed", "unchanged"], 2)
+    assert (states(found), found.done()) == (["created", "failed", "unchanged"], 2)
     perform(found, Listen(), Running("c1", B, 4))
     perform(found, Look(), Running("c0", A, 5), Outcome.DECLINED, error=Declined("no"))
-    assert (states(found), found.done) == (["declined", "unchanged", "unchanged"], 2)
+    assert (states(found), found.done()) == (["declined", "unchanged", "unchanged"], 2)
     perform(found, Look("Something else"), Running("c9", "x = 1", 6))
     assert len(found.lines) == 3, "a kind that the notebook has is taken for its cell's"
 
@@ -184,10 +184,18 @@ def test_a_loop_counts_its_images_and_is_done_with_the_last():
     assert states(found) == ["waits for you, 1 of 3 done"]
     found.asks(False)
     found.ended(Result(2, Look("b"), Outcome.FAILED, error=Interrupted("Interrupted.")))
-    assert (states(found), found.done) == (["interrupted, 1 of 3 done"], 0)
+    assert (states(found), found.done()) == (["interrupted, 1 of 3 done"], 0)
     for number in "abc":
         perform(found, Look(number), Running("c0", "", 2), Outcome.CREATED if number == "b" else Outcome.UNCHANGED)
-    assert (states(found), found.done) == (["created, 3 of 3 done"], 1)
+    assert (states(found), found.done()) == (["created, 3 of 3 done"], 1)
+
+
+def test_what_was_only_planned_is_not_done_but_gone_through_by_a_run_that_plans():
+    found = outline(A, B)
+    perform(found, Look(), Running("c0", A, 1), Outcome.PLANNED)
+    perform(found, Listen(), Running("c1", B, 2), Outcome.SKIPPED)
+    assert states(found) == ["planned", "skipped"]
+    assert (found.done(), found.done(planning=True)) == (1, 2)
 
 
 def test_two_cells_alike_are_filled_one_after_the_other_where_no_page_names_them():

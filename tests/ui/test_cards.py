@@ -294,6 +294,16 @@ def test_a_check_that_warns_does_not_look_as_if_all_were_well(mark: Mark, head: 
     assert card["text/plain"].startswith(head)
 
 
+def test_what_a_check_saw_in_several_lines_stays_in_its_column():
+    evidence = Evidence(
+        findings=(Finding(Mark.FAIL, "project", "There is none.\nThe service answered 403.", "Look.\nAsk."),)
+    )
+    card = cards.result_card(Result(1, Hostile("it"), Outcome.FAILED, evidence=evidence))
+    lines = card["text/plain"].splitlines()
+    assert [len(line) - len(line.lstrip()) for line in lines[-4:]] == [2, 10, 10, 10], lines
+    assert "There is none.<br>The service" in card["text/html"]
+
+
 def test_several_deletions_are_a_list_and_a_single_one_a_sentence():
     gone = tuple(Change(f"repository {name}", "", "in us-central1", None) for name in "abc")
     for number, items in ((1, 0), (3, 3)):
