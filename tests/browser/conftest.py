@@ -35,8 +35,10 @@ def chromium() -> str:
 
 
 @pytest.fixture(scope="package")
-def browser_context(chromium: str) -> Iterator[Any]:
+def browser_context(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """One browser, whose cache all tests share; their tabs share nothing else, each has a workspace of its own.
+
+    With a profile of its own on the disk it keeps compiled what each page of JupyterLab would have it compile again.
 
     It ends with this folder's tests: while it is there, an event loop runs in this thread, and no other may.
     """
@@ -46,12 +48,16 @@ def browser_context(chromium: str) -> Iterator[Any]:
 
     expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=list(_CHROMIUM))
-        context = browser.new_context(viewport={"width": 1280, "height": 900}, device_scale_factor=1)
+        context = playwright.chromium.launch_persistent_context(
+            tmp_path_factory.mktemp("profile"),
+            executable_path=chromium,
+            args=list(_CHROMIUM),
+            viewport={"width": 1280, "height": 900},
+            device_scale_factor=1,
+        )
         context.set_default_timeout(PATIENCE_MS)
         yield context
         context.close()
-        browser.close()
 
 
 @pytest.fixture(scope="session")
