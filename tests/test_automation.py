@@ -148,7 +148,7 @@ def test_the_cron_job_is_kubernetes_own_and_runs_as_the_image_can():
     each = job["spec"]["jobTemplate"]["spec"]
     _known(each, "backoffLimit activeDeadlineSeconds template")
     pod = each["template"]["spec"]
-    times = "restartPolicy terminationGracePeriodSeconds"
+    times = "restartPolicy terminationGracePeriodSeconds hostname"
     _known(pod, f"serviceAccountName automountServiceAccountToken {times} securityContext containers volumes")
     _known(pod["securityContext"], "runAsNonRoot runAsUser runAsGroup fsGroup seccompProfile")
     (container,) = pod["containers"]

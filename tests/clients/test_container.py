@@ -60,6 +60,7 @@ class Docker:
         """Start a job that keeps its home and its run folders in a place outside."""
         hard = ["--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
         delays = ["--env", "CGRUNBOOK_SANDBOX_IAM_DELAY=0", "--env", "CGRUNBOOK_SANDBOX_AGENT_DELAY=0"]
+        hard += ["--hostname", CRON_JOB["CronJob"]["spec"]["jobTemplate"]["spec"]["template"]["spec"]["hostname"]]
         kept = ["--volume", f"{place}:/work", "--env", "CGRUNBOOK_HOME=/work/home", *delays]
         self("run", "--detach", "--name", name, *hard, "--network", "none", "--user", NOBODY, *kept, IMAGE, *words)
 
