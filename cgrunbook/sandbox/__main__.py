@@ -240,13 +240,18 @@ def _install_commands(home: Path, folder: Path) -> None:
     ):
         path = folder / relative
         path.parent.mkdir(mode=0o700, exist_ok=True)
+        variables = {VARIABLE: str(home), "PYTHONPATH": python_path(process.PACKAGE_ROOT)}
         script = (
             "#!/bin/sh\n"
-            f"{VARIABLE}={shlex.quote(str(home))}\n"
-            f"PYTHONPATH={shlex.quote(python_path(process.PACKAGE_ROOT))}\n"
-            f"export {VARIABLE} PYTHONPATH\n"
+            + "".join(f"{name}={shlex.quote(value)}\n" for name, value in variables.items())
+            + f"export {' '.join(variables)}\n"
             f'exec {shlex.quote(sys.executable)} -P -m {module} "$@"\n'
         )
+        if not Path("/bin/sh").exists():  # in a container's image that has Python and no shell
+            script = (
+                f"#!{sys.executable}\nimport os, sys\nos.environ.update({variables!r})\n"
+                f"os.execv({sys.executable!r}, [{sys.executable!r}, '-P', '-m', {module!r}, *sys.argv[1:]])\n"
+            )
         if not path.exists() or path.read_text() != script:
             process.write_atomically(path, script, mode=0o700)
 

@@ -17,13 +17,14 @@ from tests.waiting import wait_for
 
 
 @contextlib.contextmanager
-def docker_engine(machine: Machine | None = None) -> Iterator[str]:
+def docker_engine(machine: Machine | None = None, storage: str = "vfs") -> Iterator[str]:
     """Start an engine without networks, which pulls and keeps images; its DOCKER_HOST.
 
     It needs root. The folder's name is short because a socket's path has at most 108 characters.
 
     Args:
         machine: where the engine runs, and finds the registries; None for here.
+        storage: how it keeps layers: vfs works everywhere, and copies all that is below for each.
     """
     dockerd = client("dockerd")
     client("docker")
@@ -32,7 +33,14 @@ def docker_engine(machine: Machine | None = None) -> Iterator[str]:
     folder = Path(tempfile.mkdtemp(prefix="de"))
     address = f"unix://{folder}/s"
     command = [dockerd, "--data-root", folder / "data", "--exec-root", folder / "exec", "--pidfile", folder / "pid"]
-    command += ["--host", address, "--iptables=false", "--ip6tables=false", "--bridge=none", "--storage-driver=vfs"]
+    command += [
+        "--host",
+        address,
+        "--iptables=false",
+        "--ip6tables=false",
+        "--bridge=none",
+        f"--storage-driver={storage}",
+    ]
     words = [*map(str, command)]
     if machine is not None:
         search = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "SSL_CERT_FILE": str(machine.authority)}

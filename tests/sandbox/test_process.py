@@ -19,6 +19,7 @@ import pytest
 from filelock import FileLock
 
 import cgrunbook
+from cgrunbook.sandbox import __main__ as started
 from cgrunbook.sandbox import errors, hosts, process
 from cgrunbook.sandbox.state import VERSION
 from tests.sandbox.conftest import NewApi
@@ -406,3 +407,16 @@ def test_importing_the_starter_imports_no_server() -> None:
         "print([name for name in ('uvicorn', 'starlette', 'cryptography', 'httpx') if name in sys.modules])"
     )
     assert subprocess.check_output([sys.executable, "-c", program], text=True).strip() == "[]"
+
+
+def test_the_stand_ins_start_where_there_is_no_shell(
+    sandbox: process.Running, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "with ' and spaces").mkdir()
+    exists = Path.exists
+    monkeypatch.setattr(Path, "exists", lambda path: str(path) != "/bin/sh" and exists(path))
+    started._install_commands(sandbox.home, tmp_path / "with ' and spaces")
+    chainctl = tmp_path / "with ' and spaces" / "bin" / "chainctl"
+    assert chainctl.read_text().startswith(f"#!{sys.executable}\n")
+    done = subprocess.run([chainctl, "auth", "status", "--output=json"], capture_output=True, text=True, check=False)
+    assert json.loads(done.stdout)["valid"] is True
