@@ -14,7 +14,8 @@ import threading
 import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, NoReturn
+from functools import cached_property
+from typing import Any, NoReturn
 
 MASK = "[redacted]"
 
@@ -40,8 +41,8 @@ _DEPTH = 3
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _TOKEN_CHARACTERS = f"{_LETTERS}0123456789_.~-+/=%"
 _RUN = re.compile(rf"[{re.escape(_TOKEN_CHARACTERS)}]{{{PIECE},}}")
-# Values are compared whatever the case of their letters, and with base64's two alphabets as one.
-_ALIKE = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ-_", "abcdefghijklmnopqrstuvwxyz+/")
+# So many texts without anything to hide are remembered, none longer than that: most of a card that is drawn anew is as it was.
+_CLEAN, _LONG = 128, 32768
 
 # One character, as JSON, Python, HTML and URLs may spell it.
 _SPELT = re.compile(
@@ -125,6 +126,8 @@ class _Known:
         self._grams: dict[str, list[tuple[str, int]]] = {}
         self._whole: dict[str, tuple[str, ...]] = {}
         self._sources: list[Callable[[], Iterable[str] | None]] = []
+        #: Texts that have nothing to hide. It is another one once a value was learnt: what was looked for meanwhile goes nowhere.
+        self.clean: dict[str, None] = {}
 
     def learn(self, value: str) -> None:
         """Know a value until it is dropped as often as it was learnt."""
@@ -140,6 +143,7 @@ class _Known:
             self._whole[value] = _whole_forms(value)
             for gram, where in _grams(value):
                 self._grams[gram] = [*self._grams.get(gram, ()), where]
+            self.clean = {}
 
     def drop(self, value: str) -> None:
         """One holder less. It is only noted down: the collector calls this in the middle of anything, of this class too."""
@@ -197,7 +201,7 @@ class _Known:
         """Where known values are in a text, and pieces of them, however often they were encoded."""
         if not self._whole:
             return []
-        return list(self._places(_Reading(text, range(len(text)), range(1, len(text) + 1)), _DEPTH))
+        return list(self._places(_Reading(text, lambda: (range(len(text)), range(1, len(text) + 1))), _DEPTH))
 
     def _places(self, reading: _Reading, depth: int) -> Iterator[tuple[int, int]]:
         readings = [reading]
@@ -205,11 +209,12 @@ class _Known:
             readings.append(spelt)
         if _NUMBERS.search(reading.text) and (listed := _without(reading, _NUMBER, lambda found: chr(int(found[1])))):
             readings.insert(0, listed)
-        if joined := _without(readings[-1], _BETWEEN, lambda _: ""):
+        if joined := _without(readings[-1], _BETWEEN, ""):
             readings.append(joined)
         for each in readings:
             for begin, end in self._seen(each.text):
-                yield each.begins[begin], each.ends[end - 1]
+                begins, ends = each.places
+                yield begins[begin], ends[end - 1]
         for decoded in _decoded(readings[-1], self._may_hold) if depth else ():
             yield from self._places(decoded, depth - 1)
 
@@ -224,7 +229,7 @@ class _Known:
             for form in forms:
                 if form in text:
                     yield from (found.span() for found in re.finditer(re.escape(form), text))
-        alike, grams, done = text.translate(_ALIKE), self._grams, 0
+        alike, grams, done = _alike(text), self._grams, 0
         for run in _RUN.finditer(text) if grams else ():
             for at in [at for at in range(run.start(), run.end() - _GRAM + 1) if alike[at : at + _GRAM] in grams]:
                 if at < done:
@@ -238,6 +243,14 @@ class _Known:
                 if end - begin >= PIECE:
                     yield begin, end
                     done = end
+
+
+def _alike(text: str) -> str:
+    """A text as values are compared: whatever the case of their letters, and with base64's two alphabets as one."""
+    small = text.lower()
+    if len(small) != len(text):  # of a few letters there is no small one of the same length, and places are counted
+        small = "".join(letter.lower() if letter.isascii() else letter for letter in text)
+    return small.replace("-", "+").replace("_", "/")
 
 
 def _extended(text: str, at: int, form: str, place: int, least: int) -> tuple[int, int]:
@@ -254,7 +267,7 @@ def _grams(value: str) -> Iterator[tuple[str, tuple[str, int]]]:
     """By what a piece of a value is found, each with the form that has it, and where."""
     if value.lstrip().startswith(("{", "[")):  # a document has words that are no secret
         return
-    for form in {word.translate(_ALIKE) for word in value.split() if len(word) >= PIECE}:
+    for form in {_alike(word) for word in value.split() if len(word) >= PIECE}:
         times: Counter[str] = Counter()
         for place in range(0, len(form) - _GRAM + 1, _EVERY):
             gram = form[place : place + _GRAM]
@@ -271,39 +284,47 @@ def _whole_forms(value: str) -> tuple[str, ...]:
     return tuple(form for form in forms if len(form) >= _SHORTEST)
 
 
-class _Reading(NamedTuple):
+class _Reading:
     """A text as it is read when one encoding more is undone.
 
     Args:
         text: what is read.
-        begins: where each of its characters begins in the text as it came.
-        ends: where it ends there.
+        places: answers where each of its characters begins in the text as it came, and where it ends there. Few texts have
+            anything to hide, and only for these it is asked.
     """
 
-    text: str
-    begins: Sequence[int]
-    ends: Sequence[int]
+    def __init__(self, text: str, places: Callable[[], tuple[Sequence[int], Sequence[int]]]) -> None:
+        self.text = text
+        self._places = places
+
+    @cached_property
+    def places(self) -> tuple[Sequence[int], Sequence[int]]:
+        """Where the characters begin, and where they end."""
+        return self._places()
 
 
-def _without(reading: _Reading, pattern: re.Pattern[str], meaning: Callable[[re.Match[str]], str]) -> _Reading | None:
+def _without(
+    reading: _Reading, pattern: re.Pattern[str], meaning: str | Callable[[re.Match[str]], str]
+) -> _Reading | None:
     """A text with something in it replaced by one character or by nothing; None where it has nothing of it."""
-    text, begins, ends = reading
-    parts: list[str] = []
-    new_begins: list[int] = []
-    new_ends: list[int] = []
-    done = 0
-    for found in pattern.finditer(text):
-        first, last = found.span()
-        parts += text[done:first], (meant := meaning(found))
-        new_begins += begins[done:first]
-        new_ends += ends[done:first]
-        if meant:
-            new_begins.append(begins[first])
-            new_ends.append(ends[last - 1])
-        done = last
-    if not done:
-        return None
-    return _Reading("".join(parts) + text[done:], [*new_begins, *begins[done:]], [*new_ends, *ends[done:]])
+    text, times = pattern.subn(meaning, reading.text)
+
+    def places() -> tuple[Sequence[int], Sequence[int]]:
+        begins, ends = reading.places
+        new_begins: list[int] = []
+        new_ends: list[int] = []
+        done = 0
+        for found in pattern.finditer(reading.text):
+            first, last = found.span()
+            new_begins += begins[done:first]
+            new_ends += ends[done:first]
+            if meaning:
+                new_begins.append(begins[first])
+                new_ends.append(ends[last - 1])
+            done = last
+        return [*new_begins, *begins[done:]], [*new_ends, *ends[done:]]
+
+    return _Reading(text, places) if times else None
 
 
 def _meant(found: re.Match[str]) -> str:
@@ -338,9 +359,10 @@ def _decoded(reading: _Reading, worth: Callable[[str], bool]) -> Iterator[_Readi
                 if worth(part[0]):
                     # In parts of a digit, of which a character of what was decoded has `size`.
                     places = [first * characters + at * size for at in range(*part.span())]
-                    begins = [reading.begins[min(place // characters, last)] for place in places]
-                    ends = [reading.ends[min((place + size - 1) // characters, last)] for place in places]
-                    yield _Reading(part[0], begins, ends)
+                    begins, ends = reading.places
+                    first_ones = [begins[min(place // characters, last)] for place in places]
+                    last_ones = [ends[min((place + size - 1) // characters, last)] for place in places]
+                    yield _Reading(part[0], lambda spans=(first_ones, last_ones): spans)  # type: ignore[misc]
 
 
 _known = _Known()
@@ -420,13 +442,19 @@ def mask(text: str) -> str:
     if len(text) < _SHORTEST:
         return text
     _known.look()
-    alike = text.translate(_ALIKE)
+    if text in (clean := _known.clean):
+        return text
+    alike = _alike(text)
     # All are looked for in the text as it came: what one finds is what another goes by.
     places = _known.places(text)
     # One loop over all words: a widget has hundreds of short texts, and few of them have any.
     for shape in {shape for word, shape in _BY_WORD if word in alike}:
         places += [found.span(shape.groups) for found in shape.finditer(text)]
     if not places:
+        if len(text) <= _LONG:
+            if len(clean) >= _CLEAN:
+                clean.clear()
+            clean[text] = None
         return text
     shown: list[str] = []
     done = 0

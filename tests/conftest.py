@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 import tempfile
@@ -49,6 +50,19 @@ def forked(_warm_python: Path) -> Iterator[None]:
     """For a test whose command lines and kernels need not start from nothing."""
     with warm_python.forking(_warm_python):
         yield
+
+
+@pytest.fixture
+def all_forked(_warm_python: Path) -> Iterator[None]:
+    """For a test that starts this Python with other words, too."""
+    with warm_python.forking(_warm_python, whatever=True):
+        yield
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests and what they import are there to the end: no collection of garbage needs to go through them each time."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -245,7 +245,7 @@ ALL = (
 
 _STOOD_FOR = (
     *("chainctl-absent", "organisation-unknown", "payload-empty-but-for-a-newline"),
-    *("secret-version-disabled", "image-not-in-the-catalogue"),
+    *("secret-version-disabled", "image-not-in-the-catalogue", "payload-with-a-newline"),
 )
 
 

@@ -180,20 +180,9 @@ def guide_of(distribution: Path, folder: Path) -> tuple[bool, str]:
 def perform(round_: Round, python: str, folder: Path, source: Path) -> tuple[bool, str]:
     """Make the environment and run the core in it; answers whether all passed, and pytest's last line."""
     made = environment(round_, python, folder / "environment", source)
-    tests = [
-        str(made),
-        "-m",
-        "pytest",
-        "--quiet",
-        "--numprocesses",
-        "3",
-        "--dist",
-        "worksteal",
-        "-p",
-        "no:cacheprovider",
-    ]
+    tests = [str(made), "-m", "pytest", "--quiet", "-p", "no:cacheprovider", f"--basetemp={folder / 'tests'}"]
     done = subprocess.run(
-        [*tests, f"--basetemp={folder / 'tests'}", "-k", _NOT_AT_RANDOM, *CORE, *(AROUND if round_.around else ())],
+        [*tests, "-k", _NOT_AT_RANDOM, *CORE, *(AROUND if round_.around else ())],
         cwd=source,
         env=os.environ | (calendar(folder) if round_.a_year_ahead else {}),
         stdout=subprocess.PIPE,
@@ -207,15 +196,8 @@ def perform(round_: Round, python: str, folder: Path, source: Path) -> tuple[boo
 
 
 def main() -> int:
-    """Run each round, one after the other, and print the table."""
+    """Run the rounds, two at a time, and print the table."""
     rows, failed = [], 0
-
-    def note(began: float, name: str, passed: bool, said: str) -> None:
-        nonlocal failed
-        failed += not passed
-        rows.append(f"{name:31} {said} ({time.monotonic() - began:.0f} s with its environment)")
-        print(rows[-1], flush=True)
-
     # Each waits for the package index most of its time, while the rounds are run.
     combinations = list(itertools.product(PLATFORMS, named_pythons()))
     looking = ThreadPoolExecutor(len(combinations)).map(lacking, *zip(*combinations, strict=True))
@@ -225,18 +207,24 @@ def main() -> int:
         with tarfile.open(archive) as opened:
             opened.extractall(folder, filter="data")
         source = Path(folder, archive.name.removesuffix(".tar.gz"))
-        for number, round_ in enumerate(rounds()):
-            began, name = (
-                time.monotonic(),
-                f"{round_.python:6} {round_.versions:8} {'a year ahead' * round_.a_year_ahead}",
-            )
-            if python := interpreter(round_.python):
-                note(began, name, *perform(round_, python, Path(folder, f"round-{number}"), source))
+
+        def tried(given: Round | Path) -> tuple[str, bool, str]:
+            began, apart = time.monotonic(), Path(tempfile.mkdtemp(dir=folder))
+            if isinstance(given, Path):
+                name, (passed, said) = f"{given.suffix.lstrip('.')} alone", guide_of(given, apart)
             else:
-                rows.append(f"{name:31} this machine has none")
-        for distribution in (archive, wheel):
-            kind = distribution.suffix.lstrip(".")
-            note(time.monotonic(), f"{kind} alone", *guide_of(distribution, Path(tempfile.mkdtemp(dir=folder))))
+                name = f"{given.python:6} {given.versions:8} {'a year ahead' * given.a_year_ahead}"
+                if not (python := interpreter(given.python)):
+                    return name, True, "this machine has none"
+                passed, said = perform(given, python, apart, source)
+            return name, passed, f"{said} ({time.monotonic() - began:.0f} s with its environment)"
+
+        # One process a round, and two rounds at a time: several would each import and collect everything.
+        with ThreadPoolExecutor(2) as two:
+            for name, passed, said in two.map(tried, [*rounds(), archive, wheel]):
+                failed += not passed
+                rows.append(f"{name:31} {said}")
+                print(rows[-1], flush=True)
     found = dict(zip(combinations, looking, strict=True))
     for platform, (name, supported) in PLATFORMS.items():
         without = [f"{python}: {found[platform, python]}" for python in named_pythons() if found[platform, python]]

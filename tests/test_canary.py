@@ -77,14 +77,23 @@ def watched_processes() -> Iterator[set[bytes]]:
     seen: set[bytes] = set()
     over = threading.Event()
 
+    def read(process: str, name: str) -> bytes:
+        with open(f"/proc/{process}/{name}", "rb", 0) as file:  # noqa: PTH123 - a path for each would take most of the time
+            return file.read()
+
     def look() -> None:
+        known: dict[str, bytes] = {}
         while not over.wait(0.08):
-            for process in Path("/proc").glob("[0-9]*"):
-                for name in ("cmdline", "environ"):
-                    try:
-                        seen.add((process / name).read_bytes())
-                    except OSError:  # it has ended, or is another user's
-                        continue
+            for process in filter(str.isdigit, os.listdir("/proc")):  # noqa: PTH208
+                try:
+                    command = read(process, "cmdline")
+                    if (
+                        known.get(process) != command
+                    ):  # else it is the program that it was, with what that was started with
+                        seen.update((command, read(process, "environ")))
+                        known[process] = command
+                except OSError:  # it has ended, or is another user's
+                    continue
 
     thread = threading.Thread(target=look)
     thread.start()

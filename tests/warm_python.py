@@ -130,11 +130,11 @@ def warm_python(*entering: str, path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def forking(path: Path) -> Iterator[None]:
-    """While this lasts, what can be forked is, from the Python that listens there."""
+def forking(path: Path, *, whatever: bool = False) -> Iterator[None]:
+    """While this lasts, what can be forked is, from the Python that listens there; see `Forked`."""
     from jupyter_client import launcher
 
-    kind = forked_from(path)
+    kind = forked_from(path, whatever=whatever)
     with patch.object(subprocess, "Popen", kind), patch.object(launcher, "Popen", kind):
         yield
 

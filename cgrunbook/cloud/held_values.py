@@ -50,7 +50,8 @@ def _with_inner(credentials: Any) -> Iterator[Any]:
 
     yield credentials
     for inner in list(vars(credentials).values()):
-        if isinstance(inner, Credentials):
+        # An abstract class takes its time to say no, and this is asked for each text that is masked.
+        if hasattr(inner, "refresh") and isinstance(inner, Credentials):
             yield from _with_inner(inner)
 
 

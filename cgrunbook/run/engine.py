@@ -120,11 +120,16 @@ class Notebook:
             return End("error", keeper.cell, *keeper.error, keeper.raised)
         return End("done")
 
-    def save(self) -> None:
-        """Write the notebook as it is now, redacted."""
+    def save(self, *, goes_on: bool = False) -> None:
+        """Write the notebook as it is now, redacted.
+
+        Args:
+            goes_on: whether it will soon be written anew; Python's JSON takes a tenth of the time without line breaks.
+        """
         self.node.metadata.papermill["input_path"] = self._shown_as
         self.node.metadata.papermill["output_path"] = self._saved_as.name
-        write_whole(self._saved_as, nbformat.writes(nbformat.from_dict(mask_all(self.node))) + "\n")
+        written = nbformat.writes(nbformat.from_dict(mask_all(self.node)), indent=None if goes_on else 1)
+        write_whole(self._saved_as, written + "\n")
 
     def put_banner(self, sentence: str, remedy: str = "") -> None:
         """Say at the top why the notebook did not come to its end, and mark the cell; then save.
@@ -184,9 +189,10 @@ class _Keeper(NotebookExecutionManager):  # type: ignore[misc] # papermill is un
         """Begin with the notebook, whose parameters are in place by now."""
         self.nb = self._notebook.node = nb
         self.notebook_start()
+        self._notebook.save(goes_on=True)
 
     def save(self, **_: Any) -> None:
-        self._notebook.save()
+        """Nothing: what papermill would write at a cell's end is written as the next one starts, at once."""
 
     def cell_start(self, cell: Any, cell_index: int | None = None, **rest: Any) -> None:
         if cell.cell_type == "code":
@@ -195,6 +201,7 @@ class _Keeper(NotebookExecutionManager):  # type: ignore[misc] # papermill is un
             self.cell += 1
             self.raised = None
             super().cell_start(cell, cell_index, **rest)
+            self._notebook.save(goes_on=True)
 
     def cell_complete(self, cell: Any, cell_index: int | None = None, **rest: Any) -> None:
         if cell.cell_type != "code":
@@ -213,7 +220,7 @@ class _Keeper(NotebookExecutionManager):  # type: ignore[misc] # papermill is un
         told = self.nb.metadata.papermill
         told["end_time"] = self.end_time.isoformat()
         told["duration"] = (self.end_time - self.start_time).total_seconds()
-        self.save()
+        self._notebook.save()
 
 
 class _Client(PapermillNotebookClient):  # type: ignore[misc] # papermill is untyped

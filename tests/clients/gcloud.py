@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
+import socket
 import subprocess
+import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -26,6 +30,22 @@ AGENT = f"service-{settings.PROJECT_NUMBER}@gcp-sa-artifactregistry.iam.gservice
 
 class Refused(Exception):
     """gcloud ended with an exit code; the message is what it wrote to stderr."""
+
+
+# Started by a shell: its streams are told by where the system has them.
+_ASKING = """\
+#!{python} -IS
+import json, os, socket, sys, tempfile
+with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as asking:
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        os.symlink(f"/proc/{{os.getpid()}}/fd/{{number}}", os.path.join(folder, name))
+    asking.connect({socket!r})
+    words = [word.replace("/dev/fd/", f"/proc/{{os.getpid()}}/fd/") for word in sys.argv[1:]]
+    asked = dict(words=words, cwd=os.getcwd(), environment=dict(os.environ), folder=folder)
+    asking.sendall(json.dumps(asked).encode() + b"\\n")
+    code = int(asking.makefile().readline())
+sys.exit(code)
+"""
 
 
 class Gcloud(ExitStack):
@@ -55,16 +75,40 @@ class Gcloud(ExitStack):
 
     def text(self, *arguments: str, stdin: str = "") -> str:
         """Run a command; what it prints."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
         for name, text in (("stdin", stdin), ("stdout", ""), ("stderr", "")):
             (self._folder / name).write_text(text)
-        asked = {"words": arguments, "cwd": str(Path.cwd()), "folder": str(self._folder)}
-        self._process.stdin.write(json.dumps(asked).encode() + b"\n")
-        assert select.select([self._process.stdout], [], [], 120)[0], f"gcloud {arguments} does not end"
-        if int(self._process.stdout.readline()):
+        if self._code({"words": arguments, "cwd": str(Path.cwd()), "folder": str(self._folder)}):
             raise Refused((self._folder / "stderr").read_text())
         return (self._folder / "stdout").read_text()
+
+    def _code(self, asked: Any) -> int:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(asked).encode() + b"\n")
+        assert select.select([self._process.stdout], [], [], 120)[0], f"gcloud {asked['words']} does not end"
+        return int(self._process.stdout.readline())
+
+    def program(self) -> Path:
+        """A program for a shell, which is this gcloud with the shell's own environment and streams; it lasts as long as this."""
+        path, listening = self._folder / "gcloud", socket.socket(socket.AF_UNIX)
+        listening.bind(str(self._folder / "socket"))
+        listening.listen()
+
+        def answer() -> None:
+            with contextlib.suppress(OSError):  # shut down
+                while True:
+                    connection, _ = listening.accept()
+                    with connection, connection.makefile("rw") as lines:
+                        lines.write(f"{self._code(json.loads(lines.readline()))}\n")
+
+        answering = threading.Thread(target=answer)
+        self.callback(answering.join)
+        self.callback(listening.close)
+        self.callback(listening.shutdown, socket.SHUT_RDWR)
+        answering.start()
+        path.write_text(_ASKING.format(python=sys.executable, socket=str(self._folder / "socket")))
+        path.chmod(0o755)
+        return path
 
     def __call__(self, *arguments: str, stdin: str = "") -> Any:
         """Run a command; its answer as data."""

@@ -5,8 +5,9 @@ and the Python that it gives to gcloud, so nothing of ours can be imported:
 
     CLOUDSDK_PYTHON_ARGS="-S gcloud_kept_warm.py" gcloud
 
-A request is a line of JSON on standard input: the `words` of the command, the folder `cwd` that it is called in, and a `folder`
-where `stdin` is read and `stdout` and `stderr` are written. The answer is a line with the exit code.
+A request is a line of JSON on standard input: the `words` of the command, the folder `cwd` that it is called in, its `environment`
+if that is another than gcloud was started with, and a `folder` where `stdin` is read and `stdout` and `stderr` are written. The
+answer is a line with the exit code.
 """
 
 from __future__ import annotations
@@ -54,13 +55,17 @@ def main(launched: Path) -> None:
             code = 70
             try:
                 os.chdir(asked["cwd"])
+                if "environment" in asked:
+                    os.environ.clear()
+                    os.environ.update(asked["environment"])
                 code = perform(gcloud, asked["words"], folder)
             finally:
                 os._exit(code)
         _, status = os.waitpid(child, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
         imported = folder / "imported"  # the next child finds it done
-        for name in imported.read_text().splitlines() if imported.exists() else ():
+        names = imported.read_text().splitlines() if imported.exists() else ()
+        print(os.waitstatus_to_exitcode(status), flush=True)  # with the answer the folder may go
+        for name in names:
             importlib.import_module(name)
 
 

@@ -24,6 +24,7 @@ from cgrunbook.cloud.iam_policy import Binding, take_command
 from cgrunbook.cloud.roles import ACCESSOR
 from cgrunbook.sandbox import process
 from cgrunbook.steps.step import Outcome, Step
+from tests.clients.gcloud import Gcloud
 from tests.clients.programs import client
 from tests.left_behind import difference, password_of, world
 from tests.sandboxes import chainctl_without_a_process, make_topic, sandbox_home
@@ -63,15 +64,20 @@ def commands_shown(run: Path) -> list[str]:
 
 def by_hand(commands: list[str], home: Path, folder: Path) -> str:
     """Run commands in a shell that `cgrunbook sandbox env` points at a sandbox; answers what each program was given."""
+    with Gcloud(process.start(home)) as gcloud:
+        return in_a_shell(commands, home, folder, gcloud)
+
+
+def in_a_shell(commands: list[str], home: Path, folder: Path, gcloud: Gcloud) -> str:
     watched = folder / "watched"
     watched.mkdir()
     seen = folder / "seen"
     search = f"{process.folder_of(home) / 'bin'}{os.pathsep}{os.environ['PATH']}"
     for name in WATCHED:
-        real = shutil.which(name, path=search)
+        real = gcloud.program() if name == "gcloud" else shutil.which(name, path=search)
         assert real is not None
         (watched / name).write_text(
-            f'#!/bin/bash\n{{ echo "{name} $*"; env; }} >>{shlex.quote(str(seen))}\nexec {shlex.quote(real)} "$@"\n'
+            f'#!/bin/bash\n{{ echo "{name} $*"; env; }} >>{shlex.quote(str(seen))}\nexec {shlex.quote(str(real))} "$@"\n'
         )
         (watched / name).chmod(0o755)
     script = folder / "commands.sh"

@@ -41,7 +41,7 @@ def code_cells(name):
     return [cell for cell in read(name).cells if cell.cell_type == "code"]
 
 
-@pytest.mark.usefixtures("forked")  # the runs before it
+@pytest.mark.usefixtures("all_forked")  # and the runs before it
 @pytest.mark.parametrize("name", NAMES)
 def test_a_notebook_executed_anew_says_the_same(name):
     command = [

@@ -152,6 +152,7 @@ def test_another_ones_login_that_is_taken_is_left_alone(shell: Shell) -> None:
     assert shell.pulls()
 
 
+@pytest.mark.long
 def test_gcloud_that_is_signed_out_is_no_login_and_a_token_takes_its_place(shell: Shell) -> None:
     shell.gcloud()
     shell.write({"credHelpers": {HOST: "gcloud", "gcr.io": "gcloud"}})

@@ -89,7 +89,10 @@ ANSWERS = {
 }
 
 
-@pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
+@pytest.mark.parametrize(
+    "answer",
+    [pytest.param(one, id=name, marks=[pytest.mark.long] * (name != "cut")) for name, one in ANSWERS.items()],
+)
 def test_nothing_of_a_token_is_told_where_its_host_answers_nonsense(real_names: Machine, loud: str, answer) -> None:
     value = secrets.token_hex(40)
     run = f"nonsense-{value[:6]}"

@@ -149,16 +149,6 @@ def test_what_passes_by_itself_at_a_tokens_host_is_tried_again(real_names: Machi
         assert (said["kind"], real_names.left()) == ("", []), said
 
 
-def test_the_hosts_that_are_checked_are_those_that_a_run_calls(real_names: Machine) -> None:
-    before = len(real_names.log())
-    assert real_names.cgrunbook("run").returncode == 0
-    called = {one["host"] for one in real_names.log()[before:] if one["path"] != "/"}  # the check asks for no more
-    known = asked(real_names, "hosts")["hosts"]["found"]
-    from_here = {name for name, here, _ in known if here}
-    assert called <= from_here
-    assert {name for name, here, always in known if here and always} <= called
-
-
 @pytest.mark.parametrize(
     ("whose", "tokens"),
     [(Machine.user, {OAUTH2}), (federation, {STS, IAM_CREDENTIALS}), (acting, {OAUTH2, IAM_CREDENTIALS})],

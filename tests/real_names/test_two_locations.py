@@ -13,6 +13,7 @@ NEVER_PULLED = "20261102"
 TEARDOWN = ("run", "06", "-p", "confirm", "chainguard-pull-through")
 
 
+@pytest.mark.long  # and in tests/steps/test_shared_by_locations.py without the real names
 def test_teardown_of_the_first_location_leaves_the_second_pulling_and_that_of_the_second_takes_all(
     real_names: Machine,
 ) -> None:

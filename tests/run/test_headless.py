@@ -715,7 +715,9 @@ except asyncio.CancelledError:
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, *(pytest.param(one, marks=pytest.mark.long) for one in (signal.SIGINT, signal.SIGHUP))]
+)
 def test_a_signal_lets_the_step_end_and_the_files_be_whole(
     make: Any, started: Any, tmp_path: Path, number: int
 ) -> None:

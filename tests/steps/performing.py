@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 from uuid import uuid4
 
 import requests as http
@@ -20,6 +21,7 @@ from cgrunbook.cloud.registry import BasicCredentials
 from cgrunbook.cloud.roles import ACCESSOR
 from cgrunbook.parameters import Parameters
 from cgrunbook.run.conclusion import Conclusion
+from cgrunbook.run.folder import RUN_FOLDER_VARIABLE
 from cgrunbook.run.journal import Journal
 from cgrunbook.run.result import Result
 from cgrunbook.run.runbook import Runbook
@@ -105,7 +107,9 @@ def open_book(
     face = face or Watcher()
     journal = Journal(folder or Path(tempfile.mkdtemp(prefix="run-", dir=Path(os.environ["CGRUNBOOK_HOME"]).parent)))
     session = Session(notebook, params, cloud.connection if cloud else connect("sandbox"), journal)
-    return Runbook(session, face), face
+    # As the command line does, which writes the report when the run ends, and not at each step.
+    with patch.dict(os.environ, {RUN_FOLDER_VARIABLE: str(session.journal.folder)}):
+        return Runbook(session, face), face
 
 
 def perform(book: Runbook, *asked: Step) -> None:

@@ -40,7 +40,7 @@ from tests.steps.performing import (
     steps_of_03,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_chainctl")
+pytestmark = pytest.mark.usefixtures("quick_chainctl", "few_locations")
 
 HERE, THERE = "us-central1", "europe-west1"
 OTHER_AGENT = "serviceAccount:service-111122223333@gcp-sa-artifactregistry.iam.gserviceaccount.com"
@@ -101,7 +101,7 @@ def made(home: Path, request: pytest.FixtureRequest) -> Iterator[Made]:
     perform(book_in(HERE)[0], *steps_of_02(names), *steps_of_03(names))
     yield Made(names, book_in(HERE)[0].cloud)
     cloud = book_in(HERE)[0].cloud
-    for repository in cloud.repositories.list_everywhere().repositories:
+    for repository in cloud.repositories.list_at_once().repositories:
         cloud_there = book_in(repository.location)[0].cloud
         cloud_there.repositories.delete(repository.id)
 

@@ -35,7 +35,7 @@ from tests.steps.performing import (
     writes,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_chainctl")
+pytestmark = pytest.mark.usefixtures("quick_chainctl", "few_locations")
 
 NOTHING = State(public=None, private=None)
 
