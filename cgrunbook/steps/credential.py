@@ -59,14 +59,14 @@ def own_project(world: World, project: str) -> bool:
         return True  # so that in doubt nothing is taken away from whatever bears the name
 
 
-def kept_in(world: World, project: str, secret_id: str) -> Cloud:
+def kept_in(world: World, project: str, secret_id: str) -> World:
     """The project that a secret's name names, to ask there; this one also by its number, another one as it is named."""
     cloud = world.cloud
     if project.isdigit():
         learn_number(world, secret_id)
         with suppress(ApiDisabled, PermissionMissing):
             project = cloud.project.id if cloud.project.named(project) else project
-    return cloud if project == cloud.project.id else cloud.of_project(project)
+    return world if project == cloud.project.id else world.in_project(project)
 
 
 def learn_number(world: World, secret_id: str) -> None:

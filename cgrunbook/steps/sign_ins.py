@@ -98,8 +98,7 @@ def read_sign_ins(world: World, repository: str, secret_id: str) -> SignIns:
     keeper, here = world, _here(world, listed, repository)
     if here and here.password_secret_version:
         project, secret_id, _ = split_version(here.password_secret_version)
-        cloud = kept_in(world, project, secret_id)
-        keeper = world if cloud is world.cloud else replace(world, cloud=cloud)
+        keeper = kept_in(world, project, secret_id)
     secret = keeper.secret(secret_id)
     if secret is None:
         raise PrerequisiteMissing(

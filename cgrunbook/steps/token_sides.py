@@ -245,7 +245,6 @@ class Look:
         self._asking = Asking(pool)
         self._organization = organization
         self._wanted = wanted
-        self._keepers: dict[str, World] = {}
         self._begin_tokens(organization)  # a command that has to start, so it begins first
 
     def at(self, repositories: Sequence[RemoteRepository]) -> tuple[Seen, ...]:
@@ -307,10 +306,7 @@ class Look:
             InvalidRequest: what it names is no version of a secret that Artifact Registry can read.
         """
         project, secret_id, version = split_version(there.password_secret_version)
-        if project not in self._keepers:
-            keeper = kept_in(self.world, project, secret_id)
-            self._keepers[project] = self.world if keeper is self.world.cloud else World(keeper)
-        return Kept(project, self._keepers[project], secret_id, version)
+        return Kept(project, kept_in(self.world, project, secret_id), secret_id, version)
 
     def _seen(self, there: RemoteRepository, place: Kept | CgrunbookError) -> Seen:
         answer = self._asking.answer
