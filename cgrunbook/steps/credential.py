@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from cgrunbook.cloud import Cloud
+from cgrunbook.cloud.artifact_registry import RemoteRepository
 from cgrunbook.cloud.pull_token import PullToken
 from cgrunbook.cloud.secret_manager import SecretResource, SecretVersion
 from cgrunbook.errors import (
@@ -34,6 +35,11 @@ _RESOURCE = re.compile(r"projects/([^/]+)/(.+)")
 def expected_pair(secret_id: str) -> str:
     """How a plan names the pair that a step before would have stored."""
     return f"pull token in {secret_id}"
+
+
+def at_chainguard(repository: RemoteRepository) -> bool:
+    """Whether what is behind a repository is cgr.dev."""
+    return repository.upstream.partition("://")[2].partition("/")[0] == "cgr.dev"
 
 
 def split_version(name: str) -> tuple[str, str, str]:

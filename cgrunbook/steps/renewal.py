@@ -33,7 +33,7 @@ from cgrunbook.steps.pulling import image_of
 from cgrunbook.steps.retirement import list_tokens
 from cgrunbook.steps.sign_ins import Member, SignIns
 from cgrunbook.steps.step import Progress, World
-from cgrunbook.steps.token_pairs import Claim, Pair
+from cgrunbook.steps.token_pairs import Claim, Pair, organization_of
 from cgrunbook.steps.uncached import Uncached
 
 # Seconds for a secret to become readable to Artifact Registry, whose grant is as old as what it reads now.
@@ -243,8 +243,9 @@ class Renewal:
 
     def _require_same_organization(self, fresh: _Fresh) -> None:
         """Refuse a token of another organisation than the one whose images are pulled so far."""
-        ids = {member.repository.username.partition("/")[0] for member in self._found.members}
-        if fresh.pair.username.partition("/")[0] not in ids:
+        usernames = [member.repository.username.strip().lower() for member in self._found.members]
+        ids = set(filter(None, map(organization_of, usernames)))  # one that has no such form says nothing of it
+        if ids and organization_of(fresh.pair.username) not in ids:
             raise StepFailed(
                 "The new pull token belongs to another organisation than those that the repositories sign in with: what is pulled "
                 "now would not be found any more.",

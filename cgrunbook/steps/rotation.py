@@ -19,13 +19,13 @@ from cgrunbook.steps.renewal import Renewal, Renewed, RotationSettings
 from cgrunbook.steps.retirement import Replaced, forgotten, list_tokens, replaced, retire
 from cgrunbook.steps.sign_ins import SignIns, read_again, read_sign_ins
 from cgrunbook.steps.step import KNOWN_AFTER_APPLY, Change, Evidence, Finding, Mark, Outcome, Plan, Section, Step, World
-from cgrunbook.steps.token_checks import Levels
+from cgrunbook.steps.token_checks import Levels, at
 from cgrunbook.steps.token_life import TokenLife, token_lives
 from cgrunbook.steps.token_pairs import Pair
 from cgrunbook.steps.token_sides import Check
 
 # What of a token's life says whether it can go on.
-_STANDS = frozenset({Check.END, Check.PAIR, Check.VERSION})
+_STANDS = frozenset({Check.END, Check.PAIR, Check.VERSION, Check.IDENTITY})
 
 
 class RotatePullToken(Step):
@@ -126,6 +126,15 @@ class RotatePullToken(Step):
             )
             for one in left
         ]
+        if found.secret.expire_time:
+            findings.append(
+                Finding(
+                    Mark.WARN,
+                    f"secret {found.id}",
+                    f"Secret Manager deletes it at {at(found.secret.expire_time)}, with the password in it",
+                    f"gcloud secrets update {found.id} --project={found.keeper.cloud.project.id} --remove-expiration",
+                )
+            )
         until = f", good until {pair.expires:%Y-%m-%d}" if pair.expires else ""
         many = len(found.members) - len(left)
         used = f" in {many} {'repository' if many == 1 else 'repositories'}"
@@ -183,7 +192,10 @@ class RotatePullToken(Step):
 
         def read() -> tuple[TokenLife, ...]:
             without = frozenset(Check) - _STANDS
-            return token_lives(world, lambda: (repositories, True), levels=Levels(0, 0), without=without)
+            organization = self._organization(world)
+            return token_lives(
+                world, lambda: (repositories, True), levels=Levels(0, 0), organization=organization, without=without
+            )
 
         left, dead = 366.0, ""
         for member, life in zip(found.members, world.once(("how it stands", found.id), read), strict=True):
@@ -194,10 +206,18 @@ class RotatePullToken(Step):
                 Check.VERSION: f"is {there.state.lower() if there else 'not there'}",
                 Check.END: f"ended at {life.expires:%Y-%m-%d %H:%M} UTC" if life.expires else "is no pull token's",
                 Check.PAIR: "is another's than its username's",
+                Check.IDENTITY: "is that of a token that was revoked",
             }
             if fails and not dead:
                 dead = f"the password in version {member.version}, with which the {member} signs in, {why[Check(fails[0])]}"
         return left, dead
+
+    def _organization(self, world: World) -> str:
+        """Whose tokens these are, "" where that is not to be known."""
+        try:
+            return world.organization(self.organization)
+        except CgrunbookError:
+            return ""
 
     def _rotated_meanwhile(self, found: SignIns) -> datetime | None:
         """When another rotation ended, if that was after this one had begun."""
@@ -207,8 +227,8 @@ class RotatePullToken(Step):
 
     def _why_not(self, world: World, found: SignIns) -> dict[str, Any]:
         """Why nothing was rotated, for the evidence."""
-        if at := self._rotated_meanwhile(found):
-            return {"not rotated": f"another rotation ended at {at:%H:%M:%S} UTC, after this one had begun"}
+        if ended := self._rotated_meanwhile(found):
+            return {"not rotated": f"another rotation ended at {ended:%H:%M:%S} UTC, after this one had begun"}
         return {"not rotated": f"{self._how_it_stands(world, found)[0]:.0f} days are left"}
 
     def _notes(self, world: World, found: SignIns) -> Iterator[str]:
@@ -254,10 +274,7 @@ class RotatePullToken(Step):
         return pair.ended(now) or (since is not None and since + grace <= now)
 
     def _replaced(self, world: World, found: SignIns, current: int, minted: str = "") -> Replaced:
-        try:
-            organization = world.organization(self.organization)
-        except CgrunbookError:
-            organization = ""
+        organization = self._organization(world)
         tokens = list_tokens(world, organization) if organization else None
         return replaced(found, tokens, current, durations.parse(self.settings.grace), minted=minted)
 

@@ -16,7 +16,7 @@ from cgrunbook.cloud import Cloud
 from cgrunbook.cloud.artifact_registry import Everywhere, RemoteRepository
 from cgrunbook.cloud.secret_manager import SecretResource, SecretVersion
 from cgrunbook.errors import CgrunbookError, PrerequisiteMissing
-from cgrunbook.steps.credential import kept_in, split_version, version_of
+from cgrunbook.steps.credential import at_chainguard, kept_in, split_version, version_of
 from cgrunbook.steps.step import World
 from cgrunbook.steps.token_pairs import Pair, pairs
 
@@ -51,7 +51,8 @@ class SignIns:
         keeper: the world of the project that the secret is in.
         versions: its versions by number.
         written: the pairs that are written down on it, by version.
-        members: who signs in with it, the target's own first.
+        members: who signs in at cgr.dev with it, the target's own first.
+        strangers: who has it for another registry, which is never shown a pull token.
         usernames: with what any repository that was read signs in, whatever its secret.
         unread: where it is not known whether somebody does, and why.
     """
@@ -61,6 +62,7 @@ class SignIns:
     versions: Mapping[int, SecretVersion]
     written: Mapping[int, Pair]
     members: tuple[Member, ...]
+    strangers: tuple[Member, ...]
     usernames: frozenset[str]
     unread: Mapping[str, CgrunbookError]
 
@@ -106,7 +108,7 @@ def read_sign_ins(world: World, repository: str, secret_id: str) -> SignIns:
             "Run 03_production_images: it makes the secret, a pull token and the repository.",
         )
     versions = {version.number: version for version in keeper.versions(secret_id)}
-    return _found(world, SignIns(keeper, secret, versions, pairs(secret), (), frozenset(), {}), listed, repository)
+    return _found(world, SignIns(keeper, secret, versions, pairs(secret), (), (), frozenset(), {}), listed, repository)
 
 
 def read_again(world: World, before: SignIns, repository: str) -> SignIns:
@@ -121,7 +123,7 @@ def _found(world: World, secret: SignIns, listed: Everywhere, repository: str) -
     for cloud, everywhere in _elsewhere(world, secret.keeper, secret.id, unread):
         found += [(cloud, one) for one in everywhere.repositories]
         unread |= {_place(cloud.project.id, where): error for where, error in everywhere.unread.items()}
-    members = []
+    members: list[Member] = []
     aliases = {**secret.secret.aliases, "latest": max(secret.versions, default=0)}
     for cloud, one in found:
         named = version_of(secret.keeper, secret.id, one.password_secret_version) if one.username else None
@@ -131,7 +133,9 @@ def _found(world: World, secret: SignIns, listed: Everywhere, repository: str) -
     here = _here(world, listed, repository)
     members.sort(key=lambda member: member.repository is not here)
     usernames = frozenset(one.username for _, one in found if one.username)
-    return replace(secret, members=tuple(members), usernames=usernames, unread=unread)
+    ours = tuple(one for one in members if at_chainguard(one.repository))
+    strangers = tuple(one for one in members if one not in ours)
+    return replace(secret, members=ours, strangers=strangers, usernames=usernames, unread=unread)
 
 
 def _here(world: World, listed: Everywhere, repository: str) -> RemoteRepository | None:

@@ -21,7 +21,15 @@ from cgrunbook.errors import CgrunbookError, MalformedToken
 from cgrunbook.redaction import Secret
 from cgrunbook.steps.credential import kept_in, split_version
 from cgrunbook.steps.step import World
-from cgrunbook.steps.token_pairs import VERSION_ANNOTATION, Pair, as_gcloud_takes_them, pairs, same_end, written
+from cgrunbook.steps.token_pairs import (
+    VERSION_ANNOTATION,
+    Pair,
+    as_gcloud_takes_them,
+    organization_of,
+    pairs,
+    same_end,
+    written,
+)
 
 if TYPE_CHECKING:
     from cgrunbook.cloud.artifact_registry import RemoteRepository
@@ -327,9 +335,3 @@ class Look:
             taken=answer(("taken", there.username, place.whole)),
             **around,
         )
-
-
-def organization_of(username: str) -> str:
-    """The id of the organisation that a pull token's username begins with, "" where it has another form."""
-    organization, slash, token = username.partition("/")
-    return organization if slash and len(organization) == 40 and len(token) == 16 else ""

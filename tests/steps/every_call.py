@@ -36,7 +36,7 @@ from cgrunbook.cloud import ChainguardAccess, google_service
 from cgrunbook.cloud.command import Ended
 from cgrunbook.errors import CgrunbookError
 from cgrunbook.steps.step import Outcome, Step
-from tests.left_behind import masked
+from tests.left_behind import difference, masked
 from tests.sandboxes import chainctl_without_a_process, sandbox_home
 from tests.steps.disturbing import Killed, Moment, Way, changes_something, standing
 from tests.steps.doors import ACCOUNT, prepare, set_up, through
@@ -417,7 +417,7 @@ class Lab:
             else:
                 count.at_once += 1
             if (now := self._world()) != self._end:
-                problem = problem or f"the world is another:\n    {now}\n    {self._end}"
+                problem = problem or f"the world is another:\n{difference(self._end, now)}"
         except Exception as error:  # noqa: BLE001 - as above
             problem = problem or f"the next run: {type(error).__name__}: {error}"
         if problem:
@@ -452,7 +452,7 @@ class Lab:
         def rows(query: str) -> list[str]:
             if query.partition(" FROM ")[2].split()[0] not in tables:
                 return []
-            found = [json.dumps(masked([_plain(cell) for cell in row])) for row in state.execute(query)]
+            found = [json.dumps(masked([_plain(cell) for cell in row]), sort_keys=True) for row in state.execute(query)]
             return sorted(re.sub(r"(version-|versions/|\"number\": )\d+", r"\1N", one) for one in found)
 
         with closing(sqlite3.connect(self._state, timeout=30)) as state:
@@ -469,8 +469,9 @@ class Lab:
                 "grants": rows(f"SELECT resource, body FROM policy WHERE {latest}"),
                 "identities": rows("SELECT name, description, email FROM cg_identity"),
                 "roles": rows("SELECT name, description, capabilities FROM cg_role"),
+                # One that is there twice gives no more, and goes with its identity.
                 "bindings": rows(
-                    "SELECT cg_identity.name, role FROM cg_binding JOIN cg_identity ON cg_identity.id = identity"
+                    "SELECT DISTINCT cg_identity.name, role FROM cg_binding JOIN cg_identity ON cg_identity.id = identity"
                 ),
             }
         if not told["secrets"]:
