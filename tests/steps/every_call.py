@@ -4,13 +4,14 @@ The calls are not written down: each journey is made once and its calls are coun
 same world, each time with one call disturbed. Whatever comes of that, the next run has to end in the world that an
 undisturbed one ends in, where another finds nothing to do. A fault that passes does not even end the run that met it.
 
-    python -m tests.steps.every_call [JOURNEY ...]      # all of it: `make every-call`; the suite takes a few each time
+    python -m tests.steps.every_call [JOURNEY ...]      # all of it: `make every-call`; a share of it by chance: SHARE=0.1
 """
 
 from __future__ import annotations
 
 import io
 import json
+import multiprocessing
 import os
 import random
 import re
@@ -21,6 +22,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -522,31 +524,33 @@ def lab(journey: Journey) -> Iterator[Lab]:
         yield Lab(home, journey)
 
 
-def main(asked: Sequence[str] = (), share: float = 1.0) -> int:
-    """Disturb every call of some journeys, or of all, and print what came of it; 1 where something did not converge.
+def disturb_all(name: str, share: float = 1.0) -> Count:
+    """Disturb every call of a journey.
 
     Args:
-        asked: the journeys' names.
         share: how much of it is tried, by chance.
     """
-    counts: dict[str, Count] = {}
-    drawn = random.Random(os.environ.get("PYTEST_RANDOMLY_SEED"))
-    for name in asked or JOURNEYS:
-        begun = time.monotonic()
-        with lab(JOURNEYS[name]) as there:
-            count = counts[name] = there.count()
-            for case in there.cases():
-                if drawn.random() < share:
-                    there.try_one(*case, count)
-        print(f"{name}: {count} ({time.monotonic() - begun:.0f} s)", flush=True)
-        for failure in count.failures:
-            print(f"  {failure}", flush=True)
+    begun = time.monotonic()
+    with lab(JOURNEYS[name]) as there:
+        count = there.count()
+        for case in there.cases():
+            if random.random() < share:
+                there.try_one(*case, count)
+    print(f"{name}: {count} ({time.monotonic() - begun:.0f} s)", *count.failures, sep="\n  ", flush=True)
+    return count
+
+
+def main(asked: Sequence[str] = (), share: float = 1.0) -> int:
+    """Disturb every call of some journeys, or of all, and print what came of it; 1 where something did not converge."""
+    alone = multiprocessing.get_context("spawn")  # each has its sandbox in its own environment
+    with ProcessPoolExecutor(os.cpu_count(), alone) as side_by_side:
+        counts = [*side_by_side.map(partial(disturb_all, share=share), asked or JOURNEYS)]
     together = Count(
-        calls=sum(one.calls for one in counts.values()),
-        changing=sum(one.changing for one in counts.values()),
-        disturbances=sum(one.disturbances for one in counts.values()),
-        at_once=sum(one.at_once for one in counts.values()),
-        failures=[failure for one in counts.values() for failure in one.failures],
+        calls=sum(one.calls for one in counts),
+        changing=sum(one.changing for one in counts),
+        disturbances=sum(one.disturbances for one in counts),
+        at_once=sum(one.at_once for one in counts),
+        failures=[failure for one in counts for failure in one.failures],
     )
     print(f"together: {together}")
     return int(bool(together.failures))
