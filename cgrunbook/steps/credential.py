@@ -6,7 +6,7 @@ It knows how repository, secret and version fit together. It makes nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -105,6 +105,11 @@ def version_of(world: World, secret_id: str, name: str) -> str | None:
     return match["version"] if match and ours else None
 
 
+def number_of(secret: SecretResource, versions: Collection[int], named: str) -> int:
+    """The number that a version's name stands for now, "3", "latest" or an alias; 0 for none."""
+    return int(named) if named.isdecimal() else {**secret.aliases, "latest": max(versions, default=0)}.get(named, 0)
+
+
 def pair_in_use(world: World, secret_id: str, repository: str) -> Pair | None:
     """The pair that is current: the one that the repository has, or else the newest that is stored and written down.
 
@@ -159,8 +164,7 @@ def _pair_of_repository(
     version = version_of(world, secret.id, there.password_secret_version)
     if version is None:
         return None
-    aliases = {**secret.aliases, "latest": max(versions, default=0)}
-    number = int(version) if version.isdigit() else aliases.get(version, 0)
+    number = number_of(secret, versions, version)
     # Where both are known, the version's own username is right: with another one its password is worth nothing.
     return written.get(number) or Pair(there.username, number, None)
 

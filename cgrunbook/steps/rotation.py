@@ -246,20 +246,12 @@ class RotatePullToken(Step):
         due = self._replaced(world, found, found.pair_of(found.members[0]).version).due
         if not due:
             return Plan()
-        project = found.keeper.cloud.project.id
-        commands = []
+        project, changes, commands = found.keeper.cloud.project.id, [], []
         for one in due:
-            if one.version:
-                commands.append(
-                    f"gcloud secrets versions destroy {one.version} --secret={found.id} --project={project}"
-                )
-            commands.append(f"chainctl iam identities delete {one.username} --yes")
-        changes = [
-            Change(
-                f"pull token {one.username}", "", f"in version {one.version}" if one.version else "held by nobody", None
-            )
-            for one in due
-        ]
+            held = f"in version {one.version}" if one.version else "held by nobody"
+            changes.append(Change(f"pull token {one.username}", "", held, None))
+            destroy = f"gcloud secrets versions destroy {one.version} --secret={found.id} --project={project}"
+            commands += [destroy] * bool(one.version) + [f"chainctl iam identities delete {one.username} --yes"]
         return Plan(Outcome.DELETED, tuple(changes), tuple(commands), notes=("Later ones have replaced these.",))
 
     @staticmethod

@@ -16,7 +16,7 @@ from cgrunbook.cloud import Cloud
 from cgrunbook.cloud.artifact_registry import Everywhere, RemoteRepository
 from cgrunbook.cloud.secret_manager import SecretResource, SecretVersion
 from cgrunbook.errors import CgrunbookError, PrerequisiteMissing
-from cgrunbook.steps.credential import at_chainguard, kept_in, split_version, version_of
+from cgrunbook.steps.credential import at_chainguard, kept_in, number_of, split_version, version_of
 from cgrunbook.steps.step import World
 from cgrunbook.steps.token_pairs import Pair, pairs
 
@@ -78,11 +78,6 @@ class SignIns:
             return written
         return Pair(member.repository.username, member.version, None)
 
-    def mismatched(self, member: Member) -> bool:
-        """Whether its username is known to be another's than the password's."""
-        written = self.written.get(member.version)
-        return written is not None and written.username != member.repository.username
-
     def replaced(self, pair: Pair) -> datetime | None:
         """Since when a later pair is in all repositories in the place of this one; None where none is."""
         later = (other.since for other in self.written.values() if other.since and other.version > pair.version)
@@ -124,11 +119,10 @@ def _found(world: World, secret: SignIns, listed: Everywhere, repository: str) -
         found += [(cloud, one) for one in everywhere.repositories]
         unread |= {_place(cloud.project.id, where): error for where, error in everywhere.unread.items()}
     members: list[Member] = []
-    aliases = {**secret.secret.aliases, "latest": max(secret.versions, default=0)}
     for cloud, one in found:
         named = version_of(secret.keeper, secret.id, one.password_secret_version) if one.username else None
         if named is not None:
-            number = int(named) if named.isdigit() else aliases.get(named, 0)
+            number = number_of(secret.secret, secret.versions, named)
             members.append(Member(_at(world.cloud, cloud, one.location), one, named, number))
     here = _here(world, listed, repository)
     members.sort(key=lambda member: member.repository is not here)

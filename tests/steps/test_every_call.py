@@ -14,16 +14,17 @@ from tests.steps.every_call import FAULTS, JOURNEYS, Call, can_happen, lab
 # The same for all workers of a run.
 RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID") or os.urandom(4).hex()
 DRAWN = random.Random(RUN).choice([*JOURNEYS])
-EACH = 3
+EACH, EACH_LONG = 3, 10
 
 
 @pytest.mark.parametrize(
     "journey", [pytest.param(name, marks=() if name == DRAWN else pytest.mark.long) for name in JOURNEYS]
 )
 def test_disturbed_at_a_call_the_next_run_ends_where_an_undisturbed_one_ends(journey: str):
+    number = EACH if journey == DRAWN else EACH_LONG
     with lab(JOURNEYS[journey]) as there:
         count = there.count()
-        for case in random.Random(f"{RUN} {journey}").sample(there.cases(), EACH):
+        for case in random.Random(f"{RUN} {journey}").sample(there.cases(), number):
             there.try_one(*case, count)
         print(f"{journey}: {count}")
         assert count.failures == []
@@ -34,7 +35,7 @@ def test_disturbed_at_a_call_the_next_run_ends_where_an_undisturbed_one_ends(jou
     told = "\n".join(count.failures)
     assert re.search(r"killed before: the world is another", told)
     assert re.search(r"nowhere: 503: it was not made the second time", told)
-    assert (count.disturbances, count.converged) == (EACH + 2, EACH)
+    assert (count.disturbances, count.converged) == (number + 2, number)
 
 
 @pytest.mark.parametrize(
