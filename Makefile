@@ -1,5 +1,6 @@
 # make run     makes .venv, installs, and performs the whole guide on the sandbox
 # make test    every behaviour, in minutes; make test-long  what is long by nature: every kill, every round, every command by hand; make test-all  both
+# make every-call  every call of 02, 03, 05 and 06 disturbed in every way, and the counts; make test takes a few of them
 # make test-pythons  the core of the tests on each supported Python that is there, with the oldest and the newest dependencies
 # make check   the linters; make bench  the ratios; make notebooks  executes the committed notebooks anew
 
@@ -16,13 +17,13 @@ define install
 	@rm $(VENV)/.unfinished && touch $@
 endef
 
-.PHONY: run test test-long test-all test-pythons check bench notebooks documents schema constraints clean
+.PHONY: run test test-long test-all test-pythons every-call check bench notebooks documents schema constraints clean
 
 run: $(VENV)/.installed
 	$(BIN)/cgrunbook run
 
 # Some thousand processes would compile what they import where they may not keep it.
-test test-long test-all test-pythons: export PYTHONDONTWRITEBYTECODE :=
+test test-long test-all test-pythons every-call: export PYTHONDONTWRITEBYTECODE :=
 
 # The share of what is long by nature that is run too, others with each run: 1 is all.
 LONG ?= 0.1
@@ -46,6 +47,10 @@ test-all: $(VENV)/.installed-for-tests
 
 test-long: $(VENV)/.installed-for-tests
 	@$(MAKE) test-all PYTEST_ARGUMENTS='-m long $(PYTEST_ARGUMENTS)'
+
+# Some thousand journeys; JOURNEYS='05 06' takes those alone.
+every-call: $(VENV)/.installed-for-tests
+	$(BIN)/python -m tests.steps.every_call $(JOURNEYS)
 
 test-pythons: $(VENV)/.installed-for-development
 	$(BIN)/python -m tests.pythons

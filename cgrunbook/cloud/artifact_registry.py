@@ -229,6 +229,11 @@ class ArtifactRegistry(GoogleService):
         doing = f"give {', '.join(members)} the role {role} on the repository {repository_id}"
         return self._change_policy(self.name(repository_id), doing, edit, lambda policy: not missing(policy))
 
+    def revoke_grant(self, repository_id: str, member: str, role: str) -> Policy:
+        """Take a role on a repository from a member; other bindings and all conditional ones stay as they are."""
+        doing = f"take the role {role} on the repository {repository_id} from {member}"
+        return self._revoke_grant(self.name(repository_id), doing, member, role)
+
     def locations(self) -> tuple[str, ...]:
         """The locations that Artifact Registry offers to the project, sorted."""
         doing = f"list the locations of Artifact Registry for {self.connection.project_id}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from google.api_core.retry import Retry
@@ -16,7 +16,7 @@ from google.auth.transport.requests import AuthorizedSession
 from cgrunbook.cloud import sessions
 from cgrunbook.cloud.attempts import Attempts
 from cgrunbook.cloud.google_errors import explain_answer, explained, of_response
-from cgrunbook.cloud.iam_policy import POLICY_VERSION, Policy, read_policy
+from cgrunbook.cloud.iam_policy import POLICY_VERSION, Policy, read_policy, remove_member
 from cgrunbook.errors import Conflict, MemberUnknown, NotFound, ServiceError, Temporary
 
 if TYPE_CHECKING:
@@ -200,6 +200,11 @@ class GoogleService:
                 "Somebody may have changed it at the same moment: run again.",
             )
         return policy
+
+    def _revoke_grant(self, resource: str, doing: str, member: str, role: str) -> Policy:
+        """Take a role on a resource from a member; other bindings and all conditional ones stay as they are."""
+        edit = partial(remove_member, member=member, role=role)
+        return self._change_policy(resource, doing, edit, lambda policy: not policy.grants(member, role))
 
     def _finish(self, doing: str, operation: Any) -> Any:
         """Wait for an operation, visibly; answer its response, which for a repository lacks fields that a later read has.

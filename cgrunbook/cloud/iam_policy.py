@@ -150,3 +150,16 @@ def add_member(raw: Any, member: str, role: str) -> None:
             binding.members.append(member)
             return
     raw.bindings.add(role=role, members=[member])
+
+
+def remove_member(raw: Any, member: str, role: str) -> None:
+    """Take a role without condition from a member in the client's own message of a policy; all else stays as it is."""
+    for index in reversed(range(len(raw.bindings))):
+        binding = raw.bindings[index]
+        if binding.role != role or binding.HasField("condition"):
+            continue
+        kept = [one for one in binding.members if one.lower() != member.lower()]
+        if kept:
+            binding.members[:] = kept
+        else:
+            del raw.bindings[index]

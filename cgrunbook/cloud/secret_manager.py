@@ -90,11 +90,13 @@ class SecretVersion:
         name: projects/P/secrets/S/versions/N; as it comes from the service, P is the project's number.
         number: N, from 1 up, never used twice.
         state: "ENABLED", "DISABLED" or "DESTROYED".
+        going: it is disabled and will be destroyed at a time: the secret wants each destruction to wait so long.
     """
 
     name: str
     number: int
     state: str
+    going: bool = False
 
     @property
     def enabled(self) -> bool:
@@ -339,20 +341,8 @@ class SecretManager(GoogleService):
 
     def revoke_grant(self, secret_id: str, member: str, role: str) -> Policy:
         """Take a role on a secret from a member; other bindings and all conditional ones stay as they are."""
-
-        def edit(raw: Any) -> None:
-            for index in reversed(range(len(raw.bindings))):
-                binding = raw.bindings[index]
-                if binding.role != role or binding.HasField("condition"):
-                    continue
-                kept = [one for one in binding.members if one.lower() != member.lower()]
-                if kept:
-                    binding.members[:] = kept
-                else:
-                    del raw.bindings[index]
-
         doing = f"take the role {role} on the secret {secret_id} from {member}"
-        return self._change_policy(self.name(secret_id), doing, edit, lambda policy: not policy.grants(member, role))
+        return self._revoke_grant(self.name(secret_id), doing, member, role)
 
     def _read(self, secret_id: str) -> Any:
         """The client's own message, None when there is no such secret."""
@@ -439,6 +429,7 @@ def _version(raw: Any) -> SecretVersion:
         name=raw.name,
         number=int(raw.name.rpartition("/")[2]),
         state=getattr(raw.state, "name", str(raw.state)),
+        going=bool(raw.scheduled_destroy_time),
     )
 
 

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from cgrunbook.steps.pull_token import StorePullToken as StorePullToken
     from cgrunbook.steps.pulling import PullImage as PullImage
     from cgrunbook.steps.readers import LetPull as LetPull
+    from cgrunbook.steps.renewal import RotationSettings as RotationSettings
     from cgrunbook.steps.repository import RepositorySettings as RepositorySettings
     from cgrunbook.steps.rotation import RotatePullToken as RotatePullToken
-    from cgrunbook.steps.rotation import RotationSettings as RotationSettings
     from cgrunbook.steps.secret import CreateSecret as CreateSecret
     from cgrunbook.steps.secret import GrantSecretAccess as GrantSecretAccess
     from cgrunbook.steps.secret import SecretSettings as SecretSettings
@@ -52,7 +52,8 @@ _HOMES = {
     "pulling": ("PullImage",),
     "readers": ("LetPull",),
     "repository": ("RepositorySettings",),
-    "rotation": ("RotatePullToken", "RotationSettings"),
+    "renewal": ("RotationSettings",),
+    "rotation": ("RotatePullToken",),
     "secret": ("CreateSecret", "GrantSecretAccess", "SecretSettings"),
     "teardown": ("TearDown",),
 }

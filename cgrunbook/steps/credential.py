@@ -6,12 +6,13 @@ It knows how repository, secret and version fit together. It makes nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 
 from cgrunbook.cloud import Cloud
+from cgrunbook.cloud.artifact_registry import RemoteRepository
 from cgrunbook.cloud.pull_token import PullToken
 from cgrunbook.cloud.secret_manager import SecretResource, SecretVersion
 from cgrunbook.errors import (
@@ -34,6 +35,11 @@ _RESOURCE = re.compile(r"projects/([^/]+)/(.+)")
 def expected_pair(secret_id: str) -> str:
     """How a plan names the pair that a step before would have stored."""
     return f"pull token in {secret_id}"
+
+
+def at_chainguard(repository: RemoteRepository) -> bool:
+    """Whether what is behind a repository is cgr.dev."""
+    return repository.upstream.partition("://")[2].partition("/")[0] == "cgr.dev"
 
 
 def split_version(name: str) -> tuple[str, str, str]:
@@ -59,14 +65,14 @@ def own_project(world: World, project: str) -> bool:
         return True  # so that in doubt nothing is taken away from whatever bears the name
 
 
-def kept_in(world: World, project: str, secret_id: str) -> Cloud:
+def kept_in(world: World, project: str, secret_id: str) -> World:
     """The project that a secret's name names, to ask there; this one also by its number, another one as it is named."""
     cloud = world.cloud
     if project.isdigit():
         learn_number(world, secret_id)
         with suppress(ApiDisabled, PermissionMissing):
             project = cloud.project.id if cloud.project.named(project) else project
-    return cloud if project == cloud.project.id else cloud.of_project(project)
+    return world if project == cloud.project.id else world.in_project(project)
 
 
 def learn_number(world: World, secret_id: str) -> None:
@@ -97,6 +103,11 @@ def version_of(world: World, secret_id: str, name: str) -> str | None:
     match = _SECRET_VERSION.fullmatch(name)
     ours = match and match["secret"] == secret_id and own_project(world, match["project"])
     return match["version"] if match and ours else None
+
+
+def number_of(secret: SecretResource, versions: Collection[int], named: str) -> int:
+    """The number that a version's name stands for now, "3", "latest" or an alias; 0 for none."""
+    return int(named) if named.isdecimal() else {**secret.aliases, "latest": max(versions, default=0)}.get(named, 0)
 
 
 def pair_in_use(world: World, secret_id: str, repository: str) -> Pair | None:
@@ -153,8 +164,7 @@ def _pair_of_repository(
     version = version_of(world, secret.id, there.password_secret_version)
     if version is None:
         return None
-    aliases = {**secret.aliases, "latest": max(versions, default=0)}
-    number = int(version) if version.isdigit() else aliases.get(version, 0)
+    number = number_of(secret, versions, version)
     # Where both are known, the version's own username is right: with another one its password is worth nothing.
     return written.get(number) or Pair(there.username, number, None)
 

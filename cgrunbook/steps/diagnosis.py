@@ -156,7 +156,7 @@ class TryDirectly(Proof):
         if not there.username:
             return (pull,)
         project, secret_id, version = split_version(there.password_secret_version)
-        project = kept_in(world, project, secret_id).project.id
+        project = kept_in(world, project, secret_id).cloud.project.id
         access = f"gcloud secrets versions access {version} --secret={secret_id} --project={project}"
         login = f"docker login {connection.cgr.address} --username={there.username} --password-stdin"
         return (f"{access} |\n  {login}", pull)

@@ -74,7 +74,7 @@ def _look(world: World, secret_id: str, topic: str) -> tuple[str, Sequence[str]]
     member = apis.secret_manager_agent(world.cloud.project.number())
     if role := policy.first_of(_PUBLISHERS, member):
         return f"{role} on the topic", ()
-    in_project = kept_in(world, topic.split("/")[1], secret_id).project.get_policy()
+    in_project = kept_in(world, topic.split("/")[1], secret_id).project_policy()
     if role := in_project.first_of(_PUBLISHERS, member):
         return f"{role} on the whole project", ()
     return "", [way for one in (policy, in_project) for way in one.in_doubt(member, _PUBLISH, PUBLISHER)]

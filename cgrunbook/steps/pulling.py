@@ -59,7 +59,7 @@ def upstream_login(world: World, repository: str) -> BasicCredentials | None:
     if not there.username:
         return None
     project, secret_id, version = split_version(there.password_secret_version)
-    keeper = kept_in(world, project, secret_id)
+    keeper = kept_in(world, project, secret_id).cloud
     try:
         return BasicCredentials(there.username, keeper.secrets.access(secret_id, version))
     except ProjectUnknown as error:
@@ -93,7 +93,7 @@ def why_refused(
         return refused
     project, secret_id, version = split_version(there.password_secret_version)
     try:
-        keeper = kept_in(world, project, secret_id)
+        keeper = kept_in(world, project, secret_id).cloud
         stored_token(world, keeper, there.username, secret_id, version)
         live = {token.id for token in world.pull_tokens(image.organization)}
     except UpstreamCredentialsRefused as found:

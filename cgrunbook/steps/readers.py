@@ -5,16 +5,32 @@ It knows what is there under which condition, and that everybody is nobody to be
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
+from cgrunbook.cloud.artifact_registry import RemoteRepository
 from cgrunbook.cloud.iam_policy import EVERYBODY, Policy, grant_command
 from cgrunbook.errors import ParameterError, PrerequisiteMissing, StepFailed
 from cgrunbook.parameters import refused_for_everybody
-from cgrunbook.steps.repository import expected_repository
+from cgrunbook.steps.repository import expected_repository, made_by_cgrunbook
 from cgrunbook.steps.step import Change, Evidence, Finding, Mark, Outcome, Plan, Progress, Section, Step, World, counted
 
 READER = "roles/artifactregistry.reader"
+
+# On a repository of somebody else's, by label: whom cgrunbook let pull. Its own takes what it gave away with it.
+GIVEN = "cgrunbook-reader-"
+
+
+def given_to(there: RemoteRepository, policy: Policy) -> list[str]:
+    """Who may pull through a repository since cgrunbook let them, as far as that is so still."""
+    may = {member for one in policy.bindings if one.role == READER and not one.condition for member in one.members}
+    return sorted(member for member in may if _mark(member) in there.labels)
+
+
+def _mark(member: str) -> str:
+    return f"{GIVEN}{hashlib.sha256(member.lower().encode()).hexdigest()[:16]}"
 
 
 class LetPull(Step):
@@ -48,6 +64,9 @@ class LetPull(Step):
             f"artifacts repositories add-iam-policy-binding {self.repository} --project={connection.project_id} "
             f"--location={connection.location}"
         )
+        there = world.repository(self.repository)
+        theirs = there is not None and not made_by_cgrunbook(there)
+        note = "It is not cgrunbook's, so a label says whom it let pull: 06_teardown takes that away, and nobody else's right."
         return Plan(
             Outcome.UPDATED,
             tuple(
@@ -55,12 +74,16 @@ class LetPull(Step):
                 for one in missing
             ),
             tuple(grant_command(on, member, READER) for member in missing),
-            notes=("They may pull all that comes through it; who else may stays as it is.",),
+            notes=("They may pull all that comes through it; who else may stays as it is.", *[note] * theirs),
         )
 
     def apply(self, world: World, plan: Plan) -> None:
-        world.progress(Progress(f"letting {counted(len(plan.changes), 'principal')} pull"))
-        world.cloud.repositories.grant(self.repository, [str(change.after) for change in plan.changes], READER)
+        members, there = [str(change.after) for change in plan.changes], world.repository(self.repository)
+        if there is not None and not made_by_cgrunbook(there):
+            labels = {**there.labels, **{_mark(member): "given" for member in members}}
+            world.cloud.repositories.update(there, replace(there, labels=labels))
+        world.progress(Progress(f"letting {counted(len(members), 'principal')} pull"))
+        world.cloud.repositories.grant(self.repository, members, READER)
 
     def verify(self, world: World) -> Evidence:
         policy = self._policy(world)

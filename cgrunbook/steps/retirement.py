@@ -66,14 +66,16 @@ def replaced(
     """
     now, due, waits, findings = datetime.now(UTC), [], [], []
     listed = tokens if tokens is not None and (not minted or minted in tokens) else None
-    held = {member.version: member for member in found.members}
+    held = {member.version: member for member in (*found.strangers, *found.members)}
     for pair in found.written.values():
         since = found.replaced(pair)
         if pair.version == current or (since is None and not pair.ended(now)):
             continue
         if pair.version in held:
             stays = f"{held[pair.version]} still signs in with it"
-            findings.append(_stays(pair, Mark.WARN, stays, "Run cgrunbook rotate: it moves each repository."))
+            findings.append(
+                _stays(pair, Mark.WARN, stays, "Run cgrunbook rotate: it moves each repository of cgr.dev.")
+            )
         elif pair.username in found.usernames:
             stays = "a repository signs in with it by a copy of its password in another secret"
             findings.append(_stays(pair, Mark.WARN, stays, "Let it sign in with this secret, then run again."))

@@ -1,94 +1,31 @@
-"""Rotating a pull token: a new one made, stored, set in every repository of the old one, proved; then the old one taken away.
+"""Rotating a pull token: whether it is time, what would be done, and the old one's end once the new one is proved.
 
-It knows the order, what is put back when the new one does not work, and what a run that died in the middle has left.
+How it stands is read as `cgrunbook status` reads it; how the new one comes into every repository is in renewal.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from cgrunbook import durations
-from cgrunbook.cloud.pull_token import PullToken
-from cgrunbook.cloud.registry import BasicCredentials
-from cgrunbook.cloud.secret_manager import SecretResource
-from cgrunbook.errors import (
-    CgrunbookError,
-    Conflict,
-    Interrupted,
-    MalformedToken,
-    NotFound,
-    PermissionMissing,
-    PrerequisiteMissing,
-    StepFailed,
-    WrongState,
-)
-from cgrunbook.parameters import Parameters
+from cgrunbook.errors import CgrunbookError, Conflict, PrerequisiteMissing, WrongState
 from cgrunbook.steps import token_pairs
 from cgrunbook.steps.credential import expected_pair
-from cgrunbook.steps.pull_token import StorePullToken, life_got, token_name, version_of_claim
-from cgrunbook.steps.pulling import image_of
+from cgrunbook.steps.pull_token import StorePullToken
+from cgrunbook.steps.renewal import Renewal, Renewed, RotationSettings
 from cgrunbook.steps.retirement import Replaced, forgotten, list_tokens, replaced, retire
-from cgrunbook.steps.sign_ins import Member, SignIns, read_again, read_sign_ins
-from cgrunbook.steps.step import (
-    KNOWN_AFTER_APPLY,
-    Change,
-    Evidence,
-    Finding,
-    Mark,
-    Outcome,
-    Plan,
-    Progress,
-    Section,
-    Step,
-    World,
-)
-from cgrunbook.steps.token_pairs import Claim, Pair
-from cgrunbook.steps.uncached import Uncached
+from cgrunbook.steps.sign_ins import SignIns, read_again, read_sign_ins
+from cgrunbook.steps.step import KNOWN_AFTER_APPLY, Change, Evidence, Finding, Mark, Outcome, Plan, Section, Step, World
+from cgrunbook.steps.token_checks import Levels, at
+from cgrunbook.steps.token_life import TokenLife, token_lives
+from cgrunbook.steps.token_pairs import Pair
+from cgrunbook.steps.token_sides import Check
 
-# Seconds for a secret to become readable to Artifact Registry, whose grant is as old as what it reads now.
-_READABLE = 60.0
-
-
-@dataclass(frozen=True)
-class RotationSettings:
-    """What is asked of a rotation.
-
-    Args:
-        ttl: how long the new token lives, such as 30d or 720h.
-        grace: how long the replaced one stays after the new one was proved, in the same way.
-        if_days_left: rotate only where the token has no more days than this; 0 rotates whatever it has.
-        images: of the organisation, to prove the new token with.
-    """
-
-    ttl: str = "720h"
-    grace: str = "1h"
-    if_days_left: int = 0
-    images: Sequence[str] = ("chainguard-base:latest",)
-
-    @classmethod
-    def of(cls, params: Parameters) -> RotationSettings:
-        """What a notebook's parameters ask for."""
-        return cls(params.token_ttl, params.grace_period, params.if_days_left, tuple(params.production_images))
-
-
-@dataclass(frozen=True)
-class _Fresh:
-    """The new token, stored: what every repository is to sign in with.
-
-    Args:
-        login: username and password; None where an earlier run stored it and this caller may not read it.
-        life: what came of the life asked for, "" where it is that.
-        finished: whether an earlier run had made it.
-    """
-
-    pair: Pair
-    login: BasicCredentials | None
-    life: str = ""
-    finished: bool = False
+# What of a token's life says whether it can go on.
+_STANDS = frozenset({Check.END, Check.PAIR, Check.VERSION, Check.IDENTITY})
 
 
 class RotatePullToken(Step):
@@ -120,7 +57,7 @@ class RotatePullToken(Step):
         if world.expects(expected_pair(self.secret_id)):
             return Plan()
         found = self._look(world)
-        if self._spare(found):
+        if self._spare(world, found):
             return self._plan_of_retirement(world, found)
         organization = world.organization(self.organization)
         resource = f"secret {found.id}"
@@ -139,7 +76,7 @@ class RotatePullToken(Step):
         ours = [pair for _, pair in sorted(found.written.items())]
         going = ours if self._waits(world, grace) else [pair for pair in ours if self._is_over(found, pair, grace)]
         changes += [Change(f"pull token {one.username}", "", f"in version {one.version}", None) for one in going]
-        notes = [*self._notes(found)]
+        notes = [*self._notes(world, found)]
         if ours:
             when = f"{durations.in_words(grace)} after the new one is proved" if grace else "once the new one is proved"
             notes.append(f"What is replaced is disabled, destroyed and revoked {when}, unless it was seen since.")
@@ -153,12 +90,12 @@ class RotatePullToken(Step):
         )
 
     def apply(self, world: World, plan: Plan) -> Mapping[str, Any]:
-        found = self._look(world)
-        said: dict[str, Any] = {}
-        stored, organization = found.secret, world.organization(self.organization)
-        if not self._spare(found):
-            found, stored, said = self._rotate(world, found, organization)
-        return said | self._clear(world, found, stored, organization, said)
+        found, organization = self._look(world), world.organization(self.organization)
+        done = Renewed(found, found.secret, {})
+        if not self._spare(world, found):
+            dead = self._how_it_stands(world, found)[1]
+            done = Renewal(world, found, organization, self.settings, dead).run()
+        return {**done.said, **self._clear(world, done, organization)}
 
     def verify(self, world: World) -> Evidence:
         if world.expects(expected_pair(self.secret_id)):
@@ -178,7 +115,7 @@ class RotatePullToken(Step):
             **{name: fact for name, fact in seen.items() if fact and name != "username"},
         }
         if not world.seen:
-            facts |= self._why_not(found)
+            facts |= self._why_not(world, found)
             findings += self._replaced(world, found, pair.version).findings
         findings += [
             Finding(
@@ -189,6 +126,15 @@ class RotatePullToken(Step):
             )
             for one in left
         ]
+        if found.secret.expire_time:
+            findings.append(
+                Finding(
+                    Mark.WARN,
+                    f"secret {found.id}",
+                    f"Secret Manager deletes it at {at(found.secret.expire_time)}, with the password in it",
+                    f"gcloud secrets update {found.id} --project={found.keeper.cloud.project.id} --remove-expiration",
+                )
+            )
         until = f", good until {pair.expires:%Y-%m-%d}" if pair.expires else ""
         many = len(found.members) - len(left)
         used = f" in {many} {'repository' if many == 1 else 'repositories'}"
@@ -214,13 +160,64 @@ class RotatePullToken(Step):
             )
         return found
 
-    def _spare(self, found: SignIns) -> bool:
-        """Whether nothing is to be rotated now: somebody else just did, or there is time."""
+    def _spare(self, world: World, found: SignIns) -> bool:
+        """Whether nothing is to be rotated now: somebody else just did, or there is time.
+
+        Raises:
+            WrongState: somebody has disabled the version in use, and nobody is there to say that it should work again.
+        """
         if token_pairs.claim_on(found.secret):
             return False
         if self._rotated_meanwhile(found):
             return True
-        return bool(self.settings.if_days_left) and self._days_left(found) > self.settings.if_days_left
+        if not self.settings.if_days_left:
+            return False
+        for member in found.members:
+            if (there := found.versions.get(member.version)) and there.state == "DISABLED":
+                raise WrongState(
+                    f"Version {there.number} of the secret {found.id}, which the {member} uses, is disabled: somebody meant to "
+                    "stop it, and nothing is made in its place unasked.",
+                    f"If it should work again: gcloud secrets versions enable {there.number} --secret={found.id} "
+                    f"--project={found.keeper.cloud.project.id}\nIf it should never again: cgrunbook rotate, without "
+                    "--if-days-left, makes a new one.",
+                )
+        return self._how_it_stands(world, found)[0] > self.settings.if_days_left
+
+    def _how_it_stands(self, world: World, found: SignIns) -> tuple[float, str]:
+        """How many days every repository can go on, and why what one signs in with cannot be good any more, "" where it may be.
+
+        It is 0 days where one cannot, or nobody tells.
+        """
+        repositories = [member.repository for member in found.members]
+
+        def read() -> tuple[TokenLife, ...]:
+            without = frozenset(Check) - _STANDS
+            organization = self._organization(world)
+            return token_lives(
+                world, lambda: (repositories, True), levels=Levels(0, 0), organization=organization, without=without
+            )
+
+        left, dead = 366.0, ""
+        for member, life in zip(found.members, world.once(("how it stands", found.id), read), strict=True):
+            fails = [finding.code for finding in life.findings if finding.mark is Mark.FAIL]
+            left = min(left, life.left / timedelta(days=1) if life.left and not fails else 0.0)
+            there = found.versions.get(member.version)
+            why = {
+                Check.VERSION: f"is {there.state.lower() if there else 'not there'}",
+                Check.END: f"ended at {life.expires:%Y-%m-%d %H:%M} UTC" if life.expires else "is no pull token's",
+                Check.PAIR: "is another's than its username's",
+                Check.IDENTITY: "is that of a token that was revoked",
+            }
+            if fails and not dead:
+                dead = f"the password in version {member.version}, with which the {member} signs in, {why[Check(fails[0])]}"
+        return left, dead
+
+    def _organization(self, world: World) -> str:
+        """Whose tokens these are, "" where that is not to be known."""
+        try:
+            return world.organization(self.organization)
+        except CgrunbookError:
+            return ""
 
     def _rotated_meanwhile(self, found: SignIns) -> datetime | None:
         """When another rotation ended, if that was after this one had begun."""
@@ -228,64 +225,16 @@ class RotatePullToken(Step):
         newest = max(ends, default=None)
         return newest if newest and newest > self._begun else None
 
-    def _days_left(self, found: SignIns) -> float:
-        """How many days each repository can go on; 0 where one cannot, or it is not to be known.
-
-        Raises:
-            WrongState: somebody has disabled the version in use, and nobody is there to say that it should work again.
-        """
-        now, left = datetime.now(UTC), [366.0]
-        for member in found.members:
-            pair = found.pair_of(member)
-            there = found.versions.get(pair.version)
-            if there is not None and there.state == "DISABLED":
-                raise WrongState(
-                    f"Version {pair.version} of the secret {found.id}, which the {member} uses, is disabled: somebody meant to "
-                    "stop it, and nothing is made in its place unasked.",
-                    f"If it should work again: gcloud secrets versions enable {pair.version} --secret={found.id} "
-                    f"--project={found.keeper.cloud.project.id}\nIf it should never again: cgrunbook rotate, without "
-                    "--if-days-left, makes a new one.",
-                )
-            expires = pair.expires or self._end(found, pair)
-            good = there is not None and there.enabled and not found.mismatched(member)
-            left.append((expires - now) / timedelta(days=1) if good and expires else 0.0)
-        return min(left)
-
-    def _end(self, found: SignIns, pair: Pair) -> datetime | None:
-        """When a token ends that nobody wrote down, from itself; None where it is none, or may not be read."""
-        try:
-            return PullToken.checked(pair.username, found.keeper.cloud.secrets.access(found.id, pair.version)).expires
-        except CgrunbookError:
-            return None
-
-    def _why_not(self, found: SignIns) -> dict[str, Any]:
+    def _why_not(self, world: World, found: SignIns) -> dict[str, Any]:
         """Why nothing was rotated, for the evidence."""
-        if at := self._rotated_meanwhile(found):
-            return {"not rotated": f"another rotation ended at {at:%H:%M:%S} UTC, after this one had begun"}
-        days = self._days_left(found)
-        return {"not rotated": f"{days:.0f} days are left"}
+        if ended := self._rotated_meanwhile(found):
+            return {"not rotated": f"another rotation ended at {ended:%H:%M:%S} UTC, after this one had begun"}
+        return {"not rotated": f"{self._how_it_stands(world, found)[0]:.0f} days are left"}
 
-    def _dead(self, found: SignIns) -> str:
-        """Why what the repositories sign in with now cannot be good any more, "" where it may be."""
-        now = datetime.now(UTC)
-        for member in found.members:
-            pair = found.pair_of(member)
-            there = found.versions.get(pair.version)
-            if there is None or not there.enabled:
-                state = there.state.lower() if there else "not there"
-                return f"version {pair.version}, with which the {member} signs in, is {state}"
-            if found.mismatched(member):
-                return f"the username of the {member} is another's than the password's in version {pair.version}"
-            if not pair.expires:
-                pair = replace(pair, expires=self._end(found, pair))
-            if pair.expires and pair.ended(now):
-                return f"the pull token in version {pair.version} ended at {pair.expires:%Y-%m-%d %H:%M} UTC"
-        return ""
-
-    def _notes(self, found: SignIns) -> Iterator[str]:
+    def _notes(self, world: World, found: SignIns) -> Iterator[str]:
         life = durations.in_words(durations.parse(self.settings.ttl))
         yield f"The token ends in {life}; a new one has a new username."
-        if dead := self._dead(found):
+        if dead := self._how_it_stands(world, found)[1]:
             yield f"{dead[0].upper()}{dead[1:]}: the new pair is tried at cgr.dev before it is set."
         for where, error in found.unread.items():
             yield f"Whether a repository signs in with it cannot be seen ({where}): {error.message} The old token stays."
@@ -297,20 +246,12 @@ class RotatePullToken(Step):
         due = self._replaced(world, found, found.pair_of(found.members[0]).version).due
         if not due:
             return Plan()
-        project = found.keeper.cloud.project.id
-        commands = []
+        project, changes, commands = found.keeper.cloud.project.id, [], []
         for one in due:
-            if one.version:
-                commands.append(
-                    f"gcloud secrets versions destroy {one.version} --secret={found.id} --project={project}"
-                )
-            commands.append(f"chainctl iam identities delete {one.username} --yes")
-        changes = [
-            Change(
-                f"pull token {one.username}", "", f"in version {one.version}" if one.version else "held by nobody", None
-            )
-            for one in due
-        ]
+            held = f"in version {one.version}" if one.version else "held by nobody"
+            changes.append(Change(f"pull token {one.username}", "", held, None))
+            destroy = f"gcloud secrets versions destroy {one.version} --secret={found.id} --project={project}"
+            commands += [destroy] * bool(one.version) + [f"chainctl iam identities delete {one.username} --yes"]
         return Plan(Outcome.DELETED, tuple(changes), tuple(commands), notes=("Later ones have replaced these.",))
 
     @staticmethod
@@ -325,211 +266,13 @@ class RotatePullToken(Step):
         return pair.ended(now) or (since is not None and since + grace <= now)
 
     def _replaced(self, world: World, found: SignIns, current: int, minted: str = "") -> Replaced:
-        try:
-            organization = world.organization(self.organization)
-        except CgrunbookError:
-            organization = ""
+        organization = self._organization(world)
         tokens = list_tokens(world, organization) if organization else None
         return replaced(found, tokens, current, durations.parse(self.settings.grace), minted=minted)
 
-    def _rotate(
-        self, world: World, found: SignIns, organization: str
-    ) -> tuple[SignIns, SecretResource, dict[str, Any]]:
-        """All of a rotation up to the proof; answers who signs in with what, the secret as it is stored, and what is to be said.
-
-        Without a grace what the secret is to say is not stored yet: it is written with what is said of the tokens that go, and
-        until then the claim stands.
-        """
-        images = [image_of(world, image, organization) for image in self.settings.images]
-        dead = self._dead(found)
-        secret, fresh = self._fresh(world, found, organization)
-        moved: list[Member] = []
-        try:
-            self._require_same_organization(found, fresh)
-            source = Uncached(world.cloud.cgr(fresh.login), images)
-            own = [member for member in found.members if member.cloud.project.id == world.cloud.project.id]
-            first = (own or found.members)[0]
-            tried = fresh.login is not None and source.greet(first.cloud, first.repository.id)
-            proofs: dict[str, str] = {}
-            for member in found.members:
-                world.progress(Progress(f"setting the new pair in the {member}"))
-                moved.append(member)
-                try:
-                    self._set(found, member, fresh.pair, validated=not (dead and tried))
-                except (NotFound, PrerequisiteMissing) as error:
-                    if isinstance(error, PrerequisiteMissing) and member in own:
-                        raise
-                    moved.pop()  # gone meanwhile, or another project's: it goes on as it was, and is named in the end
-                    continue
-                if member in own:
-                    world.progress(Progress(f"pulling something that {member.repository.id} has not cached"))
-                    shown = source.pull_through(member.cloud, member.repository.id)
-                    proofs[f"{member.repository.location}/{member.repository.id}"] = shown
-        except Interrupted:
-            raise  # the next run finishes it
-        except CgrunbookError as error:
-            revoked = self._put_back(world, found, secret, fresh, moved=moved, organization=organization)
-            raise _not_taken(error, moved, revoked) from error
-        pair = replace(fresh.pair, since=datetime.now(UTC))
-        versions = {version.number for version in found.versions.values() if version.state != "DESTROYED"}
-        wanted = token_pairs.with_pair(secret, pair, versions | {pair.version})
-        grace = durations.parse(self.settings.grace)
-        if grace:
-            secret = wanted = found.keeper.cloud.secrets.update(secret, wanted)
-        said = {
-            "version": pair.version,
-            "username": pair.username,
-            "life": fresh.life,
-            "proved with": proofs,
-            "done differently": f"{dead}, so the new pair was tried at cgr.dev from here and set without Artifact Registry's own "
-            "validation: registries lock out who fails too often"
-            if dead and tried
-            else "",
-            "finished": "what an earlier run had begun; no other token was made" if fresh.finished else "",
-        }
-        return replace(found, secret=wanted, written=token_pairs.pairs(wanted)), secret, said
-
-    def _fresh(self, world: World, found: SignIns, organization: str) -> tuple[SecretResource, _Fresh]:
-        """The new token, stored, with a claim on the secret that says so; what a dead run had stored, where it is good."""
-        keeper, secrets = found.keeper, found.keeper.cloud.secrets
-        secret, earlier, known = found.secret, token_pairs.claim_on(found.secret), max(found.versions, default=0)
-        if earlier and (fresh := self._left_behind(world, found, earlier)):
-            own = Claim.of_this_machine(earlier.known)
-            claim = replace(earlier, by=own.by, at=own.at)
-            return self._claimed(found, token_pairs.with_claim(secret, claim)), fresh
-        claim = Claim.of_this_machine(known)
-        secret = self._claimed(found, token_pairs.with_claim(secret, claim))
-        token: PullToken | None = None
-        try:
-            if earlier and earlier.username and not found.unread and earlier.username not in found.usernames:
-                world.cloud.chainguard.revoke(earlier.username, organization)
-            for member in found.members:
-                if not member.named.isdigit() and member.version:
-                    # The version that is added would be taken for the password before the username goes with it.
-                    self._set(found, member, found.pair_of(member), validated=False)
-            world.progress(Progress("creating the pull token"))
-            description = f"Artifact Registry in {keeper.cloud.project.id}, secret {found.id}"
-            token = world.cloud.chainguard.create_pull_token(
-                organization, token_name(keeper, found.id), durations.go(self.settings.ttl), description=description
-            )
-            claim = replace(claim, username=token.username, expires=token.expires)
-            secret = secrets.update(secret, token_pairs.with_claim(secret, claim))
-            world.progress(Progress("storing its password"))
-            version = secrets.add_version(found.id, token.password, known=known)
-        except Interrupted:
-            raise  # the next run finishes it
-        except CgrunbookError:
-            # Nobody needs to wait for it; what chainctl may have made all the same is known by its name.
-            with suppress(CgrunbookError):
-                if token:
-                    world.cloud.chainguard.revoke(token.username, organization)
-                secrets.update(secret, token_pairs.without_claim(secret))
-            raise
-        pair = Pair(token.username, version.number, token.expires)
-        return secret, _Fresh(pair, _login(token), life_got(token, self.settings.ttl))
-
-    def _claimed(self, found: SignIns, wanted: SecretResource) -> SecretResource:
-        try:
-            return found.keeper.cloud.secrets.update(found.secret, wanted)
-        except Conflict as error:
-            raise Conflict(
-                f"Somebody else began to change the secret {found.id} at the same moment, another rotation perhaps; nothing was "
-                "done here.",
-                "Wait until it is done, then look: cgrunbook rotate --if-days-left 7 does nothing where it was rotated.",
-            ) from error
-
-    def _left_behind(self, world: World, found: SignIns, claim: Claim) -> _Fresh | None:
-        """What a dead run had made and stored; None where it is to be made anew."""
-        version = version_of_claim(found.keeper, found.id, claim)
-        if version is None:
-            return None
-        pair = Pair(claim.username, version.number, claim.expires)
-        try:
-            token = PullToken.checked(pair.username, found.keeper.cloud.secrets.access(found.id, pair.version))
-        except PermissionMissing:
-            return _Fresh(pair, None, finished=True)
-        except (MalformedToken, WrongState):
-            return None
-        alive = list_tokens(world, world.organization(self.organization))
-        if token.expired(datetime.now(UTC)) or (alive is not None and token.username not in alive):
-            return None
-        return _Fresh(pair, _login(token), finished=True)
-
-    def _require_same_organization(self, found: SignIns, fresh: _Fresh) -> None:
-        """Refuse a token of another organisation than the one whose images are pulled so far."""
-        ids = {member.repository.username.partition("/")[0] for member in found.members}
-        if fresh.pair.username.partition("/")[0] not in ids:
-            raise StepFailed(
-                "The new pull token belongs to another organisation than those that the repositories sign in with: what is pulled "
-                "now would not be found any more.",
-                "Give the organisation whose images these are, as the parameter organization.",
-            )
-
-    def _set(self, found: SignIns, member: Member, pair: Pair, *, validated: bool) -> None:
-        member.cloud.repositories.set_upstream_credentials(
-            member.repository.id,
-            pair.username,
-            found.keeper.cloud.secrets.version_name(found.id, pair.version or member.named),
-            disable_upstream_validation=not validated,
-            propagation=min(_READABLE, member.cloud.attempts.limit) if validated else 0.0,
-        )
-
-    def _put_back(
-        self,
-        world: World,
-        found: SignIns,
-        secret: SecretResource,
-        fresh: _Fresh,
-        *,
-        moved: Sequence[Member],
-        organization: str,
-    ) -> str:
-        """Let each repository sign in as before, without asking whether it works, and take the new token away.
-
-        Returns:
-            What became of that token, in words.
-        """
-        world.progress(Progress("putting the old pair back"))
-        problems: list[CgrunbookError] = []
-        older = [
-            pair
-            for number, pair in sorted(found.written.items())
-            if number < fresh.pair.version and number in found.versions and found.versions[number].enabled
-        ]
-        for member in found.members:
-            before = found.pair_of(member)
-            if before.username == fresh.pair.username and older:
-                before = older[-1]  # an earlier run, which died, had moved it
-            elif member not in moved:
-                continue
-            try:
-                self._set(found, member, before, validated=False)
-            except NotFound:
-                continue  # somebody has deleted it
-            except Interrupted:
-                raise
-            except CgrunbookError as error:
-                problems.append(error)
-        if problems:
-            raise problems[0]  # the claim stands, and the new token lives: the next run goes on from there
-        try:
-            world.cloud.chainguard.revoke(fresh.pair.username, organization)
-            revoked = "and is revoked again"
-        except PermissionMissing:
-            revoked = f"and {fresh.pair.username} lives on, since you may not revoke it"
-        found.keeper.cloud.secrets.destroy(found.id, fresh.pair.version)
-        found.keeper.cloud.secrets.update(secret, token_pairs.without_claim(secret))
-        return revoked
-
-    def _clear(
-        self, world: World, found: SignIns, stored: SecretResource, organization: str, said: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        """Take away what is replaced, once its grace is over and as far as this run waits for that; answers what it came to.
-
-        Args:
-            stored: the secret as Secret Manager has it; `found` may know more that is to be written with the rest.
-            said: what came of the rotation; nothing where there was none.
-        """
+    def _clear(self, world: World, done: Renewed, organization: str) -> dict[str, Any]:
+        """Take away what is replaced, once its grace is over and as far as this run waits for that; answers what it came to."""
+        found, stored, said = done.found, done.stored, done.said
         grace = durations.parse(self.settings.grace)
         if said and grace and self._waits(world, grace):
             world.cloud.attempts.pause(grace.total_seconds(), "pulls that are in flight with the replaced token")
@@ -578,17 +321,3 @@ def _used(found: SignIns) -> SignIns:
             "Run 03_production_images: it makes the private repository and its pull token.",
         )
     return found
-
-
-def _login(token: PullToken) -> BasicCredentials:
-    return BasicCredentials(token.username, token.password)
-
-
-def _not_taken(error: CgrunbookError, moved: Sequence[Member], revoked: str) -> StepFailed:
-    """The error for a rotation that was undone; arguments as of what undid it."""
-    back = f"{', '.join(map(str, moved))} signs in as before" if moved else "no repository was changed"
-    return StepFailed(
-        f"The new pull token did not work, {revoked}; {back}. {error.message}",
-        error.remedy or "Run 04_debugging.",
-        debugging=error.debugging,
-    )

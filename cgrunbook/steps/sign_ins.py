@@ -16,7 +16,7 @@ from cgrunbook.cloud import Cloud
 from cgrunbook.cloud.artifact_registry import Everywhere, RemoteRepository
 from cgrunbook.cloud.secret_manager import SecretResource, SecretVersion
 from cgrunbook.errors import CgrunbookError, PrerequisiteMissing
-from cgrunbook.steps.credential import kept_in, split_version, version_of
+from cgrunbook.steps.credential import at_chainguard, kept_in, number_of, split_version, version_of
 from cgrunbook.steps.step import World
 from cgrunbook.steps.token_pairs import Pair, pairs
 
@@ -51,7 +51,8 @@ class SignIns:
         keeper: the world of the project that the secret is in.
         versions: its versions by number.
         written: the pairs that are written down on it, by version.
-        members: who signs in with it, the target's own first.
+        members: who signs in at cgr.dev with it, the target's own first.
+        strangers: who has it for another registry, which is never shown a pull token.
         usernames: with what any repository that was read signs in, whatever its secret.
         unread: where it is not known whether somebody does, and why.
     """
@@ -61,6 +62,7 @@ class SignIns:
     versions: Mapping[int, SecretVersion]
     written: Mapping[int, Pair]
     members: tuple[Member, ...]
+    strangers: tuple[Member, ...]
     usernames: frozenset[str]
     unread: Mapping[str, CgrunbookError]
 
@@ -75,11 +77,6 @@ class SignIns:
         if written and written.username == member.repository.username:
             return written
         return Pair(member.repository.username, member.version, None)
-
-    def mismatched(self, member: Member) -> bool:
-        """Whether its username is known to be another's than the password's."""
-        written = self.written.get(member.version)
-        return written is not None and written.username != member.repository.username
 
     def replaced(self, pair: Pair) -> datetime | None:
         """Since when a later pair is in all repositories in the place of this one; None where none is."""
@@ -98,8 +95,7 @@ def read_sign_ins(world: World, repository: str, secret_id: str) -> SignIns:
     keeper, here = world, _here(world, listed, repository)
     if here and here.password_secret_version:
         project, secret_id, _ = split_version(here.password_secret_version)
-        cloud = kept_in(world, project, secret_id)
-        keeper = world if cloud is world.cloud else replace(world, cloud=cloud)
+        keeper = kept_in(world, project, secret_id)
     secret = keeper.secret(secret_id)
     if secret is None:
         raise PrerequisiteMissing(
@@ -107,7 +103,7 @@ def read_sign_ins(world: World, repository: str, secret_id: str) -> SignIns:
             "Run 03_production_images: it makes the secret, a pull token and the repository.",
         )
     versions = {version.number: version for version in keeper.versions(secret_id)}
-    return _found(world, SignIns(keeper, secret, versions, pairs(secret), (), frozenset(), {}), listed, repository)
+    return _found(world, SignIns(keeper, secret, versions, pairs(secret), (), (), frozenset(), {}), listed, repository)
 
 
 def read_again(world: World, before: SignIns, repository: str) -> SignIns:
@@ -122,17 +118,18 @@ def _found(world: World, secret: SignIns, listed: Everywhere, repository: str) -
     for cloud, everywhere in _elsewhere(world, secret.keeper, secret.id, unread):
         found += [(cloud, one) for one in everywhere.repositories]
         unread |= {_place(cloud.project.id, where): error for where, error in everywhere.unread.items()}
-    members = []
-    aliases = {**secret.secret.aliases, "latest": max(secret.versions, default=0)}
+    members: list[Member] = []
     for cloud, one in found:
         named = version_of(secret.keeper, secret.id, one.password_secret_version) if one.username else None
         if named is not None:
-            number = int(named) if named.isdigit() else aliases.get(named, 0)
+            number = number_of(secret.secret, secret.versions, named)
             members.append(Member(_at(world.cloud, cloud, one.location), one, named, number))
     here = _here(world, listed, repository)
     members.sort(key=lambda member: member.repository is not here)
     usernames = frozenset(one.username for _, one in found if one.username)
-    return replace(secret, members=tuple(members), usernames=usernames, unread=unread)
+    ours = tuple(one for one in members if at_chainguard(one.repository))
+    strangers = tuple(one for one in members if one not in ours)
+    return replace(secret, members=ours, strangers=strangers, usernames=usernames, unread=unread)
 
 
 def _here(world: World, listed: Everywhere, repository: str) -> RemoteRepository | None:

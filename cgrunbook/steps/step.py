@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import shlex
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from cgrunbook.cloud import Cloud
@@ -421,11 +422,19 @@ class World:
             "Give the one whose images you pull, as in cgr.dev/ORGANIZATION/chainguard-base, as the parameter organization.",
         )
 
-    def _once(self, ask: Callable[..., T], *about: str) -> T:
-        if (ask, *about) not in self._told:
-            self._told[ask, *about] = ask(*about)
-        answer: T = self._told[ask, *about]
+    def in_project(self, project: str) -> World:
+        """Another project of the same target, by its id or number, to be asked there; one for all who ask."""
+        return self.once(("project", project), lambda: replace(self, cloud=self.cloud.of_project(project)))
+
+    def once(self, about: Hashable, ask: Callable[[], T]) -> T:
+        """What was answered, asked for once."""
+        if about not in self._told:
+            self._told[about] = ask()
+        answer: T = self._told[about]
         return answer
+
+    def _once(self, ask: Callable[..., T], *about: str) -> T:
+        return self.once((ask, *about), partial(ask, *about))
 
     def _unless_off(self, ask: Callable[..., T], *about: str) -> T | None:
         """The answer; None where the API is off that a step before this one of the same plan would enable."""

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from typing import Any, TypeVar
 
 from cgrunbook.cloud.apis import ARTIFACT_REGISTRY
@@ -21,6 +22,7 @@ from cgrunbook.errors import ApiDisabled, CgrunbookError, Conflict, ParameterErr
 from cgrunbook.steps import token_pairs
 from cgrunbook.steps.credential import same_name, version_of
 from cgrunbook.steps.pull_token import token_name
+from cgrunbook.steps.readers import GIVEN, READER, given_to
 from cgrunbook.steps.repository import made_by_cgrunbook
 from cgrunbook.steps.secret import granted_to, service_agent, without_mark
 from cgrunbook.steps.secret import made_by_cgrunbook as secret_made_by_cgrunbook
@@ -175,17 +177,19 @@ class TearDown(Step):
         return {name: there for name, there in found.items() if there is not None}
 
     def _of_repositories(self, world: World) -> list[_Deletion]:
-        """The repositories that go."""
+        """The repositories that go, and what of others cgrunbook gave away."""
         cloud = world.cloud
         where = f"--project={cloud.connection.project_id} --location={cloud.connection.location} --quiet"
-        return [
+        found = self._found(world)
+        readers = [_of_readers(world, there, where) for there in found.values() if not made_by_cgrunbook(there)]
+        return [*chain.from_iterable(readers)] + [
             _Deletion(
                 f"repository {name}",
                 "with all that it has cached",
                 f"gcloud artifacts repositories delete {name} {where}",
                 partial(cloud.repositories.delete, name),
             )
-            for name, there in self._found(world).items()
+            for name, there in found.items()
             if made_by_cgrunbook(there)
         ]
 
@@ -289,6 +293,8 @@ class TearDown(Step):
             yield f"another machine began to make a pull token for it at {claim.at:%H:%M:%S} UTC", ""
         written = token_pairs.pairs(secret)
         for version in world.versions(self.secret_id):
+            if version.going:
+                continue  # whoever has destroyed it: nobody works with it
             of_a_dead_run = claim is not None and version.number > claim.known
             if version.state != "DESTROYED" and version.number not in written and not of_a_dead_run:
                 yield (
@@ -370,6 +376,25 @@ class TearDown(Step):
             return sorted(written), error.message
         name = token_name(world, self.secret_id)
         return sorted(token.id for token in tokens if token.id in written or token.name.startswith(name)), ""
+
+
+def _of_readers(world: World, there: RemoteRepository, where: str) -> Iterator[_Deletion]:
+    """Who may pull through a repository of somebody else's since cgrunbook let them, and what it wrote there of that."""
+    marks = sorted(name for name in there.labels if name.startswith(GIVEN))
+    if not marks:
+        return
+    repositories, remove = (
+        world.cloud.repositories,
+        f"artifacts repositories remove-iam-policy-binding {there.id} {where}",
+    )
+    for member in given_to(there, world.repository_policy(there.id)):
+        command = take_command(remove, member, Binding(READER, (member,)))
+        act = partial(repositories.revoke_grant, there.id, member, READER)
+        yield _Deletion(f"repository {there.id}, {READER} of {member}", "which cgrunbook gave", command, act)
+    command = f"gcloud artifacts repositories update {there.id} {where} --remove-labels={','.join(marks)}"
+    kept = replace(there, labels={name: value for name, value in there.labels.items() if name not in marks})
+    write = partial(repositories.update, there, kept)
+    yield _Deletion(f"repository {there.id}, labels", "which cgrunbook wrote", command, write)
 
 
 def _token(resource: str) -> str:

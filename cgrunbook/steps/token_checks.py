@@ -24,8 +24,8 @@ from cgrunbook.redaction import Secret
 from cgrunbook.steps.pull_token import token_name
 from cgrunbook.steps.secret import conditional_grant, policy_of, service_agent
 from cgrunbook.steps.step import CONSOLE, Finding, Mark, World
-from cgrunbook.steps.token_pairs import same_end
-from cgrunbook.steps.token_sides import Check, Seen, organization_of
+from cgrunbook.steps.token_pairs import organization_of, same_end
+from cgrunbook.steps.token_sides import Check, Seen
 
 if TYPE_CHECKING:
     from cgrunbook.cloud.artifact_registry import RemoteRepository

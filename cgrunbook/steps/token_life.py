@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from cgrunbook.cloud.iam_policy import Policy
+from cgrunbook.steps.credential import at_chainguard
 from cgrunbook.steps.step import Finding, Mark, World
 from cgrunbook.steps.token_checks import Judge, Levels, worst
 from cgrunbook.steps.token_sides import Check, Kept, Look, Seen
@@ -71,8 +72,7 @@ class TokenLife:
 
 def signs_in(repository: RemoteRepository) -> bool:
     """Whether a repository signs in at cgr.dev, with whatever."""
-    host = repository.upstream.partition("://")[2].partition("/")[0]
-    return host == "cgr.dev" and bool(repository.username or repository.password_secret_version)
+    return at_chainguard(repository) and bool(repository.username or repository.password_secret_version)
 
 
 def token_lives(

@@ -79,14 +79,20 @@ class Claim:
 
 
 def pairs(secret: SecretResource) -> dict[int, Pair]:
-    """The pairs written down on a secret, by version number."""
+    """The pairs written down on a secret, by version number; what is no pull token's username is nobody's to be revoked."""
     found = {}
     for key, value in secret.annotations.items():
         number = _version_of(key)
         username, expires, since = (*value.split(), "", "", "")[:3]
-        if number is not None and username:
+        if number is not None and organization_of(username):
             found[number] = Pair(username, number, _end(expires), _end(since))
     return found
+
+
+def organization_of(username: str) -> str:
+    """The id of the organisation that a pull token's username begins with, "" where it has another form."""
+    organization, slash, token = username.partition("/")
+    return organization if slash and len(organization) == 40 and len(token) == 16 else ""
 
 
 def claim_on(secret: SecretResource) -> Claim | None:
@@ -165,7 +171,7 @@ def as_gcloud_takes_them(annotations: Mapping[str, str]) -> str:
 
 def _version_of(annotation: str) -> int | None:
     number = annotation.removeprefix(VERSION_ANNOTATION)
-    return int(number) if annotation.startswith(VERSION_ANNOTATION) and number.isdigit() else None
+    return int(number) if annotation.startswith(VERSION_ANNOTATION) and number.isdecimal() else None
 
 
 def _end(text: str) -> datetime | None:

@@ -21,7 +21,15 @@ from cgrunbook.errors import CgrunbookError, MalformedToken
 from cgrunbook.redaction import Secret
 from cgrunbook.steps.credential import kept_in, split_version
 from cgrunbook.steps.step import World
-from cgrunbook.steps.token_pairs import VERSION_ANNOTATION, Pair, as_gcloud_takes_them, pairs, same_end, written
+from cgrunbook.steps.token_pairs import (
+    VERSION_ANNOTATION,
+    Pair,
+    as_gcloud_takes_them,
+    organization_of,
+    pairs,
+    same_end,
+    written,
+)
 
 if TYPE_CHECKING:
     from cgrunbook.cloud.artifact_registry import RemoteRepository
@@ -245,7 +253,6 @@ class Look:
         self._asking = Asking(pool)
         self._organization = organization
         self._wanted = wanted
-        self._keepers: dict[str, World] = {}
         self._begin_tokens(organization)  # a command that has to start, so it begins first
 
     def at(self, repositories: Sequence[RemoteRepository]) -> tuple[Seen, ...]:
@@ -307,10 +314,7 @@ class Look:
             InvalidRequest: what it names is no version of a secret that Artifact Registry can read.
         """
         project, secret_id, version = split_version(there.password_secret_version)
-        if project not in self._keepers:
-            keeper = kept_in(self.world, project, secret_id)
-            self._keepers[project] = self.world if keeper is self.world.cloud else World(keeper)
-        return Kept(project, self._keepers[project], secret_id, version)
+        return Kept(project, kept_in(self.world, project, secret_id), secret_id, version)
 
     def _seen(self, there: RemoteRepository, place: Kept | CgrunbookError) -> Seen:
         answer = self._asking.answer
@@ -331,9 +335,3 @@ class Look:
             taken=answer(("taken", there.username, place.whole)),
             **around,
         )
-
-
-def organization_of(username: str) -> str:
-    """The id of the organisation that a pull token's username begins with, "" where it has another form."""
-    organization, slash, token = username.partition("/")
-    return organization if slash and len(organization) == 40 and len(token) == 16 else ""

@@ -1,4 +1,4 @@
-"""Killed at any call, or left without an answer: the next run ends where an undisturbed one ends, and nothing is orphaned."""
+"""Killed again and again, late, raced: nothing is orphaned; one disturbance at a time, at any call, is in every_call.py."""
 
 from __future__ import annotations
 
@@ -7,17 +7,15 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
-import requests
 
 from cgrunbook import steps
-from cgrunbook.errors import ChainctlFailed, Conflict
+from cgrunbook.errors import Conflict
 from cgrunbook.steps.pull_token import token_name
 from cgrunbook.steps.step import Outcome, Step, World
-from tests.steps.disturbing import Killed, Moment, disturbed
+from tests.steps.disturbing import Killed, disturbed
 from tests.steps.performing import (
     UNDISTURBED_03,
     Names,
-    Watcher,
     live_tokens,
     open_book,
     perform,
@@ -58,45 +56,6 @@ def test_the_list_of_calls_is_what_the_steps_send():
         perform(book, *everything(Names.of("counted")))
     assert len(seen.calls) == len(CALLS), seen.calls
     assert state_of(book.cloud, Names.of("counted")) == UNDISTURBED
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize("call", range(1, len(CALLS) + 1), ids=lambda number: CALLS[number - 1].replace(" ", "-"))
-def test_killed_at_a_call_the_next_run_ends_where_an_undisturbed_one_ends(call: int, moment: Moment):
-    names = Names.of(f"killed-{call}-{moment}")
-    broken, _ = open_book()
-    with disturbed(call, moment), pytest.raises(Killed):
-        perform(broken, *everything(names))
-    book, _ = open_book()
-    perform(book, *everything(names))
-    assert state_of(book.cloud, names) == UNDISTURBED
-    third, seen = open_book(Watcher())
-    with disturbed() as sent:
-        perform(third, *everything(names))
-    assert sent.calls == []
-    assert {outcome.value for outcome in seen.outcomes} == {"unchanged"}
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("call", range(1, len(CALLS) + 1), ids=lambda number: CALLS[number - 1].replace(" ", "-"))
-def test_an_answer_that_is_lost_on_the_way_leaves_nothing_twice(call: int):
-    names = Names.of(f"lost-{call}")
-    book, _ = open_book()
-    book.cloud.attempts.first = 0.001
-    # chainctl says itself what became of its connection, and is not asked to create a second time in one run.
-    by_command = CALLS[call - 1] == "create the token"
-    lost = ChainctlFailed("chainctl: unavailable") if by_command else requests.ConnectionError("the answer was lost")
-    with disturbed(call, "after", lost):
-        if by_command:
-            with pytest.raises(ChainctlFailed):
-                perform(book, *everything(names))
-        else:
-            perform(book, *everything(names))
-    if by_command:
-        book, _ = open_book()
-        perform(book, *everything(names))
-    assert state_of(book.cloud, names) == UNDISTURBED
 
 
 @pytest.mark.parametrize(("first", "second"), [(5, 1), (7, 1), (7, 2), (8, 1)])

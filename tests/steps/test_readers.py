@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from tests.steps.performing import Names, open_book, perform, requests, steps_of
 pytestmark = pytest.mark.usefixtures("quick_chainctl")
 
 NODES, TEAM = "serviceAccount:nodes@my-project.iam.gserviceaccount.com", "group:team@example.com"
+OTHER_NODES = "serviceAccount:other-nodes@my-project.iam.gserviceaccount.com"
 LIMITED = {"title": "for a time", "expression": 'request.time < timestamp("2100-01-01T00:00:00Z")'}
 
 
@@ -111,3 +113,24 @@ def test_where_there_is_no_repository_it_is_said_and_in_a_plan_it_is_expected(cl
 )
 def test_what_is_no_principal_is_refused(member: str, *, good: bool):
     assert parameters.allowed("readers", [member]) is good
+
+
+def test_of_somebody_elses_repository_teardown_takes_back_whom_it_let_pull_and_nobody_else(cloud: Cloud, names: Names):
+    there = cloud.repositories.get(names.private)
+    assert there is not None
+    cloud.repositories._client.delete_repository(request={"name": there.name}).result()
+    theirs = cloud.repositories.create(replace(there, labels={"team": "a"}, upstream_description="theirs"))
+    cloud.repositories.grant(names.private, [OTHER_NODES], READER)
+    result = let(names, NODES, OTHER_NODES, TEAM)
+    assert [change.after for change in result.plan.changes] == [NODES, TEAM]
+    assert "06_teardown takes that away" in " ".join(result.plan.notes)
+    cloud.repositories.revoke_grant(names.private, TEAM, READER)
+    cloud.repositories.grant(names.private, ["user:later@example.com"], READER)
+    book, seen = open_book()
+    perform(book, steps.TearDown(names.public, names.private, names.secret, confirm=names.public))
+    assert held(cloud, names) == {(READER, OTHER_NODES, False), (READER, "user:later@example.com", False)}
+    after = cloud.repositories.get(names.private)
+    assert after is not None
+    assert after.labels == theirs.labels
+    perform(book, steps.TearDown(names.public, names.private, names.secret, confirm=names.public))
+    assert seen.outcomes == [Outcome.DELETED, Outcome.UNCHANGED]

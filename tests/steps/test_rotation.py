@@ -14,7 +14,7 @@ from unittest.mock import patch
 import pytest
 
 from cgrunbook import steps
-from cgrunbook.cloud import Cloud, connect
+from cgrunbook.cloud import Cloud, artifact_registry, connect
 from cgrunbook.cloud.artifact_registry import ArtifactRegistry, Everywhere, RemoteRepository
 from cgrunbook.cloud.chainctl import Chainctl
 from cgrunbook.cloud.chainguard import ListedToken
@@ -271,6 +271,100 @@ def test_a_schedule_rotates_what_does_not_work_and_not_what_somebody_has_stopped
         assert made.rotated(if_days_left=7).outcome is Outcome.UPDATED
     else:
         assert "somebody meant to stop it" in made.refused(WrongState, if_days_left=7).message
+
+
+def written_down_for_years(made: Made) -> None:
+    pair = made.store_by_hand("24h")
+    made.sign_in(pair.username, pair.version)
+    made.write_down(replace(pair, expires=datetime.now(UTC) + timedelta(days=2000)))
+
+
+def revoke_it_among_others(made: Made) -> None:
+    made.store_by_hand()
+    assert made.cloud.chainguard.revoke(made.private().username, "example.com")
+
+
+def in_capitals(made: Made) -> None:
+    made.sign_in(made.private().username.upper(), 1)
+
+
+def rubbish_written_down(made: Made) -> None:
+    names = {"cgrunbook.version-1": "a b c", "cgrunbook.version-x": "y", f"cgrunbook.version-{'9' * 20}": "z"}
+    made.cloud.secrets.update(made.secret, replace(made.secret, annotations={**made.secret.annotations, **names}))
+
+
+@pytest.mark.parametrize(
+    ("edit", "rotates"),
+    [
+        (written_down_for_years, True),
+        pytest.param(revoke_it_among_others, True, marks=pytest.mark.long),
+        pytest.param(in_capitals, True, marks=pytest.mark.long),
+        pytest.param(rubbish_written_down, False, marks=pytest.mark.long),
+    ],
+)
+def test_a_schedule_goes_by_the_token_itself_and_by_what_chainguard_lists(
+    made: Made, edit: Callable[[Made], None], *, rotates: bool
+):
+    edit(made)
+    assert (made.rotated(if_days_left=7).outcome is Outcome.UPDATED) == rotates
+    made.rotated()
+    after = state_of(made.cloud, made.names)
+    assert after.pair_is_taken_by_cgr_dev
+    assert token_pairs.claim_on(made.secret) is None
+
+
+def test_a_repository_of_another_registry_is_shown_no_pull_token_and_keeps_the_version_that_it_has(made: Made):
+    name = made.cloud.secrets.version_name(made.names.secret, 1)
+    wanted = RemoteRepository(
+        made.cloud.repositories.name(f"elsewhere-{made.names.private}"), "https://registry.example", "bot", name
+    )
+    with validation_off():
+        made.cloud.repositories.create(wanted)
+    result = made.rotated()
+    there = made.cloud.repositories.get(wanted.id)
+    assert there is not None
+    assert (there.username, there.password_secret_version.endswith("/1")) == ("bot", True)
+    assert made.states() == {1: "ENABLED", 2: "ENABLED"}
+    assert f"repository {wanted.id} in {HERE} still signs in with it" in seen_of(result, Mark.WARN)
+    made.cloud.repositories.delete(wanted.id)
+
+
+@contextmanager
+def validation_off() -> Iterator[None]:
+    """As `gcloud artifacts repositories create --disable-remote-validation` makes one."""
+    message = artifact_registry._message
+
+    def unvalidated(wanted: RemoteRepository) -> Any:
+        raw = message(wanted)
+        raw.remote_repository_config.disable_upstream_validation = True
+        return raw
+
+    with patch.object(artifact_registry, "_message", unvalidated):
+        yield
+
+
+@pytest.mark.long
+def test_a_secret_that_goes_by_itself_is_said_whether_it_is_time_to_rotate_or_not(made: Made):
+    name = made.cloud.secrets.name(made.names.secret)
+    secret = {"name": name, "ttl": {"seconds": 90_000}}
+    made.cloud.secrets._client.update_secret(request={"secret": secret, "update_mask": {"paths": ["ttl"]}})
+    for days in (7, 0):
+        assert "Secret Manager deletes it at" in seen_of(made.rotated(if_days_left=days), Mark.WARN)
+
+
+@pytest.mark.long
+def test_a_version_whose_destruction_has_to_wait_keeps_no_secret_from_being_taken_away(made: Made):
+    name = made.cloud.secrets.name(made.names.secret)
+    secret = {"name": name, "version_destroy_ttl": {"seconds": 86_400}}
+    made.cloud.secrets._client.update_secret(
+        request={"secret": secret, "update_mask": {"paths": ["version_destroy_ttl"]}}
+    )
+    made.rotated()
+    assert made.states() == {1: "DISABLED", 2: "ENABLED"}
+    names = made.names
+    perform(open_book()[0], steps.TearDown(names.public, names.private, names.secret, confirm=names.public))
+    assert made.cloud.secrets.get(names.secret) is None
+    assert made.live == set()
 
 
 @contextmanager

@@ -1,9 +1,7 @@
-"""A rotation through Chainguard's API: of what chainctl has made, killed at any call, left without an answer at any."""
+"""A rotation through Chainguard's API, of what chainctl has made; disturbed at any call it is in every_call.py."""
 
 from __future__ import annotations
 
-import os
-import random
 from pathlib import Path
 
 import pytest
@@ -13,16 +11,14 @@ from cgrunbook.cloud import ChainguardAccess, Cloud, connect
 from cgrunbook.steps.chainguard_access import TakeAwayChainguardAccess
 from tests.left_behind import world
 from tests.sandboxes import chainctl_without_a_process
-from tests.steps.disturbing import Killed, Moment, disturbed
+from tests.steps.disturbing import disturbed
 from tests.steps.doors import ACCOUNT, DOORS, let_the_trainee_act_as_it, prepare, set_up_as_a_person_does, through
 from tests.steps.performing import Names, open_book, perform, state_of, steps_of_02, steps_of_03
-from tests.steps.test_rotation_converges import CALLS, WEATHER, assert_finished, made, rotation
+from tests.steps.test_rotation_converges import CALLS, assert_finished, made, rotation
 from tests.steps.test_teardown import NOTHING, teardown
 
 # As through chainctl, with the binding that it makes unseen.
 NUMBER = len(CALLS) + 1
-EVERY = [(call, moment) for call in range(1, NUMBER + 1) for moment in ("before", "after")]
-SAMPLE = random.Random(os.environ.get("PYTEST_XDIST_TESTRUNUID", os.urandom(4).hex())).sample(EVERY, 2)
 
 
 @pytest.fixture(scope="module")
@@ -53,46 +49,6 @@ def made_through_chainctl(access: ChainguardAccess, scenario: str) -> Names:
         return made(scenario)
 
 
-def killed_and_run_again(access: ChainguardAccess, call: int, moment: Moment) -> None:
-    names = made_through_chainctl(access, f"api-killed-{call}-{moment}")
-    with through("service-account", access):
-        with disturbed(call, moment) as seen, pytest.raises(Killed):
-            perform(open_book()[0], rotation(names))
-        assert not any("chainctl" in name for name in seen.calls)
-        perform(open_book()[0], rotation(names))
-    assert_finished(names)
-
-
-@pytest.mark.parametrize(("call", "moment"), SAMPLE)
-def test_killed_at_a_call_the_next_rotation_ends_where_an_undisturbed_one_ends(
-    access: ChainguardAccess, call: int, moment: Moment
-):
-    killed_and_run_again(access, call, moment)
-
-
-@pytest.mark.long
-@pytest.mark.parametrize(("call", "moment"), EVERY)
-def test_killed_at_each_call(access: ChainguardAccess, call: int, moment: Moment):
-    killed_and_run_again(access, call, moment)
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("weather", WEATHER)
-@pytest.mark.parametrize("call", range(1, NUMBER + 1))
-def test_a_call_that_fails_on_the_way_is_made_once_and_leaves_nothing_twice(
-    access: ChainguardAccess, call: int, weather: str
-):
-    """chainctl's two calls end a rotation where its answer is lost; the API's are looked at, and the rotation goes on."""
-    names = made_through_chainctl(access, f"api-{weather.replace(' ', '-')}-{call}")
-    with through("service-account", access):
-        book, _ = open_book()
-        book.cloud.attempts.first = 0.001
-        moment, error = WEATHER[weather]
-        with disturbed(call, moment, error):
-            perform(book, rotation(names))
-    assert_finished(names)
-
-
 def test_a_rotation_through_the_api_starts_no_chainctl_and_sends_what_is_counted_here(
     access: ChainguardAccess, home: Path
 ):
@@ -101,7 +57,6 @@ def test_a_rotation_through_the_api_starts_no_chainctl_and_sends_what_is_counted
         perform(open_book()[0], rotation(names))
     assert len(seen.calls) == NUMBER, seen.calls
     assert not any("chainctl" in name for name in seen.calls)
-    print(f"{NUMBER} calls change something: {len(EVERY)} kills, {NUMBER * len(WEATHER)} failures on the way")
 
 
 @pytest.mark.long

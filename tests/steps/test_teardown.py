@@ -92,19 +92,6 @@ def test_confirmed_everything_is_gone_the_token_too_and_a_second_time_finds_noth
     assert live_tokens(book.cloud, made) == []
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize("call", [1, 2, 3, 4, 5])
-def test_killed_at_any_deletion_the_next_run_takes_away_the_rest(made: Names, call: int, moment: Moment):
-    book, _ = open_book()
-    with disturbed(call, moment), pytest.raises(Killed):
-        perform(book, teardown(made))
-    book, _ = open_book()
-    perform(book, teardown(made))
-    assert state_of(book.cloud, made) == NOTHING
-    assert live_tokens(book.cloud, made) == []
-
-
 def test_a_repository_and_a_secret_that_others_made_stay_and_are_named(made: Names):
     book, _ = open_book()
     theirs = Names.of(f"their-{made.secret[-20:]}")
