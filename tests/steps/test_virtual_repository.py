@@ -32,10 +32,10 @@ def cloud(names: Names) -> Cloud:
     return book.cloud
 
 
-def put(names: Names, name: str = "chainguard", mode: str = "apply", **more: object) -> Result:
+def put(names: Names, name: str = "chainguard", mode: str = "apply") -> Result:
     book, seen = open_book(mode=mode)
-    given = {"images": ["chainguard-base:latest"]} | more
-    perform(book, steps.CreateVirtualRepository(name, names.public, names.private, **given))
+    step = steps.CreateVirtualRepository(name, names.public, names.private, images=["chainguard-base:latest"])
+    perform(book, step)
     return seen.results[-1]
 
 
@@ -123,10 +123,8 @@ def test_it_is_not_made_unasked_nor_before_the_two(names: Names, home: Path):
 def test_those_who_are_named_may_pull_at_the_address(cloud: Cloud, names: Names):
     put(names)
     book, seen = open_book()
-    perform(book, steps.LetPull("chainguard", ["group:team@example.com"]))
-    assert seen.results[-1].outcome is Outcome.UPDATED
-    perform(book, steps.LetPull("", ["group:team@example.com"]))
-    assert seen.results[-1].outcome is Outcome.SKIPPED
+    perform(book, *(steps.LetPull(name, ["group:team@example.com"]) for name in ("chainguard", "")))
+    assert [result.outcome for result in seen.results] == [Outcome.UPDATED, Outcome.SKIPPED]
 
 
 def test_teardown_takes_it_away_first_and_leaves_one_that_is_not_ours(cloud: Cloud, names: Names):
