@@ -326,6 +326,11 @@ class ArtifactRegistry(GoogleService):
                     gone = {key for key in was if key not in wish}
                     changed = {key: value[key] for key in wish if wish[key] != was.get(key)}
                     value = {key: one for key, one in getattr(raw, path).items() if key not in gone} | changed
+                elif ours == "upstream_policies":
+                    known = {one.id for one in (*was, *wish)}
+                    value.upstream_policies.extend(
+                        one for one in getattr(raw, path).upstream_policies if one.id not in known
+                    )
                 setattr(raw, path, value)
 
         return self._patch(before.id, f"change the repository {before.id}", mask, edit)
@@ -451,6 +456,10 @@ def _sent(repository: RemoteRepository) -> RemoteRepository:
         name=repository.id,
         upstream=repository.upstream.rstrip("/"),
         password_secret_version="",  # compared by itself, see `_alike`
+        upstream_policies=tuple(
+            replace(one, repository=one.repository.rpartition("/")[2])
+            for one in sorted(repository.upstream_policies, key=lambda one: one.id)
+        ),
         # Read back, this says what the project's setting comes to.
         vulnerability_scanning="",
         scanning_state="",

@@ -122,7 +122,9 @@ class CreateVirtualRepository(Step):
         connection = world.cloud.connection
         facts = {
             "address": f"{connection.artifact_registry_host.name}/{connection.docker_project}/{self.repository}",
-            "behind it, the first to be asked first": [f"{one.repository} ({one.priority})" for one in policies],
+            "behind it, the first to be asked first": [
+                f"{self._ours(world, one) or one.repository} ({one.priority})" for one in policies
+            ],
             **proved,
         }
         above = [one for one in policies if one.priority > _PRIVATE and not self._ours(world, one)]

@@ -88,6 +88,17 @@ def test_what_somebody_else_put_there_stays_and_is_warned_of_where_it_comes_firs
     assert finding.check.endswith("/others comes first")
 
 
+def test_what_is_put_there_while_the_priorities_are_changed_stays(cloud: Cloud, names: Names):
+    put(names, "raced")
+    read = cloud.repositories.get("raced")
+    assert read is not None
+    late = UpstreamPolicy("late", cloud.repositories.name(names.public), 3)
+    cloud.repositories.update(read, replace(read, upstream_policies=(*read.upstream_policies, late)))
+    lower = tuple(replace(one, priority=one.priority - 1) for one in read.upstream_policies)
+    after = cloud.repositories.update(read, replace(read, upstream_policies=lower))
+    assert {one.id: one.priority for one in after.upstream_policies} == {names.private: 19, names.public: 9, "late": 3}
+
+
 def test_a_name_that_is_another_kind_or_one_of_the_two_is_refused(cloud: Cloud, names: Names):
     cloud.repositories.create(RemoteRepository(cloud.repositories.name("standard"), mode="STANDARD_REPOSITORY"))
     with pytest.raises(InvalidRequest, match="DOCKER, STANDARD_REPOSITORY"):
