@@ -205,7 +205,7 @@ class CreateVirtualRepository(Step):
         private, public = next(iter(self.behind)), list(self.behind)[-1]
         notes = [
             f"An image that several have comes from the one with the highest priority, and hides the others': {private} is "
-            f"asked first, {public} for what it has not. When its pull token ends, public images may fail at this address too.",
+            f"asked first, {public} for what that has not. When the pull token ends, public images may fail at this address too.",
             "Whoever can put an image into a repository that is asked earlier can stand in for any image of the later ones, under "
             "its very name. So only repositories that nobody pushes into belong above these.",
             f"Who may read {self.repository} pulls from all that is behind it, whatever they may read there.",
