@@ -179,12 +179,12 @@ _REGION = _text(
     "must be a region, such as us-east1: Secret Manager keeps nothing in multi-regions",
     given=True,
 )
-_REPOSITORY = _text(
+_REPOSITORY_RULE = (
     r"[a-z]([a-z0-9-]*[a-z0-9])?",
     "must have 1 to 63 lower-case letters, digits and hyphens, begin with a letter and not end with a hyphen",
-    longest=63,
-    given=True,
 )
+_REPOSITORY = _text(*_REPOSITORY_RULE, longest=63, given=True)
+_REPOSITORY_OR_NONE = _text(*_REPOSITORY_RULE, longest=63)
 _ORGANIZATION = _text(
     r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?",
     "must be the organisation's name at cgr.dev, as in cgr.dev/NAME/chainguard-base, such as example.com",
@@ -257,6 +257,9 @@ class Parameters(BaseModel):
         Group.NAMED,
         "chainguard-private",
         "the one for production images; the same name as repository puts both into one, readable by all",
+    )
+    virtual_repository: Annotated[str, _REPOSITORY_OR_NONE] = _of(
+        Group.NAMED, "", "one address over both, a virtual repository; empty makes none", "chainguard"
     )
     upstream: Annotated[str, AfterValidator(_upstream)] = _of(
         Group.NAMED, UPSTREAM, "the registry behind both, always https://cgr.dev/"

@@ -56,7 +56,23 @@ _CHANGEABLE: Mapping[str, str] = {
     "cleanup_policies": "cleanup_policies",
     "cleanup_policy_dry_run": "cleanup_policy_dry_run",
     "vulnerability_scanning": "vulnerability_scanning_config",
+    "upstream_policies": "virtual_repository_config",
 }
+
+
+@dataclass(frozen=True)
+class UpstreamPolicy:
+    """One repository that a virtual one serves from.
+
+    Args:
+        id: the policy's own name, once in a virtual repository.
+        repository: projects/P/locations/L/repositories/R.
+        priority: the repository with the highest is asked first.
+    """
+
+    id: str
+    repository: str
+    priority: int
 
 
 @dataclass(frozen=True)
@@ -76,7 +92,7 @@ class RemoteRepository:
         cleanup_policy_dry_run: the policies only report what they would delete.
         vulnerability_scanning: whether scanning follows the project's setting; "" when the API says nothing.
         mode: "REMOTE_REPOSITORY", "STANDARD_REPOSITORY", "VIRTUAL_REPOSITORY".
-        virtual_upstreams: the names of the repositories that a virtual one serves from; read only.
+        upstream_policies: what a virtual one serves from.
         format: "DOCKER" and the rest.
         scanning_state: such as "SCANNING_DISABLED", "" when unknown; read only.
         size_bytes: of what is stored in it, 0 where the API says nothing; read only.
@@ -96,7 +112,7 @@ class RemoteRepository:
     mode: str = "REMOTE_REPOSITORY"
     format: str = "DOCKER"
     scanning_state: str = ""
-    virtual_upstreams: tuple[str, ...] = ()
+    upstream_policies: tuple[UpstreamPolicy, ...] = ()
     size_bytes: int = field(default=0, compare=False)
 
     @property
@@ -295,8 +311,8 @@ class ArtifactRegistry(GoogleService):
 
         Args:
             before: the repository as it was read.
-            wanted: the same with changed description, labels, clean-up policies, their dry-run or scanning; nothing else
-                can change, and nothing else is looked at.
+            wanted: the same with changed description, labels, clean-up policies, their dry-run, scanning or a virtual one's
+                upstream policies; nothing else can change, and nothing else is looked at.
 
         Raises:
             NotFound: there is no such repository any more.
@@ -315,6 +331,11 @@ class ArtifactRegistry(GoogleService):
                     gone = {key for key in was if key not in wish}
                     changed = {key: value[key] for key in wish if wish[key] != was.get(key)}
                     value = {key: one for key, one in getattr(raw, path).items() if key not in gone} | changed
+                elif ours == "upstream_policies":
+                    known = {one.id for one in (*was, *wish)}
+                    value.upstream_policies.extend(
+                        one for one in getattr(raw, path).upstream_policies if one.id not in known
+                    )
                 setattr(raw, path, value)
 
         return self._patch(before.id, f"change the repository {before.id}", mask, edit)
@@ -440,6 +461,10 @@ def _sent(repository: RemoteRepository) -> RemoteRepository:
         name=repository.id,
         upstream=repository.upstream.rstrip("/"),
         password_secret_version="",  # compared by itself, see `_alike`
+        upstream_policies=tuple(
+            replace(one, repository=one.repository.rpartition("/")[2])
+            for one in sorted(repository.upstream_policies, key=lambda one: one.id)
+        ),
         # Read back, this says what the project's setting comes to.
         vulnerability_scanning="",
         scanning_state="",
@@ -467,7 +492,10 @@ def _repository(raw: Any) -> RemoteRepository:
         mode=enum_name(raw.mode),
         format=enum_name(raw.format_),
         scanning_state=enum_name(scanning.enablement_state) if scanning.enablement_state else "",
-        virtual_upstreams=tuple(policy.repository for policy in raw.virtual_repository_config.upstream_policies),
+        upstream_policies=tuple(
+            UpstreamPolicy(policy.id, policy.repository, policy.priority)
+            for policy in raw.virtual_repository_config.upstream_policies
+        ),
         size_bytes=raw.size_bytes,
     )
 
@@ -501,6 +529,7 @@ def _message(wanted: RemoteRepository) -> Any:
         remote["common_repository"] = {"uri": wanted.upstream}
     if wanted.username or wanted.password_secret_version:
         remote["upstream_credentials"] = _credentials(wanted.username, wanted.password_secret_version)
+    virtual = {"upstream_policies": [vars(policy) for policy in wanted.upstream_policies]}
     scanning = {"enablement_config": wanted.vulnerability_scanning.upper()}
     return ar.Repository(
         name=wanted.name,
@@ -512,5 +541,6 @@ def _message(wanted: RemoteRepository) -> Any:
         cleanup_policies=dict(wanted.cleanup_policies),
         cleanup_policy_dry_run=wanted.cleanup_policy_dry_run,
         remote_repository_config=remote if wanted.mode == "REMOTE_REPOSITORY" else None,
+        virtual_repository_config=virtual if wanted.mode == "VIRTUAL_REPOSITORY" else None,
         vulnerability_scanning_config=scanning if wanted.vulnerability_scanning else None,
     )

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from cgrunbook.steps.secret import GrantSecretAccess as GrantSecretAccess
     from cgrunbook.steps.secret import SecretSettings as SecretSettings
     from cgrunbook.steps.teardown import TearDown as TearDown
+    from cgrunbook.steps.virtual_repository import CreateVirtualRepository as CreateVirtualRepository
 
 _HOMES = {
     "apis": ("ARTIFACT_REGISTRY", "EnableApi", "SECRET_MANAGER"),
@@ -56,6 +57,7 @@ _HOMES = {
     "rotation": ("RotatePullToken",),
     "secret": ("CreateSecret", "GrantSecretAccess", "SecretSettings"),
     "teardown": ("TearDown",),
+    "virtual_repository": ("CreateVirtualRepository",),
 }
 
 __all__ = [name for names in _HOMES.values() for name in names]

@@ -34,9 +34,10 @@ def _mark(member: str) -> str:
 
 
 class LetPull(Step):
-    """Let principals pull through the private repository.
+    """Let principals pull through a repository that has private images.
 
     Args:
+        repository: the private one, or the virtual one over it; "" skips the step.
         members: as IAM writes them, such as "serviceAccount:NAME@PROJECT.iam.gserviceaccount.com"; nobody skips the step.
         everybody: whether `allUsers` and `allAuthenticatedUsers` may be among them.
     """
@@ -50,9 +51,9 @@ class LetPull(Step):
             raise ParameterError(f"readers: {rule}.", rules={"readers": rule})
         self.repository = self.subject = repository
         self.members = tuple(dict.fromkeys(members))
-        self.not_asked_for = "" if members else "readers"
+        self.not_asked_for = ("" if members else "readers") if repository else "virtual_repository"
         who = counted(len(self.members), "principal") if self.members else "others"
-        self.title = f"Let {who} pull through {repository}"
+        self.title = f"Let {who} pull through {repository or 'one address'}"
 
     def plan(self, world: World) -> Plan:
         policy = self._policy(world)

@@ -109,10 +109,10 @@ def expected_repository(name: str) -> str:
 def made_by_cgrunbook(repository: RemoteRepository) -> bool:
     """Whether cgrunbook made it; only then is it ever deleted, and only then do its own labels have to be there.
 
-    It makes remote ones only: a label can be on anything, such as a repository into which somebody pushes.
+    It makes remote and virtual ones only: a label can be on anything, such as a repository into which somebody pushes.
     """
     marked = repository.upstream_description == MADE_BY or is_marked(repository.labels)
-    return marked and repository.mode == "REMOTE_REPOSITORY"
+    return marked and repository.mode in {"REMOTE_REPOSITORY", "VIRTUAL_REPOSITORY"}
 
 
 class RemoteRepositoryStep(Step):

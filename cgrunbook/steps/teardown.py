@@ -59,6 +59,7 @@ class TearDown(Step):
     Args:
         repository: the one for developer images.
         private_repository: the one for production images.
+        virtual_repository: the one address over both, which goes first; "" for none.
         confirm: the name of `repository`; anything else, and nothing is deleted.
         organization: whose pull tokens are revoked; empty takes the only one there is.
     """
@@ -69,14 +70,22 @@ class TearDown(Step):
     console_page = "artifacts"
 
     def __init__(
-        self, repository: str, private_repository: str, secret_id: str, *, confirm: str = "", organization: str = ""
+        self,
+        repository: str,
+        private_repository: str,
+        secret_id: str,
+        *,
+        virtual_repository: str = "",
+        confirm: str = "",
+        organization: str = "",
     ) -> None:
         if confirm and confirm != repository:
             raise ParameterError(
                 f"confirm is {confirm!r}, and repository is {repository!r}.",
                 f"To delete what the runbook made, set confirm to {repository!r}; leave it empty to see what that would be.",
             )
-        self.repositories = tuple(dict.fromkeys((private_repository, repository)))
+        named = filter(None, (virtual_repository, private_repository, repository))
+        self.repositories = tuple(dict.fromkeys(named))
         self.secret_id = secret_id
         self.organization = organization
         if not confirm:
@@ -96,7 +105,7 @@ class TearDown(Step):
                 notes.append(f"If that may change:\n{command}")
         for name, there in self._found(world).items():
             if made_by_cgrunbook(there):
-                notes += _lost_with(world, there)
+                notes += _lost_with(world, there, self.repositories)
                 if there.username and version_of(world, self.secret_id, there.password_secret_version) is None:
                     notes.append(f"{there.password_secret_version}, with which {name} signs in, stays as it is.")
             else:
@@ -185,7 +194,7 @@ class TearDown(Step):
         return [*chain.from_iterable(readers)] + [
             _Deletion(
                 f"repository {name}",
-                "with all that it has cached",
+                "with all that it has cached" if there.mode == "REMOTE_REPOSITORY" else "the one address over both",
                 f"gcloud artifacts repositories delete {name} {where}",
                 partial(cloud.repositories.delete, name),
             )
@@ -312,7 +321,8 @@ class TearDown(Step):
 
     def _lost(self, world: World, secret_goes: bool) -> Iterator[str]:
         """What cannot be had back: what has been cached, and what others may still pull with."""
-        going = [name for name, there in self._found(world).items() if made_by_cgrunbook(there)]
+        found = self._found(world).items()
+        going = [name for name, it in found if made_by_cgrunbook(it) and it.mode == "REMOTE_REPOSITORY"]
         world.at_once(*(partial(world.stored, name) for name in going))
         for name in going:
             yield _cached(world, name)
@@ -422,15 +432,23 @@ def _carry_out(world: World, deletions: Sequence[_Deletion]) -> None:
         deletion.act()
 
 
-def _lost_with(world: World, repository: RemoteRepository) -> list[str]:
-    """What the operator should know before a repository goes, besides what it has cached."""
+def _lost_with(world: World, repository: RemoteRepository, going: Sequence[str]) -> list[str]:
+    """What the operator should know before a repository goes, besides what it has cached.
+
+    Args:
+        going: the repositories of the location that go too, if they are cgrunbook's.
+    """
     name, connection = repository.name, world.cloud.connection
     address = f"https://{connection.artifact_registry_host.name}/{connection.docker_project}/{repository.id}"
     notes = [
         f"The repository {other.id} in {other.location} serves from {repository.id}: it loses these images."
         for other in world.everywhere().repositories
+        if not (other.location == connection.location and other.id in going and made_by_cgrunbook(other))
         if other.upstream.rstrip("/") == address
-        or any(same_name(world, name, upstream) for upstream in (other.upstream, *other.virtual_upstreams))
+        or any(
+            same_name(world, name, upstream)
+            for upstream in (other.upstream, *(one.repository for one in other.upstream_policies))
+        )
     ]
     try:
         grants = [f"{member} has {binding}" for binding, member in _grants(world.repository_policy(repository.id))]

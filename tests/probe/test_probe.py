@@ -536,7 +536,7 @@ _ON_THE_WAY = {
     "project", "service-in-part", "artifact-registry-is-on", "secret-manager-is-on", "perimeter", "create-public-again",
     "ask-without-the-body", "pull-a-manifest", "create-secret", "add-a-password", "create-private",
     "change-to-a-number", "name-a-version", "disable-the-version", "create-virtual", "virtual-as-it-is-read",
-    "pull-through-a-virtual", "create-behind", "pull-through-two", "pull-token", "pull-token-that-ends", "pull-tokens",
+    "create-behind", "pull-through-two", "pull-token", "pull-token-that-ends", "pull-tokens",
     "cgr-token-of-a-pull-token", "add-a-pull-token", "change-to-a-pull-token", "pull-with-a-pull-token",
     "revoke-the-pull-token",
 }  # fmt: skip

@@ -122,7 +122,7 @@ def test_ones_own_copy_has_its_own_steps_and_another_notebooks_file_is_not_taken
     mine = notebook(tmp_path / "a.ipynb", "# One", "await book.perform(steps.A())", name="02_developer_images")
     monkeypatch.setenv("JPY_SESSION_NAME", str(mine))
     assert [line.title for line in outline_of("02_developer_images", {}).lines] == ["One"]
-    assert len(outline_of("03_production_images", {}).lines) == 11, "a papermill in a notebook inherits the variable"
+    assert len(outline_of("03_production_images", {}).lines) == 12, "a papermill in a notebook inherits the variable"
     monkeypatch.setenv("JPY_SESSION_NAME", "gone/nowhere.ipynb")
     assert len(outline_of("02_developer_images", {}).lines) == 5
     assert [line.title for line in outline_of("02_developer_images", {"__vsc_ipynb_file__": str(mine)}).lines] == [

@@ -415,7 +415,8 @@ def test_the_repositories_of_all_locations_are_asked_for_at_once_and_what_cannot
     double.on("GET", "/v1/projects/my-project/locations/[^/]+/repositories", answer)
     there = cloud.repositories.list_everywhere()
     assert [(one.location, one.id) for one in there.repositories] == [("europe", "r"), ("us-west1", "r")]
-    assert there.repositories[0].virtual_upstreams == (f"{PARENT}/repositories/chainguard",)
+    [policy] = there.repositories[0].upstream_policies
+    assert policy.repository == f"{PARENT}/repositories/chainguard"
     assert {place: type(error) for place, error in there.unread.items()} == {"asia": PermissionMissing, "us": Temporary}
     assert clock.now < 30, "not to know is an answer too"
 
