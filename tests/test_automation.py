@@ -152,10 +152,11 @@ def test_the_cron_job_is_kubernetes_own_and_runs_as_the_image_can():
     _known(pod, f"serviceAccountName automountServiceAccountToken {times} securityContext containers volumes")
     _known(pod["securityContext"], "runAsNonRoot runAsUser runAsGroup fsGroup seccompProfile")
     (container,) = pod["containers"]
-    _known(container, "name image args securityContext resources volumeMounts")
+    _known(container, "name image args env securityContext resources volumeMounts")
     _known(container["securityContext"], "allowPrivilegeEscalation readOnlyRootFilesystem capabilities")
     assert (job["spec"]["concurrencyPolicy"], each["backoffLimit"], pod["restartPolicy"]) == ("Forbid", 0, "Never")
     assert all(isinstance(word, str) for word in container["args"])
+    assert container["env"] == [{"name": "CGRUNBOOK_HOME", "value": "/work/home"}]  # as the test of the image keeps it
     assert f"USER {pod['securityContext']['runAsUser']}:" in (ROOT / "Containerfile").read_text()
     mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
     assert set(mounts.values()) == {"/tmp", "/work"}

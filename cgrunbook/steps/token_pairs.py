@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import secrets
 import shlex
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -20,6 +21,7 @@ from datetime import UTC, datetime, timedelta
 
 from cgrunbook.cloud.secret_manager import SecretResource
 from cgrunbook.errors import WrongState
+from cgrunbook.home import home, made
 
 VERSION_ANNOTATION = "cgrunbook.version-"
 _CLAIM_ANNOTATION = "cgrunbook.claim"
@@ -69,7 +71,7 @@ class Claim:
 
     @classmethod
     def of_this_machine(cls, known: int) -> Claim:
-        """One that is made now. A lock file keeps the runs on one machine apart."""
+        """One that is made now. A lock file keeps the runs of one home on one machine apart."""
         return cls(_installation(), datetime.now(UTC), known)
 
     @property
@@ -184,7 +186,16 @@ def _end(text: str) -> datetime | None:
 
 
 def _installation() -> str:
-    return hashlib.sha256(platform.node().encode()).hexdigest()[:12]
+    """Which runs one lock keeps apart: those of a home on a machine. Containers may all have one host name, and a home each."""
+    from filelock import FileLock
+
+    locks = made(home() / "locks")
+    path = locks / "installation"
+    with FileLock(locks / "installation.lock"):
+        if not (known := path.read_text(encoding="ascii") if path.exists() else ""):
+            known = secrets.token_hex(8)
+            path.write_text(known, encoding="ascii")
+    return hashlib.sha256(f"{platform.node()} {known}".encode()).hexdigest()[:12]
 
 
 def same_end(listed: datetime | None, expires: datetime) -> bool:
