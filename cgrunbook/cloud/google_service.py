@@ -173,7 +173,7 @@ class GoogleService:
         Args:
             edit: changes the client's own message.
             done: whether nothing is left to be changed.
-            introduce: makes the member, where IAM says that it does not know it; called once at most.
+            introduce: makes the member, where IAM says that it does not know it; called until it has.
         """
         introductions = [introduce] if introduce else []
 
@@ -189,7 +189,8 @@ class GoogleService:
                 self._once(doing, lambda: self._client.set_iam_policy(request, **CALL))
             except MemberUnknown:
                 if introductions:
-                    introductions.pop()()
+                    introductions[0]()
+                    introductions.clear()  # one that failed is tried again with the rest
                 raise
 
         self.attempts.run(attempt, reason=f"another attempt to {doing}", temporary=(Temporary, Conflict))

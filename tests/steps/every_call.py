@@ -328,9 +328,8 @@ class Disturber:
                 return _document(done)
             if next(looks, None) is not None:
                 return _document(pending)
-            if begun.get("done"):
-                return _document(begun)
-            return None
+            self._operation = lambda: None
+            return _document(begun) if begun.get("done") else None
 
         self._operation = told
         return _document(pending)

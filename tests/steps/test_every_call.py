@@ -38,6 +38,16 @@ def test_disturbed_at_a_call_the_next_run_ends_where_an_undisturbed_one_ends(jou
     assert (count.disturbances, count.converged) == (number + 2, number)
 
 
+@pytest.mark.long
+def test_a_service_agent_that_could_not_be_made_at_first_is_asked_for_again_in_the_same_run():
+    with lab(JOURNEYS["03"]) as there:
+        (call,) = (one for one in there.calls if one.name.endswith(":generateServiceIdentity"))
+        count = there.count()
+        there.try_one(call, "operation ends in error 13, nothing done", count)
+        there.try_one(call, "slow operation", count)
+    assert (count.failures, count.at_once) == ([], 2)
+
+
 @pytest.mark.parametrize(
     ("name", "number"),
     [
