@@ -557,3 +557,12 @@ def test_a_long_value_that_repeats_itself_is_known_and_forgotten_in_its_time():
         del value
     mask("nobody holds it any more")
     assert time.process_time() - begun < 10  # it was minutes: the square of the length
+
+
+def test_a_text_that_had_nothing_to_hide_is_looked_at_anew_once_a_secret_is_known():
+    value = secrets.token_hex(20)
+    text = f"before {value} after"
+    assert mask(text) == mask(text) == text
+    kept = Secret(value)
+    assert mask(text) == f"before {MASK} after"
+    del kept

@@ -664,6 +664,7 @@ def started(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
 import signal, sys
 from pathlib import Path
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored where the tests are run with nohup
 {before}
 from cgrunbook.run import headless
 from cgrunbook.errors import CgrunbookError

@@ -294,7 +294,7 @@ def test_a_token_is_nowhere_on_the_page():
     assert token.rpartition(".")[2] not in html
 
 
-@pytest.mark.parametrize(("steps", "rows"), [(1, 60), (30, 60), (1500, 1)])
+@pytest.mark.parametrize(("steps", "rows"), [(1, 60), (30, 60), pytest.param(1500, 1, marks=pytest.mark.long)])
 def test_the_page_stays_small_enough_for_a_ticket(steps: int, rows: int):
     long = step(
         changes=[ChangeRecord(resource="r" * 300, field=str(number), after="x" * 5000) for number in range(rows)],
@@ -307,7 +307,7 @@ def test_the_page_stays_small_enough_for_a_ticket(steps: int, rows: int):
     assert "record.json" in Page(html).text
 
 
-@pytest.mark.parametrize(("many", "exit_code"), [(800, 0), (1200, 1)])
+@pytest.mark.parametrize(("many", "exit_code"), [(800, 0), pytest.param(1200, 1, marks=pytest.mark.long)])
 def test_a_long_run_is_judged_by_all_of_it_and_what_is_left_out_is_counted(many: int, exit_code: int):
     changes = [ChangeRecord(resource="repository mirror", after=number) for number in range(24)]
     pulls = [
