@@ -151,4 +151,6 @@ def test_the_list_of_steps_in_an_executed_notebook_says_how_they_ended(name):
     text = "".join(code_cells(name)[1].outputs[0].data["text/plain"])
     found = re.search(r"^Steps: (\d+) of (\d+) done$", text, re.MULTILINE)
     assert found
-    assert found[1] == found[2]
+    only_planned = len(re.findall(r"^ +\d+  … planned: ", text, re.MULTILINE))
+    assert only_planned == (name == "06_teardown")  # which nobody has confirmed
+    assert int(found[1]) + only_planned == int(found[2])
