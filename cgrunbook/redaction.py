@@ -55,6 +55,8 @@ _BETWEEN = re.compile(
     r"(?:\x1b\[[0-9;?]*[A-Za-z]|</?(?:span|wbr|br|b|i|em|strong|code)\b[^<>]{0,60}>|"
     r"[\s\"'`\\,|:>\x00\u00ad\u200b-\u200d\u2060\u2500-\u257f\ufeff](?:0x)?)+"
 )
+# What stands in a mark itself, as in <b title="...">, is looked at before the marks are taken away.
+_MARKED = re.compile(r"<(?:span|b|i|em|strong|code)\b[^<>]{6,60}>")
 # For each byte the digit that it is, in either of base64's alphabets; what is none is taken for one.
 _BASE64 = bytes.maketrans(b"-_", b"+/").translate(
     bytes(byte if chr(byte) in f"{_LETTERS}0123456789+/" else ord("A") for byte in range(256))
@@ -209,14 +211,17 @@ class _Known:
             readings.append(spelt)
         if _NUMBERS.search(reading.text) and (listed := _without(reading, _NUMBER, lambda found: chr(int(found[1])))):
             readings.insert(0, listed)
+        encoded = readings[-1:]
         if joined := _without(readings[-1], _BETWEEN, ""):
             readings.append(joined)
+            encoded = [joined, *(encoded if _MARKED.search(encoded[0].text) else ())]
         for each in readings:
             for begin, end in self._seen(each.text):
                 begins, ends = each.places
                 yield begins[begin], ends[end - 1]
-        for decoded in _decoded(readings[-1], self._may_hold) if depth else ():
-            yield from self._places(decoded, depth - 1)
+        for each in encoded if depth else ():
+            for decoded in _decoded(each, self._may_hold):
+                yield from self._places(decoded, depth - 1)
 
     def _may_hold(self, text: str) -> bool:
         """Whether it is worth looking in what was decoded: what never was encoded becomes rubbish."""

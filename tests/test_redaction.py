@@ -559,6 +559,17 @@ def test_a_long_value_that_repeats_itself_is_known_and_forgotten_in_its_time():
     assert time.process_time() - begun < 10  # it was minutes: the square of the length
 
 
+@pytest.mark.parametrize("mark", ['<span title="{}">', "<b {}>", '<code style="x" data-x={}>'])
+@pytest.mark.parametrize(
+    "encode", [lambda value: base64.b64encode(value).decode(), bytes.hex], ids=["base64", "hexadecimal"]
+)
+def test_what_is_encoded_inside_a_mark_is_found(mark, encode):
+    value = f"{secrets.token_urlsafe(9)}<b"
+    kept = Secret(value)
+    assert encode(value.encode()) not in mask(f"before {mark.format(encode(value.encode()))} after {value}>")
+    del kept
+
+
 def test_a_text_that_had_nothing_to_hide_is_looked_at_anew_once_a_secret_is_known():
     value = secrets.token_hex(20)
     text = f"before {value} after"

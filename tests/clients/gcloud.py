@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import select
+import shlex
 import socket
 import subprocess
 import sys
@@ -34,7 +35,9 @@ class Refused(Exception):
 
 # Started by a shell: its streams are told by where the system has them.
 _ASKING = """\
-#!{python} -IS
+#!/bin/sh
+'''exec' {python} -IS "$0" "$@"
+'''
 import json, os, socket, sys, tempfile
 with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as asking:
     for number, name in enumerate(("stdin", "stdout", "stderr")):
@@ -59,12 +62,13 @@ class Gcloud(ExitStack):
 
     def __init__(self, running: process.Running) -> None:
         super().__init__()
+        program = client("gcloud")
         self.running = running
         self.variables = os.environ | process.environment(running)
         self._folder = Path(self.enter_context(tempfile.TemporaryDirectory(prefix="gcloud-")))
         self._process = self.enter_context(
             subprocess.Popen(
-                [client("gcloud")],
+                [program],
                 cwd=Path(__file__).parent,
                 env=self.variables | {"CLOUDSDK_PYTHON_ARGS": "-S gcloud_kept_warm.py"},
                 stdin=subprocess.PIPE,
@@ -106,7 +110,7 @@ class Gcloud(ExitStack):
         self.callback(listening.close)
         self.callback(listening.shutdown, socket.SHUT_RDWR)
         answering.start()
-        path.write_text(_ASKING.format(python=sys.executable, socket=str(self._folder / "socket")))
+        path.write_text(_ASKING.format(python=shlex.quote(sys.executable), socket=str(self._folder / "socket")))
         path.chmod(0o755)
         return path
 

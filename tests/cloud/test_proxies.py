@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import socket
 import sys
 import threading
@@ -105,7 +106,7 @@ def test_a_socks_proxy_is_refused_at_once_where_its_package_is_missing(monkeypat
     monkeypatch.setattr(proxies, "find_spec", lambda _: None)
     with pytest.raises(PrerequisiteMissing, match=f"ALL_PROXY .*{scheme.lower()}.*PySocks") as caught:
         proxies.proxy_for(ADDRESS)
-    assert f"{sys.executable} -m pip install PySocks" in caught.value.remedy
+    assert f"{shlex.quote(sys.executable)} -m pip install PySocks" in caught.value.remedy
     assert "s3cret" not in str(caught.value)
     monkeypatch.setattr(proxies, "find_spec", lambda _: object())
     found = proxies.proxy_for(ADDRESS)

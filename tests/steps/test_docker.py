@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import shlex
 import stat
 import sys
 from collections.abc import Callable
@@ -23,7 +24,9 @@ from cgrunbook.steps.step import Outcome, World
 from tests.steps.performing import open_book, perform, requests
 
 #: A helper that says what its folder has for the verb (a `get` of TOKEN, or nothing), and counts what it is asked.
-HELPER = """#!{python}
+HELPER = """#!/bin/sh
+'''exec' {python} "$0" "$@"
+'''
 import json, pathlib, sys, time
 me = pathlib.Path(sys.argv[0])
 text = sys.stdin.read()
@@ -60,7 +63,7 @@ class Desk:
 
     def helper(self, name: str, *, says: str = NONE, keeps: bool = True, sleeps: float = 0, has: str = "") -> None:
         program = self.bin / f"docker-credential-{name}"
-        program.write_text(HELPER.format(python=sys.executable, says=says, keeps=keeps, sleeps=sleeps))
+        program.write_text(HELPER.format(python=shlex.quote(sys.executable), says=says, keeps=keeps, sleeps=sleeps))
         program.chmod(program.stat().st_mode | stat.S_IXUSR)
         if has:
             Path(f"{program}.kept").write_text(json.dumps({"Username": "_dcgcloud_token", "Secret": has}))
