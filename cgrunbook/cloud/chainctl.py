@@ -147,8 +147,17 @@ class Chainctl:
             ChainctlMissing: there is no chainctl.
             ChainctlSignedOut: the session is not valid.
             ChainctlFailed: it does not run here, or its answer says neither.
+            Temporary: it could not ask when the attempts were used up.
         """
-        ended = self._run(["auth", "status", "-o", "json"])
+        arguments = ["auth", "status", "-o", "json"]
+
+        def once() -> command.Ended:
+            ended = self._run(arguments)
+            if ended.code != 0 and _Complaint.of(ended) is _Complaint.NETWORK:  # which says nothing of the session
+                raise self._failed(arguments, ended, "tell whether it is signed in")
+            return ended
+
+        ended = self._attempts.run(once, reason="chainctl to tell whether it is signed in")
         document = _document(ended.output)
         fields = document if isinstance(document, dict) else {}
         # chainctl exits 1 when the session is missing, expired or cannot be renewed (vendor's reference, 2026-10).

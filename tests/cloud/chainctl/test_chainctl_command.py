@@ -227,6 +227,29 @@ def test_being_signed_out_says_why(fake, chainctl, out, err, code):
         chainctl().require_login()
 
 
+@pytest.mark.parametrize(
+    ("err", "error"),
+    [
+        ("rpc error: code = Unavailable desc = connection error", Temporary),
+        ("context deadline exceeded", Temporary),
+        ("dial tcp: lookup console-api.enforce.dev: no such host", ChainctlFailed),
+    ],
+)
+def test_who_cannot_be_asked_whether_he_is_signed_in_is_not_called_signed_out(fake, chainctl, err, error):
+    fake.answer("status", err=f"Error: {err}\n", code=1)
+    hasty = chainctl(attempts=Attempts(limit=0.1, first=0.01, longest=0.01))
+    with pytest.raises(error, match="could not tell whether it is signed in"):
+        hasty.require_login()
+    with pytest.raises(error):
+        hasty.signed_in()
+
+
+def test_whether_somebody_is_signed_in_is_asked_again_when_the_network_fails(fake, chainctl):
+    fake.answer("status", err="Error: rpc error: code = Unavailable\n", code=1, times=2)
+    fake.answer("status", out={"email": "someone@example.com", "valid": True})
+    assert chainctl().require_login().email == "someone@example.com"
+
+
 def test_a_status_of_nothing_is_an_error(fake, chainctl):
     fake.answer("status")
     with pytest.raises(ChainctlFailed, match="could not be read"):
