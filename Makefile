@@ -30,10 +30,10 @@ LONG ?= 0.1
 LONG_IN_BROWSER ?= 0
 
 # More workers than CI has cores, since tests also wait; one that is out of work takes tests from another, also of the same file. Beside them
-# one browser: several make each other late. The target THEN follows the rest and does not wait for the browser.
+# one browser: several make each other late. The target THEN follows the browser, and does not wait for the rest.
 define tested
-	@$(BIN)/python -m pytest tests/browser --share-of-long $(LONG_IN_BROWSER) $(PYTEST_ARGUMENTS) & browser=$$!; \
-	$(BIN)/python -m pytest --ignore tests/browser --numprocesses 3 --dist worksteal --share-of-long $(LONG) $(PYTEST_ARGUMENTS)$(if $(THEN), && $(MAKE) $(THEN)); rest=$$?; \
+	@{ $(BIN)/python -m pytest tests/browser --share-of-long $(LONG_IN_BROWSER) $(PYTEST_ARGUMENTS)$(if $(THEN), && $(MAKE) $(THEN)); } & browser=$$!; \
+	$(BIN)/python -m pytest --ignore tests/browser --numprocesses 3 --dist worksteal --share-of-long $(LONG) $(PYTEST_ARGUMENTS); rest=$$?; \
 	wait $$browser && exit $$rest
 endef
 

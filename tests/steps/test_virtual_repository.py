@@ -32,7 +32,7 @@ def cloud(names: Names) -> Cloud:
     return book.cloud
 
 
-def put(names: Names, name: str = "chainguard", mode: str = "apply") -> Result:
+def put(names: Names, name: str, mode: str = "apply") -> Result:
     book, seen = open_book(mode=mode)
     step = steps.CreateVirtualRepository(name, names.public, names.private, images=["chainguard-base:latest"])
     perform(book, step)
@@ -46,8 +46,8 @@ def policies(cloud: Cloud, name: str) -> dict[str, int]:
 
 
 def test_one_address_serves_both_and_says_what_that_hides(cloud: Cloud, names: Names, home: Path):
-    planned = put(names, mode="plan")
-    assert cloud.repositories.get("chainguard") is None
+    planned = put(names, "served", mode="plan")
+    assert cloud.repositories.get("served") is None
     assert [(change.field, change.after) for change in planned.plan.changes][1:] == [
         (f"asks {names.private}, with the priority", 20),
         (f"asks {names.public}, with the priority", 10),
@@ -55,15 +55,15 @@ def test_one_address_serves_both_and_says_what_that_hides(cloud: Cloud, names: N
     notes = " ".join(planned.plan.notes)
     assert "hides the others'" in notes
     assert "stand in for any image" in notes
-    made = put(names)
+    made = put(names, "served")
     assert made.outcome is Outcome.CREATED
-    assert policies(cloud, "chainguard") == {names.private: 20, names.public: 10}
+    assert policies(cloud, "served") == {names.private: 20, names.public: 10}
     for name in (names.public, names.private):
         (proof,) = [value for key, value in made.evidence.facts.items() if key.startswith(f"{name}'s ")]
         assert proof.startswith("sha256:")
         assert proof.endswith(f"the same through {name}")
     known = len(requests(home))
-    assert put(names).outcome is Outcome.UNCHANGED
+    assert put(names, "served").outcome is Outcome.UNCHANGED
     assert writes(requests(home, known)) == []
 
 
@@ -118,7 +118,7 @@ def test_it_is_not_made_unasked_nor_before_the_two(names: Names, home: Path):
     assert put(names, "").outcome is Outcome.SKIPPED
     assert requests(home, known) == []
     with pytest.raises(PrerequisiteMissing, match="There is no repository private-nowhere"):
-        put(Names.of("nowhere"))
+        put(Names.of("nowhere"), "one-too-early")
     book, seen = open_book(mode="plan")
     new = Names.of("new")
     perform(
@@ -132,14 +132,14 @@ def test_it_is_not_made_unasked_nor_before_the_two(names: Names, home: Path):
 
 
 def test_those_who_are_named_may_pull_at_the_address(cloud: Cloud, names: Names):
-    put(names)
+    put(names, "readable")
     book, seen = open_book()
-    perform(book, *(steps.LetPull(name, ["group:team@example.com"]) for name in ("chainguard", "")))
+    perform(book, *(steps.LetPull(name, ["group:team@example.com"]) for name in ("readable", "")))
     assert [result.outcome for result in seen.results] == [Outcome.UPDATED, Outcome.SKIPPED]
 
 
 def test_teardown_takes_it_away_first_and_leaves_one_that_is_not_ours(cloud: Cloud, names: Names):
-    put(names)
+    put(names, "torn")
     book, seen = open_book()
     cloud.repositories.create(
         RemoteRepository(
@@ -148,17 +148,15 @@ def test_teardown_takes_it_away_first_and_leaves_one_that_is_not_ours(cloud: Clo
             upstream_policies=(UpstreamPolicy("a", cloud.repositories.name(names.public), 1),),
         )
     )
-    torn = steps.TearDown(
-        names.public, names.private, names.secret, virtual_repository="chainguard", confirm=names.public
-    )
+    torn = steps.TearDown(names.public, names.private, names.secret, virtual_repository="torn", confirm=names.public)
     perform(book, torn)
     plan = seen.results[-1].plan
     gone = [change.resource for change in plan.changes if change.resource.startswith("repository")]
-    assert gone == [f"repository {name}" for name in ("chainguard", names.private, names.public)]
+    assert gone == [f"repository {name}" for name in ("torn", names.private, names.public)]
     notes = " ".join(plan.notes)
     assert f"The repository theirs in us-central1 serves from {names.public}" in notes
-    assert "The repository chainguard in" not in notes
-    assert cloud.repositories.get("chainguard") is None
+    assert "The repository torn in" not in notes
+    assert cloud.repositories.get("torn") is None
     assert cloud.repositories.get("theirs") is not None
     cloud.repositories.delete("theirs")
     perform(book, *steps_of_02(names), *steps_of_03(names))
