@@ -156,10 +156,10 @@ def test_the_cron_job_is_kubernetes_own_and_runs_as_the_image_can():
     _known(container["securityContext"], "allowPrivilegeEscalation readOnlyRootFilesystem capabilities")
     assert (job["spec"]["concurrencyPolicy"], each["backoffLimit"], pod["restartPolicy"]) == ("Forbid", 0, "Never")
     assert all(isinstance(word, str) for word in container["args"])
-    assert container["env"] == [{"name": "CGRUNBOOK_HOME", "value": "/work/home"}]  # as the test of the image keeps it
+    assert container["env"] == [{"name": "CGRUNBOOK_HOME", "value": "/job/home"}]  # as the test of the image keeps it
     assert f"USER {pod['securityContext']['runAsUser']}:" in (ROOT / "Containerfile").read_text()
     mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
-    assert set(mounts.values()) == {"/tmp", "/work"}
+    assert set(mounts.values()) == {"/tmp", "/job"}
     assert set(mounts) == {volume["name"] for volume in pod["volumes"]}
     claim, account = CRON_JOB["PersistentVolumeClaim"], CRON_JOB["ServiceAccount"]
     assert pod["volumes"][1]["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]

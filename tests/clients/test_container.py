@@ -61,7 +61,7 @@ class Docker:
         hard = ["--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
         delays = ["--env", "CGRUNBOOK_SANDBOX_IAM_DELAY=0", "--env", "CGRUNBOOK_SANDBOX_AGENT_DELAY=0"]
         hard += ["--hostname", CRON_JOB["CronJob"]["spec"]["jobTemplate"]["spec"]["template"]["spec"]["hostname"]]
-        kept = ["--volume", f"{place}:/work", "--env", "CGRUNBOOK_HOME=/work/home", *delays]
+        kept = ["--volume", f"{place}:/job", "--env", "CGRUNBOOK_HOME=/job/home", *delays]
         self("run", "--detach", "--name", name, *hard, "--network", "none", "--user", NOBODY, *kept, IMAGE, *words)
 
     def job(self, name: str, place: Path, *words: str) -> int:
@@ -122,15 +122,15 @@ def last_record(place: Path) -> dict[str, Any]:
 
 def learn_passwords(docker: Docker, place: Path) -> None:
     """Write down, outside, the passwords that can be read now; the container that tells them is gone at once."""
-    program = ["--rm", "--network", "none", "--tmpfs", "/tmp", "--user", NOBODY, "--volume", f"{place}:/work"]
-    program += ["--env", "CGRUNBOOK_HOME=/work/home", "--entrypoint", "/opt/cgrunbook/bin/python", IMAGE, "-c", _TELL]
+    program = ["--rm", "--network", "none", "--tmpfs", "/tmp", "--user", NOBODY, "--volume", f"{place}:/job"]
+    program += ["--env", "CGRUNBOOK_HOME=/job/home", "--entrypoint", "/opt/cgrunbook/bin/python", IMAGE, "-c", _TELL]
     docker("run", *program)
 
 
 _TELL = """
 from cgrunbook.cloud import Cloud, connect
 secrets = Cloud(connect("sandbox")).secrets
-with open("/work/known", "a") as known:
+with open("/job/known", "a") as known:
     for version in secrets.versions("chainguard-pull-token"):
         if version.state == "ENABLED":
             print(secrets.access("chainguard-pull-token", version.number).reveal().strip(), file=known)
