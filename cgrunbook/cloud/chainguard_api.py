@@ -11,7 +11,7 @@ import json
 import re
 import secrets
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 from typing import Any
@@ -317,18 +317,21 @@ class PullTokens(ChainguardApi):
         body = {"name": f"{name}{_SUFFIX}", "description": description, "staticKeys": keys}
         made = self.create_identity(parent, body, known_by={"staticKeys": "RELATIONSHIP_TYPE_STATIC"})
         identity = str(made.get("uid") or "")
-        try:
+        with ExitStack() as undo:
+            undo.callback(self._undo, identity)
             claims = {"iss": _PULL_TOKEN_ISSUER, "aud": TOKEN_AUDIENCE, "sub": subject, **_times(made, issued, life)}
             # A pull token's header is {"alg": "RS256"}; an empty typ is left out.
             password = Secret(jwt.encode(claims, key, algorithm="RS256", headers={"typ": ""}))
             token = PullToken.checked(identity, password)
             self.bind(parent, identity, [role])
-        except BaseException:
-            with suppress(CgrunbookError):  # who may not delete leaves it behind; it is known again by its name
-                self.delete("identities", identity, f"the identity {identity}, which nobody can use")
-            raise
+            undo.pop_all()
         self._minted.add(identity)
         return token
+
+    def _undo(self, identity: str) -> None:
+        """Take away an identity that nobody can use."""
+        with suppress(CgrunbookError):  # who may not delete leaves it behind; it is known again by its name
+            self.delete("identities", identity, f"the identity {identity}, which nobody can use")
 
     def list_pull_tokens(self, parent: str) -> tuple[ListedToken, ...]:
         """An organisation's pull tokens, ended ones included.

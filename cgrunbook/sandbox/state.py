@@ -45,13 +45,12 @@ class State:
         self.path = path
         self._threads = threading.local()
         self._declared: set[str] = set()
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.close)
             with self.transaction() as connection:
                 self._claim(connection)
                 self.declare(SCHEMA)
-        except BaseException:
-            self.close()
-            raise
+            undo.pop_all()
 
     def _claim(self, connection: sqlite3.Connection) -> None:
         """Put the version on a new file; refuse one that bears another."""

@@ -15,7 +15,21 @@ from cgrunbook.cloud.iam_policy import EVERYBODY, Policy, grant_command
 from cgrunbook.errors import ParameterError, PrerequisiteMissing, StepFailed
 from cgrunbook.parameters import refused_for_everybody
 from cgrunbook.steps.repository import expected_repository, made_by_cgrunbook
-from cgrunbook.steps.step import Change, Evidence, Finding, Mark, Outcome, Plan, Progress, Section, Step, World, counted
+from cgrunbook.steps.step import (
+    Change,
+    Evidence,
+    Finding,
+    Mark,
+    Outcome,
+    Plan,
+    Progress,
+    Section,
+    Step,
+    World,
+    counted,
+    gcloud,
+    labels_flag,
+)
 
 READER = "roles/artifactregistry.reader"
 
@@ -56,8 +70,7 @@ class LetPull(Step):
         self.title = f"Let {who} pull through {repository or 'one address'}"
 
     def plan(self, world: World) -> Plan:
-        policy = self._policy(world)
-        missing = [member for member in self.members if not (policy and policy.held(member, READER))]
+        missing = self._missing(world)
         if not missing:
             return Plan()
         connection = world.cloud.connection
@@ -65,26 +78,43 @@ class LetPull(Step):
             f"artifacts repositories add-iam-policy-binding {self.repository} --project={connection.project_id} "
             f"--location={connection.location}"
         )
-        there = world.repository(self.repository)
-        theirs = there is not None and not made_by_cgrunbook(there)
-        note = "It is not cgrunbook's, so a label says whom it let pull: 06_teardown takes that away, and nobody else's right."
-        return Plan(
-            Outcome.UPDATED,
-            tuple(
-                Change(f"repository {self.repository}", f"may be pulled through ({READER})", None, one)
-                for one in missing
-            ),
-            tuple(grant_command(on, member, READER) for member in missing),
-            notes=("They may pull all that comes through it; who else may stays as it is.", *[note] * theirs),
+        resource, notes = (
+            f"repository {self.repository}",
+            ["They may pull all that comes through it; who else may stays as it is."],
         )
+        changes = [Change(resource, f"may be pulled through ({READER})", None, one) for one in missing]
+        commands = [grant_command(on, member, READER) for member in missing]
+        if marked := self._marked(world, missing):
+            before, after = marked
+            new = sorted(after.labels.keys() - before.labels.keys())
+            changes += [Change(resource, "label", None, name) for name in new]
+            labels = labels_flag(before.labels, after.labels)
+            location = f"--location={connection.location}"
+            commands.insert(0, gcloud(f"artifacts repositories update {self.repository}", world, [location, labels]))
+            notes.append(
+                "It is not cgrunbook's, so labels say whom it let pull: 06_teardown takes that away, and nobody else's right."
+            )
+        return Plan(Outcome.UPDATED, tuple(changes), tuple(commands), notes=tuple(notes))
 
     def apply(self, world: World, plan: Plan) -> None:
-        members, there = [str(change.after) for change in plan.changes], world.repository(self.repository)
-        if there is not None and not made_by_cgrunbook(there):
-            labels = {**there.labels, **{_mark(member): "given" for member in members}}
-            world.cloud.repositories.update(there, replace(there, labels=labels))
+        members = self._missing(world)
+        if marked := self._marked(world, members):
+            world.cloud.repositories.update(*marked)
         world.progress(Progress(f"letting {counted(len(members), 'principal')} pull"))
         world.cloud.repositories.grant(self.repository, members, READER)
+
+    def _missing(self, world: World) -> list[str]:
+        """Those who have not the role, under whichever condition."""
+        policy = self._policy(world)
+        return [member for member in self.members if not (policy and policy.held(member, READER))]
+
+    def _marked(self, world: World, members: Sequence[str]) -> tuple[RemoteRepository, RemoteRepository] | None:
+        """Somebody else's repository as it is, and with labels that say whom cgrunbook let pull; None where it has all."""
+        there = world.repository(self.repository)
+        if there is None or made_by_cgrunbook(there):
+            return None
+        wanted = replace(there, labels={**there.labels, **{_mark(member): "given" for member in members}})
+        return None if wanted == there else (there, wanted)
 
     def verify(self, world: World) -> Evidence:
         policy = self._policy(world)

@@ -122,7 +122,13 @@ def test_of_somebody_elses_repository_teardown_takes_back_whom_it_let_pull_and_n
     theirs = cloud.repositories.create(replace(there, labels={"team": "a"}, upstream_description="theirs"))
     cloud.repositories.grant(names.private, [OTHER_NODES], READER)
     result = let(names, NODES, OTHER_NODES, TEAM)
-    assert [change.after for change in result.plan.changes] == [NODES, TEAM]
+    assert [change.after for change in result.plan.changes[:2]] == [NODES, TEAM]
+    written = cloud.repositories.get(names.private)
+    assert written is not None
+    new = sorted(written.labels.keys() - theirs.labels.keys())
+    assert [change.after for change in result.plan.changes[2:]] == new
+    assert len(new) == 2
+    assert f"--update-labels={new[0]}=given,{new[1]}=given" in result.plan.commands[0]
     assert "06_teardown takes that away" in " ".join(result.plan.notes)
     cloud.repositories.revoke_grant(names.private, TEAM, READER)
     cloud.repositories.grant(names.private, ["user:later@example.com"], READER)

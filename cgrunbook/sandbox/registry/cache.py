@@ -218,7 +218,7 @@ class Cache:
         except Exception as problem:  # noqa: BLE001 - it belongs to those who wait for the blob, not to this task
             log.error("fetching %s for %s failed", download.digest, "/".join(repository.place), exc_info=problem)
             download.fail(problem)
-        except BaseException:
+        except asyncio.CancelledError:
             download.fail(RegistryError(503, "UNAVAILABLE", "The sandbox is ending."))
             raise
         finally:
@@ -345,13 +345,12 @@ class _Download:
 
     async def join(self) -> Blob:
         """The blob as soon as its size is known."""
-        descriptor = os.dup(self._writer.descriptor)
-        try:
+        with contextlib.ExitStack() as undo:
+            descriptor = os.dup(self._writer.descriptor)
+            undo.callback(os.close, descriptor)
             while self._size is None and not self._finished:
                 await self._wait()
-        except BaseException:
-            os.close(descriptor)
-            raise
+            undo.pop_all()
         size = self.written if self._size is None else self._size
         return Blob(
             self.digest, size, lambda start, end: self._read(descriptor, start, end), lambda: os.close(descriptor)
