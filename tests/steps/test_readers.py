@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,9 +23,9 @@ OTHER_NODES = "serviceAccount:other-nodes@my-project.iam.gserviceaccount.com"
 LIMITED = {"title": "for a time", "expression": 'request.time < timestamp("2100-01-01T00:00:00Z")'}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def names(home: Path) -> Names:
-    return Names.of("read")
+    return Names.of(f"read-{uuid.uuid4().hex[:8]}")
 
 
 @pytest.fixture
