@@ -55,6 +55,7 @@ from tests.steps.performing import (
 )
 
 NAMES = Names()
+ONE_ADDRESS = "one-address"
 READER = "serviceAccount:nodes@another-project.iam.gserviceaccount.com"
 
 # Looks at an operation that is slow before it is done.
@@ -105,6 +106,17 @@ def _made() -> list[Step]:
     return [*steps_of_02(NAMES), *_of_03()]
 
 
+def _one_address() -> list[Step]:
+    images = ["chainguard-base:latest"]
+    over_both = steps.CreateVirtualRepository(ONE_ADDRESS, NAMES.public, NAMES.private, images=images)
+    return [over_both, steps.LetPull(ONE_ADDRESS, [READER])]
+
+
+def _of_06_with_one_address() -> list[Step]:
+    there = {"virtual_repository": ONE_ADDRESS, "confirm": NAMES.public}
+    return [steps.TearDown(NAMES.public, NAMES.private, NAMES.secret, **there)]
+
+
 def _idle() -> list[Step]:
     return _rotation(if_days_left=7)
 
@@ -118,11 +130,13 @@ JOURNEYS = {
         Journey("03", _of_03),
         Journey("03-by-api", _of_03, door=BY_API),
         Journey("03-set-up", lambda: [set_up()]),
+        Journey("03-one-address", _one_address, _made),
         Journey("05", _rotation, _of_03, again=_idle),
         Journey("05-with-a-grace", partial(_rotation, grace="1ms"), _of_03, again=_idle),
         Journey("05-by-api", _rotation, _of_03, door=BY_API, again=_idle),
         Journey("06", _of_06, _made),
         Journey("06-by-api", _of_06, _made, door=BY_API),
+        Journey("06-one-address", _of_06_with_one_address, lambda: [*_made(), *_one_address()]),
         Journey("06-set-up", _away, lambda: [set_up()]),
     )
 }
