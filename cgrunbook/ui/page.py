@@ -29,8 +29,9 @@ if (navigator.clipboard) { navigator.clipboard.writeText(text).then(() => say('C
 
 # What a person is asked is one thing with a name for who listens, and its controls keep their keys: to JupyterLab, `d d` on a
 # button of an output would delete the cell, and `0 0` restart the kernel. A button that has answered can be pressed no more and
-# would lose the focus to the page as a whole, where Tab begins anew: it goes to the cell, which is at work now. The element
-# that holds this markup stays while its contents change, so that is what is listened to.
+# would lose the focus to the page as a whole, where Tab begins anew: it goes to the cell, which is at work now; a
+# moment later, since the whole page is styled anew for that and the answer is to be on its way by then. The element that holds
+# this markup stays while its contents change, so that is what is listened to.
 _BOX = """
 const here = this.parentElement, box = here.closest('.cgrunbook-question, .cgrunbook-form'), { role, label } = this.dataset;
 this.remove();
@@ -42,8 +43,12 @@ box.addEventListener('focusin', ({ target }) => {
   if (!target.matches('input:not([type=checkbox])')) { target.dataset.lmSuppressShortcuts = 'true'; }
 });
 box.addEventListener('click', ({ target }) => {
-  const answers = target.closest('.cgrunbook-approve, .cgrunbook-decline, .cgrunbook-approve-rest, .cgrunbook-use');
-  if (answers) { box.closest('.jp-Cell')?.focus({ preventScroll: true }); }
+  if (!target.closest('.cgrunbook-approve, .cgrunbook-decline, .cgrunbook-approve-rest, .cgrunbook-use')) { return; }
+  const cell = box.closest('.jp-Cell');
+  setTimeout(() => {
+    const at = document.activeElement;
+    if (at === document.body || box.contains(at)) { cell?.focus({ preventScroll: true }); }
+  }, 50);
 });
 """
 
