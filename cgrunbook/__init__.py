@@ -8,6 +8,8 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from cgrunbook.first_use import importing
+
 if TYPE_CHECKING:
     from cgrunbook import steps
     from cgrunbook.ui.notebook import open_notebook
@@ -24,16 +26,17 @@ warnings.filterwarnings("ignore", category=FutureWarning, module=r"google\.api_c
 
 def __getattr__(name: str) -> Any:
     """Import what is asked for when it is asked for: the command line starts without Google's clients and IPython."""
-    if name == "open_notebook":
-        from cgrunbook.ui.notebook import open_notebook
+    with importing():
+        if name == "open_notebook":
+            from cgrunbook.ui.notebook import open_notebook
 
-        return open_notebook
-    if name == "show_runs":
-        from cgrunbook.ui.run_list import show_runs
+            return open_notebook
+        if name == "show_runs":
+            from cgrunbook.ui.run_list import show_runs
 
-        return show_runs
-    if name == "steps":
-        import importlib
+            return show_runs
+        if name == "steps":
+            import importlib
 
-        return importlib.import_module("cgrunbook.steps")
+            return importlib.import_module("cgrunbook.steps")
     raise AttributeError(f"module 'cgrunbook' has no attribute {name!r}")

@@ -16,7 +16,17 @@ PACKAGE = Path(cgrunbook.__file__).parent
 
 # Lowest first. A module may import from its own floor and from those below.
 FLOORS = (
-    ("home", "installation", "errors", "redaction", "durations", "image_reference", "nearest", "parameters"),
+    (
+        "first_use",
+        "home",
+        "installation",
+        "errors",
+        "redaction",
+        "durations",
+        "image_reference",
+        "nearest",
+        "parameters",
+    ),
     ("cloud",),
     ("steps",),
     ("diagnosis",),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from cgrunbook.cloud.attempts import Attempts, Wait
 from cgrunbook.cloud.connection import ChainguardAccess, Connection, RegistryHost, Target, connect, connect_as
-from cgrunbook.cloud.first_use import at_first_use, importing
+from cgrunbook.first_use import at_first_use, importing
 from cgrunbook.redaction import Secret
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Cloud:
             NotSignedIn: the credentials cannot be refreshed.
             Temporary: the place that refreshes them did not answer when the attempts were used up.
         """
-        with importing:
+        with importing():
             import cgrunbook.cloud.sessions  # noqa: F401 - with it the credentials refresh themselves
             from cgrunbook.cloud.google_errors import explained
 
@@ -91,7 +91,7 @@ class Cloud:
 
     def greeting(self, url: str) -> Callable[[], object]:
         """What asks a host for `/`, over the connections that Google's clients use; see `sessions.greeting`."""
-        with importing:
+        with importing():
             from cgrunbook.cloud.sessions import greeting
         return greeting(url)
 
@@ -140,7 +140,7 @@ class Cloud:
         Args:
             credentials: a pull token's username and password; None for the public images.
         """
-        with importing:
+        with importing():
             from cgrunbook.cloud.registry import Registry
 
             for known, registry in self._cgr:

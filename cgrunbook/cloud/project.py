@@ -13,11 +13,11 @@ from typing import Any
 
 from cgrunbook.cloud import alike, apis
 from cgrunbook.cloud.apis import ARTIFACT_REGISTRY, SECRET_MANAGER
-from cgrunbook.cloud.first_use import at_first_use
 from cgrunbook.cloud.google_errors import explain_answer, of_operation
 from cgrunbook.cloud.google_service import CALL, GoogleService, client
 from cgrunbook.cloud.iam_policy import POLICY_VERSION, Policy, read_policy
 from cgrunbook.errors import ApiDisabled, CgrunbookError, PermissionMissing, ProjectUnknown, ServiceError
+from cgrunbook.first_use import at_first_use
 
 
 class Project(GoogleService):

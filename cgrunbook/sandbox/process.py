@@ -502,7 +502,7 @@ def _launch(base: Path, upstream: str | None, seconds: Mapping[str, float | None
         child.returncode = 0
         return
     number = int(told) if told.isdigit() else 0
-    if not number and child.poll() is None:
+    if not told and child.poll() is None:
         child.kill()
     child.wait()
     why = f": {os.strerror(number)}" if number else ""

@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from cgrunbook.first_use import importing
+
 if TYPE_CHECKING:
     from cgrunbook.steps.apis import ARTIFACT_REGISTRY as ARTIFACT_REGISTRY
     from cgrunbook.steps.apis import SECRET_MANAGER as SECRET_MANAGER
@@ -67,5 +69,6 @@ def __getattr__(name: str) -> Any:
     """Import a step's module when the step is asked for."""
     for home, names in _HOMES.items():
         if name in names:
-            return getattr(import_module(f"{__name__}.{home}"), name)
+            with importing():
+                return getattr(import_module(f"{__name__}.{home}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -16,6 +16,7 @@ import cgrunbook
 from cgrunbook import parameters
 from cgrunbook.cloud.attempts import Wait
 from cgrunbook.errors import CgrunbookError, Interrupted, ParameterError, StepFailed, UsageError
+from cgrunbook.first_use import importing
 from cgrunbook.run.early_end import watch_cells
 from cgrunbook.run.given import leave_out_what_is_not_declared, mistyped, name_of_answer, values_of
 from cgrunbook.run.kernel_output import mask_all_output
@@ -282,10 +283,11 @@ class Opening:
     """
 
     def __init__(self, notebook: str, namespace: MutableMapping[str, Any]) -> None:
-        import ipywidgets
+        with importing():
+            import ipywidgets
 
-        from cgrunbook.ui.form import Form
-        from cgrunbook.ui.presence import Presence
+            from cgrunbook.ui.form import Form
+            from cgrunbook.ui.presence import Presence
 
         self._notebook = notebook
         self._namespace = namespace
