@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from cgrunbook.diagnosis.codes import CHECKS, EXPLAINS, HIDES, Code
+from cgrunbook.diagnosis.codes import CHECKS, EXPLAINS, HIDES
 from cgrunbook.errors import ExitCode
 from cgrunbook.parameters import Parameters
 from cgrunbook.run.record import record_schema
@@ -35,7 +35,7 @@ def pages_of_checks() -> str:
     pages = []
     for code, about in CHECKS.items():
         explains, hides = (
-            ", ".join(f"[{one}](#{one})" for one in Code if one in table.get(code, ())) or "nothing"
+            ", ".join(f"[{one}](#{one.partition('/')[0]})" for one in table.get(code, ())) or "nothing"
             for table in (EXPLAINS, HIDES)
         )
         rows = [f"| `{name}` | {one.why} | {one.helps} | {one.sure} |" for name, one in about.reasons.items()]

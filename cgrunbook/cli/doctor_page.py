@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import groupby
 
 import typer
@@ -29,8 +29,9 @@ def print_diagnosis(found: Diagnosis, context: Context) -> None:
     _say(f"{context.text}\n")
     for way in found.ways:
         _say(f"{way.image} through {way.repository}, as {found.who or 'docker here'}")
+    because = {id(one): cause for cause in reversed(found.verdict.causes) for one in cause.consequences}
     for hop, looked in groupby(found.looked, key=lambda one: CHECKS[one.code].hop):
-        _print_hop(hop, [*looked], many=len(found.ways) > 1)
+        _print_hop(hop, [*looked], because, many=len(found.ways) > 1)
     _say("")
     for number, cause in enumerate(found.verdict.causes):
         _print_cause(cause, first=number == 0)
@@ -39,15 +40,21 @@ def print_diagnosis(found: Diagnosis, context: Context) -> None:
     _say(_summary(found))
 
 
-def _print_hop(hop: Hop, looked: Iterable[Looked], *, many: bool) -> None:
+def _print_hop(hop: Hop, looked: Iterable[Looked], because: Mapping[int, Cause], *, many: bool) -> None:
+    """The checks of one part of the way; those that could not be made because of another, together."""
     _say(f"\n{hop.value}")
+    unseen: dict[str, list[str]] = {}
     for one in looked:
-        way = f"{one.way}: " if many and one.way else ""
-        about = one.finding.resource.partition(" ")[2] if not one.way and one.finding.resource else ""
+        finding = one.finding
+        if finding.mark is Mark.NOT_CHECKED and id(one) in because:
+            unseen.setdefault(because[id(one)].looked.finding.code, []).append(finding.code)
+            continue
+        about = (one.way if many else "") if one.way else finding.resource.partition(" ")[2]
         _hanging(
-            f"{marked(one.finding.mark)}  {one.finding.code:<{_CODE}}",
-            f"{way}{about and f'{about}: '}{one.finding.seen}",
+            f"{marked(finding.mark)}  {finding.code:<{_CODE}}", f"{about}: {finding.seen}" if about else finding.seen
         )
+    for cause, codes in unseen.items():
+        _hanging(f"{marked(Mark.NOT_CHECKED)}  {'':<{_CODE}}", f"because of {cause}: {', '.join(dict.fromkeys(codes))}")
 
 
 def _print_cause(cause: Cause, *, first: bool) -> None:

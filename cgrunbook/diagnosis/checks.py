@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cgrunbook.cloud import retry
+from cgrunbook.cloud.docker import SignIn
 from cgrunbook.cloud.iam_policy import grant_command
 from cgrunbook.cloud.registry import Registry
 from cgrunbook.cloud.registry_transport import silent_host
@@ -54,7 +55,6 @@ from cgrunbook.steps.token_sides import Check, Look, Seen
 if TYPE_CHECKING:
     from cgrunbook.cloud.artifact_registry import RemoteRepository
     from cgrunbook.cloud.connection import RegistryHost
-    from cgrunbook.cloud.docker import SignIn
     from cgrunbook.cloud.registry import BasicCredentials, TokenProbe
     from cgrunbook.image_reference import ImageReference, Platform
     from cgrunbook.steps.step import World
@@ -234,7 +234,8 @@ class Case:
 
 def finding(code: Code, mark: Mark, seen: str, remedy: str = "", *, reason: str = "", resource: str = "") -> Finding:
     """One, with what the check is called."""
-    helps = remedy or (CHECKS[code].reasons[reason].helps if reason else "")
+    known = CHECKS[code].reasons[reason] if reason else None  # of each there is a page
+    helps = remedy or (known.helps if known else "")
     return Finding(mark, CHECKS[code].title, seen, helps, code=code.value, reason=reason, resource=resource)
 
 
@@ -265,6 +266,8 @@ def disk(_case: Case) -> Iterator[Finding]:
 
 def docker_login(case: Case) -> Iterator[Finding]:
     """docker's configuration, as docker reads it."""
+    if case.who:
+        return
     about = partial(finding, Code.DOCKER_LOGIN, resource=f"host {case.host.name}")
     try:
         sign_in = case.docker()
@@ -701,7 +704,7 @@ def perimeter(_case: Case, known: Mapping[Hashable, Any]) -> Iterator[Finding]:
     denied = next((came for came in known.values() if isinstance(came, PerimeterDenied)), None)
     if denied is not None:
         yield finding(Code.PERIMETER, Mark.FAIL, denied.message, denied.remedy, reason="denied")
-    elif known:
+    elif any(_service(about) and not isinstance(came, CgrunbookError) for about, came in known.items()):
         yield _ok(Code.PERIMETER, seen="no service speaks of one")
 
 
@@ -710,17 +713,25 @@ def network(case: Case, known: Mapping[Hashable, Any]) -> Iterator[Finding]:
     hosts: dict[str, list[Any]] = {}
     for about, came in known.items():
         host = case.host.name if _word(about) in _AT_DOCKER_HOST else _service(about)
-        if host:
+        if host and not (isinstance(came, SignIn) and came.credentials is None):  # of which nobody was asked
             hosts.setdefault(host, []).append(came)
     for host, answers in hosts.items():
         silent = [one for one in answers if isinstance(one, CgrunbookError) and no_answer(one)]
         if silent and len(silent) == len(answers):
-            reason = no_answer(silent[0])
+            reason, who = no_answer(silent[0]), _silent(silent[0]) or host
             yield finding(
-                Code.NETWORK, Mark.FAIL, silent[0].message, silent[0].remedy, reason=reason, resource=f"host {host}"
+                Code.NETWORK, Mark.FAIL, silent[0].message, silent[0].remedy, reason=reason, resource=f"host {who}"
             )
         elif len(silent) < len(answers):
             yield _ok(Code.NETWORK, seen="answers", resource=f"host {host}")
+
+
+def _silent(error: CgrunbookError) -> str:
+    """The host that gave no answer, where a library says: the one that gives out access tokens, say."""
+    from urllib3.exceptions import MaxRetryError
+
+    hosts = (cause.pool.host for cause in retry.causes(error) if isinstance(cause, MaxRetryError) and cause.pool)
+    return next((str(host) for host in hosts if not host.startswith("127.")), "")
 
 
 def no_answer(error: CgrunbookError) -> str:

@@ -557,16 +557,18 @@ CHECKS: Mapping[Code, About] = {
 }
 
 
-# Why else something fails, or is refused, where a check fails; what that explains is explained with it.
-EXPLAINS: Mapping[Code, tuple[Code, ...]] = {
-    Code.NETWORK: (Code.CALLER, Code.DOCKER_LOGIN, Code.PULL),
-    Code.CLOCK: (Code.NETWORK, Code.CALLER, Code.DOCKER_LOGIN),
+_HELPER_FAILS, _LOGIN_REFUSED = f"{Code.DOCKER_LOGIN}/helper-fails", f"{Code.DOCKER_LOGIN}/refused"
+
+# What else fails where a check fails, as a check or as one reason of one; what that explains is explained with it.
+EXPLAINS: Mapping[Code, tuple[str, ...]] = {
+    Code.NETWORK: (Code.CALLER, _HELPER_FAILS, Code.PULL),
+    Code.CLOCK: (f"{Code.NETWORK}/out-of-date", Code.CALLER, _HELPER_FAILS, _LOGIN_REFUSED),
     Code.CALLER: (Code.PULL,),
     Code.PROJECT: (Code.READER, Code.PULL, Code.CALLER),
     Code.REGISTRY_API: (Code.PULL,),
     Code.SECRETS_API: (Code.VERSION, Code.PULL, Code.CACHE),
-    Code.PERIMETER: (Code.CALLER, Code.DOCKER_LOGIN, Code.PULL),
-    Code.REPOSITORY: (Code.DOCKER_LOGIN, Code.READER, Code.PULL),
+    Code.PERIMETER: (Code.CALLER, _LOGIN_REFUSED, Code.PULL),
+    Code.REPOSITORY: (Code.READER, Code.PULL),
     Code.UPSTREAM: (Code.PULL, Code.CACHE),
     Code.DOCKER_LOGIN: (Code.PULL,),
     Code.READER: (Code.PULL,),
@@ -588,17 +590,27 @@ EXPLAINS: Mapping[Code, tuple[Code, ...]] = {
 _OF_THE_TOKEN = (Code.END, Code.IDENTITY, Code.PAIR, Code.TAKEN)
 _AT_CGR = (Code.ORGANIZATION, Code.IMAGE, Code.TAG, Code.BLOBS, Code.CACHE)
 _OF_THE_SECRET = (Code.SECRET, Code.VERSION, Code.PINNED, Code.GRANT)
-_IN_PROJECT = (Code.REPOSITORY, Code.UPSTREAM, Code.READER, *_OF_THE_SECRET, *_OF_THE_TOKEN, *_AT_CGR)
+_IN_PROJECT = (
+    Code.CALLER,
+    Code.PROJECT,
+    Code.CLOCK,
+    Code.REPOSITORY,
+    Code.UPSTREAM,
+    Code.READER,
+    *_OF_THE_SECRET,
+    *_OF_THE_TOKEN,
+    *_AT_CGR,
+)
 
 # What cannot be looked at where a check fails.
-HIDES: Mapping[Code, tuple[Code, ...]] = {
-    Code.NETWORK: (Code.PROJECT, Code.REGISTRY_API, Code.SECRETS_API, *_IN_PROJECT),
-    Code.CALLER: (Code.PROJECT, Code.REGISTRY_API, Code.SECRETS_API, Code.DOCKER_LOGIN, *_IN_PROJECT),
+HIDES: Mapping[Code, tuple[str, ...]] = {
+    Code.NETWORK: (Code.REGISTRY_API, Code.SECRETS_API, Code.DOCKER_LOGIN, *_IN_PROJECT),
+    Code.CALLER: (Code.REGISTRY_API, Code.SECRETS_API, Code.DOCKER_LOGIN, *_IN_PROJECT),
     Code.PROJECT: (Code.REGISTRY_API, Code.SECRETS_API, *_IN_PROJECT),
     Code.REGISTRY_API: _IN_PROJECT,
     Code.SECRETS_API: (*_OF_THE_SECRET, *_OF_THE_TOKEN, *_AT_CGR),
-    Code.PERIMETER: (Code.PROJECT, Code.REGISTRY_API, Code.SECRETS_API, *_IN_PROJECT),
-    Code.REPOSITORY: _IN_PROJECT[1:],
+    Code.PERIMETER: (Code.REGISTRY_API, Code.SECRETS_API, Code.DOCKER_LOGIN, *_IN_PROJECT),
+    Code.REPOSITORY: (Code.UPSTREAM, Code.READER, *_OF_THE_SECRET, *_OF_THE_TOKEN, *_AT_CGR),
     Code.DOCKER_LOGIN: (Code.READER,),
     Code.SECRET: (*_OF_THE_SECRET, *_OF_THE_TOKEN, *_AT_CGR),
     Code.VERSION: (Code.PINNED, *_OF_THE_TOKEN, *_AT_CGR),

@@ -28,9 +28,6 @@ from cgrunbook.steps.token_checks import Levels
 if TYPE_CHECKING:
     from cgrunbook.parameters import Parameters
 
-# Seconds for all of it: two readings that follow each other, each to its end, and a little.
-DEADLINE = 2 * SECONDS + 2.0
-
 PAGES = "docs/diagnosis.md"
 
 _PUBLIC = "chainguard"
@@ -118,6 +115,7 @@ def diagnose(
     only: Collection[Code] = (),
     skip: Collection[Code] = (),
     suppress: Collection[tuple[Code, str]] = (),
+    seconds: float = SECONDS,
 ) -> Diagnosis:
     """Look at all of it.
 
@@ -131,12 +129,13 @@ def diagnose(
         only: these checks; none for all.
         skip: without these.
         suppress: a check's code and a resource, "" for each: what is found there is only counted.
+        seconds: for each reading; all of it ends within twice as long, and two more.
     """
     started, at = time.monotonic(), datetime.now(UTC)
     wanted = frozenset(code for code in Code if (not only or code in only) and code not in skip)
     case = Case(
         world,
-        Readings(),
+        Readings(seconds),
         ways,
         who=who,
         levels=levels or Levels(),
@@ -144,7 +143,7 @@ def diagnose(
         platform=Platform(platform),
     )
     try:
-        found = [*_made(_jobs(case, wanted), started + DEADLINE)]
+        found = [*_made(_jobs(case, wanted), 2 * seconds + 2.0)]  # two readings, one after the other, and a little
     except KeyboardInterrupt:
         world.cloud.attempts.cancelled.set()  # nobody waits for the other answers
         raise
@@ -202,14 +201,14 @@ def _jobs(case: Case, wanted: Collection[Code]) -> list[_Job]:
     return [job for job in jobs if {*job.codes} & {*wanted}]
 
 
-def _made(jobs: Iterable[_Job], until: float) -> Iterator[Looked]:
+def _made(jobs: Iterable[_Job], seconds: float) -> Iterator[Looked]:
     """What came of checks that are made side by side, or that nothing did in time."""
     at = time.monotonic()
     for job, future in [job.begun(at) for job in jobs]:
         try:
-            yield from future.result(max(0.0, until - time.monotonic()))
+            yield from future.result(max(0.0, at + seconds - time.monotonic()))
         except OutOfTime:
-            late = Unanswered(f"Not done within {DEADLINE:.0f} s.", "Look at what is slow, and ask again.")
+            late = Unanswered(f"Not done within {seconds:.0f} s.", "Look at what is slow, and ask again.")
             yield from (Looked(blind(code, late), job.way, time.monotonic() - at) for code in job.codes)
 
 

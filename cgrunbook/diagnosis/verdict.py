@@ -131,4 +131,4 @@ def _explains(by: Looked, one: Looked) -> bool:
         return True
     if by.finding.mark is Mark.WARN and one.finding.mark is Mark.FAIL and by.code is not Code.CGR_HOST:
         return False  # a warning is of what still works
-    return one.code in EXPLAINS.get(by.code, ())
+    return not {one.code, f"{one.code}/{one.finding.reason}"}.isdisjoint(EXPLAINS.get(by.code, ()))
