@@ -15,6 +15,7 @@ import os
 import signal
 import socket
 import sqlite3
+import struct
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -301,7 +302,9 @@ class _Protocol(HttpToolsProtocol):
             if instead:
                 self.transport.write(instead)
                 self.transport.close()
-            else:
+            else:  # a reset, and no orderly end
+                linger = struct.pack("ii", 1, 0)
+                self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
                 self.transport.abort()
             return
         if self.cycle is None:
