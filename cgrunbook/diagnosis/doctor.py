@@ -77,6 +77,7 @@ class Diagnosis:
                     {
                         **_as_json(cause.looked),
                         "mark": cause.mark.value,
+                        "also": [_named(one) for one in cause.also],
                         "explains": [_named(one) for one in cause.consequences],
                     }
                     for cause in found.causes
