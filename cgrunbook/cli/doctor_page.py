@@ -70,6 +70,8 @@ def _print_cause(cause: Cause, *, first: bool) -> None:
     _hanging("  ", finding.seen)
     for line in dict.fromkeys(line for one in all_of_it for line in one.remedy.splitlines()):
         _say(f"  > {redact(line)}")  # a command is copied: it is not broken
+    if reason and reason.notebook:
+        _say(f"  The notebook for it: {reason.notebook}")
     if cause.consequences:
         codes = dict.fromkeys(one.finding.code for one in cause.consequences)
         _hanging("  ", f"From it follows: {', '.join(codes)}.")

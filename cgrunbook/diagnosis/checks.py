@@ -7,6 +7,7 @@ steps/token_checks.py; how all of it runs is in doctor.py, what it adds up to in
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import statistics
 import tempfile
@@ -573,7 +574,10 @@ def _why_refused(case: Case, way: Way, image: Callable[..., Finding], came: Cgru
     if not isinstance(catalogue, CgrunbookError) and catalogue:
         if name in catalogue:
             rights = f"chainctl iam role-bindings list --parent={organization}"
-            remedy = f"Make a new token: cgrunbook rotate. Which roles there are: {rights}"
+            there = case.world.cloud.connection
+            words = ("cgrunbook", "rotate", "--target", there.target, "-p", "project_id", there.project_id)
+            where = ("-p", "location", there.location, "-p", "private_repository", way.repository)
+            remedy = f"Which roles it has: {rights}\nMake a new one, with the role: {shlex.join((*words, *where))}"
             said = f"the catalogue of {organization} has it, and the token's identity may not pull it: {came.message}"
             return image(Mark.FAIL, said, remedy, reason="no-role")
         return image(

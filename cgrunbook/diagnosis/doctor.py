@@ -258,6 +258,7 @@ def _as_json(one: Looked) -> dict[str, Any]:
         "check": finding.check,
         "seen": finding.seen,
         "remedy": finding.remedy,
+        "notebook": reason.notebook if reason else "",
         "sure": reason.sure.value if reason else "" if finding.mark is Mark.NOT_CHECKED else "certain",
         "seconds": round(one.seconds, 2),
         "page": f"{PAGES}#{finding.code}",
