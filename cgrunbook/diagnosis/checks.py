@@ -7,6 +7,7 @@ steps/token_checks.py; how all of it runs is in doctor.py, what it adds up to in
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import statistics
@@ -16,6 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from http import HTTPStatus
+from itertools import chain, filterfalse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +27,7 @@ from cgrunbook.cloud.docker import SignIn
 from cgrunbook.cloud.iam_policy import grant_command
 from cgrunbook.cloud.registry import Registry
 from cgrunbook.cloud.registry_transport import silent_host
-from cgrunbook.cloud.roles import PULL, READ_SECRET
+from cgrunbook.cloud.roles import PULL, READ_SECRET, fewest_roles
 from cgrunbook.diagnosis.codes import CHECKS, Code
 from cgrunbook.diagnosis.readings import Crashed, Readings, Unanswered
 from cgrunbook.errors import (
@@ -50,6 +52,7 @@ from cgrunbook.parameters import UPSTREAM
 from cgrunbook.redaction import Secret
 from cgrunbook.steps.credential import at_chainguard
 from cgrunbook.steps.pulling import path_through
+from cgrunbook.steps.rights import PERMISSIONS
 from cgrunbook.steps.step import Finding, Mark
 from cgrunbook.steps.token_checks import Judge, Levels
 from cgrunbook.steps.token_life import signs_in
@@ -83,6 +86,18 @@ _SERVICES: Mapping[str, str] = {
 }
 _AT_CGR = ("nobody", "taken", "at cgr", "as nobody")
 _AT_DOCKER_HOST = ("docker", "through")
+
+# What whoever runs the notebooks may have to do, and of that what changes something.
+_RIGHTS: Mapping[str, tuple[str, ...]] = {
+    **PERMISSIONS,
+    "look at all of it": (
+        *(f"artifactregistry.{name}" for name in ("repositories.getIamPolicy", "vpcscconfigs.get")),
+        *(f"resourcemanager.projects.{name}" for name in ("get", "getIamPolicy")),
+        "serviceusage.services.get",
+    ),
+    "let others pull": ("artifactregistry.repositories.setIamPolicy",),
+}
+_CHANGES = re.compile(r"\.(add|create|delete|destroy|enable|setIamPolicy|update)$")
 
 # What of a pull token's checks has to do with whether images come.
 _OF_THE_TOKEN = frozenset(Check) - {Check.OTHERS, Check.READERS}
@@ -181,8 +196,11 @@ class Case:
 
     def as_nobody(self, way: Way) -> TokenProbe:
         """What cgr.dev says to somebody without credentials who asks for the image."""
-        ask = partial(self.world.cloud.cgr().probe_token, way.image.repository)
-        return self.readings.need(("as nobody", way.image), ask)
+        return self.readings.need(*self.nobodys(way))
+
+    def nobodys(self, way: Way) -> tuple[Hashable, Callable[[], TokenProbe]]:
+        """The question for it."""
+        return ("as nobody", way.image), partial(self.world.cloud.cgr().probe_token, way.image.repository)
 
     def now(self) -> datetime:
         """The time as the registries have it, where this machine's is another."""
@@ -394,6 +412,24 @@ def proxy(case: Case) -> Iterator[Finding]:
             yield about(Mark.OK, "the proxy of these shells lets them through")
 
 
+def rights(case: Case) -> Iterator[Finding]:
+    """What an operator may not do who may change something; whoever changes nothing needs no such right, and no way does."""
+    project = case.world.cloud.project
+    held = case.readings.ask("rights", partial(project.held_permissions, chain(*_RIGHTS.values())))
+    if isinstance(held, CgrunbookError) or not any(_CHANGES.search(one) for one in held):
+        return
+    if lacking := {
+        what: lacks for what, needed in _RIGHTS.items() if (lacks := [*filterfalse(held.__contains__, needed)])
+    }:
+        seen = "; ".join(f"{', '.join(lacks)} (to {what})" for what, lacks in lacking.items())
+        who = case.world.cloud.connection.caller
+        on = f"projects add-iam-policy-binding {project.id}"
+        roles = fewest_roles(chain(*lacking.values()))
+        remedy = "\n".join(grant_command(on, who, role) for role in roles) or "Ask an owner of the project for them."
+        seen = f"no image needs it, and who runs the notebooks does: {who} lacks {seen}"
+        yield finding(Code.CALLER, Mark.TO_DO, seen, remedy, reason="permission", resource="rights to change")
+
+
 # --- Artifact Registry ----------------------------------------------------------------------------------------------
 
 
@@ -514,8 +550,13 @@ def _refused_image(
 ) -> Iterator[Finding]:
     """What a refusal of cgr.dev's own is about."""
     step, status, code = came.answered
-    if status == 400 and step == "token":
+    # Of a pair that is refused nothing is said of the name, and nobody is told it.
+    unheard = step == "token" and status == HTTPStatus.FORBIDDEN and case.sides(way) is not None
+    nobody = case.readings.ask(*case.nobodys(way)) if unheard else None
+    if status == HTTPStatus.BAD_REQUEST and step == "token":
         yield _no_organization(case, way, about, came)
+    elif nobody is not None and not isinstance(nobody, CgrunbookError) and nobody.status == HTTPStatus.BAD_REQUEST:
+        yield _no_organization(case, way, about, nobody)
     elif status == 404 and code != "NAME_UNKNOWN":
         yield about[Code.IMAGE](Mark.OK, "is given")
         free = way.image.organization == "chainguard" and not way.image.digest
@@ -534,7 +575,7 @@ def _nameless(
     case: Case, way: Way, error: CgrunbookError, about: Mapping[Code, Callable[..., Finding]]
 ) -> Iterator[Finding]:
     probe = case.as_nobody(way)
-    if probe.status == 400:
+    if probe.status == HTTPStatus.BAD_REQUEST:
         yield _no_organization(case, way, about, probe)
         return
     yield about[Code.ORGANIZATION](Mark.OK, "is known")
@@ -836,6 +877,7 @@ def cgr_host(case: Case, known: Mapping[Hashable, Any]) -> Iterator[Finding]:
 ONCE: Mapping[Callable[[Case], Iterable[Finding]], tuple[Code, ...]] = {
     disk: (Code.DISK,),
     proxy: (Code.NETWORK,),
+    rights: (Code.CALLER,),
     docker_login: (Code.DOCKER_LOGIN,),
 }
 OF_A_WAY: Mapping[Callable[[Case, Way], Iterable[Finding]], tuple[Code, ...]] = {

@@ -410,7 +410,8 @@ class Judge:
         if isinstance(listed, CgrunbookError):
             return listed.message, listed.remedy
         organization = organization_of(seen.repository.username)
-        if listed == () and isinstance(seen.login, LoginState) and {*seen.login.roles.values()} == {_OWNER}:
+        login = seen.login if isinstance(seen.login, LoginState) else LoginState()
+        if listed == () and not seen.granted and {*login.roles.values()} == {_OWNER}:
             return None  # who may see all, and sees none
         if listed is None or not any(organization_of(token.id) == organization for token in listed):
             return (
