@@ -28,7 +28,7 @@ def print_diagnosis(found: Diagnosis, context: Context) -> None:
     """All of it; nothing secret is in it."""
     _say(f"{context.text}\n")
     for way in found.ways:
-        _say(f"{way.image} through {way.repository}, as {found.who or 'docker here'}")
+        _say(f"{way.what} through {way.repository}, as {found.who or 'docker here'}")
     because = {id(one): cause for cause in reversed(found.verdict.causes) for one in cause.consequences}
     for hop, looked in groupby(found.looked, key=lambda one: CHECKS[one.code].hop):
         _print_hop(hop, [*looked], because, many=len(found.ways) > 1)

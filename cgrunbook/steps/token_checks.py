@@ -496,8 +496,12 @@ class Judge:
     def _kept(self, seen: Seen) -> _Said:
         for unseen in (seen.place, seen.secret):
             if isinstance(unseen, CgrunbookError):
-                elsewhere = "other-project" if seen.place is not unseen and not seen.ours(self.world) else ""
-                return Mark.NOT_CHECKED, unseen.message, unseen.remedy, elsewhere
+                if seen.place is unseen or seen.ours(self.world):
+                    return Mark.NOT_CHECKED, unseen.message, unseen.remedy
+                there = seen.repository
+                where = ("-p", "location", there.location, "-p", "private_repository", there.id)
+                here = f"Let it sign in with a secret of this project: {self._command('run', '03', *where)}"
+                return Mark.NOT_CHECKED, unseen.message, f"{unseen.remedy}\n{here}", "other-project"
         secret = seen.secret if isinstance(seen.secret, SecretResource) else None
         if secret is None:
             return Mark.FAIL, f"there is no secret {seen.secret_id}", self._renew(seen), "absent"
