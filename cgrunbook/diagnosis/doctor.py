@@ -80,6 +80,7 @@ class Diagnosis:
                     {
                         **_as_json(cause.looked),
                         "mark": cause.mark.value,
+                        "remedy": cause.remedy,
                         "also": [_named(one) for one in cause.also],
                         "explains": [_named(one) for one in cause.consequences],
                     }

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from cgrunbook.cloud.apis import ARTIFACT_REGISTRY
 from cgrunbook.cloud.chainguard import LoginState
 from cgrunbook.cloud.iam_policy import EVERYBODY, grant_command, let_read_command, take_command
 from cgrunbook.cloud.registry import TokenProbe
@@ -106,6 +107,21 @@ def in_days(left: timedelta) -> str:
     return f"{said} left" if left > timedelta(0) else f"ended {said} ago"
 
 
+def command_of_ours(world: World, verb: str, *words: str) -> str:
+    """A command of ours for the same target."""
+    connection = world.cloud.connection
+    access = connection.chainguard
+    given = {
+        "project_id": connection.project_id,
+        "organization": connection.organization if connection.target != "sandbox" else "",
+        "chainguard_auth": access.auth,
+        "chainguard_identity": access.identity,
+        "chainguard_service_account": access.service_account,
+    }
+    target = [word for name, value in given.items() if value for word in ("-p", name, value)]
+    return shlex.join(["cgrunbook", verb, "--target", connection.target, *target, *words])
+
+
 def may_read(world: World, kept: World, secret_id: str) -> Finding:
     """Whether Artifact Registry's service agent may read a secret.
 
@@ -146,6 +162,9 @@ def may_read(world: World, kept: World, secret_id: str) -> Finding:
     if doubts := [way for one in (policy, in_project) for way in one.in_doubt(member, READ_SECRET, ACCESSOR)]:
         return Finding(Mark.NOT_CHECKED, check, f"{seen}; it may have its right through {'; '.join(doubts)}", remedy)
     why, reason = _why_not(member, policy)
+    if reason == "agent-gone":
+        of, where = f"--service={ARTIFACT_REGISTRY}", f"--project={world.cloud.connection.project_id}"
+        remedy = f"Make the agent: gcloud beta services identity create {of} {where}\n{remedy}"
     return Finding(Mark.FAIL, check, f"{seen}{why}: images that are not cached cannot be pulled", remedy, reason=reason)
 
 
@@ -231,17 +250,7 @@ class Judge:
 
     def _command(self, verb: str, *words: str) -> str:
         """A command of ours for the same target."""
-        connection = self.world.cloud.connection
-        access = connection.chainguard
-        given = {
-            "project_id": connection.project_id,
-            "organization": connection.organization if connection.target != "sandbox" else "",
-            "chainguard_auth": access.auth,
-            "chainguard_identity": access.identity,
-            "chainguard_service_account": access.service_account,
-        }
-        target = [word for name, value in given.items() if value for word in ("-p", name, value)]
-        return shlex.join(["cgrunbook", verb, "--target", connection.target, *target, *words])
+        return command_of_ours(self.world, verb, *words)
 
     def _end(self, seen: Seen) -> _Said:
         expires, told_by = seen.end
