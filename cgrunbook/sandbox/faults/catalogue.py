@@ -36,6 +36,10 @@ _FREE_IMAGE = "chainguard/go"
 _HELPER = "gcr"  # docker-credential-gcr was Google's own before gcloud had one; it may be on no PATH
 
 
+Grant = tuple[str, str, str]
+"""Role, condition in JSON, member."""
+
+
 class World(Changes):
     """What a fault is given: the sandbox's state, to be changed, and where in it the way of an image is.
 
@@ -48,6 +52,9 @@ class World(Changes):
         self.sandbox = sandbox
         self.settings = sandbox.settings
         self.value: float | None = None  #: what was given with the fault's name
+        self.spared: frozenset[tuple[str, Grant]] = (
+            frozenset()
+        )  #: grants that somebody else has made since, by resource
 
     @property
     def now(self) -> datetime:
@@ -132,15 +139,28 @@ class World(Changes):
             "policy", "(resource, sequence) IN (SELECT resource, max(sequence) FROM policy GROUP BY resource)"
         )
 
-    def grants(self, policy: Row, change: Callable[[tuple[str, str, str]], list[tuple[str, str, str]]]) -> bool:
+    def grants(self, policy: Row, change: Callable[[Grant], list[Grant]]) -> bool:
         """Replace each grant of a policy by others, at once effective; tell whether that changed it."""
         before = members(json.loads(policy["body"]))
-        after = dict.fromkeys(one for grant in before for one in change(grant))
+        after = dict.fromkeys(
+            one
+            for grant in before
+            for one in ([grant] if (policy["resource"], grant) in self.spared else change(grant))
+        )
         if after == before:
             return False
         effective = min(policy["effective_at"], timestamp(self.now))
         self.update("policy", policy, body=json.dumps(policy_of(after)), etag=new_policy_etag(), effective_at=effective)
         return True
+
+    def others_grants(self) -> frozenset[tuple[str, Grant]]:
+        """The grants that are there as no fault leaves them, by resource: what a fault makes again is not made of these."""
+        return frozenset(
+            (policy["resource"], grant)
+            for policy in self.policies()
+            for grant in members(json.loads(policy["body"]))
+            if "/roles/" not in grant[0]
+        )
 
     def without(self, permission: str, concerned: Callable[[str], bool]) -> bool:
         """Put a role without a permission in the place of each role that has it, for some members."""
@@ -149,7 +169,7 @@ class World(Changes):
             self.grants(policy, lambda grant: [self._lessened(grant, permission) if concerned(grant[2]) else grant])
         return len(self.made) > before
 
-    def _lessened(self, grant: tuple[str, str, str], permission: str) -> tuple[str, str, str]:
+    def _lessened(self, grant: Grant, permission: str) -> Grant:
         role, condition, member = grant
         held = self.sandbox.iam.permissions(role)
         if permission not in held:
@@ -469,10 +489,10 @@ def _other_project(world: World) -> None:
 _UNREADABLE = "Uncached images: Permission 'secretmanager.versions.access' denied ... (or it may not exist)."
 
 
-def _regranted(world: World, change: Callable[[str, str], list[tuple[str, str, str]]]) -> None:
+def _regranted(world: World, change: Callable[[str, str], list[Grant]]) -> None:
     """Change what lets the agent read a secret; all of it, or there is nothing to break."""
 
-    def regrant(grant: tuple[str, str, str]) -> list[tuple[str, str, str]]:
+    def regrant(grant: Grant) -> list[Grant]:
         role, condition, member = grant
         reads = "secretmanager.versions.access" in world.sandbox.iam.permissions(role)
         return change(role, condition) if reads and member == world.agent else [grant]
