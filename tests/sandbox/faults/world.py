@@ -13,11 +13,11 @@ from typing import Any
 import requests
 
 from cgrunbook.sandbox import process
+from cgrunbook.steps.step import Step
 from tests.sandboxes import chainctl_without_a_process, sandbox_home
 from tests.steps.performing import (
     PRIVATE,
     PUBLIC,
-    Names,
     open_book,
     perform,
     proof_of_02,
@@ -103,11 +103,16 @@ class Broken:
 
 
 @contextlib.contextmanager
-def made(home: Path, names: Names | None = None) -> Iterator[Broken]:
-    """Make one, and take it away at the end."""
+def made(home: Path, *more: Step) -> Iterator[Broken]:
+    """Make one, and take it away at the end.
+
+    Args:
+        home: its CGRUNBOOK_HOME.
+        more: steps to perform besides.
+    """
     with sandbox_home(home), chainctl_without_a_process():
         book, _ = open_book()
-        perform(book, *steps_of_02(names), *steps_of_03(names), proof_of_02(names), proof_of_03(names))
+        perform(book, *steps_of_02(), *steps_of_03(), proof_of_02(), proof_of_03(), *more)
         yield Broken(home)
 
 
