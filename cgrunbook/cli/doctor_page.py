@@ -64,13 +64,14 @@ def _print_cause(cause: Cause, *, first: bool) -> None:
         head = "Could not be looked at"
     reason = CHECKS[cause.looked.code].reasons.get(finding.reason)
     sure = f", {reason.sure}" if reason and reason.sure is not Sure.CERTAIN else ""
-    code = f"{finding.code}/{finding.reason}" if finding.reason else finding.code
-    about = f", {finding.resource}" if finding.resource else ""
-    _say(f"{head}: {code}{about}{sure}")
+    all_of_it = [one.finding for one in (cause.looked, *cause.also)]
+    about = ", ".join(dict.fromkeys(one.resource for one in all_of_it if one.resource))
+    _say(f"{head}: {cause.name}{about and f', {about}'}{sure}")
     _hanging("  ", finding.seen)
-    if finding.remedy:
-        for line in finding.remedy.splitlines():  # a command is copied: it is not broken
-            _say(f"  > {redact(line)}")
+    for line in dict.fromkeys(line for one in all_of_it for line in one.remedy.splitlines()):
+        _say(f"  > {redact(line)}")  # a command is copied: it is not broken
+    if reason and reason.notebook:
+        _say(f"  The notebook for it: {reason.notebook}")
     if cause.consequences:
         codes = dict.fromkeys(one.finding.code for one in cause.consequences)
         _hanging("  ", f"From it follows: {', '.join(codes)}.")

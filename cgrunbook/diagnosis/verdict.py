@@ -5,7 +5,7 @@ It knows the graph of codes.py and nothing of the world.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from cgrunbook.diagnosis.codes import EXPLAINS, HIDES, Code
@@ -43,6 +43,7 @@ class Cause:
 
     Args:
         looked: what was seen of it.
+        also: the same, seen on the other ways.
         mark: how bad it is, the worst of what it is the cause of included.
         consequences: what is wrong, or could not be looked at, because of it.
     """
@@ -50,6 +51,13 @@ class Cause:
     looked: Looked
     mark: Mark
     consequences: tuple[Looked, ...]
+    also: tuple[Looked, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Its code and its reason."""
+        finding = self.looked.finding
+        return f"{finding.code}/{finding.reason}" if finding.reason else finding.code
 
 
 @dataclass(frozen=True)
@@ -102,7 +110,18 @@ def verdict(all_of_them: Sequence[Looked]) -> Verdict:
             continue
         causes.append(Cause(one, worst([one.finding.mark, *(other.finding.mark for other in led_to)]), led_to))
     causes.sort(key=lambda cause: (_WORST.index(cause.mark), _ORDER[cause.looked.code]))
-    return Verdict(tuple(causes), worst(one.finding.mark for one in all_of_them))
+    return Verdict(tuple(_together(causes)), worst(one.finding.mark for one in all_of_them))
+
+
+def _together(causes: Sequence[Cause]) -> Iterator[Cause]:
+    """What is the same on several ways, told once."""
+    alike: dict[tuple[str, str], list[Cause]] = {}
+    for cause in causes:
+        apart = "" if cause.looked.way else cause.looked.finding.resource
+        alike.setdefault((cause.name, apart), []).append(cause)
+    for first, *rest in alike.values():
+        consequences = dict.fromkeys(one for cause in (first, *rest) for one in cause.consequences)
+        yield Cause(first.looked, first.mark, tuple(consequences), tuple(cause.looked for cause in rest))
 
 
 def _able(one: Looked) -> bool:
