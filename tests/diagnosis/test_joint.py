@@ -37,7 +37,7 @@ def _nothing_is_left_broken(world: Broken) -> Iterator[None]:
 def test_the_doctor_names_the_cause(world: Broken, name: str):
     assert joint.causes(joint.look(world.home)) == []
     try:
-        faults.set_faults([name], world.home)
+        faults.set_faults([joint.as_set(name)], world.home)
     except faults.NothingToBreak as why:
         pytest.skip(str(why))
     found = joint.look(world.home)

@@ -766,7 +766,7 @@ def _no_helper(world: World) -> None:
 
 @_fault(
     "docker-snap",
-    "The docker that is found first is one from a snap, which sees no program outside of it.",
+    "The docker that is found first is one from a snap, which sees no program outside of it, gcloud's helper neither.",
     'Docker says: error getting credentials - err: exec: "docker-credential-gcloud": executable file not found in $PATH.',
 )
 def _snap(world: World) -> None:
@@ -776,6 +776,12 @@ def _snap(world: World) -> None:
     confined = world.folder / "snap" / "docker" / "current" / "bin"
     world.file("snap/bin/docker", f"#!/bin/sh\nPATH='{confined}'\nexport PATH\nexec '{found}' \"$@\"\n")
     world.file("bin/docker", f"->{world.folder / 'snap' / 'bin' / 'docker'}")
+
+    def configure(document: dict[str, Any], ours: list[str], _: str) -> None:
+        for host in ours:  # as gcloud auth configure-docker leaves it
+            document.setdefault("credHelpers", {}).setdefault(host, "gcloud")
+
+    _docker_config(world, configure)
 
 
 def _path_without(folder: Path) -> str:
