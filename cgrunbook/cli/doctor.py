@@ -33,9 +33,6 @@ _TAKES = (
     "chainguard_service_account",
 )
 
-# Seconds for what may pass by itself: long enough for a hiccup, and no more.
-_PATIENCE = 2.0
-
 
 class Form(StrEnum):
     """How it is printed."""
@@ -102,7 +99,7 @@ def doctor(
     hidden = [(_code(code), resource) for code, _, resource in (one.partition("=") for one in suppress or [])]
 
     from cgrunbook.cloud import Attempts, Cloud, connect_as
-    from cgrunbook.diagnosis.doctor import diagnose, signed_out, ways_of
+    from cgrunbook.diagnosis.doctor import PATIENCE, diagnose, signed_out, ways_of
     from cgrunbook.parameters import Way, check
     from cgrunbook.run.context import Context
     from cgrunbook.steps.step import World
@@ -115,7 +112,7 @@ def doctor(
         found = signed_out(error)
     else:
         place["project_id"] = connection.project_id
-        world = World(Cloud(connection, Attempts(limit=_PATIENCE)))
+        world = World(Cloud(connection, Attempts(limit=PATIENCE)))
         found = diagnose(
             world,
             ways_of(world, params, image),

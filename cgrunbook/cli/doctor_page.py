@@ -28,7 +28,7 @@ def print_diagnosis(found: Diagnosis, context: Context) -> None:
     """All of it; nothing secret is in it."""
     _say(f"{context.text}\n")
     for way in found.ways:
-        _say(f"{way.image} through {way.repository}, as {found.who or 'docker here'}")
+        _say(f"{way.what} through {way.repository}, as {found.who or 'docker here'}")
     because = {id(one): cause for cause in reversed(found.verdict.causes) for one in cause.consequences}
     for hop, looked in groupby(found.looked, key=lambda one: CHECKS[one.code].hop):
         _print_hop(hop, [*looked], because, many=len(found.ways) > 1)
@@ -60,8 +60,7 @@ def _print_hop(hop: Hop, looked: Iterable[Looked], because: Mapping[int, Cause],
 def _print_cause(cause: Cause, *, first: bool) -> None:
     finding = cause.looked.finding
     head = "The root cause" if first else "Also"
-    if cause.mark is Mark.NOT_CHECKED:
-        head = "Could not be looked at"
+    head = {Mark.NOT_CHECKED: "Could not be looked at", Mark.TO_DO: "Who wants it"}.get(cause.mark, head)
     reason = CHECKS[cause.looked.code].reasons.get(finding.reason)
     sure = f", {reason.sure}" if reason and reason.sure is not Sure.CERTAIN else ""
     all_of_it = [one.finding for one in (cause.looked, *cause.also)]
@@ -86,7 +85,9 @@ def _summary(found: Diagnosis) -> str:
     said = words.get(found.verdict.exit_code, "Something is to be done")
     marks = [one.finding.mark for one in found.looked]
     counts = ", ".join(
-        f"{marks.count(mark)} {mark}" for mark in (Mark.FAIL, Mark.WARN, Mark.NOT_CHECKED, Mark.OK) if mark in marks
+        f"{marks.count(mark)} {mark}"
+        for mark in (Mark.FAIL, Mark.WARN, Mark.NOT_CHECKED, Mark.TO_DO, Mark.OK)
+        if mark in marks
     )
     left_out = f"; left out: {', '.join(found.left_out)}" if found.left_out else ""
     hidden = [f"{one.finding.code}={one.finding.resource}" for one in found.suppressed]

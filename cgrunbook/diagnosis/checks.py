@@ -7,6 +7,7 @@ steps/token_checks.py; how all of it runs is in doctor.py, what it adds up to in
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import statistics
@@ -16,6 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from http import HTTPStatus
+from itertools import chain, filterfalse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +27,7 @@ from cgrunbook.cloud.docker import SignIn
 from cgrunbook.cloud.iam_policy import grant_command
 from cgrunbook.cloud.registry import Registry
 from cgrunbook.cloud.registry_transport import silent_host
-from cgrunbook.cloud.roles import PULL, READ_SECRET
+from cgrunbook.cloud.roles import PULL, READ_SECRET, fewest_roles
 from cgrunbook.diagnosis.codes import CHECKS, Code
 from cgrunbook.diagnosis.readings import Crashed, Readings, Unanswered
 from cgrunbook.errors import (
@@ -50,6 +52,7 @@ from cgrunbook.parameters import UPSTREAM
 from cgrunbook.redaction import Secret
 from cgrunbook.steps.credential import at_chainguard
 from cgrunbook.steps.pulling import path_through
+from cgrunbook.steps.rights import PERMISSIONS
 from cgrunbook.steps.step import Finding, Mark
 from cgrunbook.steps.token_checks import Judge, Levels
 from cgrunbook.steps.token_life import signs_in
@@ -84,6 +87,18 @@ _SERVICES: Mapping[str, str] = {
 _AT_CGR = ("nobody", "taken", "at cgr", "as nobody")
 _AT_DOCKER_HOST = ("docker", "through")
 
+# What whoever runs the notebooks may have to do, and of that what changes something.
+_RIGHTS: Mapping[str, tuple[str, ...]] = {
+    **PERMISSIONS,
+    "look at all of it": (
+        *(f"artifactregistry.{name}" for name in ("repositories.getIamPolicy", "vpcscconfigs.get")),
+        *(f"resourcemanager.projects.{name}" for name in ("get", "getIamPolicy")),
+        "serviceusage.services.get",
+    ),
+    "let others pull": ("artifactregistry.repositories.setIamPolicy",),
+}
+_CHANGES = re.compile(r"\.(add|create|delete|destroy|enable|setIamPolicy|update)$")
+
 # What of a pull token's checks has to do with whether images come.
 _OF_THE_TOKEN = frozenset(Check) - {Check.OTHERS, Check.READERS}
 
@@ -94,18 +109,30 @@ class Way:
 
     Args:
         repository: the remote repository's name.
-        image: as it is called at cgr.dev.
+        image: as it is called at cgr.dev; or why nobody knows that.
         asked: whether it was asked for; else one whose repository is not there was perhaps never wanted.
     """
 
     repository: str
-    image: ImageReference
+    image: ImageReference | CgrunbookError
     asked: bool = True
 
     @property
     def name(self) -> str:
         """The repository, as a resource."""
         return f"repository {self.repository}"
+
+    @property
+    def named(self) -> ImageReference:
+        """The image; or the error, raised."""
+        if isinstance(self.image, CgrunbookError):
+            raise self.image
+        return self.image
+
+    @property
+    def what(self) -> str:
+        """The image in words."""
+        return "an image" if isinstance(self.image, CgrunbookError) else str(self.image)
 
 
 class Case:
@@ -168,7 +195,7 @@ class Case:
     def at_cgr(self, way: Way) -> str | CgrunbookError:
         """The image's digest at cgr.dev, asked with what the repository signs in with; or the error that came of it."""
         login = self._login(way)
-        return self.readings.ask(("at cgr", way.image), partial(self._resolve, way, login))
+        return self.readings.ask(("at cgr", way.named), partial(self._resolve, way, login))
 
     def through(self, way: Way) -> str | CgrunbookError:
         """The image's digest through Artifact Registry, as docker where it has a login, else as the caller; or the error."""
@@ -181,8 +208,11 @@ class Case:
 
     def as_nobody(self, way: Way) -> TokenProbe:
         """What cgr.dev says to somebody without credentials who asks for the image."""
-        ask = partial(self.world.cloud.cgr().probe_token, way.image.repository)
-        return self.readings.need(("as nobody", way.image), ask)
+        return self.readings.need(*self.nobodys(way))
+
+    def nobodys(self, way: Way) -> tuple[Hashable, Callable[[], TokenProbe]]:
+        """The question for it."""
+        return ("as nobody", way.named), partial(self.world.cloud.cgr().probe_token, way.named.repository)
 
     def now(self) -> datetime:
         """The time as the registries have it, where this machine's is another."""
@@ -208,15 +238,15 @@ class Case:
         return BasicCredentials(seen.repository.username, seen.value)
 
     def _resolve(self, way: Way, login: BasicCredentials | None) -> str:
-        return self._digest(way, self.world.cloud.cgr(login), way.image.repository)
+        return self._digest(way, self.world.cloud.cgr(login), way.named.repository)
 
     def _digest(self, way: Way, registry: Registry, path: str) -> str:
         """What the image's name stands for; of the first way all comes with which a pull begins, its config from the blob host."""
         if registry is not self.world.cloud.artifact_registry_host:
             registry.probe_token(path)  # which spares the challenge; a refusal is told below
         if self.whole(way):
-            return registry.pull_begun(path, way.image.reference, self.platform).digest
-        return registry.resolve(path, way.image.reference).digest
+            return registry.pull_begun(path, way.named.reference, self.platform).digest
+        return registry.resolve(path, way.named.reference).digest
 
     def whole(self, way: Way) -> bool:
         """Whether this is the first way whose repository is there; of the others the name is looked up and no more."""
@@ -232,7 +262,7 @@ class Case:
     def _begin(self, way: Way, login: BasicCredentials | None) -> str:
         cloud = self.world.cloud
         registry = Registry(self.host, login, cloud.attempts) if login else cloud.artifact_registry_host
-        return self._digest(way, registry, path_through(self.world, way.repository, way.image))
+        return self._digest(way, registry, path_through(self.world, way.repository, way.named))
 
 
 def finding(code: Code, mark: Mark, seen: str, remedy: str = "", *, reason: str = "", resource: str = "") -> Finding:
@@ -394,6 +424,24 @@ def proxy(case: Case) -> Iterator[Finding]:
             yield about(Mark.OK, "the proxy of these shells lets them through")
 
 
+def rights(case: Case) -> Iterator[Finding]:
+    """What an operator may not do who may change something; whoever changes nothing needs no such right, and no way does."""
+    project = case.world.cloud.project
+    held = case.readings.ask("rights", partial(project.held_permissions, chain(*_RIGHTS.values())))
+    if isinstance(held, CgrunbookError) or not any(_CHANGES.search(one) for one in held):
+        return
+    if lacking := {
+        what: lacks for what, needed in _RIGHTS.items() if (lacks := [*filterfalse(held.__contains__, needed)])
+    }:
+        seen = "; ".join(f"{', '.join(lacks)} (to {what})" for what, lacks in lacking.items())
+        who = case.world.cloud.connection.caller
+        on = f"projects add-iam-policy-binding {project.id}"
+        roles = fewest_roles(chain(*lacking.values()))
+        remedy = "\n".join(grant_command(on, who, role) for role in roles) or "Ask an owner of the project for them."
+        seen = f"no image needs it, and who runs the notebooks does: {who} lacks {seen}"
+        yield finding(Code.CALLER, Mark.TO_DO, seen, remedy, reason="permission", resource="rights to change")
+
+
 # --- Artifact Registry ----------------------------------------------------------------------------------------------
 
 
@@ -414,11 +462,12 @@ def repository(case: Case, way: Way) -> Iterator[Finding]:
             )
             yield about(Mark.FAIL, seen, remedy, reason="elsewhere")
         elif case.wanted(way):
-            makes = "02_developer_images" if way.image.organization == "chainguard" else "03_production_images"
             seen = f"there is none of this name in {connection.project_id}"
-            yield about(
-                Mark.FAIL, seen, f"Run {makes}: it makes one. Or name another: -p repository NAME", reason="absent"
+            remedy = (
+                "Make it: 02_developer_images makes one for public images, 03_production_images for your organisation's. Or name "
+                "another, with -p repository or -p private_repository."
             )
+            yield about(Mark.FAIL, seen, remedy, reason="absent")
         else:
             yield about(Mark.OK, "is not there; nobody asked for it")
     elif there.format != "DOCKER":
@@ -470,7 +519,7 @@ def token(case: Case, way: Way, checks: frozenset[Check] = _OF_THE_TOKEN - {Chec
 
 def at_cgr(case: Case, way: Way) -> Iterator[Finding]:
     """The image at cgr.dev itself: organisation, image, tag, and the blob host behind it."""
-    image = f"image {way.image}"
+    image = f"image {way.what}"
     about = {
         code: partial(finding, code, resource=image) for code in (Code.ORGANIZATION, Code.IMAGE, Code.TAG, Code.BLOBS)
     }
@@ -514,12 +563,17 @@ def _refused_image(
 ) -> Iterator[Finding]:
     """What a refusal of cgr.dev's own is about."""
     step, status, code = came.answered
-    if status == 400 and step == "token":
+    # Of a pair that is refused nothing is said of the name, and nobody is told it.
+    unheard = step == "token" and status == HTTPStatus.FORBIDDEN and case.sides(way) is not None
+    nobody = case.readings.ask(*case.nobodys(way)) if unheard else None
+    if status == HTTPStatus.BAD_REQUEST and step == "token":
         yield _no_organization(case, way, about, came)
+    elif nobody is not None and not isinstance(nobody, CgrunbookError) and nobody.status == HTTPStatus.BAD_REQUEST:
+        yield _no_organization(case, way, about, nobody)
     elif status == 404 and code != "NAME_UNKNOWN":
         yield about[Code.IMAGE](Mark.OK, "is given")
-        free = way.image.organization == "chainguard" and not way.image.digest
-        listing = f"chainctl images tags list --repo={way.image.repository.partition('/')[2]} --parent={way.image.organization}"
+        free = way.named.organization == "chainguard" and not way.named.digest
+        listing = f"chainctl images tags list --repo={way.named.repository.partition('/')[2]} --parent={way.named.organization}"
         remedy = came.remedy if free else f"{came.remedy} See which there are: {listing}"
         yield about[Code.TAG](Mark.FAIL, came.message, remedy, reason="not-free" if free else "unknown")
     elif status in (401, 403, 404):
@@ -527,14 +581,14 @@ def _refused_image(
         yield _why_refused(case, way, about[Code.IMAGE], came, step)
     else:
         for code_ in (Code.ORGANIZATION, Code.IMAGE, Code.TAG):
-            yield blind(code_, came, f"image {way.image}")
+            yield blind(code_, came, f"image {way.what}")
 
 
 def _nameless(
     case: Case, way: Way, error: CgrunbookError, about: Mapping[Code, Callable[..., Finding]]
 ) -> Iterator[Finding]:
     probe = case.as_nobody(way)
-    if probe.status == 400:
+    if probe.status == HTTPStatus.BAD_REQUEST:
         yield _no_organization(case, way, about, probe)
         return
     yield about[Code.ORGANIZATION](Mark.OK, "is known")
@@ -555,29 +609,28 @@ def _no_organization(
 ) -> Finding:
     names = case.readings.ask("organizations", case.world.organizations)
     known = "" if isinstance(names, CgrunbookError) or not names else f" You see: {', '.join(names)}."
-    remedy = f"Correct {way.image.organization!r} in the image's name.{known} chainctl iam organizations list"
-    seen = f"cgr.dev knows no {way.image.organization!r}: {said.message}"
+    remedy = f"Correct {way.named.organization!r} in the image's name.{known} chainctl iam organizations list"
+    seen = f"cgr.dev knows no {way.named.organization!r}: {said.message}"
     return about[Code.ORGANIZATION](Mark.FAIL, seen, remedy, reason="unknown")
 
 
 def _why_refused(case: Case, way: Way, image: Callable[..., Finding], came: CgrunbookError, step: str) -> Finding:
     """Why an image is refused whose organisation is known: by what nobody is told, and by the catalogue."""
-    organization = way.image.organization
+    organization = way.named.organization
     seen = case.sides(way)
     if seen is None:
         return image(Mark.FAIL, came.message, came.remedy, reason="not-public")
     if not seen.granted:
         return image(Mark.FAIL, f"{came.message} The pair itself is refused.", came.remedy, reason="refused")
     catalogue = case.readings.ask("catalogue", partial(case.world.cloud.chainguard.images, organization))
-    name = way.image.repository.partition("/")[2]
+    name = way.named.repository.partition("/")[2]
     listing = f"See what is there: chainctl images repos list --parent={organization}"
     if not isinstance(catalogue, CgrunbookError) and catalogue:
         if name in catalogue:
-            rights = f"chainctl iam role-bindings list --parent={organization}"
             there = case.world.cloud.connection
             words = ("cgrunbook", "rotate", "--target", there.target, "-p", "project_id", there.project_id)
             where = ("-p", "location", there.location, "-p", "private_repository", way.repository)
-            remedy = f"Which roles it has: {rights}\nMake a new one, with the role: {shlex.join((*words, *where))}"
+            remedy = f"Make a new token, which has it: {shlex.join((*words, *where))}"
             said = f"the catalogue of {organization} has it, and the token's identity may not pull it: {came.message}"
             return image(Mark.FAIL, said, remedy, reason="no-role")
         return image(
@@ -589,7 +642,7 @@ def _why_refused(case: Case, way: Way, image: Callable[..., Finding], came: Cgru
         except CgrunbookError:
             exists = True
         if not exists:
-            return image(Mark.FAIL, f"there is no {way.image.repository}: {came.message}", listing, reason="unknown")
+            return image(Mark.FAIL, f"there is no {way.named.repository}: {came.message}", listing, reason="unknown")
         return image(Mark.FAIL, came.message, listing, reason="no-role")
     return image(Mark.FAIL, came.message, listing, reason="not-granted")
 
@@ -602,14 +655,14 @@ def pull(case: Case, way: Way) -> Iterator[Finding]:
     if not case.wanted(way):
         return
     came = case.through(way)
-    about = partial(finding, Code.PULL, resource=f"image {way.image}")
+    about = partial(finding, Code.PULL, resource=f"image {way.what}")
     if not isinstance(came, CgrunbookError):
         what = "tag, manifests and config came" if case.whole(way) else "the tag is there"
         yield about(Mark.OK, f"{what}, {came}")
     elif reason := _why_no_pull(came):
         yield about(Mark.FAIL, came.message, came.remedy, reason=reason)
     else:
-        yield blind(Code.PULL, came, f"image {way.image}")
+        yield blind(Code.PULL, came, f"image {way.what}")
 
 
 _NO_PULL: Mapping[type[CgrunbookError], str] = {
@@ -643,7 +696,7 @@ def cache(case: Case, way: Way) -> Iterator[Finding]:
     there = case.repository(way)
     if there is None or not at_chainguard(there) or isinstance(through := case.through(way), CgrunbookError):
         return
-    about = partial(finding, Code.CACHE, resource=f"image {way.image}")
+    about = partial(finding, Code.CACHE, resource=f"image {way.what}")
     try:
         direct = case.at_cgr(way)
     except CgrunbookError as error:
@@ -657,7 +710,7 @@ def cache(case: Case, way: Way) -> Iterator[Finding]:
     elif direct.answered[1] or silent_host(direct):
         yield about(Mark.WARN, f"it comes from the cache; cgr.dev: {direct.message}", reason="hides")
     else:
-        yield blind(Code.CACHE, direct, f"image {way.image}")
+        yield blind(Code.CACHE, direct, f"image {way.what}")
 
 
 # --- what the readings say together ---------------------------------------------------------------------------------
@@ -836,6 +889,7 @@ def cgr_host(case: Case, known: Mapping[Hashable, Any]) -> Iterator[Finding]:
 ONCE: Mapping[Callable[[Case], Iterable[Finding]], tuple[Code, ...]] = {
     disk: (Code.DISK,),
     proxy: (Code.NETWORK,),
+    rights: (Code.CALLER,),
     docker_login: (Code.DOCKER_LOGIN,),
 }
 OF_A_WAY: Mapping[Callable[[Case, Way], Iterable[Finding]], tuple[Code, ...]] = {

@@ -410,7 +410,8 @@ class Judge:
         if isinstance(listed, CgrunbookError):
             return listed.message, listed.remedy
         organization = organization_of(seen.repository.username)
-        if listed == () and isinstance(seen.login, LoginState) and {*seen.login.roles.values()} == {_OWNER}:
+        login = seen.login if isinstance(seen.login, LoginState) else LoginState()
+        if listed == () and not seen.granted and {*login.roles.values()} == {_OWNER}:
             return None  # who may see all, and sees none
         if listed is None or not any(organization_of(token.id) == organization for token in listed):
             return (
@@ -495,8 +496,12 @@ class Judge:
     def _kept(self, seen: Seen) -> _Said:
         for unseen in (seen.place, seen.secret):
             if isinstance(unseen, CgrunbookError):
-                elsewhere = "other-project" if seen.place is not unseen and not seen.ours(self.world) else ""
-                return Mark.NOT_CHECKED, unseen.message, unseen.remedy, elsewhere
+                if seen.place is unseen or seen.ours(self.world):
+                    return Mark.NOT_CHECKED, unseen.message, unseen.remedy
+                there = seen.repository
+                where = ("-p", "location", there.location, "-p", "private_repository", there.id)
+                here = f"Let it sign in with a secret of this project: {self._command('run', '03', *where)}"
+                return Mark.NOT_CHECKED, unseen.message, f"{unseen.remedy}\n{here}", "other-project"
         secret = seen.secret if isinstance(seen.secret, SecretResource) else None
         if secret is None:
             return Mark.FAIL, f"there is no secret {seen.secret_id}", self._renew(seen), "absent"
