@@ -253,10 +253,11 @@ def main() -> int:
         made(Path(folder) / "home", SignDockerIn("credential-helper")) as world,
     ):
         missed: list[tuple[str, str]] = []
-        asked = 0
+        asked = both = 0
         for one, other in pairs():
             if (found := together(world.home, one, other)) is not None:
                 asked += 1
+                both += names(found, one) and names(found, other)
                 if not right(found, one, other):
                     missed.append((one, other))
                     print(f"missed: {one} and {other}: {', '.join(causes(found)) or 'nothing was found'}")

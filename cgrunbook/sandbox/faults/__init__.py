@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from cgrunbook.sandbox.faults.changes import NothingToBreak, packed, unpacked
 
 if TYPE_CHECKING:
-    from cgrunbook.sandbox.faults.catalogue import Fault, World
+    from cgrunbook.sandbox.faults.catalogue import Fault
+    from cgrunbook.sandbox.faults.world import World
 
 __all__ = ["NothingToBreak", "Told", "UnknownFault", "clear", "listed", "move_clock", "set_faults"]
 
@@ -160,7 +161,7 @@ def _opened(home: Path | None) -> Iterator[_Book]:
 
     from cgrunbook.sandbox import process
     from cgrunbook.sandbox.context import Sandbox
-    from cgrunbook.sandbox.faults.catalogue import World
+    from cgrunbook.sandbox.faults.world import World
     from cgrunbook.sandbox.settings import Settings
 
     with process.opened_state(home) as state:
