@@ -188,6 +188,22 @@ def _destroyed(world: World) -> None:
         world.update("secret_version", row, document=json.dumps(fields), sealed=None, destroy_at=None)
 
 
+def _deleted(world: World) -> None:
+    for name in {row["secret"] for row in world.versions()}:
+        for row in world.rows("secret_version", "secret = ?", name):
+            world.delete("secret_version", row)
+        for row in world.rows("secret", "id = ?", name):
+            world.delete("secret", row)
+        for row in world.rows("policy", "resource = ?", f"projects/{world.settings.project_id}/secrets/{name}"):
+            world.delete("policy", row)
+
+
+def _anonymous(world: World) -> None:
+    for row, document, _ in world.pairs():
+        del document["remoteRepositoryConfig"]["upstreamCredentials"]
+        world.update("repository", row, document=json.dumps(document))
+
+
 def _etag() -> str:
     return f'"{secrets.token_hex(8)}"'
 
@@ -427,6 +443,18 @@ _ALL = (
         f"The repository names a secret version of the project {QUOTA_PROJECT_ID}.",
         "Uncached images: Permission 'secretmanager.versions.access' denied for resource projects/... (or it may not exist).",
         _other_project,
+    ),
+    _behind(
+        "secret-deleted",
+        "The secret that the repository names was deleted.",
+        "Uncached images: Permission 'secretmanager.versions.access' denied ... (or it may not exist); gcloud: not found.",
+        _deleted,
+    ),
+    _behind(
+        "credentials-missing",
+        "The repository has no upstream credentials.",
+        "Uncached images of the organisation: Unauthorized error returned by the external repository.",
+        _anonymous,
     ),
     _behind(
         "grant-missing",
