@@ -67,7 +67,7 @@ def _print_cause(cause: Cause, *, first: bool) -> None:
     about = ", ".join(dict.fromkeys(one.resource for one in all_of_it if one.resource))
     _say(f"{head}: {cause.name}{about and f', {about}'}{sure}")
     _hanging("  ", finding.seen)
-    for line in dict.fromkeys(line for one in all_of_it for line in one.remedy.splitlines()):
+    for line in cause.remedy.splitlines():
         _say(f"  > {redact(line)}")  # a command is copied: it is not broken
     if reason and reason.notebook:
         _say(f"  The notebook for it: {reason.notebook}")

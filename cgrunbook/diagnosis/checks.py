@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import shutil
 import statistics
 import tempfile
@@ -54,7 +53,7 @@ from cgrunbook.steps.credential import at_chainguard
 from cgrunbook.steps.pulling import path_through
 from cgrunbook.steps.rights import PERMISSIONS
 from cgrunbook.steps.step import Finding, Mark
-from cgrunbook.steps.token_checks import Judge, Levels
+from cgrunbook.steps.token_checks import Judge, Levels, command_of_ours
 from cgrunbook.steps.token_life import signs_in
 from cgrunbook.steps.token_sides import Check, Look, Seen
 
@@ -142,6 +141,7 @@ class Case:
         world: the target.
         ways: the images' ways.
         who: the principal that pulls, as IAM writes it; "" for docker here.
+        operator: whether what the caller may change is looked at too.
         organization: whose pull tokens they are, where a username does not say it.
     """
 
@@ -152,12 +152,13 @@ class Case:
         ways: tuple[Way, ...],
         *,
         who: str,
+        operator: bool,
         levels: Levels,
         organization: str,
         platform: Platform,
     ) -> None:
         self.world, self.readings, self.ways = world, readings, ways
-        self.who, self.levels, self.platform = who, levels, platform
+        self.who, self.operator, self.levels, self.platform = who, operator, levels, platform
         self._organization = organization
 
     @property
@@ -283,18 +284,17 @@ def blind(code: Code, error: CgrunbookError, resource: str = "") -> Finding:
 # --- this machine, and who pulls -------------------------------------------------------------------------------------
 
 
-def disk(_case: Case) -> Iterator[Finding]:
+def disk(case: Case) -> Iterator[Finding]:
     """Room."""
-    environment = _case.world.cloud.connection.environment
+    environment = case.world.cloud.connection.environment
     temporary = environment.get("TMPDIR") or os.environ.get("TMPDIR") or tempfile.gettempdir()
     folders = [path for path in (Path(temporary), Path("/var/lib/docker")) if path.is_dir()]
-    free = {path: shutil.disk_usage(path).free for path in folders}
-    for path, left in free.items():
-        if left < _ROOM:
+    for path in folders:
+        if (left := shutil.disk_usage(path).free) < _ROOM:
             seen = f"{left / 1e6:.0f} MB are left in {path}"
             yield finding(Code.DISK, Mark.FAIL, seen, reason="full", resource=f"folder {path}")
             return
-    yield _ok(Code.DISK, seen=", ".join(f"{left / 1e9:.1f} GB in {path}" for path, left in free.items()))
+    yield _ok(Code.DISK, seen="there is room")
 
 
 def docker_login(case: Case) -> Iterator[Finding]:
@@ -426,6 +426,8 @@ def proxy(case: Case) -> Iterator[Finding]:
 
 def rights(case: Case) -> Iterator[Finding]:
     """What an operator may not do who may change something; whoever changes nothing needs no such right, and no way does."""
+    if not case.operator:
+        return
     project = case.world.cloud.project
     held = case.readings.ask("rights", partial(project.held_permissions, chain(*_RIGHTS.values())))
     if isinstance(held, CgrunbookError) or not any(_CHANGES.search(one) for one in held):
@@ -484,11 +486,12 @@ def upstream(case: Case, way: Way) -> Iterator[Finding]:
     there = case.repository(way)
     if there is None or not there.upstream:
         return
-    connection = case.world.cloud.connection
+    here = case.world.cloud.connection
+    notebook, name = ("03", "private_repository") if there.username else ("02", "repository")
     anew = (
-        f"An upstream cannot be changed: gcloud artifacts repositories delete {way.repository} --quiet "
-        f"--project={connection.project_id} --location={connection.location}\nThen run "
-        f"{'03_production_images' if there.username else '02_developer_images'}, which makes it anew."
+        "It cannot be changed, so the repository goes, with what it has cached: gcloud artifacts repositories delete "
+        f"{way.repository} --quiet --project={here.project_id} --location={here.location}\nMake it anew: "
+        + command_of_ours(case.world, "run", notebook, "-p", "location", here.location, "-p", name, way.repository)
     )
     if there.upstream.rstrip("/") == UPSTREAM.rstrip("/"):
         signed = "signs in there" if there.username else "does not sign in there"
@@ -627,10 +630,8 @@ def _why_refused(case: Case, way: Way, image: Callable[..., Finding], came: Cgru
     listing = f"See what is there: chainctl images repos list --parent={organization}"
     if not isinstance(catalogue, CgrunbookError) and catalogue:
         if name in catalogue:
-            there = case.world.cloud.connection
-            words = ("cgrunbook", "rotate", "--target", there.target, "-p", "project_id", there.project_id)
-            where = ("-p", "location", there.location, "-p", "private_repository", way.repository)
-            remedy = f"Make a new token, which has it: {shlex.join((*words, *where))}"
+            where = ("-p", "location", case.world.cloud.connection.location, "-p", "private_repository", way.repository)
+            remedy = f"Make a new token, which has it: {command_of_ours(case.world, 'rotate', *where)}"
             said = f"the catalogue of {organization} has it, and the token's identity may not pull it: {came.message}"
             return image(Mark.FAIL, said, remedy, reason="no-role")
         return image(

@@ -85,9 +85,9 @@ def _verdict(found: Diagnosis) -> Mapping[str, Any]:
     facts = {
         "the root cause" if first.mark is not Mark.NOT_CHECKED else "could not be looked at": _named(first),
         "seen": first.looked.finding.seen,
-        "what to do": first.looked.finding.remedy,
+        "what to do": first.remedy,
         "from it follows": ", ".join(dict.fromkeys(one.finding.code for one in first.consequences)),
-        "then": [{"cause": _named(cause), "what to do": cause.looked.finding.remedy} for cause in others],
+        "then": [{"cause": _named(cause), "what to do": cause.remedy} for cause in others],
     }
     return {name: value for name, value in facts.items() if value}
 
@@ -102,6 +102,6 @@ def _failure(found: Diagnosis) -> CgrunbookError | None:
     failed = [cause for cause in found.verdict.causes if cause.mark is Mark.FAIL]
     if not failed:
         return None
-    kind = PrerequisiteMissing if all(cause.looked.code in _FIRST for cause in failed) else StepFailed
-    remedy = "\n".join(dict.fromkeys(cause.looked.finding.remedy for cause in failed))
+    kind = PrerequisiteMissing if failed[0].looked.code in _FIRST else StepFailed
+    remedy = "\n".join(dict.fromkeys(cause.remedy for cause in failed))
     return kind("\n".join(f"{_named(cause)}: {cause.looked.finding.seen}" for cause in failed), remedy)

@@ -59,6 +59,12 @@ class Cause:
         finding = self.looked.finding
         return f"{finding.code}/{finding.reason}" if finding.reason else finding.code
 
+    @property
+    def remedy(self) -> str:
+        """What to do, on each way where it is so."""
+        lines = (line for one in (self.looked, *self.also) for line in one.finding.remedy.splitlines())
+        return "\n".join(dict.fromkeys(lines))
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -150,7 +156,7 @@ def _reached(by: Looked, amiss: Sequence[Looked]) -> frozenset[int]:
 
 def _explains(by: Looked, one: Looked) -> bool:
     """Whether a finding explains another by itself."""
-    if by.way and one.way and by.way != one.way:
+    if by.code is one.code or (by.way and one.way and by.way != one.way):
         return False
     if one.finding.mark is Mark.NOT_CHECKED and one.code in HIDES.get(by.code, ()):
         return True

@@ -106,6 +106,21 @@ def in_days(left: timedelta) -> str:
     return f"{said} left" if left > timedelta(0) else f"ended {said} ago"
 
 
+def command_of_ours(world: World, verb: str, *words: str) -> str:
+    """A command of ours for the same target."""
+    connection = world.cloud.connection
+    access = connection.chainguard
+    given = {
+        "project_id": connection.project_id,
+        "organization": connection.organization if connection.target != "sandbox" else "",
+        "chainguard_auth": access.auth,
+        "chainguard_identity": access.identity,
+        "chainguard_service_account": access.service_account,
+    }
+    target = [word for name, value in given.items() if value for word in ("-p", name, value)]
+    return shlex.join(["cgrunbook", verb, "--target", connection.target, *target, *words])
+
+
 def may_read(world: World, kept: World, secret_id: str) -> Finding:
     """Whether Artifact Registry's service agent may read a secret.
 
@@ -223,25 +238,17 @@ class Judge:
         return self._rotate(seen)
 
     def _rotate(self, seen: Seen, *words: str) -> str:
+        return self._command("rotate", *self._where(seen), *words)
+
+    def _where(self, seen: Seen) -> list[str]:
+        """The repository and the secret, as parameters of a command of ours."""
         there = seen.repository
         where = ["-p", "location", there.location, "-p", "private_repository", there.id]
-        if seen.secret_id != Parameters().secret_id:
-            where += ["-p", "secret_id", seen.secret_id]
-        return self._command("rotate", *where, *words)
+        return where + (["-p", "secret_id", seen.secret_id] if seen.secret_id != Parameters().secret_id else [])
 
     def _command(self, verb: str, *words: str) -> str:
         """A command of ours for the same target."""
-        connection = self.world.cloud.connection
-        access = connection.chainguard
-        given = {
-            "project_id": connection.project_id,
-            "organization": connection.organization if connection.target != "sandbox" else "",
-            "chainguard_auth": access.auth,
-            "chainguard_identity": access.identity,
-            "chainguard_service_account": access.service_account,
-        }
-        target = [word for name, value in given.items() if value for word in ("-p", name, value)]
-        return shlex.join(["cgrunbook", verb, "--target", connection.target, *target, *words])
+        return command_of_ours(self.world, verb, *words)
 
     def _end(self, seen: Seen) -> _Said:
         expires, told_by = seen.end
@@ -368,7 +375,13 @@ class Judge:
                 return Mark.NOT_CHECKED, error.message, error.remedy
         if seen.grants is None:
             return Mark.FAIL, f"there is no secret {seen.place.secret_id}", self._renew(seen), "no-secret"
-        return may_read(self.world, seen.place.world, seen.place.secret_id)
+        found = may_read(self.world, seen.place.world, seen.place.secret_id)
+        if found.reason != "agent-gone" or not seen.ours(self.world):
+            return found
+        made = (
+            f"Make the agent, wait until IAM knows it, and grant it: {self._command('run', '03', *self._where(seen))}"
+        )
+        return replace(found, remedy=made)
 
     def _who_may_pull(self, seen: Seen) -> _Said:
         there = seen.repository
@@ -498,9 +511,7 @@ class Judge:
             if isinstance(unseen, CgrunbookError):
                 if seen.place is unseen or seen.ours(self.world):
                     return Mark.NOT_CHECKED, unseen.message, unseen.remedy
-                there = seen.repository
-                where = ("-p", "location", there.location, "-p", "private_repository", there.id)
-                here = f"Let it sign in with a secret of this project: {self._command('run', '03', *where)}"
+                here = f"Let it sign in with a secret of this project: {self._command('run', '03', *self._where(seen))}"
                 return Mark.NOT_CHECKED, unseen.message, f"{unseen.remedy}\n{here}", "other-project"
         secret = seen.secret if isinstance(seen.secret, SecretResource) else None
         if secret is None:

@@ -100,7 +100,7 @@ def look(home: Path, patience: float = 0.2) -> Diagnosis:
     with patch.dict(os.environ, process.environment(running)):
         params = Parameters()
         world = World(Cloud(connect("sandbox"), Attempts(limit=patience)))
-        return diagnose(world, ways_of(world, params, ""), organization=params.organization)
+        return diagnose(world, ways_of(world, params, ""), operator=True, organization=params.organization)
 
 
 def causes(found: Diagnosis) -> list[str]:
