@@ -19,7 +19,7 @@ from tests.sandbox.faults.world import Broken, made
 
 SAMPLE = random.Random(os.environ.get("PYTEST_XDIST_TESTRUNUID", ""))
 TABLE = (ROOT / "docs" / "diagnosis.md").read_text().split("<!-- faults:")[1].split("<!-- /faults -->")[0]
-ROWS = {name: line for line in TABLE.splitlines() if (name := line.partition("`")[2].partition("`")[0])}
+ROWS = {line.split("`")[1]: line for line in TABLE.splitlines() if line.startswith("| `")}
 
 
 @pytest.fixture(scope="module")

@@ -306,14 +306,17 @@ def _elsewhere(document: dict[str, Any], ours: list[str], other: str) -> None:
         document.setdefault("credHelpers", {})[other] = "gcloud"
 
 
+def _helped(document: dict[str, Any], ours: list[str], _: str, *, helper: str) -> None:
+    """Let a helper be the one that knows a login, as gcloud auth configure-docker does; docker would go back to another."""
+    for host in ours:
+        document.get("auths", {}).pop(host, None)
+        document.setdefault("credHelpers", {})[host] = helper
+
+
 def _no_helper(world: World) -> None:
     if (found := shutil.which(f"docker-credential-{_HELPER}")) is not None:
         raise NothingToBreak(f"docker-credential-{_HELPER} is on this machine's PATH: {found}")
-
-    def name_it(document: dict[str, Any], ours: list[str], _: str) -> None:
-        document.setdefault("credHelpers", {}).update(dict.fromkeys(ours, _HELPER))
-
-    world.docker_config(name_it)
+    world.docker_config(partial(_helped, helper=_HELPER))
 
 
 def _snap(world: World) -> None:
@@ -323,12 +326,7 @@ def _snap(world: World) -> None:
     confined = world.folder / "snap" / "docker" / "current" / "bin"
     world.file("snap/bin/docker", f"#!/bin/sh\nPATH='{confined}'\nexport PATH\nexec '{found}' \"$@\"\n")
     world.file("bin/docker", f"->{world.folder / 'snap' / 'bin' / 'docker'}")
-
-    def configure(document: dict[str, Any], ours: list[str], _: str) -> None:
-        for host in ours:  # as gcloud auth configure-docker leaves it
-            document.setdefault("credHelpers", {}).setdefault(host, "gcloud")
-
-    world.docker_config(configure)
+    world.docker_config(partial(_helped, helper="gcloud"))
 
 
 def _path_without(folder: Path) -> str:
@@ -552,14 +550,14 @@ _ALL = (
     Fault(
         "blob-corrupted",
         "The host that has cgr.dev's blobs sends one byte of each changed.",
-        "Uncached layers: 502 through Artifact Registry; from cgr.dev, a digest that does not match.",
+        "Uncached layers: unexpected EOF through Artifact Registry; from cgr.dev, a digest that does not match.",
         lambda world: world.trouble(CORRUPTED, hosts.BLOB_HOST),
         own_registry=True,
     ),
     Fault(
         "blob-truncated",
         "The host that has cgr.dev's blobs sends half of each.",
-        "Uncached layers: 502, unexpected EOF.",
+        "Uncached layers: unexpected EOF.",
         lambda world: world.trouble(TRUNCATED, hosts.BLOB_HOST),
         own_registry=True,
     ),
@@ -578,13 +576,14 @@ _ALL = (
     Fault(
         "docker-helper-missing",
         f"Docker's configuration names docker-credential-{_HELPER}, which is not on the PATH.",
-        f'Docker says: error getting credentials - err: exec: "docker-credential-{_HELPER}": executable file not found in $PATH.',
+        "Docker pulls as nobody: Unauthenticated request. Unauthenticated requests do not have permission ...; crane says: "
+        f'exec: "docker-credential-{_HELPER}": executable file not found in $PATH.',
         _no_helper,
     ),
     Fault(
         "docker-snap",
         "The docker that is found first is one from a snap, which sees no program outside of it, gcloud's helper neither.",
-        'Docker says: error getting credentials - err: exec: "docker-credential-gcloud": executable file not found in $PATH.',
+        "Docker pulls as nobody: Unauthenticated request. Unauthenticated requests do not have permission ...",
         _snap,
     ),
     Fault(
@@ -597,7 +596,7 @@ _ALL = (
     Fault(
         "client-disk-full",
         "Shells are given a folder for temporary files, TMPDIR, on a file system that is full.",
-        "skopeo, podman, gcloud and others say: no space left on device.",
+        "podman and others say: no space left on device.",
         _disk,
         shells=True,
     ),
