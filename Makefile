@@ -17,7 +17,7 @@ define install
 	@rm $(VENV)/.unfinished && touch $@
 endef
 
-.PHONY: run test test-long test-all test-pythons every-call check bench notebooks documents schema constraints clean
+.PHONY: run test test-long test-all test-pythons every-call check bench notebooks documents faults schema constraints clean
 
 run: $(VENV)/.installed
 	$(BIN)/cgrunbook run
@@ -68,6 +68,11 @@ notebooks: $(VENV)/.installed-for-tests
 
 documents: $(VENV)/.installed-for-tests
 	$(BIN)/python -m tests.documents
+
+# Some minutes: what docker, gcloud and the doctor say of every fault goes into docs/diagnosis.md; then the doctor is asked of all pairs of faults,
+# and what it misses is printed. ASK=table or ASK=pairs does one of the two.
+faults: $(VENV)/.installed-for-tests
+	$(BIN)/python -m tests.diagnosis.joint $(ASK)
 
 # Google's definitions for the sandbox, from its API client for Python: one package with the discovery documents of all services and
 # versions, routes, parameters and messages in full. Pinned, so that two runs write the same; needed for nothing else, so not installed.
