@@ -1,0 +1,265 @@
+"""What a person pastes is explained, with who said it and what may be behind it; what is somebody else's, or nothing, is unknown."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import secrets
+import time
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from cgrunbook.diagnosis.explain import Explanation, explain, messages
+
+HERE = Path(__file__).parent / "messages"
+
+
+def read(name: str) -> list[dict[str, Any]]:
+    texts: list[dict[str, Any]] = tomllib.loads((HERE / name).read_text())["text"]
+    return texts
+
+
+KNOWN, ALIKE = read("known.toml"), read("alike.toml")
+
+
+def jwt_like() -> str:
+    header = base64.urlsafe_b64encode(b'{"alg":"RS256"}').decode()
+    return ".".join((header, *(base64.urlsafe_b64encode(secrets.token_bytes(size)).decode().rstrip("=") for size in (90, 128))))
+
+
+def ids(explanation: Explanation) -> list[str]:
+    return [found.message.id for found in explanation.found]
+
+
+def named(entry: dict[str, Any]) -> str:
+    return f"{entry.get('says', 'alike')} {entry['source'].removeprefix('https://').partition('/')[2]}"
+
+
+@pytest.mark.parametrize("entry", KNOWN, ids=named)
+def test_a_message_that_people_have_met_is_explained(entry):
+    explanation = explain(entry["text"])
+    assert ids(explanation) == [entry["says"]]
+    found = explanation.found[0]
+    assert found.host == entry.get("host", found.host)
+    assert found.service or not found.host, "who is named in the text is named in the answer"
+    assert found.message.means
+    assert found.message.causes or found.helps
+
+
+@pytest.mark.parametrize("entry", ALIKE, ids=named)
+def test_what_looks_like_one_and_is_somebody_else_s_is_unknown(entry):
+    assert ids(explain(entry["text"])) == []
+
+
+def test_all_fifteen_of_the_list_are_there_and_many_more_from_public_threads():
+    assert {entry.get("facts") for entry in KNOWN} >= set(range(1, 16))
+    of_the_list = {entry["source"] for entry in KNOWN if "facts" in entry}
+    assert len({entry["source"] for entry in KNOWN} - of_the_list) >= 30
+    assert len({entry["source"] for entry in ALIKE}) >= 20
+    assert all(entry["source"].startswith("https://") for entry in KNOWN + ALIKE)
+
+
+def coloured(text: str) -> str:
+    return re.sub(r"(\w+)", "\x1b[1;31m\\1\x1b[0m", text)
+
+
+def wrapped(text: str) -> str:
+    lines = [line[at : at + 80] for line in text.split("\n") for at in range(0, max(len(line), 1), 80)]
+    return "\n".join([*lines, "x" * 80, "x" * 80])
+
+
+def in_json(text: str) -> str:
+    return json.dumps({"severity": "ERROR", "message": json.dumps({"textPayload": text})})
+
+
+def in_a_mail(text: str) -> str:
+    return "\n".join(f"> {line}" for line in text.split("\n"))
+
+
+def in_a_log(text: str) -> str:
+    before = "".join(f"2026-11-28T03:00:{at % 60:02}Z INFO step {at} is done\n" for at in range(300))
+    return f"{before}{text}\n{before}"
+
+
+def stamped(text: str) -> str:
+    return "\n".join(f"2026-11-28T03:00:00.123Z {line}" for line in text.split("\n"))
+
+
+def of_word(text: str) -> str:
+    return text.replace('"', "\u201d").replace("'", "\u2019").replace(" ", "\u00a0").replace("\n", "\r\n")
+
+
+FORMS: list[Callable[[str], str]] = [coloured, wrapped, in_json, in_a_mail, in_a_log, stamped, of_word]
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)
+def test_it_is_known_in_whichever_form_it_is_pasted(form):
+    wrong = {named(one): ids(explain(form(one["text"]))) for one in KNOWN if one["says"] not in ids(explain(form(one["text"])))}
+    assert not wrong
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)
+def test_in_no_form_is_what_is_somebody_else_s_taken_for_ours(form):
+    assert not {named(one): found for one in ALIKE if (found := ids(explain(form(one["text"]))))}
+
+
+def test_a_host_of_ours_further_up_makes_nobody_else_s_message_ours():
+    pulled = "Status: Downloaded newer image for cgr.dev/chainguard/node:latest\n" + "Step 2: RUN true\n" * 12
+    assert not {named(one): found for one in ALIKE if (found := ids(explain(pulled + one["text"])))}
+
+
+# What any registry, proxy or resolver may say.
+ANYBODY_S = st.sampled_from(
+    [
+        'Error response from daemon: Head "https://{}/v2/a/b/manifests/latest": denied',
+        'failed to fetch anonymous token: unexpected status from GET request to https://{}/token?scope=x: 401 Unauthorized',
+        'failed to fetch oauth token: unexpected status from GET request to https://{}/token: 403 Forbidden',
+        'Get "https://{}/v2/": x509: certificate signed by unknown authority',
+        'Get "https://{}/v2/": dial tcp: lookup {} on 10.0.0.2:53: no such host',
+        'Get "https://{}/v2/": proxyconnect tcp: dial tcp: connection refused',
+        'Failed to pull image "{}/a/b:1": rpc error: code = NotFound desc = {}/a/b:1: not found',
+        'GET https://{}/v2/a/b/manifests/1: MANIFEST_UNKNOWN: manifest unknown',
+        'GET https://{}/v2/a/b/manifests/1: TOOMANYREQUESTS: too many requests',
+        'pull access denied for {}/a/b, repository does not exist or may require authorization',
+        'unexpected status code 503 Service Unavailable: https://{}/v2/a/b/blobs/sha256:0',
+        'docker pull {}/a/b:1\nError response from daemon: unauthorized: authentication required',
+    ]
+)  # fmt: skip
+LABEL = st.from_regex(r"[a-z][a-z0-9]{2,10}", fullmatch=True)
+FOREIGN = st.one_of(
+    st.sampled_from(["ghcr.io", "quay.io", "docker.io", "registry-1.docker.io", "123456789012.dkr.ecr.eu-west-1.amazonaws.com"]),
+    st.builds("{}.{}.example".format, LABEL, LABEL),
+    st.builds("cgr.dev.{}.com".format, LABEL),
+    st.builds("{}.example.com/cgr.dev".format, LABEL),
+    st.builds("{}-npm.pkg.dev".format, LABEL),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(ANYBODY_S, FOREIGN)
+def test_what_any_other_host_says_is_never_put_down_to_ours(template, host):
+    assert ids(explain(template.replace("{}", host))) == []
+
+
+@settings(max_examples=100, deadline=None)
+@given(ANYBODY_S, st.sampled_from(["cgr.dev", "us-central1-docker.pkg.dev", "europe-docker.pkg.dev"]))
+def test_the_same_of_a_host_of_ours_is_explained_and_names_it(template, host):
+    explanation = explain(template.replace("{}", host))
+    assert [found.host for found in explanation.found] == [host]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(max_size=3000))
+@example("")
+@example("\x00\ud800")
+@example("{}{0}{host}%s")
+def test_random_text_is_unknown(text):
+    assert ids(explain(text)) == []
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.binary(max_size=3000))
+def test_random_bytes_are_unknown(data):
+    assert ids(explain(data.decode("latin-1"))) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a" * 500_000,
+        "denied 403 error " * 30_000,
+        "2026-11-28 failed to pull image: 403\n" * 15_000,
+        "\\" * 300_000,
+        '\\"' * 200_000,
+        "\x1b[" * 200_000,
+        "lookup " * 60_000,
+        "a." * 200_000,
+        "https://a.b.c.d/ " * 30_000,
+        "PASSWORD" * 60_000,
+        ("quota exceeded for quota metric " * 120 + "\n") * 60,
+        "failed to validate remote upstream " * 10_000,
+    ],
+    ids=lambda text: text[:12].encode().hex(),
+)
+def test_no_text_takes_long(text):
+    began = time.process_time()
+    explain(text)
+    assert time.process_time() - began < 10, "seconds for half a megabyte; it takes some tenths"
+
+
+def test_the_line_that_matters_is_found_in_the_middle_of_much():
+    much = "".join(f"INFO {at} all is well, {at * 7919 % 10007}\n" for at in range(20_000))
+    line = 'Error response from daemon: Head "https://cgr.dev/v2/example.com/go/manifests/1": denied\n'
+    assert ids(explain(much + line + much)) == ["cgr-forbidden"]
+
+
+def test_names_of_the_text_are_in_the_commands_and_what_is_missing_stands_in_capitals():
+    (found,) = explain(
+        'Error response from daemon: Head "https://us-east1-docker.pkg.dev/v2/my-project/chainguard-private/example.com/python/manifests/3": denied'
+    ).found
+    assert found.commands == (
+        "gcloud artifacts repositories get-iam-policy chainguard-private --project=my-project --location=us-east1",
+    )
+    (found,) = explain("Secret Version [projects/p/secrets/my-token/versions/7] is in DISABLED state.").found
+    assert found.commands == ("gcloud secrets versions list my-token --project=p",)
+    (found,) = explain('denied: {"errors":[{"code":"FORBIDDEN","message":"Forbidden"}]}').found
+    assert found.commands[0] == "chainctl auth pull-token list --parent=ORGANIZATION"
+
+
+@pytest.mark.parametrize("bad", ["$(id)", "`id`", "a;id", "a b", "a'b", "../x", "A" * 300, "é", "-x", "\x1b[2J"])
+def test_nothing_of_the_text_gets_into_a_command_that_is_no_name(bad):
+    text = f'Get "https://cgr.dev/v2/{bad}/{bad}/manifests/{bad}": denied: Permission "artifactregistry.repositories.downloadArtifacts" denied on resource "projects/{bad}/locations/{bad}/repositories/{bad}"'  # noqa: E501
+    for found in explain(text).found:
+        for command in found.commands:
+            assert re.fullmatch(r"[\w./:=\[\]{}'\"$>&| -]+", command), command
+            assert bad not in command or bad == "-x"
+
+
+PASTES = [
+    "docker login cgr.dev --username a/b --password {}\nError response from daemon: Get \"https://cgr.dev/v2/\": unknown: Forbidden",
+    "export PASSWORD={}\necho -n $PASSWORD | gcloud secrets versions add x --data-file=-\nSecret Payload cannot be empty.",
+    'denied: {{"errors":[{{"code":"FORBIDDEN","message":"Forbidden {}"}}]}} https://cgr.dev/token',
+    'Authorization: Bearer {}\nunexpected status from GET request to https://cgr.dev/token?scope=x: 403 Forbidden',
+    'failed to fetch oauth token: unexpected status from GET request to https://u:{}@cgr.dev/token: 403 Forbidden',
+    '{{"auths":{{"cgr.dev":{{"auth":"{}"}}}}}} Head "https://cgr.dev/v2/a/b/manifests/1": denied',
+    "docker pull cgr.dev/example.com/{}:1\nError response from daemon: unauthorized: authentication required",
+    "Permission \"artifactregistry.repositories.downloadArtifacts\" denied on resource \"projects/{}/locations/us/repositories/r\"",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("paste", PASTES, ids=range(len(PASTES)))
+def test_a_secret_in_the_text_is_not_in_the_answer(paste):
+    secret = jwt_like()
+    explanation = explain(paste.format(secret))
+    assert explanation.found
+    for found in explanation.found:
+        shown = repr((found.said, found.host, found.service, dict(found.named), found.commands, found.helps))
+        assert not any(secret[at : at + 16].lower() in shown.lower() for at in range(0, len(secret) - 16, 8)), shown
+
+
+def test_a_short_password_is_hidden_too_where_an_option_says_that_it_is_one():
+    shown = explain('docker login -p hunter2hunter cgr.dev: Get "https://cgr.dev/v2/hunter2hunter/a": unknown: Forbidden').found
+    assert shown
+    assert "hunter2hunter" not in repr([(found.said, found.commands, dict(found.named)) for found in shown])
+
+
+def test_a_code_is_explained_by_itself():
+    for message in messages():
+        assert ids(explain(message.id)) == [message.id]
+
+
+def test_each_message_says_where_it_is_known_from_and_each_is_told_apart():
+    assert len({message.id for message in messages()}) == len(messages())
+    for message in messages():
+        assert message.sources, message.id
+        assert all(source.startswith("https://") for source in message.sources)
+        assert message.at or message.by, message.id
+        assert message.means.endswith(".")
+        assert all(tell.endswith((".", ")")) for _, tell in message.causes)
