@@ -83,12 +83,13 @@ _UNDONE: Sequence[tuple[re.Pattern[str], str]] = (
     (re.compile(r"\\{1,8}u003[eE]|&gt;"), ">"),
     (re.compile(r"\\{1,8}u0026|&amp;"), "&"),
     (re.compile(r"\\{1,8}([\"'/])"), r"\1"),
-    (re.compile(r"\\{1,8}[nr]|\r"), "\n"),
+    (re.compile(r"(?:\\{1,8}r)?\\{1,8}n"), "\n"),
     (re.compile(r"\\{1,8}t|[\t\u00a0\u2000-\u200a\u202f\u3000]"), " "),
     (re.compile(r"%3[aA]"), ":"),
     (re.compile(r"%2[fF]"), "/"),
     (re.compile(r"(?<![A-Za-z])['‘’]|['‘’](?![A-Za-z])"), '"'),
     (re.compile(r"[‘’]"), "'"),
+    (re.compile(r"(?<=://)[^/\s@\"]{1,4096}@"), ""),
     (re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u2060\ufeff]"), ""),
 )
 # What stands before a line without being part of it: a quotation, a box, a list's mark.
@@ -99,6 +100,7 @@ _BEGINS = re.compile(
     r"failed|denied|unauthorized|traceback)\b|docker: ",
     re.IGNORECASE,
 )
+_STAMP = re.compile(r"\s*\[?\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[\d.,]{0,12}(?:Z|[+-]\d\d:?\d\d)?\]?[ \t]?")
 _GOES_ON = re.compile(r"[{[(,:=\\]$")
 _IS_THE_REST = re.compile(r'[}\])"]')
 _IN_A_WORD = re.compile(r"(?<=[-/=?&%])\0")
@@ -251,7 +253,7 @@ class _Reading:
         self.cut = False
         self._lines = [
             ("\n" + spaced[at : at + _LONGEST_LINE], "\n" + glued[at : at + _LONGEST_LINE])
-            for spaced, glued in _logical(_undone(text))
+            for spaced, glued in _logical(text)
             for at in range(0, max(len(spaced), 1), _LONGEST_LINE - 500)
         ]
         #: Hosts that are nobody's here, in the order of the text.
@@ -347,8 +349,7 @@ def _service(message: Message, kind: str) -> str:
 
 
 def _undone(text: str) -> str:
-    """A text without colours, escapes and typographers' quotes."""
-    text = _ESCAPES.sub("", text)
+    """A text without escapes and typographers' quotes."""
     for pattern, meant in _UNDONE:
         text = pattern.sub(meant, text)
     return text
@@ -356,9 +357,13 @@ def _undone(text: str) -> str:
 
 def _logical(text: str) -> Iterator[tuple[str, str]]:
     """The lines as they were written: their parts with a space between, and without."""
+    lines = _ESCAPES.sub("", text).replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    lines = _undone("\n".join(_unwrapped(lines))).split("\n")
+    if sum(bool(_STAMP.match(line)) for line in lines) > 0.8 * sum(map(bool, lines)):
+        lines = [_STAMP.sub("", line) for line in lines]  # all have one, so none tells an entry from the rest of one
     parts: list[str] = []
     length = 0
-    for raw in _unwrapped(text.split("\n")):
+    for raw in lines:
         line = _DECORATION.sub("", raw)
         goes_on = parts and line and length < _LONGEST_LINE and not _BEGINS.match(line)
         if goes_on and (len(parts[-1]) >= _NARROW or _GOES_ON.search(parts[-1]) or _IS_THE_REST.match(line)):

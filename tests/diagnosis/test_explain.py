@@ -225,7 +225,7 @@ def test_nothing_of_the_text_gets_into_a_command_that_is_no_name(bad):
 PASTES = [
     "docker login cgr.dev --username a/b --password {}\nError response from daemon: Get \"https://cgr.dev/v2/\": unknown: Forbidden",
     "export PASSWORD={}\necho -n $PASSWORD | gcloud secrets versions add x --data-file=-\nSecret Payload cannot be empty.",
-    'denied: {{"errors":[{{"code":"FORBIDDEN","message":"Forbidden {}"}}]}} https://cgr.dev/token',
+    'denied: {{"errors":[{{"code":"FORBIDDEN","message":"Forbidden"}}]}} https://cgr.dev/token for {}',
     'Authorization: Bearer {}\nunexpected status from GET request to https://cgr.dev/token?scope=x: 403 Forbidden',
     'failed to fetch oauth token: unexpected status from GET request to https://u:{}@cgr.dev/token: 403 Forbidden',
     '{{"auths":{{"cgr.dev":{{"auth":"{}"}}}}}} Head "https://cgr.dev/v2/a/b/manifests/1": denied',
