@@ -6,6 +6,7 @@
     ├── PrerequisiteMissing     what the step builds on is not there yet                   exit 3
     │   ├── ApiDisabled         a Google API is off in the project, or in the one that is charged
     │   ├── PermissionMissing   the caller may not do this
+    │   ├── PerimeterDenied     VPC Service Controls are in the way
     │   ├── ProjectUnknown      no such project, or none that the caller may see
     │   ├── NotSignedIn         no usable Google credentials
     │   ├── ChainctlMissing     chainctl is not on the PATH
@@ -21,7 +22,8 @@
     │       │   └── UpstreamNotValidated   Artifact Registry could not use the upstream, for no known reason
     │       ├── WrongState      the resource is in a state that forbids this
     │       ├── Temporary       worth another attempt (429, 503, resets); raised when the attempts are used up
-    │       │   └── MemberUnknown          IAM does not know a service agent: it was never made, or only just now
+    │       │   ├── MemberUnknown          IAM does not know a service agent: it was never made, or only just now
+    │       │   └── EndedEarly             an answer ended before all of it had come
     │       ├── ChainguardFailed    Chainguard's API refused, for no reason above
     │       │   └── ChainctlFailed      chainctl ended with an error
     │       │       └── MalformedToken     what should be a pull token has another form
@@ -79,6 +81,9 @@ class CgrunbookError(Exception):
     """
 
     exit_code: ClassVar = ExitCode.FAILED
+
+    answered: tuple[str, int, str] = ("", 0, "")
+    """Where a registry refused ("token", "/v2/", the "blob" host), its status and its code; nothing where none did."""
 
     def __init__(self, message: str, remedy: str = "", *, debugging: int = 0) -> None:
         self.message = redact(message)
@@ -175,6 +180,10 @@ class PermissionMissing(PrerequisiteMissing):
         self.permission = permission
 
 
+class PerimeterDenied(PrerequisiteMissing):
+    """A perimeter of VPC Service Controls is between the caller, Artifact Registry and its upstream."""
+
+
 class ProjectUnknown(PrerequisiteMissing):
     """There is no such project, or the caller may not see it; Google does not say which."""
 
@@ -239,6 +248,10 @@ class MemberUnknown(Temporary):
     """IAM does not know a service agent: it was never made, or only just now."""
 
 
+class EndedEarly(Temporary):
+    """An answer ended before all of it had come."""
+
+
 class ChainguardFailed(ServiceError):
     """Chainguard's API refused, or said what cannot be read."""
 
@@ -252,11 +265,13 @@ class MalformedToken(ChainctlFailed):
 
     Args:
         wrong: which of its values, and how: "password is empty".
+        reason: the same of a password as a code: "empty", "white-space", "base64", "no-token".
     """
 
-    def __init__(self, message: str, remedy: str = "", *, wrong: str) -> None:
+    def __init__(self, message: str, remedy: str = "", *, wrong: str, reason: str = "no-token") -> None:
         super().__init__(message, remedy)
         self.wrong = wrong
+        self.reason = reason
 
 
 class RegistryError(ServiceError):

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from cgrunbook.diagnosis.codes import CHECKS, EXPLAINS, HIDES
 from cgrunbook.errors import ExitCode
 from cgrunbook.parameters import Parameters
 from cgrunbook.run.record import record_schema
@@ -29,12 +30,39 @@ def exit_codes_table() -> str:
     return "\n".join(["| code | means |", "|---|---|", *(f"| {code} | {code.means} |" for code in ExitCode)]) + "\n"
 
 
+def pages_of_checks() -> str:
+    """A page for each check of the doctor."""
+    pages = []
+    for code, about in CHECKS.items():
+        explains, hides = (
+            ", ".join(f"[{one}](#{one.partition('/')[0]})" for one in table.get(code, ())) or "nothing"
+            for table in (EXPLAINS, HIDES)
+        )
+        rows = [f"| `{name}` | {one.why} | {one.helps} | {one.sure} |" for name, one in about.reasons.items()]
+        pages += [
+            f"### {code}",
+            "",
+            f"{about.hop[0].upper()}{about.hop[1:]}: {about.title}.",
+            "",
+            f"It looks at: {about.looks_at}",
+            "",
+            "| reason | why it fails | what to do | how sure |",
+            "|---|---|---|---|",
+            *rows,
+            "",
+            f"It can be the cause of {explains}; where it fails, {hides} may not be seen. Source: <{about.source}>",
+            "",
+        ]
+    return "\n".join(pages)
+
+
 # Where each stands: between two comments that bear its name.
 GENERATED: dict[tuple[str, str], Callable[[], str]] = {
     ("README.md", "parameters"): parameters_table,
     ("README.md", "exit codes"): exit_codes_table,
     ("docs/sandbox.md", "methods"): methods.markdown,
     ("docs/services.md", "least roles"): rights.markdown,
+    ("docs/diagnosis.md", "checks"): pages_of_checks,
 }
 
 

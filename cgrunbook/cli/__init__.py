@@ -9,7 +9,7 @@ import io
 import sys
 from collections.abc import Sequence
 
-from cgrunbook.cli import lab, notebooks, report, rotate, run, runs, sandbox, status, teardown
+from cgrunbook.cli import doctor, lab, notebooks, report, rotate, run, runs, sandbox, status, teardown
 from cgrunbook.cli.app import EXIT_CODES, app, complain
 from cgrunbook.cli.run import join_parameters
 from cgrunbook.errors import UsageError
@@ -20,6 +20,7 @@ __all__ = ["main"]
 app.command(epilog=EXIT_CODES)(run.run)
 app.command("plan", help=run.PLAN, epilog=EXIT_CODES)(run.run)
 app.command(epilog=EXIT_CODES)(status.status)
+app.command(epilog=EXIT_CODES)(doctor.doctor)
 app.command(epilog=EXIT_CODES)(rotate.rotate)
 app.command(epilog=EXIT_CODES)(teardown.teardown)
 app.add_typer(runs.app, name="runs")

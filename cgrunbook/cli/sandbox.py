@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
 import os
 import shlex
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,6 +17,9 @@ from cgrunbook.errors import ExitCode
 
 if TYPE_CHECKING:
     from cgrunbook.sandbox.process import Running, Status
+
+#: What a shell remembers of a variable that a fault has set in it.
+_KEPT = "CGRUNBOOK_SANDBOX_KEPT_"
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -116,7 +122,6 @@ def log(
     as_json: Annotated[bool, typer.Option("--json", help="Print each request as one line of JSON.")] = False,
 ) -> None:
     """Show who asked the sandbox what, and what came of it. Secrets are never in it."""
-    import dataclasses
     import itertools
     from collections import deque
 
@@ -145,5 +150,141 @@ def env() -> None:
     """
     from cgrunbook.sandbox import process
 
-    for name, value in process.environment(process.start()).items():
+    running = process.start()
+    variables = process.environment(running)
+    broken = process.of_faults(running)
+    for name in sorted(name for name in os.environ if name.startswith(_KEPT)):
+        if (own := name.removeprefix(_KEPT)) not in broken:  # what it was before a fault set it
+            typer.echo(f"export {own}={shlex.quote(os.environ[name])}" if os.environ[name] else f"unset {own}")
+            typer.echo(f"unset {name}")
+    for name in broken:
+        variables.setdefault(_KEPT + name, os.environ.get(_KEPT + name, os.environ.get(name, "")))
+    for name, value in variables.items():
         typer.echo(f"export {name}={shlex.quote(value)}")
+
+
+faults_app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Break things on purpose, so that every client sees it, and take it back.",
+    short_help="Break things on purpose.",
+)
+app.add_typer(faults_app, name="fault")
+
+_Json = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
+_Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+
+
+@faults_app.command("list")
+def list_faults(
+    as_json: _Json = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Name each permission that the caller can be without.")
+    ] = False,
+) -> None:
+    """Say what can be broken, what people see then, and what is."""
+    from cgrunbook.sandbox import faults
+
+    told = faults.listed()
+    if as_json:
+        typer.echo(json.dumps([dataclasses.asdict(fault) | {"set": bool(fault.since)} for fault in told], indent=2))
+        return
+    lacking = [fault for fault in told if fault.name.startswith("caller-lacks-")]
+    for fault in told:
+        if everything or fault not in lacking or fault.since:
+            mark = "" if not fault.since else ", SET" if fault.stands else ", SET, and mended since"
+            typer.echo(f"{fault.name}{mark}\n  {fault.does}\n  Seen: {fault.symptom}")
+    if not everything:
+        typer.echo(f"caller-lacks-PERMISSION, of {len(lacking)} permissions: cgrunbook sandbox fault list --all")
+    typer.echo(f"\n{sum(bool(fault.since) for fault in told)} of {len(told)} are set.")
+
+
+@faults_app.command("set")
+def set_fault(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="What to break, as the list names it.")],
+    quiet: _Quiet = False,
+    as_json: _Json = False,
+) -> None:
+    """Break something. What is broken already stays as it is."""
+    from cgrunbook.sandbox import faults
+
+    with _faults_explained():
+        fresh = faults.set_faults(names)
+    _say_what_stands("set", fresh, quiet=quiet, as_json=as_json)
+
+
+@faults_app.command("clear")
+def clear_faults(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME...]", help="What to mend; all without a name.")
+    ] = None,
+    quiet: _Quiet = False,
+    as_json: _Json = False,
+) -> None:
+    """Take back what was broken; what somebody has changed since stays as they have it."""
+    from cgrunbook.sandbox import faults
+
+    with _faults_explained():
+        gone = faults.clear(names or ())
+    _say_what_stands("cleared", gone, quiet=quiet, as_json=as_json)
+
+
+@contextlib.contextmanager
+def _faults_explained() -> Iterator[None]:
+    """Turn the refusals of faults into the command's own errors."""
+    from cgrunbook.errors import PrerequisiteMissing, UsageError
+    from cgrunbook.sandbox import faults
+
+    try:
+        yield
+    except faults.UnknownFault as error:
+        raise UsageError(str(error)) from error
+    except faults.NothingToBreak as error:
+        raise PrerequisiteMissing(f"Nothing was changed. {error}") from error
+
+
+def _say_what_stands(done: str, names: list[str], *, quiet: bool, as_json: bool) -> None:
+    """Say what a command did, and what is set after it."""
+    from cgrunbook.sandbox import faults
+
+    if quiet and not as_json:
+        return
+    there = [fault for fault in faults.listed() if fault.since]
+    if as_json:
+        typer.echo(json.dumps({done: names, "now": [fault.name for fault in there]}, indent=2))
+        return
+    typer.echo(f"{done.capitalize()}: {', '.join(names)}." if names else f"Nothing was to be {done}.")
+    for fault in there:
+        name = fault.name if fault.value is None else f"{fault.name}={fault.value:g}"
+        typer.echo(f"  {name}: {fault.does}{'' if fault.stands else ' (Mended since.)'}")
+    if there:
+        typer.echo("To take it back: cgrunbook sandbox fault clear")
+    if any(fault.shells for fault in faults.listed() if fault.name in names):
+        typer.echo('A shell sees it after: eval "$(cgrunbook sandbox env)"')
+
+
+@app.command("clock")
+def clock(
+    by: Annotated[str, typer.Option("--by", metavar="DURATION", help="How far to move it ahead: 90m, 36h, 31d.")] = "",
+    reset: Annotated[bool, typer.Option("--reset", help="Put it back to this machine's time.")] = False,
+    as_json: _Json = False,
+) -> None:
+    """Move the sandbox's clock: tokens end, tags age and delays pass as if so much time had gone by."""
+    from datetime import timedelta
+
+    from cgrunbook.durations import parse
+    from cgrunbook.errors import UsageError
+    from cgrunbook.sandbox import faults
+
+    if by and reset:
+        raise UsageError("--by and --reset exclude each other.")
+    try:
+        ahead = faults.move_clock(None if reset else parse(by) if by else timedelta())
+    except ValueError as error:
+        raise UsageError(f"--by {by!r} {error}.") from error
+    if as_json:
+        typer.echo(json.dumps({"ahead_seconds": ahead.total_seconds()}))
+    else:
+        typer.echo(f"The sandbox's clock is {ahead} ahead." if ahead else "The sandbox's clock is this machine's.")
+    if ahead and not as_json:
+        typer.echo("To put it back: cgrunbook sandbox clock --reset")

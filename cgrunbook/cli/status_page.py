@@ -37,7 +37,7 @@ def print_status(found: Status, context: Context) -> None:
     for name, life in zip(names, lives, strict=True):
         secret = f"{life.secret_id}/versions/{life.version}" if life.secret_id else "no secret that is known"
         wrong = "" if len(lives) == 1 else ", ".join(one.code for one in life.findings if one.mark is not Mark.OK)
-        row = f"{_marked(life.mark)}  {name:<{widths[0]}}  {_left(life):<{widths[1]}}  {secret}  {wrong}"
+        row = f"{marked(life.mark)}  {name:<{widths[0]}}  {_left(life):<{widths[1]}}  {secret}  {wrong}"
         typer.echo(row.rstrip())
     typer.echo("")
     if len(lives) == 1:
@@ -71,14 +71,15 @@ def _print_finding(finding: Finding, where: str) -> None:
     said = f"{where}: {finding.seen}" if where else finding.seen
     width = max(min(shutil.get_terminal_size((110, 24)).columns, 120), 60)
     lines = textwrap.wrap(said, width - len(indent) - 16, break_long_words=False, break_on_hyphens=False) or [""]
-    typer.echo(f"{_marked(finding.mark)}  {finding.code:<16}{lines[0]}")
+    typer.echo(f"{marked(finding.mark)}  {finding.code:<16}{lines[0]}")
     for line in lines[1:]:
         typer.echo(f"{indent}{'':<16}{line}")
     for line in finding.remedy.splitlines():  # a command is copied: it is not broken
         typer.echo(f"{indent}  {line}")
 
 
-def _marked(mark: Mark) -> str:
+def marked(mark: Mark) -> str:
+    """A mark with its glyph, in its colour and in the width of the longest."""
     glyph, colour = _GLYPHS[mark]
     return typer.style(f"{glyph} {mark:<11}", fg=colour)
 

@@ -16,9 +16,9 @@ from urllib.parse import unquote
 
 from google.cloud import artifactregistry_v1 as ar
 
-from cgrunbook.cloud.google_errors import READ_SECRET
 from cgrunbook.cloud.google_service import CALL, GoogleService, client
 from cgrunbook.cloud.iam_policy import Policy, add_member, read_policy
+from cgrunbook.cloud.roles import READ_SECRET
 from cgrunbook.errors import (
     AlreadyExists,
     CgrunbookError,

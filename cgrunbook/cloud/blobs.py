@@ -20,7 +20,7 @@ from urllib3.response import BaseHTTPResponse
 from cgrunbook.cloud.attempts import Attempts
 from cgrunbook.cloud.manifests import Descriptor
 from cgrunbook.cloud.registry_transport import Errand, RegistryTransport
-from cgrunbook.errors import DigestMismatch, Interrupted, RegistryError, Temporary
+from cgrunbook.errors import DigestMismatch, EndedEarly, Interrupted, RegistryError, Temporary
 from cgrunbook.redaction import one_line
 
 # Large enough that the interpreter's lock and the kernel's calls cost next to nothing; a reset loses one at most.
@@ -136,7 +136,7 @@ class Blob:
             if unpack and not came:
                 self._start_over()  # a range would be one of the compressed bytes
         if not came:
-            raise Temporary(
+            raise EndedEarly(
                 f"{self._subject}: the connection ended after {self.done} of {self.descriptor.size} bytes.",
                 "Check the network and proxy settings (notebook 04), then try again.",
                 debugging=1,

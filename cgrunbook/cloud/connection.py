@@ -8,9 +8,11 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -43,11 +45,15 @@ class RegistryHost:
         name: the host name by which the world knows it, such as "us-central1-docker.pkg.dev".
         address: host or host:port to connect to; equal to the name unless the sandbox plays it.
         scheme: "https", or "http" for the sandbox.
+        answers: of its last answers who gave each, after how many seconds, and by how many seconds that clock is ahead.
     """
 
     name: str
     address: str
     scheme: Literal["https", "http"]
+    answers: deque[tuple[str, float, float | None]] = field(
+        default_factory=partial(deque, maxlen=64), repr=False, compare=False
+    )
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import shlex
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from cgrunbook.cloud.connection import Connection, RegistryHost
 from cgrunbook.cloud.docker_config import ENVIRONMENT, Answer, DockerConfig, Login
 from cgrunbook.cloud.gcloud import WITHOUT_LOG_FILE
 from cgrunbook.cloud.pull import LayerProgress, PullProgress
-from cgrunbook.cloud.registry_sign_in import ACCESS_TOKEN_USER
+from cgrunbook.cloud.registry_sign_in import ACCESS_TOKEN_USER, BasicCredentials
 from cgrunbook.errors import (
     CgrunbookError,
     DigestMismatch,
@@ -70,12 +70,14 @@ class SignIn:
         username: who would sign in, "" where docker would send nothing.
         problem: why docker would be denied, a sentence without its end; "" where it is let in.
         unusable: the error of a helper that is not there or does not answer; None for all others.
+        credentials: what docker would send.
     """
 
     login: Login
     username: str = ""
     problem: str = ""
     unusable: StepFailed | None = None
+    credentials: BasicCredentials | None = field(default=None, repr=False, compare=False)
 
     @property
     def taken(self) -> bool:
@@ -140,9 +142,10 @@ class Docker:
         if said.status == 401:  # now and then the endpoint says so of a token that it takes a moment later
             said = asked.sign_in()
         if said.granted:
-            return SignIn(login, username)
+            return SignIn(login, username, credentials=answer.credentials)
         text = f": {said.message.rstrip('.')}" if said.message else ""
-        return SignIn(login, username, f"{registry.name} does not take the login of {username} ({said.status}{text})")
+        refused = f"{registry.name} does not take the login of {username} ({said.status}{text})"
+        return SignIn(login, username, refused, credentials=answer.credentials)
 
     def sign_in_again(self, login: Login) -> str:
         """What to do about a login that a registry does not take, as an instruction."""

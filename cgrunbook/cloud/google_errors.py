@@ -23,7 +23,7 @@ from google.rpc.code_pb2 import Code
 from cgrunbook.cloud import alike, apis, network, retry
 from cgrunbook.cloud.caller import to_fill_in
 from cgrunbook.cloud.iam_policy import grant_command, let_read_command
-from cgrunbook.cloud.roles import narrowest_role
+from cgrunbook.cloud.roles import READ_SECRET, narrowest_role
 from cgrunbook.errors import (
     AlreadyExists,
     CgrunbookError,
@@ -32,6 +32,7 @@ from cgrunbook.errors import (
     MemberUnknown,
     NotFound,
     NotSignedIn,
+    PerimeterDenied,
     PermissionMissing,
     PrerequisiteMissing,
     ProjectUnknown,
@@ -69,9 +70,6 @@ _PLAIN: Mapping[str, tuple[type[ServiceError], str]] = {
     "NOT_FOUND": (NotFound, "Check the name, the location ({location}) and the project ({project})."),
     "UNIMPLEMENTED": (ServiceError, "The service has no such method: look for a newer cgrunbook."),
 }
-
-# What Artifact Registry's service agent needs on the secret that holds an upstream's password.
-READ_SECRET = "secretmanager.versions.access"  # noqa: S105 - a permission
 
 # Whoever's project a request to them is about: they are charged to that of the credentials, all others to the one asked about.
 _CHARGED_TO_CREDENTIALS = frozenset({"cloudresourcemanager.googleapis.com", "serviceusage.googleapis.com"})
@@ -229,7 +227,7 @@ def _denied(answer: Answer, connection: Connection, message: str) -> CgrunbookEr
             + to_fill_in(connection.caller),
         )
     if reason == "SECURITY_POLICY_VIOLATED" or "Request is prohibited by organization's policy" in text:
-        return PrerequisiteMissing(
+        return PerimeterDenied(
             message,
             "A VPC Service Controls perimeter is in the way. Call from inside it, or ask its administrator for an "
             "ingress rule; the answer's identifier finds the denial in the audit log.",

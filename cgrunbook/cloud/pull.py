@@ -133,8 +133,10 @@ def pull(
     reference: str,
     platform: Platform,
     progress: Callable[[PullProgress], None] | None,
+    *,
+    layers_too: bool = True,
 ) -> PulledImage:
-    """Fetch and verify every byte of an image for one platform; keep none. What is raised: see `Registry.pull`."""
+    """Fetch and verify every byte of an image for one platform; keep none. Arguments and what is raised: see `Registry`."""
     begun = time.monotonic()
     repository, attempts, subject = errand.repository, errand.attempts, errand.subject
     top, body = fetch_document(transport, errand, reference)
@@ -151,7 +153,7 @@ def pull(
             now = tuple(LayerProgress(blob.descriptor.digest, blob.descriptor.size, blob.done) for blob in layers)
             progress(PullProgress(now))
 
-    fetch_all([*layers, *([] if config.kept else [config])], attempts, report)
+    fetch_all([*(layers if layers_too else ()), *([] if config.kept else [config])], attempts, report)
     report()
     return PulledImage(
         index_digest=index_digest,

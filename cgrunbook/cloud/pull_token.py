@@ -5,6 +5,7 @@ It knows the forms that chainctl prints and the claims of the JWT. It runs nothi
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import shlex
@@ -57,11 +58,14 @@ class PullToken:
                 "username", "is not ORGANISATION_ID/TOKEN_ID, 40 and 16 hex digits", "a token of a folder has no images"
             )
         value = password.reveal()
-        if not value:
-            raise _malformed("password", "is empty")
+        if not value.strip():
+            raise _malformed("password", "is empty" if not value else "is white space and nothing else", reason="empty")
         if value != value.strip() or any(character.isspace() for character in value):
-            raise _malformed("password", "has a space or a line break in it", "the registry would refuse it")
+            wrong = "has a space or a line break in it"
+            raise _malformed("password", wrong, "the registry would refuse it", reason="white-space")
         if not _JWT.fullmatch(value):
+            if _JWT.fullmatch(_unpacked(value)):
+                raise _malformed("password", "is a JWT in base64", "it is kept as it is", reason="base64")
             raise _malformed("password", "is not a JWT")
         claims = _claims(value)
         expires, issued = _moment(claims.get("exp")), _moment(claims.get("iat"))
@@ -146,11 +150,19 @@ def _moment(seconds: Any) -> datetime | None:
         return None
 
 
-def _malformed(which: str, how: str, consequence: str = "") -> MalformedToken:
+def _unpacked(value: str) -> str:
+    """What a value is in base64 of, "" for nothing readable."""
+    with suppress(ValueError):
+        return base64.b64decode(value, validate=True).decode().strip()
+    return ""
+
+
+def _malformed(which: str, how: str, consequence: str = "", *, reason: str = "no-token") -> MalformedToken:
     wrong = f"{which} {how}" + (f" ({consequence})" if consequence else "")
     return MalformedToken(
         f"chainctl created a pull token whose {wrong}.",
         "Delete the token that was just made (chainctl auth pull-token list, then chainctl iam identities delete ID), "
         "update chainctl, and create a new one under the organisation itself.",
         wrong=wrong,
+        reason=reason,
     )

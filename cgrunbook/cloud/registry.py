@@ -178,6 +178,11 @@ class Registry:
         """
         return verified.pull(self._transport, self._errand(repository, reference), reference, platform, progress)
 
+    def pull_begun(self, repository: str, reference: str, platform: Platform) -> PulledImage:
+        """What every pull begins with: the documents and the config, verified, and no layer; arguments and errors of `pull`."""
+        errand = self._errand(repository, reference)
+        return verified.pull(self._transport, errand, reference, platform, None, layers_too=False)
+
     def pull_again(self, repository: str, reference: str, pulled: PulledImage) -> PulledAgain:
         """See how fast what was pulled comes the second time, without fetching it twice.
 

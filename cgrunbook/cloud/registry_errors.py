@@ -15,12 +15,15 @@ from typing import Any, Literal, Protocol
 from cgrunbook.cloud import alike, apis, retry
 from cgrunbook.cloud.caller import UNKNOWN, spoken, to_fill_in
 from cgrunbook.cloud.iam_policy import grant_command, let_read_command
+from cgrunbook.cloud.roles import PULL, READ_SECRET
 from cgrunbook.errors import (
     CgrunbookError,
     ImageNotAvailable,
     NotFound,
     NotSignedIn,
+    PerimeterDenied,
     PermissionMissing,
+    PrerequisiteMissing,
     RegistryError,
     Temporary,
     UpstreamCredentialsRefused,
@@ -129,9 +132,9 @@ def read_error(body: bytes) -> tuple[str, str]:
 
 def refused(refusal: Refusal) -> CgrunbookError:
     """The error to raise for a refusal; `Temporary` exactly where another attempt may succeed."""
-    if refusal.host.endswith("pkg.dev"):
-        return _artifact_registry(refusal)
-    return _chainguard(refusal)
+    error = _artifact_registry(refusal) if refusal.host.endswith("pkg.dev") else _chainguard(refusal)
+    error.answered = refusal.step, refusal.status, refusal.code
+    return error
 
 
 def _chainguard(refusal: Refusal) -> CgrunbookError:
@@ -253,6 +256,7 @@ def _of_upstream(refusal: Refusal, said: str, text: str) -> CgrunbookError | Non
         return PermissionMissing(
             f"{said} Artifact Registry's service agent cannot read the secret version that holds the password.",
             f"Grant it on the secret (notebook 03 does): {command}",
+            permission=READ_SECRET,
             debugging=3,
         )
     if upstream == 404:
@@ -270,10 +274,10 @@ def _of_upstream(refusal: Refusal, said: str, text: str) -> CgrunbookError | Non
     return None
 
 
-def _forbidden(refusal: Refusal, said: str, text: str) -> PermissionMissing:
+def _forbidden(refusal: Refusal, said: str, text: str) -> PrerequisiteMissing:
     place = _Place.of(refusal)
     if "vpc service controls" in text or "service perimeter" in text or "organization's policy" in text:
-        return PermissionMissing(
+        return PerimeterDenied(
             f"{said} A service perimeter keeps Artifact Registry from the upstream.",
             f"gcloud artifacts vpcsc-config allow --project={place.project} --location={place.location}",
             debugging=1,
@@ -289,6 +293,7 @@ def _forbidden(refusal: Refusal, said: str, text: str) -> PermissionMissing:
             "roles/artifactregistry.reader",
         )
         + to_fill_in(member),
+        permission=PULL,
     )
 
 

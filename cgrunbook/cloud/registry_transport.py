@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from urllib.parse import urlencode, urljoin, urlsplit
@@ -45,6 +46,11 @@ class _Unanswered(OSError):
     def __init__(self, host: str) -> None:
         super().__init__(host)
         self.host = host
+
+
+def silent_host(error: BaseException) -> str:
+    """Which host gave no answer, "" where that is not what an error is about."""
+    return next((cause.host for cause in retry.causes(error) if isinstance(cause, _Unanswered)), "")
 
 
 @dataclass(frozen=True)
@@ -276,7 +282,7 @@ class RegistryTransport:
         try:
             yield
         except (HTTPError, OSError) as error:
-            host = next((cause.host for cause in retry.causes(error) if isinstance(cause, _Unanswered)), self.host.name)
+            host = silent_host(error) or self.host.name
             if (lasting := network.lasting(error, host)) is not None:
                 raise RegistryError(f"{subject}: {lasting.what}.", lasting.remedy, debugging=1) from error
             inner = retry.innermost(error)
@@ -358,6 +364,7 @@ class RegistryTransport:
             sent |= {name: value for name, value in headers.items() if own or name != "Authorization"}
             netloc = urlsplit(url).netloc
             host = self.host.name if netloc == self.host.address else netloc
+            begun = time.monotonic()
             try:
                 response = sessions.pools(url).request(
                     method,
@@ -371,6 +378,7 @@ class RegistryTransport:
             except (HTTPError, OSError) as error:
                 raise _Unanswered(host) from error
             answer = Answer(response, host, not own)
+            self.host.answers.append((host, time.monotonic() - begun, retry.ahead(answer.header("Date"))))
             target = answer.header("Location")
             if answer.status not in (301, 302, 303, 307, 308) or not target:
                 return answer
@@ -403,13 +411,15 @@ class RegistryTransport:
 
     def _meaning(self, answer: Answer, code: str, message: str, step: Step, errand: Errand) -> CgrunbookError:
         if answer.elsewhere and answer.status in retry.SIGNED_LINK_STATUSES:
-            return Temporary(
+            passing = Temporary(
                 f"{errand.subject}: {answer.host}, to which {self.host.name} redirects, answered {answer.status} "
                 f"{code or message or 'without a reason'}.",
                 f"Check that this machine, and its proxy, may reach {answer.host} (notebook 04).",
                 debugging=1,
             )
-        return refused(
+            passing.answered = "blob", answer.status, code
+            return passing
+        error = refused(
             Refusal(
                 host=answer.host if answer.elsewhere else self.host.name,
                 step=step,
@@ -423,6 +433,9 @@ class RegistryTransport:
                 whose=self._whose,
             )
         )
+        if answer.elsewhere:
+            error.answered = "blob", answer.status, code
+        return error
 
     def _paused(self, error: CgrunbookError, answer: Answer, errand: Errand) -> CgrunbookError:
         """Wait as long as the registry asks before the next attempt; give up where that is longer than the limit."""
@@ -430,9 +443,10 @@ class RegistryTransport:
         if not isinstance(error, Temporary) or seconds is None:
             return error
         if seconds > errand.attempts.limit:
-            return RegistryError(
-                f"{error.message} It asks to wait {seconds:.0f} s before the next attempt.", error.remedy, debugging=1
-            )
+            later = f"{error.message} It asks to wait {seconds:.0f} s before the next attempt."
+            lasting = RegistryError(later, error.remedy, debugging=1)
+            lasting.answered = error.answered
+            return lasting
         answer.close()
         errand.attempts.pause(seconds, f"{self.host.name}, which asks for a pause")
         return error

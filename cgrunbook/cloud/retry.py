@@ -14,6 +14,8 @@ import re
 import socket
 import ssl
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from enum import Enum
 
 # HTTP, as registries and what stands before them answer (RFC 9110; go-containerregistry's transport/error.go has the same).
@@ -164,6 +166,21 @@ def says_temporary(text: str) -> bool:
     """
     low = text.lower()
     return any(word in low for word in WORDS)
+
+
+def ahead(date: str) -> float | None:
+    """How many seconds the clock of whoever answered is ahead of this machine's.
+
+    Args:
+        date: its Date header.
+
+    Returns:
+        Seconds, as exact as the header, which counts whole ones; None where there is no such header.
+    """
+    try:
+        return (parsedate_to_datetime(date) - datetime.now(UTC)).total_seconds()
+    except (ValueError, TypeError):
+        return None
 
 
 def retry_after(value: str | None) -> float | None:

@@ -23,6 +23,10 @@ _USAGE = _of("serviceusage", "operations.get services.get services.list")
 _USE = _of("serviceusage.services", "use")
 _PUBLISH = _of("pubsub.topics", "publish")
 
+# What Artifact Registry's service agent needs on the secret that holds an upstream's password, and what whoever pulls needs.
+READ_SECRET = "secretmanager.versions.access"  # noqa: S105 - a permission
+PULL = "artifactregistry.repositories.downloadArtifacts"
+
 # With it Artifact Registry's service agent reads the password.
 ACCESSOR = "roles/secretmanager.secretAccessor"
 

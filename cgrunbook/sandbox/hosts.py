@@ -18,6 +18,8 @@ CGR_DEV = "cgr.dev"
 CONSOLE_API = "console-api.enforce.dev"
 STS = "issuer.enforce.dev"
 BLOB_HOST = "9236a389bd48b984df91adc1bc924620.r2.cloudflarestorage.com"
+#: A proxy that wants a password, for the shells that are told to use it; nobody of this name exists.
+PROXY = "proxy.example.com"
 #: The hosts that are played once; `LOCATION-docker.pkg.dev` is played for every location besides.
 SINGLE_HOSTS = (
     ARTIFACT_REGISTRY,
@@ -33,6 +35,7 @@ SINGLE_HOSTS = (
     CONSOLE_API,
     STS,
     BLOB_HOST,
+    PROXY,
 )
 
 #: Where every port says whose it is, so that a starter can tell this sandbox from whatever else took a port.

@@ -29,6 +29,7 @@ CREATE TABLE IF NOT EXISTS policy (
 CREATE TABLE IF NOT EXISTS service_agent (
     service TEXT PRIMARY KEY, email TEXT NOT NULL UNIQUE, unique_id TEXT NOT NULL, visible_at TEXT NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS custom_role (name TEXT PRIMARY KEY, permissions TEXT NOT NULL) WITHOUT ROWID;
 """
 #: Etag that Google answers for a resource that never had a policy (base64 of one field: ACAB).
 NO_POLICY_ETAG = "ACAB"
@@ -82,12 +83,19 @@ class Iam:
             policy = self._effective(name, now)
             for binding in policy.get("bindings", ()):
                 if (
-                    permission in ROLES.get(binding["role"], ())
+                    permission in self.permissions(binding["role"])
                     and any(self._is_member(principal, member, now) for member in binding.get("members", ()))
                     and self._condition_holds(binding.get("condition"), resource, now)
                 ):
                     return True
         return False
+
+    def permissions(self, role: str) -> frozenset[str]:
+        """What a role holds, a predefined one or one of the project's own; nothing when there is none of this name."""
+        if role in ROLES or "/roles/" not in role:
+            return ROLES.get(role, frozenset())
+        row = self._state.row("SELECT permissions FROM custom_role WHERE name = ?", role)
+        return frozenset() if row is None else frozenset(row["permissions"].split())
 
     def _condition_holds(self, condition: Mapping[str, Any] | None, resource: str, now: datetime) -> bool:
         """Ask with the project's id and with its number in the name: people write either."""
@@ -248,7 +256,7 @@ class Iam:
         merged: dict[tuple[str, str], dict[str, Any]] = {}
         for binding in policy.get("bindings", ()):
             role, condition = binding.get("role", ""), binding.get("condition")
-            if role not in ROLES or (resource != self._project and role in _NOT_ON_RESOURCES):
+            if not self.permissions(role) or (resource != self._project and role in _NOT_ON_RESOURCES):
                 raise errors.InvalidArgument(f"Role {role} is not supported for this resource.")
             if condition is not None and int(policy.get("version", 0)) < 3:
                 raise errors.InvalidArgument(

@@ -27,10 +27,13 @@ from cgrunbook.sandbox import hosts as host_names
 if TYPE_CHECKING:
     from filelock import FileLock
 
+    from cgrunbook.sandbox.state import State
+
 SANDBOX_FILE = "sandbox.json"
 PID_FILE = "server.pid"
 TOKEN_FILE = "access-token"  # noqa: S105 - a file's name
 SERVER_LOG = "log/server.log"
+ENVIRONMENT_FILE = "environment.json"
 
 #: The folder that the package is in.
 PACKAGE_ROOT = str(Path(__file__).parents[2])
@@ -243,6 +246,8 @@ def reset(home: Path | None = None) -> None:
         SandboxFailure: the process could not be ended or the folder not be removed.
     """
     base = _base(home)
+    from cgrunbook.sandbox.faults.full_disk import unmount
+
     if not base.exists():
         return
     with _start_lock(base):
@@ -250,6 +255,7 @@ def reset(home: Path | None = None) -> None:
         folder = folder_of(base)
         going = base / f"sandbox.removing-{os.getpid()}"
         try:
+            unmount(folder)
             if folder.exists():
                 folder.rename(going)
             for leftover in base.glob("sandbox.removing-*"):
@@ -291,12 +297,24 @@ def environment(running: Running) -> dict[str, str]:
         "CONTAINERS_REGISTRIES_CONF": str(running.folder / "containers" / "registries.conf"),
         "PATH": path,
     }
+    variables |= of_faults(running)
     for host, gcloud, terraform in _ENDPOINT_VARIABLES:
         if host in running.hosts:  # a sandbox that an older cgrunbook started may play fewer
             base = f"http://{running.hosts[host]}/"
             variables[f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{gcloud}"] = base
             for name, version in terraform:
                 variables[f"GOOGLE_{name}_CUSTOM_ENDPOINT"] = f"{base}{version}/"
+    return variables
+
+
+def of_faults(running: Running) -> dict[str, str]:
+    """The variables that faults of this machine give to shells, {} where none is set."""
+    from cgrunbook.sandbox.faults.full_disk import mount
+
+    path = running.folder / ENVIRONMENT_FILE
+    variables: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if "TMPDIR" in variables:
+        mount(running.folder)  # one that this machine's restart has taken away is there again
     return variables
 
 
@@ -312,14 +330,30 @@ def access_token(principal: str, home: Path | None = None, lifetime_seconds: flo
         SandboxFailure: there is no sandbox at this home.
     """
     from cgrunbook.sandbox.access_tokens import Tokens
-    from cgrunbook.sandbox.state import Clock, State, StateOfAnotherVersion
+    from cgrunbook.sandbox.state import Clock
+
+    with opened_state(home) as state:
+        return Tokens(state, Clock(state)).issue(principal, lifetime_seconds)
+
+
+@contextlib.contextmanager
+def opened_state(home: Path | None = None) -> Iterator[State]:
+    """The store of a sandbox, which may be running or not.
+
+    Args:
+        home: CGRUNBOOK_HOME; None for `home()`.
+
+    Raises:
+        SandboxFailure: there is no sandbox at this home, or one of another version.
+    """
+    from cgrunbook.sandbox.state import State, StateOfAnotherVersion
 
     database = folder_of(_base(home)) / "state.db"
     if not database.exists():
         raise SandboxFailure(f"There is no sandbox at {_base(home)}; run: cgrunbook sandbox start")
     try:
         with contextlib.closing(State(database)) as state:
-            return Tokens(state, Clock(state)).issue(principal, lifetime_seconds)
+            yield state
     except StateOfAnotherVersion as other:
         raise SandboxFailure(f"The state {database} cannot be used: {other}. {_ANEW}") from other
 

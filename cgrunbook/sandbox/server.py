@@ -15,10 +15,12 @@ import os
 import signal
 import socket
 import sqlite3
+import struct
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from email.utils import format_datetime
 from pathlib import Path
 from urllib.parse import parse_qsl
 
@@ -29,6 +31,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from cgrunbook.sandbox import errors, hosts, request_log
 from cgrunbook.sandbox.asgi import respond
 from cgrunbook.sandbox.context import Sandbox, log
+from cgrunbook.sandbox.faults.behaviour import PROXY_ANSWER, Behaviour, CutOff
 
 #: Query parameters whose values the request log may show; of all others it shows the name only.
 _SHOWN_NAMES = (
@@ -69,6 +72,7 @@ class Dispatcher:
         self._identity = json.dumps(identity).encode()
         self._hosts = {int(address.rpartition(":")[2]): name for name, address in sandbox.hosts.items()}
         self._apps: dict[str, ASGIApp] = {}
+        self._behaviour = Behaviour(sandbox.state, sandbox.settings)
         self._requests = request_log.RequestLog(sandbox.settings.home / request_log.FILE)
         self._under_way = 0
         self._last_request = time.monotonic()
@@ -92,12 +96,18 @@ class Dispatcher:
 
         async def noting_send(message: Message) -> None:
             told.note(message)
+            if message["type"] == "http.response.start":
+                date = format_datetime(self._sandbox.clock.now(), usegmt=True).encode()
+                message = {**message, "headers": [*message.get("headers", ()), (b"date", date)]}
             await send(message)
 
         try:
             _refuse_foreign(scope, host)
             self._sandbox.quotas.take(host, self._sandbox.settings.project_number)
-            await self._app(host)(scope, receive, noting_send)
+            answering = await self._behaviour.meet(host, noting_send)
+            await self._app(host)(scope, receive, answering)
+        except CutOff:
+            raise
         except Exception as problem:  # the wire must never show a traceback, whatever a service raises
             if _is_gone(problem):
                 return  # nobody is there to be answered
@@ -123,6 +133,13 @@ class Dispatcher:
                 hint=request_log.hint_of(told.status, request_log.refusal_in(bytes(told.beginning)), told.headers),
             )
             self._requests.write(line)
+
+    def instead(self, port: int) -> bytes | None:
+        """What a connection gets before it can say anything, after which it is closed; None for nothing."""
+        host = self._hosts[port]
+        if host == hosts.PROXY:
+            return PROXY_ANSWER
+        return b"" if self._behaviour.is_away(host) else None
 
     def note_other_protocol(self, data: bytes, port: int) -> None:
         """Tell in the request log of a connection that begins with something else than http."""
@@ -278,10 +295,20 @@ class _Protocol(HttpToolsProtocol):
     """uvicorn's HTTP; it refuses what is none, and the request log says what to do about it."""
 
     def data_received(self, data: bytes) -> None:
-        """Look at the first bytes of a connection."""
+        """Look at the first bytes of a connection, and whether anybody is to hear them."""
+        dispatcher: Dispatcher = self.config.loaded_app
+        port = self.transport.get_extra_info("sockname")[1]
+        if (instead := dispatcher.instead(port)) is not None:
+            if instead:
+                self.transport.write(instead)
+                self.transport.close()
+            else:  # a reset, and no orderly end
+                linger = struct.pack("ii", 1, 0)
+                self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                self.transport.abort()
+            return
         if self.cycle is None:
-            dispatcher: Dispatcher = self.config.app
-            dispatcher.note_other_protocol(data, self.transport.get_extra_info("sockname")[1])
+            dispatcher.note_other_protocol(data, port)
         super().data_received(data)
 
 
@@ -341,6 +368,7 @@ def serve(
         log_config=None,
         access_log=False,
         server_header=False,
+        date_header=False,  # the sandbox's own time, which can be moved
         proxy_headers=False,
         timeout_graceful_shutdown=2,
         timeout_keep_alive=75,  # longer than clients keep theirs: a pooled connection must not close under a request

@@ -19,7 +19,7 @@ CREATE TABLE IF NOT EXISTS port (host TEXT PRIMARY KEY, port INTEGER NOT NULL) W
 """
 
 #: Of the tables and the documents in them; it goes up with each change of either, and the file bears it.
-VERSION = 2
+VERSION = 3
 
 _BUSY_TIMEOUT_SECONDS = 20.0
 
@@ -147,6 +147,8 @@ class Clock:
     """
 
     _SETTING = "clock_offset_seconds"
+    #: By how much this machine's own clock is behind, where that is played.
+    SKEW = "clock_skew_seconds"
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -157,8 +159,13 @@ class Clock:
 
     def offset(self) -> timedelta:
         """How far the sandbox's time is ahead of the machine's."""
-        value = self._state.setting(self._SETTING)
-        return timedelta(seconds=float(value)) if value else timedelta()
+        query = "SELECT total(value) FROM setting WHERE name IN (?, ?)"
+        row = self._state.row(query, self._SETTING, self.SKEW)
+        return timedelta(seconds=row[0] if row else 0.0)
+
+    def moved(self) -> float:
+        """By how many seconds it was moved."""
+        return float(self._state.setting(self._SETTING) or 0.0)
 
     def advance(self, by: timedelta) -> None:
         """Move the sandbox's time.
@@ -167,7 +174,7 @@ class Clock:
             by: how far; tags then age, tokens expire and delays pass as if so much time had gone by.
         """
         with self._state.transaction():
-            self._state.remember(self._SETTING, repr((self.offset() + by).total_seconds()))
+            self._state.remember(self._SETTING, repr(self.moved() + by.total_seconds()))
 
 
 def timestamp(moment: datetime) -> str:

@@ -316,6 +316,7 @@ def conditional_grant(cloud: Cloud, secret_id: str, member: str, granted: Sequen
         "An image that is not cached shows it: 03_production_images when it makes the repository, 04_debugging with "
         "try_fresh_repository. It is left as it is; if it should hold always: "
         f"{let_read_command(secret_id, cloud.project.id, member)}",
+        reason="conditional",
     )
 
 

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import partial
+from threading import RLock
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from cgrunbook.cloud import Cloud
@@ -147,6 +148,8 @@ class Finding:
         remedy: what to do; empty when all is well.
         prerequisite: a fail that means something must exist or be granted first (exit code 3), not that a step failed.
         code: which check it is, where others go by it; never by its words.
+        reason: in which of the ways it failed in which that check can; a code too.
+        resource: what it is about, where that is not the whole target: `repository chainguard-private`.
     """
 
     mark: Mark
@@ -155,6 +158,8 @@ class Finding:
     remedy: str = ""
     prerequisite: bool = False
     code: str = ""
+    reason: str = ""
+    resource: str = ""
 
 
 @dataclass(frozen=True)
@@ -319,6 +324,7 @@ class World:
     progress: Callable[[Progress], None] = lambda _: None
     seen: Mapping[str, Any] = field(default_factory=dict)
     _told: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _asking: dict[Any, RLock] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def anew(self) -> World:
         """The same, to be asked for afresh."""
@@ -427,9 +433,11 @@ class World:
         return self.once(("project", project), lambda: replace(self, cloud=self.cloud.of_project(project)))
 
     def once(self, about: Hashable, ask: Callable[[], T]) -> T:
-        """What was answered, asked for once."""
+        """What was answered, asked for once, by whichever thread is the first."""
         if about not in self._told:
-            self._told[about] = ask()
+            with self._asking.setdefault(about, RLock()):
+                if about not in self._told:
+                    self._told[about] = ask()
         answer: T = self._told[about]
         return answer
 

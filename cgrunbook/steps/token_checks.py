@@ -7,16 +7,16 @@ where the secret has none.
 from __future__ import annotations
 
 import math
+import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from cgrunbook.cloud.google_errors import READ_SECRET
 from cgrunbook.cloud.iam_policy import EVERYBODY, grant_command, let_read_command, take_command
 from cgrunbook.cloud.registry import TokenProbe
-from cgrunbook.cloud.roles import ACCESSOR, HELD
+from cgrunbook.cloud.roles import ACCESSOR, HELD, READ_SECRET
 from cgrunbook.cloud.secret_manager import SecretResource
 from cgrunbook.errors import ApiDisabled, CgrunbookError, NotFound, PermissionMissing, WrongState
 from cgrunbook.parameters import Parameters
@@ -30,6 +30,7 @@ from cgrunbook.steps.token_sides import Check, Seen
 if TYPE_CHECKING:
     from cgrunbook.cloud.artifact_registry import RemoteRepository
     from cgrunbook.cloud.chainguard import ListedToken
+    from cgrunbook.cloud.iam_policy import Policy
 
 # How cgr.dev's token endpoint refuses: 401 nobody, 403 the pair, 400 what means no organisation (vendor's "registry errors").
 _REFUSALS = (400, 401, 403)
@@ -56,8 +57,15 @@ _TITLES = {
     Check.SECRET: "the secret is this project's, and stays",
 }
 
+# What is said of a check: its mark, what was seen, the remedy, and the reason where it failed.
+_Said = tuple[Mark, str, str] | tuple[Mark, str, str, str]
+
 # How bad a mark is: what is said of a whole is the worst of its parts, and what was not looked at is no good news.
 _WORST = (Mark.FAIL, Mark.WARN, Mark.TO_DO, Mark.NOT_CHECKED, Mark.OK)
+
+
+# Artifact Registry's service agent of whichever project, in whatever a policy writes of it.
+_AGENT = re.compile(r"service-(\d+)@gcp-sa-artifactregistry\.")
 
 
 def worst(marks: Iterable[Mark]) -> Mark:
@@ -123,15 +131,30 @@ def may_read(world: World, kept: World, secret_id: str) -> Finding:
     if who := next(
         (one for one in EVERYBODY if policy.first_of(_READERS, one) or in_project.first_of(_READERS, one)), ""
     ):
-        return Finding(Mark.WARN, check, f"{who} may: everybody can read the pull token's password", remedy)
+        seen = f"{who} may: everybody can read the pull token's password"
+        return Finding(Mark.WARN, check, seen, remedy, reason="everybody")
     if role := in_project.first_of(_READERS, member):
-        return Finding(Mark.WARN, check, f"{role} on the whole project", "Grant it on the secret alone.")
+        seen, helps = f"{role} on the whole project", "Grant it on the secret alone."
+        return Finding(Mark.WARN, check, seen, helps, reason="in-project")
     if held:
         return conditional_grant(keeper, secret_id, member, held)
     seen = f"{member} has no {ACCESSOR} on {where}"
     if doubts := [way for one in (policy, in_project) for way in one.in_doubt(member, READ_SECRET, ACCESSOR)]:
         return Finding(Mark.NOT_CHECKED, check, f"{seen}; it may have its right through {'; '.join(doubts)}", remedy)
-    return Finding(Mark.FAIL, check, f"{seen}: images that are not cached cannot be pulled", remedy)
+    why, reason = _why_not(member, policy)
+    return Finding(Mark.FAIL, check, f"{seen}{why}: images that are not cached cannot be pulled", remedy, reason=reason)
+
+
+def _why_not(member: str, policy: Policy) -> tuple[str, str]:
+    """What else a secret's policy says of Artifact Registry's agents where this one has no role: words, and the reason's code."""
+    own = _AGENT.search(member)
+    for one in policy.bindings:
+        for who, agent in ((who, _AGENT.search(who)) for who in one.members):
+            if agent and own and agent[0] == own[0]:
+                return f"; {who} is what is left of a grant to one that was deleted", "agent-gone"
+            if agent:
+                return f"; {who} has one, the agent of another project", "other-agent"
+    return "", "missing"
 
 
 def unknown(check: str, error: CgrunbookError) -> Finding:
@@ -160,7 +183,7 @@ class Judge:
 
     def findings(self, seen: Seen) -> tuple[Finding, ...]:
         """One a check."""
-        judged: Mapping[Check, Callable[[Seen], tuple[Mark, str, str] | Finding]] = {
+        judged: Mapping[Check, Callable[[Seen], _Said | Finding]] = {
             Check.END: self._end,
             Check.TAKEN: self._taken,
             Check.PAIR: self._pair,
@@ -177,8 +200,8 @@ class Judge:
             if check in self.wanted:
                 found = judge(seen)
                 if not isinstance(found, Finding):
-                    mark, said, remedy = found
-                    found = Finding(mark, "", said, remedy if mark is not Mark.OK else "")
+                    mark, said, remedy, *reason = found
+                    found = Finding(mark, "", said, remedy if mark is not Mark.OK else "", reason="".join(reason))
                 findings.append(replace(found, check=_TITLES[check], code=check.value))
         return tuple(findings)
 
@@ -216,18 +239,21 @@ class Judge:
         target = [word for name, value in given.items() if value for word in ("-p", name, value)]
         return shlex.join(["cgrunbook", verb, "--target", connection.target, *target, *words])
 
-    def _end(self, seen: Seen) -> tuple[Mark, str, str]:
+    def _end(self, seen: Seen) -> _Said:
         expires, told_by = seen.end
         if expires is None:
             if seen.malformed:
-                return Mark.FAIL, f"{seen.place_in_words} is no pull token: its {seen.malformed}", self._renew(seen)
+                said = f"{seen.place_in_words} is no pull token: its {seen.malformed.wrong}"
+                return Mark.FAIL, said, self._renew(seen), seen.malformed.reason
             why = "" if seen.unread is None else f" {seen.unread.message}"
             remedy = seen.unread.remedy if seen.unread is not None else ""
             return Mark.NOT_CHECKED, f"not written down, and the token cannot be read.{why}", remedy
         left = expires - self.now
-        return self.levels.mark(left), f"{in_days(left)}: {at(expires)}, by {told_by}", self._renew(seen)
+        mark, reason = self.levels.mark(left), "ended" if left <= timedelta(0) else "soon"
+        said = f"{in_days(left)}: {at(expires)}, by {told_by}"
+        return mark, said, self._renew(seen), "" if mark is Mark.OK else reason
 
-    def _taken(self, seen: Seen) -> tuple[Mark, str, str]:
+    def _taken(self, seen: Seen) -> _Said:
         probe = seen.taken
         nobody = seen.nobody if isinstance(seen.nobody, TokenProbe) else None
         if probe is None:
@@ -237,8 +263,7 @@ class Judge:
         if isinstance(probe, CgrunbookError):
             return Mark.NOT_CHECKED, probe.message, probe.remedy
         if probe.granted:
-            compared = f"; without one it answers {nobody.status}" if nobody else ""
-            return Mark.OK, f"cgr.dev takes the pair{compared}", ""
+            return Mark.OK, "cgr.dev takes the pair", ""
         said = f"{probe.status} {probe.code or probe.message}".strip()
         if probe.status not in _REFUSALS:
             return Mark.NOT_CHECKED, f"cgr.dev answers {said}, which says nothing of the pair", "Ask again later."
@@ -247,16 +272,17 @@ class Judge:
             Mark.FAIL,
             f"cgr.dev refuses the pair ({said}{compared}): no image that is not cached comes",
             self._renew(seen),
+            "refused",
         )
 
-    def _pair(self, seen: Seen) -> tuple[Mark, str, str]:
+    def _pair(self, seen: Seen) -> _Said:
         there, written, taken = seen.repository, seen.written, seen.granted
         if not there.username or not there.password_secret_version:
             lacking = "username" if not there.username else "password"
-            return Mark.FAIL, f"it has no {lacking}", self._renew(seen)
+            return Mark.FAIL, f"it has no {lacking}", self._renew(seen), "incomplete"
         if not organization_of(there.username):
             said = f"{there.username!r} is no pull token's username: that is ORGANISATION_ID/TOKEN_ID, 40 and 16 hex digits"
-            return Mark.FAIL, said, self._renew(seen)
+            return Mark.FAIL, said, self._renew(seen), "form"
         if written and written.username == there.username:
             return Mark.OK, "they were written down together", ""
         version = seen.place_in_words
@@ -265,6 +291,7 @@ class Judge:
                 Mark.WARN,
                 f"cgr.dev takes them together, and written down for {version} is another username, {written.username}",
                 seen.write_down(replace(written, username=there.username, expires=seen.end[0])),
+                "unwritten",
             )
         if written:
             name = seen.version_name(written.version)
@@ -273,6 +300,7 @@ class Judge:
                 f"{version} is the password of {written.username}, and it signs in as {there.username}",
                 f"Where that token still lives, set both together: {set_pair(there, written.username, name)}\n"
                 f"Or renew it. {self._renew(seen)}",
+                "mismatched",
             )
         if taken:
             return Mark.OK, "cgr.dev takes them together", ""
@@ -282,21 +310,22 @@ class Judge:
                 f"{version} ends at {at(seen.token.expires)}, and {there.username} at {at(seen.listed_token.expires)}: "
                 "it is another token's password",
                 self._renew(seen),
+                "mismatched",
             )
         return Mark.NOT_CHECKED, "not written down, and cgr.dev has not taken them", self._renew(seen)
 
-    def _version(self, seen: Seen) -> tuple[Mark, str, str]:
+    def _version(self, seen: Seen) -> _Said:
         named = seen.place_in_words
         if isinstance(seen.place, CgrunbookError):
-            return Mark.FAIL, seen.place.message, seen.place.remedy
+            return Mark.FAIL, seen.place.message, seen.place.remedy, "form"
         if isinstance(seen.value, Secret):
             return Mark.OK, named, ""
         if isinstance(seen.value, ApiDisabled) and self.world.cloud.project.has_off(seen.value):
-            return Mark.FAIL, f"nobody can read it. {seen.value.message}", seen.value.remedy
+            return Mark.FAIL, f"nobody can read it. {seen.value.message}", seen.value.remedy, "api-off"
         if isinstance(seen.version, CgrunbookError):
             return Mark.NOT_CHECKED, seen.version.message, seen.version.remedy
         if seen.version is None:
-            return Mark.FAIL, f"{named} does not exist", self._renew(seen)
+            return Mark.FAIL, f"{named} does not exist", self._renew(seen), "absent"
         if seen.version.enabled:
             return Mark.OK, f"{named}; you may not read it", ""
         enable = (
@@ -304,9 +333,10 @@ class Judge:
             f"--secret={seen.secret_id} --project={seen.project}"
         )
         remedy = enable if seen.version.state == "DISABLED" else self._renew(seen)
-        return Mark.FAIL, f"{named} is {seen.version.state}: no image that is not cached comes", remedy
+        said = f"{named} is {seen.version.state}: no image that is not cached comes"
+        return Mark.FAIL, said, remedy, seen.version.state.lower()
 
-    def _identity(self, seen: Seen) -> tuple[Mark, str, str]:
+    def _identity(self, seen: Seen) -> _Said:
         username, listed = seen.repository.username, seen.listed
         when = (
             f", last seen {at(token.last_seen)} (whether a pull counts is not documented)"
@@ -323,19 +353,20 @@ class Judge:
             Mark.FAIL,
             f"{username} is not among the {len(listed)} pull tokens of its organisation: it was revoked",
             self._renew(seen),
+            "revoked",
         )
 
-    def _grant(self, seen: Seen) -> tuple[Mark, str, str] | Finding:
+    def _grant(self, seen: Seen) -> _Said | Finding:
         if isinstance(seen.place, CgrunbookError):
             return Mark.NOT_CHECKED, seen.place.message, seen.place.remedy
         for error in (seen.grants, seen.number):
             if isinstance(error, CgrunbookError):
                 return Mark.NOT_CHECKED, error.message, error.remedy
         if seen.grants is None:
-            return Mark.FAIL, f"there is no secret {seen.place.secret_id}", self._renew(seen)
+            return Mark.FAIL, f"there is no secret {seen.place.secret_id}", self._renew(seen), "no-secret"
         return may_read(self.world, seen.place.world, seen.place.secret_id)
 
-    def _who_may_pull(self, seen: Seen) -> tuple[Mark, str, str]:
+    def _who_may_pull(self, seen: Seen) -> _Said:
         there = seen.repository
         if isinstance(seen.readers, PermissionMissing):
             connection = self.world.cloud.connection
@@ -356,8 +387,9 @@ class Judge:
                 remedy += f"\ngcloud (528) does not see a repository's conditions: take it away in the console, {page}"
             said = "; ".join(f"{who} has {one}" for who, one in public)
             if all(one.condition for _, one in public):
-                return Mark.WARN, f"EVERYBODY may, where a condition holds: {said}", remedy.strip()
-            return Mark.FAIL, f"EVERYBODY may, your organisation's images are PUBLIC here: {said}", remedy
+                return Mark.WARN, f"EVERYBODY may, where a condition holds: {said}", remedy.strip(), "everybody"
+            said = f"EVERYBODY may, your organisation's images are PUBLIC here: {said}"
+            return Mark.FAIL, said, remedy, "everybody"
         named = sorted({who for one in bindings for who in one.members})
         if not named:
             return Mark.OK, "nobody is named on it; the project's own roles are not looked at", ""
@@ -400,7 +432,7 @@ class Judge:
             and (token.expires is None or token.expires > self.now)
         )
 
-    def _other_tokens(self, seen: Seen) -> tuple[Mark, str, str]:
+    def _other_tokens(self, seen: Seen) -> _Said:
         others = self.others(seen)
         if others is None:
             problem = self._no_list(seen) or ("the secret is not known", "")
@@ -437,9 +469,9 @@ class Judge:
         else:
             revoke = "\n".join(f"chainctl iam identities delete {token.id} --yes" for token in shown)
             remedy = f"Where nobody signs in with it any more:\n{revoke}"
-        return Mark.WARN, said, remedy
+        return Mark.WARN, said, remedy, "live"
 
-    def _pinned(self, seen: Seen) -> tuple[Mark, str, str]:
+    def _pinned(self, seen: Seen) -> _Said:
         if isinstance(seen.place, CgrunbookError):
             return Mark.NOT_CHECKED, seen.place.message, seen.place.remedy
         if seen.place.version.isdigit():
@@ -451,15 +483,16 @@ class Judge:
             f"it follows versions/{named}{f', which is {number} now' if number else ''}: with the next version the password "
             "moves and the username stays",
             remedy if number else "Set a version by its number.",
+            "latest",
         )
 
-    def _kept(self, seen: Seen) -> tuple[Mark, str, str]:
+    def _kept(self, seen: Seen) -> _Said:
         for unseen in (seen.place, seen.secret):
             if isinstance(unseen, CgrunbookError):
                 return Mark.NOT_CHECKED, unseen.message, unseen.remedy
         secret = seen.secret if isinstance(seen.secret, SecretResource) else None
         if secret is None:
-            return Mark.FAIL, f"there is no secret {seen.secret_id}", self._renew(seen)
+            return Mark.FAIL, f"there is no secret {seen.secret_id}", self._renew(seen), "absent"
         if secret.expire_time is not None:
             mark = self.levels.mark(secret.expire_time - self.now)
             if mark is not Mark.OK:
@@ -467,6 +500,7 @@ class Judge:
                     mark,
                     f"Secret Manager deletes {seen.secret_id} at {at(secret.expire_time)}, with the password in it",
                     f"gcloud secrets update {seen.secret_id} --project={seen.project} --remove-expiration",
+                    "expires",
                 )
         if seen.ours(self.world):
             return Mark.OK, "it is", ""
@@ -474,6 +508,7 @@ class Judge:
             Mark.WARN,
             f"it is in the project {seen.project}: who may read it, and when it changes, is decided there",
             f"Where that is meant, leave this check out: {self._command('status', '--skip', 'secret')}",
+            "other-project",
         )
 
 

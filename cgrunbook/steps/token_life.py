@@ -15,7 +15,7 @@ from cgrunbook.cloud.iam_policy import Policy
 from cgrunbook.steps.credential import at_chainguard
 from cgrunbook.steps.step import Finding, Mark, World
 from cgrunbook.steps.token_checks import Judge, Levels, worst
-from cgrunbook.steps.token_sides import Check, Kept, Look, Seen
+from cgrunbook.steps.token_sides import Asking, Check, Kept, Look, Seen
 
 if TYPE_CHECKING:
     from cgrunbook.cloud.artifact_registry import RemoteRepository
@@ -103,7 +103,7 @@ def token_lives(
             connection = world.cloud.connection
             # A command has to start, so it begins before all else; the API takes the id that a username has, without a search.
             known = "" if connection.chainguard.identity else organization or connection.organization
-            look = Look(world, pool, known, wanted)
+            look = Look(world, Asking(pool), known, wanted)
             repositories, complete = find()
             seen = look.at(repositories)
         except KeyboardInterrupt:

@@ -88,7 +88,6 @@ class Seen:
 
     Args:
         place: where its password is.
-        nobody: what cgr.dev said to who shows nothing.
         told: the organisation's pull tokens.
         readers: who has which role on the repository itself.
         accessed: the number of the version whose value was read, 0 for none.
@@ -96,12 +95,12 @@ class Seen:
         grants: who has which role on the secret.
         number: this project's, asked for where the secret is another's.
         taken: what cgr.dev said to the pair; None where it was not shown.
+        nobody: what cgr.dev said to who shows nothing, asked where it refused the pair.
     """
 
     repository: RemoteRepository
     place: Kept | CgrunbookError
     value: Secret | CgrunbookError
-    nobody: TokenProbe | CgrunbookError | None
     told: tuple[ListedToken, ...] | CgrunbookError | None
     readers: Policy | CgrunbookError | None
     accessed: int = 0
@@ -110,6 +109,7 @@ class Seen:
     grants: Policy | CgrunbookError | None = None
     number: str | CgrunbookError | None = None
     taken: TokenProbe | CgrunbookError | None = None
+    nobody: TokenProbe | CgrunbookError | None = None
 
     @property
     def project(self) -> str:
@@ -165,10 +165,10 @@ class Seen:
         return found if isinstance(found, PullToken) else None
 
     @property
-    def malformed(self) -> str:
+    def malformed(self) -> MalformedToken | None:
         """What keeps the value from being a pull token."""
         found = self._read
-        return found.wrong if isinstance(found, MalformedToken) else ""
+        return found if isinstance(found, MalformedToken) else None
 
     @property
     def version_number(self) -> int:
@@ -243,14 +243,14 @@ class Look:
 
     Args:
         world: the project and the location.
-        pool: asks.
+        asking: asks.
         organization: whose tokens they are, where a username does not say it.
         wanted: what is asked for.
     """
 
-    def __init__(self, world: World, pool: ThreadPoolExecutor, organization: str, wanted: frozenset[Check]) -> None:
+    def __init__(self, world: World, asking: Asking, organization: str, wanted: frozenset[Check]) -> None:
         self.world = world
-        self._asking = Asking(pool)
+        self._asking = asking
         self._organization = organization
         self._wanted = wanted
         self._begin_tokens(organization)  # a command that has to start, so it begins first
@@ -258,8 +258,6 @@ class Look:
     def at(self, repositories: Sequence[RemoteRepository]) -> tuple[Seen, ...]:
         """Ask for all of it, and say what came back."""
         places = [attempted(partial(self._place, there)) for there in repositories]
-        if Check.TAKEN in self._wanted:
-            self._asking.begin("nobody", self.world.cloud.cgr().sign_in)
         for there, place in zip(repositories, places, strict=True):
             if not self._organization:
                 self._begin_tokens(organization_of(there.username))
@@ -319,9 +317,14 @@ class Look:
     def _seen(self, there: RemoteRepository, place: Kept | CgrunbookError) -> Seen:
         answer = self._asking.answer
         tokens = self._tokens(there.username)
-        around = {"nobody": answer("nobody"), "told": tokens, "readers": answer(("readers", there.name))}
+        around = {"told": tokens, "readers": answer(("readers", there.name))}
         if isinstance(place, CgrunbookError):
             return Seen(there, place, place, **around)
+        taken = answer(("taken", there.username, place.whole))
+        if (
+            isinstance(taken, TokenProbe) and not taken.granted
+        ):  # what another is told says whether it is about the pair
+            self._asking.begin("nobody", self.world.cloud.cgr().sign_in)
         value = answer(("value", place.whole))
         return Seen(
             there,
@@ -332,6 +335,7 @@ class Look:
             version=answer(("version", place.whole)),
             grants=answer(("policy", place.secret)),
             number=answer("number"),
-            taken=answer(("taken", there.username, place.whole)),
+            taken=taken,
+            nobody=answer("nobody"),
             **around,
         )

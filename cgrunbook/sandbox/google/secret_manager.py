@@ -18,7 +18,7 @@ from starlette.types import ASGIApp
 
 from cgrunbook.sandbox import errors, hosts
 from cgrunbook.sandbox.context import Sandbox
-from cgrunbook.sandbox.google import service_usage
+from cgrunbook.sandbox.google import payloads, service_usage
 from cgrunbook.sandbox.google.messages import at_path, merge_path, moment, parse_mask, span
 from cgrunbook.sandbox.google.policies import Policies
 from cgrunbook.sandbox.google.secrets import (
@@ -46,7 +46,6 @@ CREATE INDEX IF NOT EXISTS secret_version_destruction ON secret_version (destroy
 """
 _MOST_PAYLOAD_BYTES = 64 * 1024
 _UPDATABLE = {"labels", "topics", "expireTime", "ttl", "rotation", "versionAliases", "annotations", "versionDestroyTtl"}
-_KEY_FILE = "secret-manager.key"
 
 
 def prepare(sandbox: Sandbox) -> None:
@@ -178,31 +177,7 @@ def _payload(sandbox: Sandbox, row: sqlite3.Row) -> bytes:
     state = json.loads(row["document"])["state"]
     if state != "ENABLED":
         raise _wrong_state(sandbox, row, state)
-    sealed = row["sealed"]
-    payload: bytes = _cipher(sandbox).decrypt(sealed[:12], sealed[12:], _label(row["secret"], row["number"]))
-    return payload
-
-
-def _label(secret: str, number: int) -> bytes:
-    return f"{secret}/{number}".encode()
-
-
-def _cipher(sandbox: Sandbox) -> Any:
-    """The cipher that payloads rest under: a copy of the database alone tells nothing."""
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
-    path = sandbox.settings.home / _KEY_FILE
-    try:
-        return AESGCM(path.read_bytes())
-    except FileNotFoundError:
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(AESGCM.generate_key(bit_length=256))
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-        return AESGCM(path.read_bytes())
+    return payloads.opened(sandbox.settings.home, (row["secret"], row["number"]), row["sealed"])
 
 
 def _checksum(data: bytes) -> int:
@@ -346,8 +321,7 @@ def _add(call: Call) -> Answer:
             "The checksum of the Secret Payload that the server received does not match the checksum in the request. "
             "The payload was changed on its way."
         )
-    identifier, nonce = call.names["secret"], os.urandom(12)
-    cipher = _cipher(call.sandbox)
+    identifier = call.names["secret"]
     with call.sandbox.state.transaction() as connection:
         secret = _secret(call.sandbox, identifier)
         number = (
@@ -366,7 +340,12 @@ def _add(call: Call) -> Answer:
         connection.execute("UPDATE secret SET last_version = ? WHERE id = ?", (number, identifier))
         connection.execute(
             "INSERT INTO secret_version VALUES (?, ?, ?, ?, NULL)",
-            (identifier, number, json.dumps(version), nonce + cipher.encrypt(nonce, data, _label(identifier, number))),
+            (
+                identifier,
+                number,
+                json.dumps(version),
+                payloads.sealed(call.sandbox.settings.home, (identifier, number), data),
+            ),
         )
     return version
 

@@ -19,6 +19,7 @@ from cgrunbook.errors import (
     MemberUnknown,
     NotFound,
     NotSignedIn,
+    PerimeterDenied,
     PermissionMissing,
     PrerequisiteMissing,
     ProjectUnknown,
@@ -363,7 +364,7 @@ def test_every_role_named_is_a_predefined_one():
         ),
         (
             (DENIED, "Request is prohibited by organization's policy", "SECURITY_POLICY_VIOLATED"),
-            PrerequisiteMissing,
+            PerimeterDenied,
             "perimeter",
         ),
         ((DENIED, "API requires a quota project", ""), NotSignedIn, "set-quota-project my-project"),

@@ -1,0 +1,169 @@
+"""`cgrunbook doctor`: why an image does not come, for a person, a program, or a CI."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cgrunbook.cli.run import TargetOption, values_of
+from cgrunbook.errors import NotSignedIn, UsageError
+from cgrunbook.redaction import redact
+
+if TYPE_CHECKING:
+    from cgrunbook.diagnosis.codes import Code
+    from cgrunbook.diagnosis.doctor import Diagnosis
+    from cgrunbook.run.context import Context
+
+# What of the parameters says where to look, and for what.
+_TAKES = (
+    "target",
+    "project_id",
+    "location",
+    "organization",
+    "repository",
+    "private_repository",
+    "developer_images",
+    "production_images",
+    "platform",
+    "chainguard_auth",
+    "chainguard_identity",
+    "chainguard_service_account",
+)
+
+# Seconds for what may pass by itself: long enough for a hiccup, and no more.
+_PATIENCE = 2.0
+
+
+class Form(StrEnum):
+    """How it is printed."""
+
+    TEXT = "text"
+    JSON = "json"
+    JUNIT = "junit"
+
+
+def doctor(
+    target: TargetOption = None,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-p", "--parameter", metavar="NAME VALUE", help=f"Set a parameter, one of {', '.join(_TAKES[1:])}."
+        ),
+    ] = None,
+    *,
+    image: Annotated[
+        str,
+        typer.Option(
+            metavar="IMAGE",
+            help="The image that does not come, as it is called at cgr.dev; without it the first of either kind.",
+        ),
+    ] = "",
+    who: Annotated[
+        str,
+        typer.Option(
+            "--as",
+            metavar="PRINCIPAL",
+            help="Who pulls, such as the service account of a cluster's nodes; without it docker on this machine.",
+        ),
+    ] = "",
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--only", metavar="CODE", help="Make this check and no other; may be given several times."),
+    ] = None,
+    skip: Annotated[
+        list[str] | None,
+        typer.Option("--skip", metavar="CODE", help="Leave a check out; may be given several times."),
+    ] = None,
+    suppress: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--suppress",
+            metavar="CODE[=RESOURCE]",
+            help="Say nothing of what this check finds, of that resource; may be given several times.",
+        ),
+    ] = None,
+    form: Annotated[Form, typer.Option("--format", help="How to print it.")] = Form.TEXT,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+) -> None:
+    """Find the one reason for which an image does not come.
+
+    Nothing is changed. Every link of the image's way is looked at, from this machine to cgr.dev, all at once; then the cause is
+    named with what follows from it, and what to do. Ends with 0 where nothing was found, 4 where something was, 5 where nothing
+    was found and not all could be looked at; how it is printed changes nothing of that.
+    """
+    if as_json and form is Form.JUNIT:
+        raise UsageError("--json and --format junit are two forms.", "Give one of them.")
+    form = Form.JSON if as_json else form
+    values = values_of(parameter or [], target)
+    codes = {name: [_code(one) for one in given or []] for name, given in (("only", only), ("skip", skip))}
+    hidden = [(_code(code), resource) for code, _, resource in (one.partition("=") for one in suppress or [])]
+
+    from cgrunbook.cloud import Attempts, Cloud, connect_as
+    from cgrunbook.diagnosis.doctor import diagnose, signed_out, ways_of
+    from cgrunbook.parameters import Way, check
+    from cgrunbook.run.context import Context
+    from cgrunbook.steps.step import World
+
+    params = check(values, among=_TAKES, way=lambda _: Way.OPTION)
+    place = {"target": params.target, "project_id": params.project_id, "location": params.location}
+    try:
+        connection = connect_as(params)
+    except NotSignedIn as error:
+        found = signed_out(error)
+    else:
+        place["project_id"] = connection.project_id
+        world = World(Cloud(connection, Attempts(limit=_PATIENCE)))
+        found = diagnose(
+            world,
+            ways_of(world, params, image),
+            who=_member(who),
+            organization=params.organization,
+            platform=params.platform,
+            only=codes["only"],
+            skip=codes["skip"],
+            suppress=hidden,
+        )
+    _print(found, form, place, Context.of(place))
+    raise typer.Exit(found.verdict.exit_code)
+
+
+def _print(found: Diagnosis, form: Form, place: dict[str, str], context: Context) -> None:
+    if form is Form.JSON:
+        typer.echo(redact(json.dumps({"target": place, **found.as_json()}, indent=2)))
+    elif form is Form.JUNIT:
+        from cgrunbook.diagnosis.junit import junit
+
+        typer.echo(redact(junit(found)))
+    else:
+        from cgrunbook.cli.doctor_page import print_diagnosis
+
+        print_diagnosis(found, context)
+
+
+def _code(given: str) -> Code:
+    """The check of a code."""
+    from cgrunbook.diagnosis.codes import Code
+    from cgrunbook.nearest import closest
+
+    try:
+        return Code(given)
+    except ValueError:
+        known = [code.value for code in Code]
+        meant = closest(given, known)
+        question = f"Did you mean {meant}? " if meant else ""
+        raise UsageError(f"There is no check {given!r}.", f"{question}These are there: {', '.join(known)}.") from None
+
+
+def _member(who: str) -> str:
+    """A principal as IAM writes it."""
+    if not who or ":" in who:
+        return who
+    if "@" not in who:
+        raise UsageError(
+            f"--as {who}: that is no principal.",
+            "Write it as IAM does, such as serviceAccount:NAME@PROJECT.iam.gserviceaccount.com, user:NAME@EXAMPLE.COM",
+        )
+    return f"{'serviceAccount' if who.endswith('gserviceaccount.com') else 'user'}:{who}"
