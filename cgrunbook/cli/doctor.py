@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -85,6 +86,14 @@ def doctor(
             help="Say nothing of what this check finds, of that resource; may be given several times.",
         ),
     ] = None,
+    explained: Annotated[
+        str | None,
+        typer.Option(
+            "--explain",
+            metavar="TEXT",
+            help="Explain a message that was pasted, and look at nothing: the text, a file that has it, or - for standard input.",
+        ),
+    ] = None,
     form: Annotated[Form, typer.Option("--format", help="How to print it.")] = Form.TEXT,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:
@@ -97,6 +106,10 @@ def doctor(
     if as_json and form is Form.JUNIT:
         raise UsageError("--json and --format junit are two forms.", "Give one of them.")
     form = Form.JSON if as_json else form
+    if explained is not None:
+        from cgrunbook.cli.explanation_page import print_explained
+
+        raise typer.Exit(print_explained(explained, as_json=form is Form.JSON))
     values = values_of(parameter or [], target)
     codes = {name: [_code(one) for one in given or []] for name, given in (("only", only), ("skip", skip))}
     hidden = [(_code(code), resource) for code, _, resource in (one.partition("=") for one in suppress or [])]
@@ -128,6 +141,15 @@ def doctor(
         )
     _print(found, form, place, Context.of(place))
     raise typer.Exit(found.verdict.exit_code)
+
+
+def with_text(words: Sequence[str]) -> list[str]:
+    """Read standard input where --explain has no text behind it: typer knows no option whose value may be left out."""
+    return [
+        part
+        for at, word in enumerate(words)
+        for part in ((word, "-") if word == "--explain" and words[at + 1 :][:1] in ([], ["--json"]) else (word,))
+    ]
 
 
 def _print(found: Diagnosis, form: Form, place: dict[str, str], context: Context) -> None:

@@ -1,7 +1,7 @@
-"""What a message that a person pastes means: which of the known ones it is, who says it, what may be behind it, and what tells which.
+"""What a message that a person pastes means: which of the known ones it is, who says it, what may be behind it, how to tell.
 
-It knows how clients write down what others said, and where in it the host stands that spoke. The messages are data, `messages.toml`;
-what a cause means, `codes.py` says. Of what was pasted it repeats the known words only, and names that have the form of one.
+It knows how clients write down what others said, and where in it the host stands that spoke. The messages are data,
+`messages.toml`; what a cause means, `codes.py` says. Of what was pasted it repeats the known words only, and names.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, NamedTuple
 
-from cgrunbook.errors import UsageError
-from cgrunbook.nearest import closest
+from cgrunbook.diagnosis.codes import CHECKS, Code, Reason
 from cgrunbook.redaction import Secret, one_line
+
+PAGES = "docs/diagnosis.md"
 
 # --- who speaks
 
@@ -69,16 +70,9 @@ _SPEAKER = re.compile(
 # So many characters are searched: what says something, from the beginning and from the end.
 _LONGEST = 400_000
 _LONGEST_LINE = 4_000
-# Words of which one is in each known message.
-_TELLING = tuple(
-    """401 403 404 407 429 500 502 503 504 account alpn capabilit certificate checksum coming could credential daemon deadline denied
-    digest disabled does enabled eof exhausted exist failed forbidden handshake idp include invalid lookup manifest name no not
-    old prohibited protocol proxy pull quota rapt read reauth refused reset resolution resolve robots security self service signature
-    snap supported time timed timeout too tunnel unable unauth unexpected unknown unreachable up used verify""".split()
-)
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]{0,40}[ -/]{0,9}[@-~]|\][^\x07\x1b]{0,400}(?:\x07|\x1b\\)|[@-Z\\-_])")
 _UNDONE: Sequence[tuple[re.Pattern[str], str]] = (
-    (re.compile(r"\\{1,8}u0{2}(?:22|27)|&(?:quot|apos|#3[49]|#x2[27]);|%22|[“”„‟`´]"), '"'),
+    (re.compile(r"\\{1,8}u0{2}(?:22|27)|&(?:quot|apos|#3[49]|#x2[27]);|%22|[\u201c-\u201f`\u00b4]"), '"'),
     (re.compile(r"\\{1,8}u003[cC]|&lt;"), "<"),
     (re.compile(r"\\{1,8}u003[eE]|&gt;"), ">"),
     (re.compile(r"\\{1,8}u0026|&amp;"), "&"),
@@ -87,17 +81,19 @@ _UNDONE: Sequence[tuple[re.Pattern[str], str]] = (
     (re.compile(r"\\{1,8}t|[\t\u00a0\u2000-\u200a\u202f\u3000]"), " "),
     (re.compile(r"%3[aA]"), ":"),
     (re.compile(r"%2[fF]"), "/"),
-    (re.compile(r"(?<![A-Za-z])['‘’]|['‘’](?![A-Za-z])"), '"'),
-    (re.compile(r"[‘’]"), "'"),
+    (re.compile(r"(?<![A-Za-z])['\u2018\u2019]|['\u2018\u2019](?![A-Za-z])"), '"'),
+    (re.compile(r"[\u2018\u2019]"), "'"),
     (re.compile(r"(?<=://)[^/\s@\"]{1,4096}@"), ""),
     (re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u2060\ufeff]"), ""),
 )
 # What stands before a line without being part of it: a quotation, a box, a list's mark.
-_DECORATION = re.compile(r"^[\s|>*!\u2022\u2190-\u21ff\u2500-\u257f\u2580-\u27bf\u2b50-\u2b55\ufe0f]+|[\s\u2500-\u257f]+$")
+_DECORATION = re.compile(
+    r"^[\s|>*!\u2022\u2190-\u21ff\u2500-\u257f\u2580-\u27bf\u2b50-\u2b55\ufe0f]+|[\s\u2500-\u257f]+$"
+)
 # How an entry of a log begins, and what is never the rest of a line before.
 _BEGINS = re.compile(
-    r"\d{4}[-/]\d\d|\[|\d\d:\d\d|[EWIF]\d{4}\b|(?:time|level|ts|msg)=|#\d|\$ |% |(?:step|warning|normal|error|err|fatal|info|debug|npm|"
-    r"failed|denied|unauthorized|traceback)\b|docker: ",
+    r"\d{4}[-/]\d\d|\[|\d\d:\d\d|[EWIF]\d{4}\b|(?:time|level|ts|msg)=|#\d|\$ |% |docker: |"
+    r"(?:step|warning|normal|error|err|fatal|info|debug|npm|failed|denied|unauthorized|traceback)\b",
     re.IGNORECASE,
 )
 _STAMP = re.compile(r"\s*\[?\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[\d.,]{0,12}(?:Z|[+-]\d\d:?\d\d)?\]?[ \t]?")
@@ -106,18 +102,13 @@ _IS_THE_REST = re.compile(r'[}\])"]')
 _IN_A_WORD = re.compile(r"(?<=[-/=?&%])\0")
 # A terminal between so narrow and so wide breaks lines.
 _NARROW, _WIDEST = 60, 400
-# Who pulls says so in these words, and often names the host in another line.
-_CLIENT = re.compile(
-    r"error response from daemon|failed to (?:pull|fetch|resolve|authorize|copy|solve|do request|extract|register)|rpc error|manifest|"
-    r"pull access|requested access|anonymous token|oauth token|pulling|digest",
-    re.IGNORECASE,
-)
 # How far from the words their host may stand: on the line before and after, and in lines.
 _BEFORE, _AFTER, _LINES_BEFORE, _LINES_AFTER = 800, 400, 8, 3
 
 # What follows these is a secret, whatever it looks like.
 _GIVEN = re.compile(
-    r"""(?<!\w)(?:-p|--password|--token|\w{0,40}passw(?:or)?d|\w{0,40}_token|"auth")["']?\s{0,9}[=: ]\s{0,9}["']?([^\s"'\\]{6,4096})""",
+    r"""(?<!\w)(?:-p|--password|--token|\w{0,40}passw(?:or)?d|\w{0,40}_token|"auth")["']?"""
+    r"""\s{0,9}[=: ]\s{0,9}["']?([^\s"'\\]{6,4096})""",
     re.IGNORECASE,
 )
 
@@ -156,11 +147,25 @@ class Message:
         return cls(**rest)
 
 
+class _Known(NamedTuple):
+    """The file: the messages, the words of which one is in each, and those by which who pulls is known."""
+
+    messages: tuple[Message, ...]
+    telling: tuple[str, ...]
+    client: re.Pattern[str]
+
+
 @cache
+def _known() -> _Known:
+    text = resources.files("cgrunbook.diagnosis").joinpath("messages.toml").read_text(encoding="utf-8")
+    told = tomllib.loads(text)
+    client = re.compile(told["client"], re.IGNORECASE)
+    return _Known(tuple(map(Message.of, told["message"])), tuple(told["telling"].split()), client)
+
+
 def messages() -> tuple[Message, ...]:
     """All that are known."""
-    text = resources.files("cgrunbook.diagnosis").joinpath("messages.toml").read_text(encoding="utf-8")
-    return tuple(Message.of(told) for told in tomllib.loads(text)["message"])
+    return _known().messages
 
 
 @dataclass(frozen=True)
@@ -172,7 +177,7 @@ class Explained:
         said: the words by which it was known, masked.
         host: who said it, as it stands in the text; "" where nobody is named.
         service: the same for a person.
-        named: what the text names, for the commands: host, location, project, repository, organization, image, tag, secret, version.
+        named: what the text names, for the commands: host, location, project, repository, organization, image, tag ...
     """
 
     message: Message
@@ -180,6 +185,11 @@ class Explained:
     host: str = ""
     service: str = ""
     named: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def known_of(self) -> str:
+        """Who says so, where nobody is named."""
+        return self.message.by or " or ".join(_WORD[kind] for kind in self.message.at)
 
     @property
     def commands(self) -> tuple[str, ...]:
@@ -190,6 +200,34 @@ class Explained:
     def helps(self) -> str:
         """What to do beside the causes' own remedies."""
         return self._filled(self.message.helps)
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it as plain data."""
+        return {
+            "code": self.message.id,
+            "said": self.said,
+            "host": self.host,
+            "service": self.service,
+            "means": self.message.means,
+            "causes": [
+                {
+                    "code": code,
+                    "why": reason.why,
+                    "told_by": tell,
+                    "remedy": reason.helps,
+                    "page": f"{PAGES}#{code.partition('/')[0]}",
+                }
+                for code, tell, reason in self.causes
+            ],
+            "commands": list(self.commands),
+            "remedy": self.helps,
+            "sources": list(self.message.sources),
+        }
+
+    @property
+    def causes(self) -> tuple[tuple[str, str, Reason], ...]:
+        """What may be behind it: a code of the doctor's, how that is told from the others, and what is known of it."""
+        return tuple((code, tell, reason_of(code)) for code, tell in self.message.causes)
 
     def _filled(self, text: str) -> str:
         names = defaultdict(str, self.named)
@@ -210,6 +248,15 @@ class Explanation:
     found: tuple[Explained, ...] = ()
     others: tuple[str, ...] = ()
     cut: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it as plain data."""
+        return {
+            "known": bool(self.found),
+            "messages": [one.as_json() for one in self.found],
+            "others": list(self.others),
+            "cut": self.cut,
+        }
 
 
 def explain(text: str, hosts: Mapping[str, str] | None = None) -> Explanation:
@@ -232,17 +279,10 @@ def explain(text: str, hosts: Mapping[str, str] | None = None) -> Explanation:
     return Explanation(tuple(strong or found.values()), tuple(reading.others), reading.cut)
 
 
-def about(code: str) -> Explained:
-    """The message of a code that an error carries.
-
-    Raises:
-        UsageError: there is none.
-    """
-    for message in messages():
-        if message.id == code:
-            return Explained(message, service=_service(message, ""))
-    near = closest(code, [message.id for message in messages()])
-    raise UsageError(f"There is no message {code!r}.", f"Did you mean {near}?" if near else "")
+def reason_of(cause: str) -> Reason:
+    """What is known of a cause, `CODE/REASON`."""
+    code, _, reason = cause.partition("/")
+    return CHECKS[Code(code)].reasons[reason]
 
 
 class _Reading:
@@ -264,7 +304,7 @@ class _Reading:
         seen: dict[str, tuple[int, str]] = {}
         for place, (spaced, _) in enumerate(self._lines):
             low = spaced.lower()
-            if any(word in low for word in _TELLING):
+            if any(word in low for word in _known().telling):
                 seen.setdefault(re.sub(r"\d+", "", low), (place, spaced))
         lines, size = list(seen.values()), sum(len(line) for _, line in seen.values())
         if size <= _LONGEST:
@@ -288,7 +328,7 @@ class _Reading:
         self, message: Message, found: re.Match[str], place: int, text: str, speakers: Sequence[tuple[int, str, str]]
     ) -> Explained | None:
         groups = [value for name, value in found.groupdict().items() if name.startswith("host") and value]
-        beside = not message.at or message.lines is True or (message.lines and _CLIENT.search(text))
+        beside = not message.at or message.lines is True or (message.lines and _known().client.search(text))
         near = self._near(found, speakers) or (self._beside(place) if beside else None)
         host, around = (groups[0], text) if groups else near or ("", text)
         kind = self._kind(host)
@@ -306,8 +346,13 @@ class _Reading:
             return None
         said = found[0] if len(found[0]) <= 140 else f"{found[0][:70]} ... {found[0][-60:]}"
         host = host if message.at or kind in ("pkg", "gcr") else ""
-        names = {"host": host, **_located(host), **_named(f"{text}\n{around}")}
+        names = {"host": host, **_located(self._hosts.get(host, host)), **_named(self._real(f"{text}\n{around}"))}
         return Explained(message, one_line(said), host, _service(message, kind), names)
+
+    def _real(self, text: str) -> str:
+        for address, host in self._hosts.items() if "127.0.0.1:" in text else ():
+            text = text.replace(address, host)
+        return text
 
     def _pkg(self, near: tuple[str, str] | None) -> str:
         return near[0] if near is not None and self._kind(near[0]) == "pkg" else ""

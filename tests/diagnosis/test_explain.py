@@ -1,8 +1,9 @@
-"""What a person pastes is explained, with who said it and what may be behind it; what is somebody else's, or nothing, is unknown."""
+"""What a person pastes is explained: who said it, and what may be behind it. What is somebody else's, or nothing, is unknown."""
 
 from __future__ import annotations
 
 import base64
+import io
 import json
 import re
 import secrets
@@ -16,7 +17,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cgrunbook.diagnosis.explain import Explanation, explain, messages
+from cgrunbook import cli
+from cgrunbook.diagnosis.explain import Explanation, explain, messages, reason_of
 
 HERE = Path(__file__).parent / "messages"
 
@@ -31,7 +33,9 @@ KNOWN, ALIKE = read("known.toml"), read("alike.toml")
 
 def jwt_like() -> str:
     header = base64.urlsafe_b64encode(b'{"alg":"RS256"}').decode()
-    return ".".join((header, *(base64.urlsafe_b64encode(secrets.token_bytes(size)).decode().rstrip("=") for size in (90, 128))))
+    return ".".join(
+        (header, *(base64.urlsafe_b64encode(secrets.token_bytes(size)).decode().rstrip("=") for size in (90, 128)))
+    )
 
 
 def ids(explanation: Explanation) -> list[str]:
@@ -101,7 +105,11 @@ FORMS: list[Callable[[str], str]] = [coloured, wrapped, in_json, in_a_mail, in_a
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)
 def test_it_is_known_in_whichever_form_it_is_pasted(form):
-    wrong = {named(one): ids(explain(form(one["text"]))) for one in KNOWN if one["says"] not in ids(explain(form(one["text"])))}
+    wrong = {
+        named(one): ids(explain(form(one["text"])))
+        for one in KNOWN
+        if one["says"] not in ids(explain(form(one["text"])))
+    }
     assert not wrong
 
 
@@ -119,22 +127,24 @@ def test_a_host_of_ours_further_up_makes_nobody_else_s_message_ours():
 ANYBODY_S = st.sampled_from(
     [
         'Error response from daemon: Head "https://{}/v2/a/b/manifests/latest": denied',
-        'failed to fetch anonymous token: unexpected status from GET request to https://{}/token?scope=x: 401 Unauthorized',
-        'failed to fetch oauth token: unexpected status from GET request to https://{}/token: 403 Forbidden',
+        "failed to fetch anonymous token: unexpected status from GET request to https://{}/token?scope=x: 401 Unauthorized",
+        "failed to fetch oauth token: unexpected status from GET request to https://{}/token: 403 Forbidden",
         'Get "https://{}/v2/": x509: certificate signed by unknown authority',
         'Get "https://{}/v2/": dial tcp: lookup {} on 10.0.0.2:53: no such host',
         'Get "https://{}/v2/": proxyconnect tcp: dial tcp: connection refused',
         'Failed to pull image "{}/a/b:1": rpc error: code = NotFound desc = {}/a/b:1: not found',
-        'GET https://{}/v2/a/b/manifests/1: MANIFEST_UNKNOWN: manifest unknown',
-        'GET https://{}/v2/a/b/manifests/1: TOOMANYREQUESTS: too many requests',
-        'pull access denied for {}/a/b, repository does not exist or may require authorization',
-        'unexpected status code 503 Service Unavailable: https://{}/v2/a/b/blobs/sha256:0',
-        'docker pull {}/a/b:1\nError response from daemon: unauthorized: authentication required',
+        "GET https://{}/v2/a/b/manifests/1: MANIFEST_UNKNOWN: manifest unknown",
+        "GET https://{}/v2/a/b/manifests/1: TOOMANYREQUESTS: too many requests",
+        "pull access denied for {}/a/b, repository does not exist or may require authorization",
+        "unexpected status code 503 Service Unavailable: https://{}/v2/a/b/blobs/sha256:0",
+        "docker pull {}/a/b:1\nError response from daemon: unauthorized: authentication required",
     ]
 )  # fmt: skip
 LABEL = st.from_regex(r"[a-z][a-z0-9]{2,10}", fullmatch=True)
 FOREIGN = st.one_of(
-    st.sampled_from(["ghcr.io", "quay.io", "docker.io", "registry-1.docker.io", "123456789012.dkr.ecr.eu-west-1.amazonaws.com"]),
+    st.sampled_from(
+        ["ghcr.io", "quay.io", "docker.io", "registry-1.docker.io", "123456789012.dkr.ecr.eu-west-1.amazonaws.com"]
+    ),
     st.builds("{}.{}.example".format, LABEL, LABEL),
     st.builds("cgr.dev.{}.com".format, LABEL),
     st.builds("{}.example.com/cgr.dev".format, LABEL),
@@ -202,7 +212,8 @@ def test_the_line_that_matters_is_found_in_the_middle_of_much():
 
 def test_names_of_the_text_are_in_the_commands_and_what_is_missing_stands_in_capitals():
     (found,) = explain(
-        'Error response from daemon: Head "https://us-east1-docker.pkg.dev/v2/my-project/chainguard-private/example.com/python/manifests/3": denied'
+        'Error response from daemon: Head "https://us-east1-docker.pkg.dev/v2/my-project/chainguard-private/example.com/python/'
+        'manifests/3": denied'
     ).found
     assert found.commands == (
         "gcloud artifacts repositories get-iam-policy chainguard-private --project=my-project --location=us-east1",
@@ -223,14 +234,14 @@ def test_nothing_of_the_text_gets_into_a_command_that_is_no_name(bad):
 
 
 PASTES = [
-    "docker login cgr.dev --username a/b --password {}\nError response from daemon: Get \"https://cgr.dev/v2/\": unknown: Forbidden",
+    'docker login cgr.dev --username a/b --password {}\nError response from daemon: Get "https://cgr.dev/v2/": unknown: Forbidden',
     "export PASSWORD={}\necho -n $PASSWORD | gcloud secrets versions add x --data-file=-\nSecret Payload cannot be empty.",
     'denied: {{"errors":[{{"code":"FORBIDDEN","message":"Forbidden"}}]}} https://cgr.dev/token for {}',
-    'Authorization: Bearer {}\nunexpected status from GET request to https://cgr.dev/token?scope=x: 403 Forbidden',
-    'failed to fetch oauth token: unexpected status from GET request to https://u:{}@cgr.dev/token: 403 Forbidden',
+    "Authorization: Bearer {}\nunexpected status from GET request to https://cgr.dev/token?scope=x: 403 Forbidden",
+    "failed to fetch oauth token: unexpected status from GET request to https://u:{}@cgr.dev/token: 403 Forbidden",
     '{{"auths":{{"cgr.dev":{{"auth":"{}"}}}}}} Head "https://cgr.dev/v2/a/b/manifests/1": denied',
     "docker pull cgr.dev/example.com/{}:1\nError response from daemon: unauthorized: authentication required",
-    "Permission \"artifactregistry.repositories.downloadArtifacts\" denied on resource \"projects/{}/locations/us/repositories/r\"",
+    'Permission "artifactregistry.repositories.downloadArtifacts" denied on resource "projects/{}/locations/us/repositories/r"',
 ]  # fmt: skip
 
 
@@ -245,7 +256,9 @@ def test_a_secret_in_the_text_is_not_in_the_answer(paste):
 
 
 def test_a_short_password_is_hidden_too_where_an_option_says_that_it_is_one():
-    shown = explain('docker login -p hunter2hunter cgr.dev: Get "https://cgr.dev/v2/hunter2hunter/a": unknown: Forbidden').found
+    shown = explain(
+        'docker login -p hunter2hunter cgr.dev: Get "https://cgr.dev/v2/hunter2hunter/a": unknown: Forbidden'
+    ).found
     assert shown
     assert "hunter2hunter" not in repr([(found.said, found.commands, dict(found.named)) for found in shown])
 
@@ -253,6 +266,66 @@ def test_a_short_password_is_hidden_too_where_an_option_says_that_it_is_one():
 def test_a_code_is_explained_by_itself():
     for message in messages():
         assert ids(explain(message.id)) == [message.id]
+
+
+def said(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["doctor", *words])
+    return int(ended.value.code or 0), capsys.readouterr().out
+
+
+DENIED = 'Error response from daemon: Head "https://cgr.dev/v2/example.com/go/manifests/1": denied\n'
+
+
+def test_a_text_is_taken_as_an_argument_from_a_file_and_from_standard_input(capsys, monkeypatch, tmp_path):
+    file = tmp_path / "pasted.txt"
+    file.write_bytes(DENIED.encode("utf-16"))  # as PowerShell writes it
+    answers = [said(capsys, "--explain", DENIED), said(capsys, "--explain", str(file))]
+    for words in (["--explain", "-"], ["--explain"]):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(DENIED.encode())))
+        answers.append(said(capsys, *words))
+    assert {code for code, _ in answers} == {0}
+    assert len({out for _, out in answers}) == 1
+    out = answers[0][1]
+    assert "cgr.dev says:" in out
+    assert out.index("token-end/ended") < out.index("identity/revoked") < out.index("image/not-granted")
+    assert "> chainctl images repos list --parent=example.com" in out
+    assert "docs/diagnosis.md#token-end" in out
+
+
+def test_unknown_is_said_with_the_host_that_nothing_is_known_of(capsys):
+    code, out = said(capsys, "--explain", DENIED.replace("cgr.dev", "ghcr.io"))
+    assert code == 5, "neither well nor explained"
+    assert out.startswith("Unknown")
+    assert "ghcr.io" in out
+
+
+def test_a_program_is_told_the_same(capsys):
+    code, out = said(capsys, "--json", "--explain", DENIED)
+    answer = json.loads(out)
+    assert (code, answer["known"]) == (0, True)
+    [message] = answer["messages"]
+    assert (message["code"], message["host"], message["service"]) == ("cgr-forbidden", "cgr.dev", "cgr.dev")
+    assert message["causes"][0]["code"] == "token-end/ended"
+    assert all(cause["why"] and cause["told_by"] and cause["remedy"] for cause in message["causes"])
+    code, out = said(capsys, "--explain", "hello", "--json")
+    assert (code, json.loads(out)["known"]) == (5, False)
+
+
+def test_what_the_sandbox_says_is_read_by_what_its_addresses_play():
+    text = DENIED.replace("https://cgr.dev", "http://127.0.0.1:4711")
+    assert ids(explain(text)) == []
+    (found,) = explain(text, {"127.0.0.1:4711": "cgr.dev"}).found
+    assert (found.message.id, found.service) == ("cgr-forbidden", "cgr.dev")
+    assert found.named["organization"] == "example.com"
+
+
+def test_each_cause_is_one_of_the_doctor_s_and_its_page_is_there():
+    pages = (Path(__file__).parents[2] / "docs" / "diagnosis.md").read_text()
+    for message in messages():
+        for cause, _ in message.causes:
+            assert reason_of(cause).why
+            assert f"\n### {cause.partition('/')[0]}\n" in pages
 
 
 def test_each_message_says_where_it_is_known_from_and_each_is_told_apart():
