@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -94,6 +95,21 @@ def doctor(
             help="Explain a message that was pasted, and look at nothing: the text, a file that has it, or - for standard input.",
         ),
     ] = None,
+    bundled: Annotated[
+        Path | None,
+        typer.Option(
+            "--bundle",
+            metavar="FILE",
+            help="Also write one file for a ticket, which must not be there yet: verdict, checks, versions, how the resources "
+            "stand, what failed last in ./runs. No secret is in it.",
+        ),
+    ] = None,
+    mask_names: Annotated[
+        bool,
+        typer.Option(
+            "--mask-names", help="With --bundle: other words in the place of projects', accounts' and such names."
+        ),
+    ] = False,
     form: Annotated[Form, typer.Option("--format", help="How to print it.")] = Form.TEXT,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:
@@ -110,6 +126,12 @@ def doctor(
         from cgrunbook.cli.explanation_page import print_explained
 
         raise typer.Exit(print_explained(explained, as_json=form is Form.JSON))
+    if bundled is not None:
+        from cgrunbook.run import bundle
+
+        bundle.claim(bundled)
+    elif mask_names:
+        raise UsageError("--mask-names says how --bundle is written.", "Add: --bundle FILE")
     values = values_of(parameter or [], target)
     codes = {name: [_code(one) for one in given or []] for name, given in (("only", only), ("skip", skip))}
     hidden = [(_code(code), resource) for code, _, resource in (one.partition("=") for one in suppress or [])]
@@ -122,6 +144,7 @@ def doctor(
 
     params = check(values, among=_TAKES, way=lambda _: Way.OPTION)
     place = {"target": params.target, "project_id": params.project_id, "location": params.location}
+    connection = None
     try:
         connection = connect_as(params)
     except NotSignedIn as error:
@@ -140,6 +163,10 @@ def doctor(
             suppress=hidden,
         )
     _print(found, form, place, Context.of(place))
+    if bundled is not None:
+        anew = World(Cloud(connection, Attempts(limit=_PATIENCE))) if connection else None
+        bundle.write_bundle(bundled, bundle.bundle(found, anew, place, Path(), mask_names=mask_names))
+        typer.echo(f"For a ticket: {bundled}", err=True)
     raise typer.Exit(found.verdict.exit_code)
 
 
