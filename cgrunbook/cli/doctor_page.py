@@ -60,17 +60,17 @@ def _print_hop(hop: Hop, looked: Iterable[Looked], because: Mapping[int, Cause],
 def _print_cause(cause: Cause, *, first: bool) -> None:
     finding = cause.looked.finding
     head = "The root cause" if first else "Also"
-    if cause.mark is Mark.NOT_CHECKED:
-        head = "Could not be looked at"
+    head = {Mark.NOT_CHECKED: "Could not be looked at", Mark.TO_DO: "Who wants it"}.get(cause.mark, head)
     reason = CHECKS[cause.looked.code].reasons.get(finding.reason)
     sure = f", {reason.sure}" if reason and reason.sure is not Sure.CERTAIN else ""
-    code = f"{finding.code}/{finding.reason}" if finding.reason else finding.code
-    about = f", {finding.resource}" if finding.resource else ""
-    _say(f"{head}: {code}{about}{sure}")
+    all_of_it = [one.finding for one in (cause.looked, *cause.also)]
+    about = ", ".join(dict.fromkeys(one.resource for one in all_of_it if one.resource))
+    _say(f"{head}: {cause.name}{about and f', {about}'}{sure}")
     _hanging("  ", finding.seen)
-    if finding.remedy:
-        for line in finding.remedy.splitlines():  # a command is copied: it is not broken
-            _say(f"  > {redact(line)}")
+    for line in dict.fromkeys(line for one in all_of_it for line in one.remedy.splitlines()):
+        _say(f"  > {redact(line)}")  # a command is copied: it is not broken
+    if reason and reason.notebook:
+        _say(f"  The notebook for it: {reason.notebook}")
     if cause.consequences:
         codes = dict.fromkeys(one.finding.code for one in cause.consequences)
         _hanging("  ", f"From it follows: {', '.join(codes)}.")
@@ -85,7 +85,9 @@ def _summary(found: Diagnosis) -> str:
     said = words.get(found.verdict.exit_code, "Something is to be done")
     marks = [one.finding.mark for one in found.looked]
     counts = ", ".join(
-        f"{marks.count(mark)} {mark}" for mark in (Mark.FAIL, Mark.WARN, Mark.NOT_CHECKED, Mark.OK) if mark in marks
+        f"{marks.count(mark)} {mark}"
+        for mark in (Mark.FAIL, Mark.WARN, Mark.NOT_CHECKED, Mark.TO_DO, Mark.OK)
+        if mark in marks
     )
     left_out = f"; left out: {', '.join(found.left_out)}" if found.left_out else ""
     hidden = [f"{one.finding.code}={one.finding.resource}" for one in found.suppressed]

@@ -200,7 +200,8 @@ def _artifact_registry(refusal: Refusal) -> CgrunbookError:
     if "service_disabled" in refusal.code.lower() or "has not been used in project" in text:
         if refusal.whose and refusal.whose.just_enabled(apis.ARTIFACT_REGISTRY):
             return apis.spreading(said)
-        return apis.disabled(apis.ARTIFACT_REGISTRY, _Place.of(refusal).project, said)
+        api = apis.SECRET_MANAGER if "secret manager" in text else apis.ARTIFACT_REGISTRY
+        return apis.disabled(api, _Place.of(refusal).project, said)
     if (of_upstream := _of_upstream(refusal, said, text)) is not None:
         return of_upstream
     if refusal.status in retry.HTTP_STATUSES:

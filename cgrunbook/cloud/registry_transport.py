@@ -29,7 +29,7 @@ from cgrunbook.cloud.registry_sign_in import (
     parse_challenge,
     read_token,
 )
-from cgrunbook.errors import CgrunbookError, RegistryError, Temporary
+from cgrunbook.errors import CgrunbookError, EndedEarly, RegistryError, Temporary
 from cgrunbook.image_reference import is_digest
 from cgrunbook.redaction import Secret, one_line
 
@@ -286,7 +286,8 @@ class RegistryTransport:
             if (lasting := network.lasting(error, host)) is not None:
                 raise RegistryError(f"{subject}: {lasting.what}.", lasting.remedy, debugging=1) from error
             inner = retry.innermost(error)
-            raise Temporary(
+            kind = Temporary if silent_host(error) else EndedEarly  # the host had begun to answer
+            raise kind(
                 f"{subject}: the connection to {network.whom(error, host)} failed: {type(inner).__name__}: {inner}.",
                 "Check the network and proxy settings (notebook 04), then try again.",
                 debugging=1,

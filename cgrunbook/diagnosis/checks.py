@@ -7,6 +7,8 @@ steps/token_checks.py; how all of it runs is in doctor.py, what it adds up to in
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import shutil
 import statistics
 import tempfile
@@ -14,15 +16,18 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from http import HTTPStatus
+from itertools import chain, filterfalse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cgrunbook.cloud import retry
+from cgrunbook.cloud import retry, sessions
+from cgrunbook.cloud.apis import ARTIFACT_REGISTRY, SECRET_MANAGER
 from cgrunbook.cloud.docker import SignIn
 from cgrunbook.cloud.iam_policy import grant_command
 from cgrunbook.cloud.registry import Registry
 from cgrunbook.cloud.registry_transport import silent_host
-from cgrunbook.cloud.roles import PULL, READ_SECRET
+from cgrunbook.cloud.roles import PULL, READ_SECRET, fewest_roles
 from cgrunbook.diagnosis.codes import CHECKS, Code
 from cgrunbook.diagnosis.readings import Crashed, Readings, Unanswered
 from cgrunbook.errors import (
@@ -47,6 +52,7 @@ from cgrunbook.parameters import UPSTREAM
 from cgrunbook.redaction import Secret
 from cgrunbook.steps.credential import at_chainguard
 from cgrunbook.steps.pulling import path_through
+from cgrunbook.steps.rights import PERMISSIONS
 from cgrunbook.steps.step import Finding, Mark
 from cgrunbook.steps.token_checks import Judge, Levels
 from cgrunbook.steps.token_life import signs_in
@@ -74,12 +80,24 @@ _READERS = (
 
 # Whose readings are whose, by the first word of what they are about.
 _SERVICES: Mapping[str, str] = {
-    **dict.fromkeys(("repository", "readers", "repositories"), "artifactregistry.googleapis.com"),
-    **dict.fromkeys(("value", "secret", "version", "policy"), "secretmanager.googleapis.com"),
+    **dict.fromkeys(("repository", "readers", "repositories"), ARTIFACT_REGISTRY),
+    **dict.fromkeys(("value", "secret", "version", "policy"), SECRET_MANAGER),
     **dict.fromkeys(("number", "project policy"), "cloudresourcemanager.googleapis.com"),
 }
 _AT_CGR = ("nobody", "taken", "at cgr", "as nobody")
 _AT_DOCKER_HOST = ("docker", "through")
+
+# What whoever runs the notebooks may have to do, and of that what changes something.
+_RIGHTS: Mapping[str, tuple[str, ...]] = {
+    **PERMISSIONS,
+    "look at all of it": (
+        *(f"artifactregistry.{name}" for name in ("repositories.getIamPolicy", "vpcscconfigs.get")),
+        *(f"resourcemanager.projects.{name}" for name in ("get", "getIamPolicy")),
+        "serviceusage.services.get",
+    ),
+    "let others pull": ("artifactregistry.repositories.setIamPolicy",),
+}
+_CHANGES = re.compile(r"\.(add|create|delete|destroy|enable|setIamPolicy|update)$")
 
 # What of a pull token's checks has to do with whether images come.
 _OF_THE_TOKEN = frozenset(Check) - {Check.OTHERS, Check.READERS}
@@ -178,8 +196,11 @@ class Case:
 
     def as_nobody(self, way: Way) -> TokenProbe:
         """What cgr.dev says to somebody without credentials who asks for the image."""
-        ask = partial(self.world.cloud.cgr().probe_token, way.image.repository)
-        return self.readings.need(("as nobody", way.image), ask)
+        return self.readings.need(*self.nobodys(way))
+
+    def nobodys(self, way: Way) -> tuple[Hashable, Callable[[], TokenProbe]]:
+        """The question for it."""
+        return ("as nobody", way.image), partial(self.world.cloud.cgr().probe_token, way.image.repository)
 
     def now(self) -> datetime:
         """The time as the registries have it, where this machine's is another."""
@@ -278,7 +299,8 @@ def docker_login(case: Case) -> Iterator[Finding]:
         return
     environment = {**os.environ, **case.world.cloud.connection.environment}
     program = shutil.which("docker", path=environment.get("PATH")) or ""
-    if sign_in.login.helper and "/snap/" in program:
+    real = os.path.realpath(program) if program else ""
+    if sign_in.login.helper and ("/snap/" in program + real or real.endswith("/snap")):
         seen = f"docker is {program}: a snap, which cannot run docker-credential-{sign_in.login.helper}"
         yield about(Mark.FAIL, seen, reason="snap")
     elif sign_in.taken:
@@ -335,12 +357,17 @@ def reader(case: Case, way: Way) -> Iterator[Finding]:
         yield replace(
             found, mark=Mark.FAIL, reason=reason, seen=f"{seen} {found.seen}".strip() if reason != "absent" else seen
         )
-    elif isinstance(came, NotSignedIn | ApiDisabled | PerimeterDenied | Unanswered) or (
-        isinstance(came, CgrunbookError) and not came.answered[1]
-    ):
+    elif isinstance(came, CgrunbookError) and not _past_the_door(came):
         yield blind(Code.READER, came, way.name)
     else:
         yield _ok(Code.READER, seen="docker.pkg.dev lets it in", resource=way.name)
+
+
+def _past_the_door(error: CgrunbookError) -> bool:
+    """Whether docker.pkg.dev let somebody in, and refused only later."""
+    if isinstance(error, NotSignedIn | PerimeterDenied) or not error.answered[1]:
+        return False
+    return not isinstance(error, ApiDisabled) or error.api != ARTIFACT_REGISTRY
 
 
 def _by_policy(case: Case, way: Way, who: str, remedy: str) -> Finding:
@@ -371,6 +398,36 @@ def _by_policy(case: Case, way: Way, who: str, remedy: str) -> Finding:
     if doubts:
         return about(mark=Mark.NOT_CHECKED, seen=f"{who} may have it through {doubts}", remedy=remedy)
     return about(mark=Mark.FAIL, seen=f"{who} has no role there, nor in the project", remedy=remedy, reason="not-found")
+
+
+def proxy(case: Case) -> Iterator[Finding]:
+    """The proxy that a target gives its shells, if it does: what this process sends goes another way."""
+    given = case.world.cloud.connection.environment
+    if address := given.get("HTTPS_PROXY") or given.get("https_proxy"):
+        answer = case.readings.need("proxy", lambda: sessions.pools(address).request("GET", address, retries=False))
+        about = partial(finding, Code.NETWORK, resource=f"proxy {address}")
+        if answer.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+            yield about(Mark.FAIL, "the proxy of these shells wants a password", reason="proxy-login")
+        else:
+            yield about(Mark.OK, "the proxy of these shells lets them through")
+
+
+def rights(case: Case) -> Iterator[Finding]:
+    """What an operator may not do who may change something; whoever changes nothing needs no such right, and no way does."""
+    project = case.world.cloud.project
+    held = case.readings.ask("rights", partial(project.held_permissions, chain(*_RIGHTS.values())))
+    if isinstance(held, CgrunbookError) or not any(_CHANGES.search(one) for one in held):
+        return
+    if lacking := {
+        what: lacks for what, needed in _RIGHTS.items() if (lacks := [*filterfalse(held.__contains__, needed)])
+    }:
+        seen = "; ".join(f"{', '.join(lacks)} (to {what})" for what, lacks in lacking.items())
+        who = case.world.cloud.connection.caller
+        on = f"projects add-iam-policy-binding {project.id}"
+        roles = fewest_roles(chain(*lacking.values()))
+        remedy = "\n".join(grant_command(on, who, role) for role in roles) or "Ask an owner of the project for them."
+        seen = f"no image needs it, and who runs the notebooks does: {who} lacks {seen}"
+        yield finding(Code.CALLER, Mark.TO_DO, seen, remedy, reason="permission", resource="rights to change")
 
 
 # --- Artifact Registry ----------------------------------------------------------------------------------------------
@@ -493,8 +550,13 @@ def _refused_image(
 ) -> Iterator[Finding]:
     """What a refusal of cgr.dev's own is about."""
     step, status, code = came.answered
-    if status == 400 and step == "token":
+    # Of a pair that is refused nothing is said of the name, and nobody is told it.
+    unheard = step == "token" and status == HTTPStatus.FORBIDDEN and case.sides(way) is not None
+    nobody = case.readings.ask(*case.nobodys(way)) if unheard else None
+    if status == HTTPStatus.BAD_REQUEST and step == "token":
         yield _no_organization(case, way, about, came)
+    elif nobody is not None and not isinstance(nobody, CgrunbookError) and nobody.status == HTTPStatus.BAD_REQUEST:
+        yield _no_organization(case, way, about, nobody)
     elif status == 404 and code != "NAME_UNKNOWN":
         yield about[Code.IMAGE](Mark.OK, "is given")
         free = way.image.organization == "chainguard" and not way.image.digest
@@ -513,7 +575,7 @@ def _nameless(
     case: Case, way: Way, error: CgrunbookError, about: Mapping[Code, Callable[..., Finding]]
 ) -> Iterator[Finding]:
     probe = case.as_nobody(way)
-    if probe.status == 400:
+    if probe.status == HTTPStatus.BAD_REQUEST:
         yield _no_organization(case, way, about, probe)
         return
     yield about[Code.ORGANIZATION](Mark.OK, "is known")
@@ -553,7 +615,10 @@ def _why_refused(case: Case, way: Way, image: Callable[..., Finding], came: Cgru
     if not isinstance(catalogue, CgrunbookError) and catalogue:
         if name in catalogue:
             rights = f"chainctl iam role-bindings list --parent={organization}"
-            remedy = f"Make a new token: cgrunbook rotate. Which roles there are: {rights}"
+            there = case.world.cloud.connection
+            words = ("cgrunbook", "rotate", "--target", there.target, "-p", "project_id", there.project_id)
+            where = ("-p", "location", there.location, "-p", "private_repository", way.repository)
+            remedy = f"Which roles it has: {rights}\nMake a new one, with the role: {shlex.join((*words, *where))}"
             said = f"the catalogue of {organization} has it, and the token's identity may not pull it: {came.message}"
             return image(Mark.FAIL, said, remedy, reason="no-role")
         return image(
@@ -588,27 +653,29 @@ def pull(case: Case, way: Way) -> Iterator[Finding]:
         yield blind(Code.PULL, came, f"image {way.image}")
 
 
+_NO_PULL: Mapping[type[CgrunbookError], str] = {
+    UpstreamCredentialsRefused: "upstream-refused",
+    WrongState: "secret-unreadable",
+    PermissionMissing: "denied",
+    NotSignedIn: "denied",
+    NotFound: "not-found",
+    ImageNotAvailable: "not-found",
+    DigestMismatch: "damaged",
+    EndedEarly: "damaged",
+    Unanswered: "no-answer",
+}
+
+
 def _why_no_pull(error: CgrunbookError) -> str:
     """The reason's code; "" where nothing was learnt."""
-    match error:
-        case UpstreamCredentialsRefused():
-            return "upstream-refused"
-        case PermissionMissing() if error.permission == READ_SECRET:
-            return "secret-unreadable"
-        case WrongState():
-            return "secret-unreadable"
-        case PermissionMissing() | NotSignedIn() | NotFound():
-            return "denied"
-        case ImageNotAvailable():
-            return "not-found"
-        case DigestMismatch() | EndedEarly():
-            return "damaged"
-        case Unanswered():
-            return "no-answer"
-        case Temporary() | RegistryError() if error.answered[1]:
-            return "upstream-fails" if error.answered[1] >= 429 else "upstream-wrong"
-        case PerimeterDenied() | ApiDisabled() | Temporary():
-            return ""
+    if isinstance(error, PermissionMissing) and error.permission == READ_SECRET:
+        return "secret-unreadable"
+    if isinstance(error, ApiDisabled):
+        return "secret-unreadable" if error.api == SECRET_MANAGER else ""
+    if reason := _NO_PULL.get(type(error), ""):
+        return reason
+    if isinstance(error, Temporary | RegistryError) and (status := error.answered[1]):
+        return "upstream-fails" if status >= HTTPStatus.TOO_MANY_REQUESTS else "upstream-wrong"
     return "other" if isinstance(error, RegistryError) else ""
 
 
@@ -674,10 +741,21 @@ def caller(_case: Case, known: Mapping[Hashable, Any]) -> Iterator[Finding]:
             yield blind(Code.CALLER, errors[0][1])
 
 
+def _in_another_project(case: Case, about: Hashable) -> bool:
+    """Whether a reading was of a secret that is not this project's."""
+    place = about[1] if isinstance(about, tuple) and len(about) > 1 else None
+    if not isinstance(place, tuple):
+        return False
+    there = str(place[0])
+    mine = case.world.cloud.project
+    return there != mine.id and not (there.isdigit() and mine.number_is_known and mine.named(there))
+
+
 def project(case: Case, known: Mapping[Hashable, Any]) -> Iterator[Finding]:
     """The project, by what its services say."""
     resource = f"project {case.world.cloud.project.id}"
-    errors = _errors(known)
+    own = {key: came for key, came in known.items() if not _in_another_project(case, key)}
+    errors = _errors(own)
     if unknown := next((error for _, error in errors if isinstance(error, ProjectUnknown)), None):
         yield finding(Code.PROJECT, Mark.FAIL, unknown.message, unknown.remedy, reason="unknown", resource=resource)
     elif any(_service(about) and not isinstance(came, CgrunbookError) for about, came in known.items()):
@@ -686,10 +764,12 @@ def project(case: Case, known: Mapping[Hashable, Any]) -> Iterator[Finding]:
         yield blind(Code.PROJECT, errors[0][1], resource)
 
 
-def api(code: Code, service: str, _case: Case, known: Mapping[Hashable, Any]) -> Iterator[Finding]:
+def api(code: Code, service: str, case: Case, known: Mapping[Hashable, Any]) -> Iterator[Finding]:
     """Whether an API is on, by its own answers."""
     resource = f"api {service}"
-    asked = [came for about, came in known.items() if _service(about) == service]
+    asked = [
+        came for about, came in known.items() if _service(about) == service and not _in_another_project(case, about)
+    ]
     off = next((one for one in asked if isinstance(one, ApiDisabled) and one.api in ("", service)), None)
     if off is not None:
         yield finding(code, Mark.FAIL, off.message, off.remedy, reason="off", resource=resource)
@@ -740,7 +820,7 @@ def no_answer(error: CgrunbookError) -> str:
 
     if isinstance(error, Unanswered):
         return "no-answer"
-    if error.answered[1]:
+    if error.answered[1] or isinstance(error, EndedEarly):
         return ""
     causes = [*retry.causes(error)]
     if any(getattr(cause, "response", None) is not None for cause in causes):
@@ -796,6 +876,8 @@ def cgr_host(case: Case, known: Mapping[Hashable, Any]) -> Iterator[Finding]:
 # Made once; made for each way; and made of what came of all readings, when the others have ended.
 ONCE: Mapping[Callable[[Case], Iterable[Finding]], tuple[Code, ...]] = {
     disk: (Code.DISK,),
+    proxy: (Code.NETWORK,),
+    rights: (Code.CALLER,),
     docker_login: (Code.DOCKER_LOGIN,),
 }
 OF_A_WAY: Mapping[Callable[[Case, Way], Iterable[Finding]], tuple[Code, ...]] = {
@@ -813,8 +895,8 @@ OF_ALL: Mapping[Code, Callable[[Case, Mapping[Hashable, Any]], Iterable[Finding]
     Code.CLOCK: clock,
     Code.CALLER: caller,
     Code.PROJECT: project,
-    Code.REGISTRY_API: partial(api, Code.REGISTRY_API, "artifactregistry.googleapis.com"),
-    Code.SECRETS_API: partial(api, Code.SECRETS_API, "secretmanager.googleapis.com"),
+    Code.REGISTRY_API: partial(api, Code.REGISTRY_API, ARTIFACT_REGISTRY),
+    Code.SECRETS_API: partial(api, Code.SECRETS_API, SECRET_MANAGER),
     Code.PERIMETER: perimeter,
     Code.CGR_HOST: cgr_host,
 }

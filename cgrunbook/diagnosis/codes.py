@@ -72,11 +72,13 @@ class Reason:
         why: what is so.
         helps: what to do about it; where it failed, the check says it with the names that count there.
         sure: how sure it is, once it is told.
+        notebook: the one that does it, "" for none.
     """
 
     why: str
     helps: str
     sure: Sure = Sure.CERTAIN
+    notebook: str = ""
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,13 @@ _PULL_TOKEN = "https://edu.chainguard.dev/chainguard/containers/registry/authent
 _ADC = "https://cloud.google.com/docs/authentication/application-default-credentials"
 _REASONS = "https://github.com/googleapis/googleapis/blob/master/google/api/error_reason.proto"
 
-_RENEW = "`cgrunbook rotate` makes another and sets username and password together (05_rotate_pull_token)."
+_RENEW = "Let `cgrunbook rotate` make another and set username and password together."
+_PUBLIC, _PRIVATE, _DEBUGGING, _ROTATE = (
+    "02_developer_images",
+    "03_production_images",
+    "04_debugging",
+    "05_rotate_pull_token",
+)
 
 CHECKS: Mapping[Code, About] = {
     Code.NETWORK: About(
@@ -202,7 +210,13 @@ CHECKS: Mapping[Code, About] = {
         "Artifact Registry's API is on",
         "Artifact Registry's own answer: an API that is off says so whatever it is asked.",
         _REASONS,
-        {"off": Reason("The API is off in the project.", "gcloud services enable artifactregistry.googleapis.com")},
+        {
+            "off": Reason(
+                "The API is off in the project.",
+                "gcloud services enable artifactregistry.googleapis.com",
+                notebook=_PUBLIC,
+            )
+        },
     ),
     Code.SECRETS_API: About(
         Hop.SECRET,
@@ -213,6 +227,7 @@ CHECKS: Mapping[Code, About] = {
             "off": Reason(
                 "The API is off: Artifact Registry cannot read the password.",
                 "gcloud services enable secretmanager.googleapis.com",
+                notebook=_PRIVATE,
             )
         },
     ),
@@ -270,7 +285,9 @@ CHECKS: Mapping[Code, About] = {
         "looked at.",
         _DOCKER,
         {
-            "none": Reason("docker would send nothing to this host.", "gcloud auth configure-docker HOST"),
+            "none": Reason(
+                "docker would send nothing to this host.", "gcloud auth configure-docker HOST", notebook=_PUBLIC
+            ),
             "other-location": Reason(
                 "docker has a login for another location's host only.", "gcloud auth configure-docker HOST"
             ),
@@ -282,7 +299,9 @@ CHECKS: Mapping[Code, About] = {
                 "The helper has no login for the host, or does not answer.", "Sign in with the helper's own means."
             ),
             "refused": Reason(
-                "The registry does not take what docker sends; an access token lasts an hour.", "Sign in anew."
+                "The registry does not take what docker sends; an access token lasts an hour.",
+                "Sign in anew.",
+                notebook=_PUBLIC,
             ),
             "unusable": Reason("docker cannot read its configuration.", "Repair config.json."),
             "snap": Reason(
@@ -301,6 +320,7 @@ CHECKS: Mapping[Code, About] = {
             "absent": Reason(
                 "No role with downloadArtifacts. The same is answered where there is no such repository.",
                 "Grant roles/artifactregistry.reader on the repository.",
+                notebook=_PRIVATE,
             ),
             "conditional": Reason(
                 "The role is held under a condition.", "Grant it without, if it should hold always.", Sure.POSSIBLE
@@ -309,6 +329,7 @@ CHECKS: Mapping[Code, About] = {
                 "No role is seen in these two policies; a folder, the organisation or a group may give it.",
                 "Grant it on the repository.",
                 Sure.LIKELY,
+                notebook=_PRIVATE,
             ),
         },
     ),
@@ -318,7 +339,7 @@ CHECKS: Mapping[Code, About] = {
         "The secret that the repository names: its project, and whether it is to be deleted.",
         _VERSIONS,
         {
-            "absent": Reason("There is no such secret.", _RENEW),
+            "absent": Reason("There is no such secret.", _RENEW, notebook=_ROTATE),
             "expires": Reason(
                 "Secret Manager will delete it, with the password.", "gcloud secrets update SECRET --remove-expiration"
             ),
@@ -335,15 +356,17 @@ CHECKS: Mapping[Code, About] = {
         "The version that the repository names, its state, and its value.",
         _VERSIONS,
         {
-            "absent": Reason("There is no such version.", _RENEW),
+            "absent": Reason("There is no such version.", _RENEW, notebook=_ROTATE),
             "disabled": Reason("Somebody has disabled it.", "gcloud secrets versions enable VERSION --secret=SECRET"),
-            "destroyed": Reason("It was destroyed; its value is gone.", _RENEW),
+            "destroyed": Reason("It was destroyed; its value is gone.", _RENEW, notebook=_ROTATE),
             "form": Reason(
                 "What the repository names is no version of a global secret.",
                 "Set one: projects/P/secrets/S/versions/V.",
             ),
             "api-off": Reason(
-                "Nobody can read it while the API is off.", "gcloud services enable secretmanager.googleapis.com"
+                "Nobody can read it while the API is off.",
+                "gcloud services enable secretmanager.googleapis.com",
+                notebook=_PRIVATE,
             ),
         },
     ),
@@ -368,14 +391,16 @@ CHECKS: Mapping[Code, About] = {
             "missing": Reason(
                 "The agent has no role that lets it read the value.",
                 "Grant roles/secretmanager.secretAccessor on the secret (03_production_images).",
+                notebook=_PRIVATE,
             ),
             "conditional": Reason("It has one under a condition.", "Grant it without.", Sure.LIKELY),
-            "other-agent": Reason("Another project's agent has it.", "Grant it to this project's."),
+            "other-agent": Reason("Another project's agent has it.", "Grant it to this project's.", notebook=_PRIVATE),
             "agent-gone": Reason(
                 "The agent was deleted, or never made; what it had been granted is worth nothing.",
                 "gcloud beta services identity create --service=artifactregistry.googleapis.com, then grant it again.",
+                notebook=_PRIVATE,
             ),
-            "no-secret": Reason("There is no such secret.", _RENEW),
+            "no-secret": Reason("There is no such secret.", _RENEW, notebook=_ROTATE),
             "everybody": Reason("Everybody may read the password.", "Grant it to the agent alone."),
             "in-project": Reason("It may read all secrets of the project.", "Grant it on the secret alone."),
         },
@@ -386,12 +411,16 @@ CHECKS: Mapping[Code, About] = {
         "The password's own form and end (it is a JWT), or what was written down of it, or what Chainguard lists.",
         _PULL_TOKEN,
         {
-            "ended": Reason("The token has ended.", _RENEW),
-            "soon": Reason("The token ends soon.", _RENEW),
-            "empty": Reason("The value is empty: `echo $PASSWORD` of a variable that was not set.", _RENEW),
-            "white-space": Reason("The value has a line break or a space in it: `echo` without -n.", _RENEW),
-            "base64": Reason("The value was encoded once more.", _RENEW),
-            "no-token": Reason("The value is something else.", _RENEW),
+            "ended": Reason("The token has ended.", _RENEW, notebook=_ROTATE),
+            "soon": Reason("The token ends soon.", _RENEW, notebook=_ROTATE),
+            "empty": Reason(
+                "The value is empty: `echo $PASSWORD` of a variable that was not set.", _RENEW, notebook=_ROTATE
+            ),
+            "white-space": Reason(
+                "The value has a line break or a space in it: `echo` without -n.", _RENEW, notebook=_ROTATE
+            ),
+            "base64": Reason("The value was encoded once more.", _RENEW, notebook=_ROTATE),
+            "no-token": Reason("The value is something else.", _RENEW, notebook=_ROTATE),
         },
     ),
     Code.IDENTITY: About(
@@ -399,7 +428,7 @@ CHECKS: Mapping[Code, About] = {
         "the token's identity lives",
         "The organisation's pull tokens as Chainguard lists them, where somebody is signed in there who may.",
         _PULL_TOKEN,
-        {"revoked": Reason("It is not among them: it was revoked.", _RENEW)},
+        {"revoked": Reason("It is not among them: it was revoked.", _RENEW, notebook=_ROTATE)},
     ),
     Code.PAIR: About(
         Hop.TOKEN,
@@ -407,9 +436,11 @@ CHECKS: Mapping[Code, About] = {
         "The repository's username against what was written down of the version, what cgr.dev says to both, and when each ends.",
         _ERRORS,
         {
-            "mismatched": Reason("They are two tokens': a new token has a new username.", "Set both together."),
-            "form": Reason("The username is no pull token's.", "Set both together."),
-            "incomplete": Reason("One of the two is not set.", "Set both together."),
+            "mismatched": Reason(
+                "They are two tokens': a new token has a new username.", "Set both together.", notebook=_ROTATE
+            ),
+            "form": Reason("The username is no pull token's.", "Set both together.", notebook=_ROTATE),
+            "incomplete": Reason("One of the two is not set.", "Set both together.", notebook=_ROTATE),
             "unwritten": Reason("They work, and another username is written down.", "Write down the one that works."),
         },
     ),
@@ -420,7 +451,7 @@ CHECKS: Mapping[Code, About] = {
         _ERRORS,
         {
             "refused": Reason(
-                "It does not, and does not say why: ended, revoked, of another token.", _RENEW, Sure.LIKELY
+                "It does not, and does not say why: ended, revoked, of another token.", _RENEW, Sure.LIKELY, _ROTATE
             )
         },
     ),
@@ -465,11 +496,14 @@ CHECKS: Mapping[Code, About] = {
                 "chainctl images repos list --parent=ORGANIZATION",
                 Sure.LIKELY,
             ),
-            "no-role": Reason("The catalogue has it, and the token's identity lacks the role registry.pull.", _RENEW),
+            "no-role": Reason(
+                "The catalogue has it, and the token's identity lacks the role registry.pull.", _RENEW, notebook=_ROTATE
+            ),
             "unknown": Reason("There is no such image.", "chainctl images repos list --parent=ORGANIZATION"),
             "not-public": Reason(
                 "It is not one of the free images, or does not exist: without credentials cgr.dev does not tell.",
                 "Pull it through a repository that signs in (03_production_images).",
+                notebook=_PRIVATE,
             ),
             "refused": Reason(
                 "cgr.dev refuses, and nobody here can see why.",
@@ -535,7 +569,12 @@ CHECKS: Mapping[Code, About] = {
             "upstream-wrong": Reason("The upstream is no registry's root.", "See `upstream`."),
             "damaged": Reason("What came is not what its digest says.", "See `blob-host`; pull again."),
             "no-answer": Reason("docker.pkg.dev did not answer in time.", "See `network`; else wait.", Sure.LIKELY),
-            "other": Reason("It refuses for another reason.", "Try a fresh repository (04_debugging).", Sure.POSSIBLE),
+            "other": Reason(
+                "It refuses for another reason.",
+                "Try a fresh repository (04_debugging).",
+                Sure.POSSIBLE,
+                notebook=_DEBUGGING,
+            ),
         },
     ),
     Code.CACHE: About(

@@ -77,6 +77,7 @@ class Diagnosis:
                     {
                         **_as_json(cause.looked),
                         "mark": cause.mark.value,
+                        "also": [_named(one) for one in cause.also],
                         "explains": [_named(one) for one in cause.consequences],
                     }
                     for cause in found.causes
@@ -257,6 +258,7 @@ def _as_json(one: Looked) -> dict[str, Any]:
         "check": finding.check,
         "seen": finding.seen,
         "remedy": finding.remedy,
+        "notebook": reason.notebook if reason else "",
         "sure": reason.sure.value if reason else "" if finding.mark is Mark.NOT_CHECKED else "certain",
         "seconds": round(one.seconds, 2),
         "page": f"{PAGES}#{finding.code}",

@@ -5,16 +5,16 @@ It knows the graph of codes.py and nothing of the world.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from cgrunbook.diagnosis.codes import EXPLAINS, HIDES, Code
 from cgrunbook.errors import ExitCode
 from cgrunbook.steps.step import Finding, Mark, counted
-from cgrunbook.steps.token_checks import worst
 
 _ORDER = {code: number for number, code in enumerate(Code)}
-_WORST = (Mark.FAIL, Mark.WARN, Mark.TO_DO, Mark.NOT_CHECKED)
+# What only whoever wants it has to do is no news of an image's way.
+_WORST = (Mark.FAIL, Mark.WARN, Mark.NOT_CHECKED, Mark.TO_DO, Mark.OK)
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class Cause:
 
     Args:
         looked: what was seen of it.
+        also: the same, seen on the other ways.
         mark: how bad it is, the worst of what it is the cause of included.
         consequences: what is wrong, or could not be looked at, because of it.
     """
@@ -50,6 +51,13 @@ class Cause:
     looked: Looked
     mark: Mark
     consequences: tuple[Looked, ...]
+    also: tuple[Looked, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Its code and its reason."""
+        finding = self.looked.finding
+        return f"{finding.code}/{finding.reason}" if finding.reason else finding.code
 
 
 @dataclass(frozen=True)
@@ -67,16 +75,17 @@ class Verdict:
     @property
     def exit_code(self) -> ExitCode:
         """What the command line ends with."""
-        return {Mark.OK: ExitCode.DONE, Mark.NOT_CHECKED: ExitCode.NOT_ALL}.get(self.mark, ExitCode.TO_DO)
+        codes = {Mark.OK: ExitCode.DONE, Mark.TO_DO: ExitCode.DONE, Mark.NOT_CHECKED: ExitCode.NOT_ALL}
+        return codes.get(self.mark, ExitCode.TO_DO)
 
     @property
     def text(self) -> str:
         """In one sentence."""
-        if not self.causes:
+        if self.exit_code is ExitCode.DONE:
             return "Nothing was found: all that was looked at is well."
-        seen = [cause for cause in self.causes if cause.mark is not Mark.NOT_CHECKED]
+        seen = [cause for cause in self.causes if cause.mark in (Mark.FAIL, Mark.WARN)]
         if not seen:
-            what = counted(len(self.causes), "thing")
+            what = counted(sum(cause.mark is Mark.NOT_CHECKED for cause in self.causes), "thing")
             return f"Nothing was found, but not all could be looked at: {what} could not."
         first = seen[0].looked.finding
         about = f" ({first.resource})" if first.resource else ""
@@ -100,14 +109,30 @@ def verdict(all_of_them: Sequence[Looked]) -> Verdict:
         above = [by for by in amiss if id(one) in reached.get(id(by), ())]
         if any(id(by) not in mutual or _ORDER[by.code] < _ORDER[one.code] for by in above):
             continue
-        causes.append(Cause(one, worst([one.finding.mark, *(other.finding.mark for other in led_to)]), led_to))
+        causes.append(Cause(one, _worst([one, *led_to]), led_to))
     causes.sort(key=lambda cause: (_WORST.index(cause.mark), _ORDER[cause.looked.code]))
-    return Verdict(tuple(causes), worst(one.finding.mark for one in all_of_them))
+    return Verdict(tuple(_together(causes)), _worst(all_of_them))
+
+
+def _together(causes: Sequence[Cause]) -> Iterator[Cause]:
+    """What is the same on several ways, told once."""
+    alike: dict[tuple[str, str], list[Cause]] = {}
+    for cause in causes:
+        apart = "" if cause.looked.way else cause.looked.finding.resource
+        alike.setdefault((cause.name, apart), []).append(cause)
+    for first, *rest in alike.values():
+        consequences = dict.fromkeys(one for cause in (first, *rest) for one in cause.consequences)
+        yield Cause(first.looked, first.mark, tuple(consequences), tuple(cause.looked for cause in rest))
 
 
 def _able(one: Looked) -> bool:
     """Whether a finding can be a cause."""
-    return one.finding.mark is not Mark.NOT_CHECKED or bool(one.finding.reason)
+    mark = one.finding.mark
+    return mark in (Mark.FAIL, Mark.WARN) or (mark is Mark.NOT_CHECKED and bool(one.finding.reason))
+
+
+def _worst(looked: Iterable[Looked]) -> Mark:
+    return min((one.finding.mark for one in looked), key=_WORST.index, default=Mark.OK)
 
 
 def _reached(by: Looked, amiss: Sequence[Looked]) -> frozenset[int]:

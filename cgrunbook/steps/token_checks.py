@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from cgrunbook.cloud.chainguard import LoginState
 from cgrunbook.cloud.iam_policy import EVERYBODY, grant_command, let_read_command, take_command
 from cgrunbook.cloud.registry import TokenProbe
 from cgrunbook.cloud.roles import ACCESSOR, HELD, READ_SECRET
@@ -37,6 +38,9 @@ _REFUSALS = (400, 401, 403)
 
 # How long a replaced token may stay: its grace, and until a daily rotation comes by.
 _GRACE = timedelta(days=2)
+
+# Who may list all pull tokens, in each organisation that is seen.
+_OWNER = "owner"
 
 # As many tokens as are told one by one.
 _SHOWN = 5
@@ -406,6 +410,9 @@ class Judge:
         if isinstance(listed, CgrunbookError):
             return listed.message, listed.remedy
         organization = organization_of(seen.repository.username)
+        login = seen.login if isinstance(seen.login, LoginState) else LoginState()
+        if listed == () and not seen.granted and {*login.roles.values()} == {_OWNER}:
+            return None  # who may see all, and sees none
         if listed is None or not any(organization_of(token.id) == organization for token in listed):
             return (
                 "the list of the organisation's pull tokens is empty, or is another one's",
@@ -489,7 +496,8 @@ class Judge:
     def _kept(self, seen: Seen) -> _Said:
         for unseen in (seen.place, seen.secret):
             if isinstance(unseen, CgrunbookError):
-                return Mark.NOT_CHECKED, unseen.message, unseen.remedy
+                elsewhere = "other-project" if seen.place is not unseen and not seen.ours(self.world) else ""
+                return Mark.NOT_CHECKED, unseen.message, unseen.remedy, elsewhere
         secret = seen.secret if isinstance(seen.secret, SecretResource) else None
         if secret is None:
             return Mark.FAIL, f"there is no secret {seen.secret_id}", self._renew(seen), "absent"

@@ -33,7 +33,7 @@ from cgrunbook.steps.token_pairs import (
 
 if TYPE_CHECKING:
     from cgrunbook.cloud.artifact_registry import RemoteRepository
-    from cgrunbook.cloud.chainguard import ListedToken
+    from cgrunbook.cloud.chainguard import ListedToken, LoginState
     from cgrunbook.cloud.secret_manager import SecretResource, SecretVersion
 
 T = TypeVar("T")
@@ -96,6 +96,7 @@ class Seen:
         number: this project's, asked for where the secret is another's.
         taken: what cgr.dev said to the pair; None where it was not shown.
         nobody: what cgr.dev said to who shows nothing, asked where it refused the pair.
+        login: whom Chainguard takes the caller for, asked where its list is empty.
     """
 
     repository: RemoteRepository
@@ -110,6 +111,7 @@ class Seen:
     number: str | CgrunbookError | None = None
     taken: TokenProbe | CgrunbookError | None = None
     nobody: TokenProbe | CgrunbookError | None = None
+    login: LoginState | CgrunbookError | None = None
 
     @property
     def project(self) -> str:
@@ -300,7 +302,10 @@ class Look:
         if isinstance(told, tuple) and told and own and all(organization_of(one.id) != own for one in told):
             self._begin_tokens(own)
         other: tuple[ListedToken, ...] | CgrunbookError | None = self._asking.answer(("tokens", own))
-        return told if other is None else other
+        found = told if other is None else other
+        if found == ():  # nothing is there, or whoever asks may not list: their role tells
+            self._asking.begin("login", self.world.cloud.chainguard.require_login)
+        return found
 
     def _shown(self, username: str, password: Secret) -> TokenProbe:
         return self.world.cloud.cgr().sign_in(BasicCredentials(username, password))
@@ -317,7 +322,7 @@ class Look:
     def _seen(self, there: RemoteRepository, place: Kept | CgrunbookError) -> Seen:
         answer = self._asking.answer
         tokens = self._tokens(there.username)
-        around = {"told": tokens, "readers": answer(("readers", there.name))}
+        around = {"told": tokens, "readers": answer(("readers", there.name)), "login": answer("login")}
         if isinstance(place, CgrunbookError):
             return Seen(there, place, place, **around)
         taken = answer(("taken", there.username, place.whole))
