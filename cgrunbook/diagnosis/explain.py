@@ -267,7 +267,7 @@ def explain(text: str, hosts: Mapping[str, str] | None = None) -> Explanation:
         hosts: what addresses such as 127.0.0.1:5000 play, by address.
     """
     given = [Secret(found[1]) for found in _GIVEN.finditer(text[:_LONGEST])]  # hidden as long as this lasts
-    if (known := next((message for message in messages() if message.id == text.strip()), None)) is not None:
+    if (known := _of_code(text.strip())) is not None:
         return Explanation((Explained(known, service=_service(known, "")),))
     reading = _Reading(text, hosts or {})
     found: dict[tuple[str, str], Explained] = {}
@@ -277,6 +277,17 @@ def explain(text: str, hosts: Mapping[str, str] | None = None) -> Explanation:
     strong = [one for one in found.values() if not one.message.weak]
     del given
     return Explanation(tuple(strong or found.values()), tuple(reading.others), reading.cut)
+
+
+def _of_code(code: str) -> Message | None:
+    """The message with this code; or, of a cause as an error of a step names it, all that there is to say."""
+    if (known := next((message for message in messages() if message.id == code), None)) is not None:
+        return known
+    check, _, reason = code.partition("/")
+    if check not in {*Code} or reason not in (about := CHECKS[Code(check)]).reasons:
+        return None
+    causes = ((code, about.looks_at),)
+    return Message(code, re.compile(""), about.reasons[reason].why, causes, (about.source,), by=about.hop.value)
 
 
 def reason_of(cause: str) -> Reason:

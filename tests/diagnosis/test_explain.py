@@ -11,14 +11,19 @@ import time
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NoReturn
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from cgrunbook import cli
+from cgrunbook.cloud import connect
+from cgrunbook.cloud.google_errors import Answer, explain_answer
+from cgrunbook.cloud.registry_errors import Refusal, refused
 from cgrunbook.diagnosis.explain import Explanation, explain, messages, reason_of
+from cgrunbook.errors import StepFailed, UpstreamCredentialsRefused
+from cgrunbook.run.record import ErrorRecord
 
 HERE = Path(__file__).parent / "messages"
 
@@ -171,6 +176,7 @@ def test_the_same_of_a_host_of_ours_is_explained_and_names_it(template, host):
 @example("\x00\ud800")
 @example("{}{0}{host}%s")
 def test_random_text_is_unknown(text):
+    assume(not re.fullmatch(r"[a-z-]+(/[a-z0-9-]+)?", text.strip()))  # hypothesis knows our codes from the sources
     assert ids(explain(text)) == []
 
 
@@ -326,6 +332,113 @@ def test_each_cause_is_one_of_the_doctor_s_and_its_page_is_there():
         for cause, _ in message.causes:
             assert reason_of(cause).why
             assert f"\n### {cause.partition('/')[0]}\n" in pages
+
+
+GAR = "us-central1-docker.pkg.dev"
+DOWNLOAD = '"artifactregistry.repositories.downloadArtifacts"'
+RESOURCE = 'on resource "projects/p/locations/us-central1/repositories/r" (or it may not exist)'
+UPSTREAM_SAID = "Received invalid http status code {} from external repository; url=https://cgr.dev/v2/x/y/manifests/z."
+
+# What a registry answers: host, where, status, code, text; and whether a login was sent.
+REFUSALS: list[tuple[str, Literal["token", "/v2/"], int, str, str, bool]] = [
+    ("cgr.dev", "token", 400, "BAD_REQUEST", "rpc error: code = InvalidArgument desc = unable to resolve ...", True),
+    ("cgr.dev", "token", 403, "FORBIDDEN", "Forbidden", True),
+    ("cgr.dev", "token", 401, "UNAUTHORIZED", "Authentication required", False),
+    ("cgr.dev", "/v2/", 403, "FORBIDDEN", 'caller does not have the required capabilities at "x"', True),
+    ("cgr.dev", "/v2/", 404, "NAME_UNKNOWN", 'repository does not exist "x"', True),
+    ("cgr.dev", "/v2/", 404, "MANIFEST_UNKNOWN", "Unknown manifest", True),
+    ("cgr.dev", "/v2/", 429, "", "", True),
+    ("cgr.dev", "/v2/", 503, "", "", True),
+    (GAR, "/v2/", 403, "DENIED", f"Permission {DOWNLOAD} denied {RESOURCE}", True),
+    (GAR, "/v2/", 403, "DENIED", f"Unauthenticated requests do not have permission {DOWNLOAD} {RESOURCE}", True),
+    (GAR, "/v2/", 401, "UNAUTHORIZED", "authentication failed", True),
+    (GAR, "/v2/", 403, "DENIED", "Request is prohibited by organization's policy.", True),
+    (GAR, "/v2/", 403, "SERVICE_DISABLED", "Artifact Registry API has not been used in project 1 before.", True),
+    (GAR, "/v2/", 404, "NAME_UNKNOWN", 'Repository "r" not found', True),
+    (GAR, "/v2/", 404, "MANIFEST_UNKNOWN", 'Failed to fetch "1"', True),
+    (GAR, "/v2/", 404, "", UPSTREAM_SAID.format(404), True),
+    (GAR, "/v2/", 502, "", UPSTREAM_SAID.format(401), True),
+    (GAR, "/v2/", 502, "", "Received invalid redirect URL from external repository; url=https://cgr.dev/v2.", True),
+    (GAR, "/v2/", 504, "", "Timeout while calling external repository; url=https://cgr.dev/v2/x.", True),
+    (GAR, "/v2/", 503, "", "", True),
+    (GAR, "/v2/", 429, "", "Resource has been exhausted (e.g. check quota).", True),
+    (GAR, "/v2/", 403, "DENIED", "Secret Version [projects/1/secrets/s/versions/1] is in DISABLED state.", True),
+    (GAR, "/v2/", 403, "DENIED", "Permission 'secretmanager.versions.access' denied for secret version", True),
+]
+
+
+@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda one: f"{one[0]} {one[2]} {one[3]}")
+def test_an_error_of_ours_carries_the_code_that_its_sentence_is_known_by(refusal):
+    host, step, status, code, text, signed_in = refusal
+    path = "p/r/example.com/go" if host == GAR else "example.com/go"
+    error = refused(Refusal(host, step, f"{path}:latest", path, status, code, text, signed_in))
+    assert error.code
+    assert ids(explain(error.message)) == [error.code]
+    assert ids(explain(error.code)) == [error.code]
+
+
+# What Google's services answer: status, sentence, and ErrorInfo's reason.
+ANSWERS = [
+    (
+        "PERMISSION_DENIED",
+        "Permission 'artifactregistry.repositories.create' denied on resource '//x' (or it may not exist).",
+    ),
+    (
+        "PERMISSION_DENIED",
+        "Permission 'secretmanager.versions.access' denied for resource 'projects/p/secrets/s/versions/1'.",
+    ),
+    ("PERMISSION_DENIED", "Request is prohibited by organization's policy. vpcServiceControlsUniqueIdentifier: x"),
+    ("PERMISSION_DENIED", "Secret Manager API has not been used in project 1 before or it is disabled."),
+    ("FAILED_PRECONDITION", "Secret Version [projects/1/secrets/s/versions/3] is in DESTROYED state."),
+    ("FAILED_PRECONDITION", "Secret Version [projects/1/secrets/s/versions/3] is in DISABLED state."),
+    ("INVALID_ARGUMENT", "Service account service-1@gcp-sa-artifactregistry.iam.gserviceaccount.com does not exist."),
+    (
+        "INVALID_ARGUMENT",
+        "Failed to validate remote upstream: failed to fetch bearer token; generic::unauthenticated: ...",
+    ),
+    ("INVALID_ARGUMENT", "Failed to validate remote upstream: not supported as custom remote repository URI"),
+]
+
+
+@pytest.mark.parametrize("answer", ANSWERS, ids=lambda one: one[1][:40])
+def test_so_does_an_error_of_google_s_services(answer, home):
+    error = explain_answer(Answer(400, *answer), connect("sandbox"), "ask for it")
+    assert error.code
+    assert ids(explain(error.message)) == [error.code]
+
+
+def test_an_error_that_was_made_from_another_has_its_code_and_a_person_is_told(monkeypatch, capfd):
+    def failing() -> NoReturn:
+        try:
+            raise UpstreamCredentialsRefused("It has ended.", code="token-end/ended")
+        except UpstreamCredentialsRefused as error:
+            raise StepFailed("Nothing was pulled.", "Look.") from error
+
+    with pytest.raises(StepFailed) as caught:
+        failing()
+    assert ErrorRecord.of(caught.value).code == "token-end/ended"
+    monkeypatch.setattr("cgrunbook.cli.explanation_page.print_explained", lambda *_, **__: failing())
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["doctor", "--explain", "x"])
+    assert ended.value.code == 1
+    assert "What may be behind it: cgrunbook doctor --explain token-end/ended" in capfd.readouterr().err
+    monkeypatch.undo()
+    code, out = said(capfd, "--explain", "token-end/ended")
+    assert code == 0
+    assert "token-end/ended: The token has ended." in out
+    assert "> cgrunbook doctor --only token-end" in out
+
+
+def test_every_code_that_an_error_can_carry_is_explained():
+    package = Path(cli.__file__).parents[1]
+    written = {
+        code
+        for folder in ("cloud", "steps")
+        for path in (package / folder).glob("*.py")
+        for code in re.findall(r'\bcode="([a-z/-]+)"', path.read_text())
+    }
+    assert len(written) > 25
+    assert not {code for code in written if ids(explain(code)) != [code]}
 
 
 def test_each_message_says_where_it_is_known_from_and_each_is_told_apart():
