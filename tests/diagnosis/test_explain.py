@@ -75,6 +75,82 @@ def test_all_fifteen_of_the_list_are_there_and_many_more_from_public_threads():
     assert all(entry["source"].startswith("https://") for entry in KNOWN + ALIKE)
 
 
+SKOPEO = 'time="2026-11-28T04:32:01Z" level=fatal msg="Error parsing image name \\"docker://{0}/{1}:latest\\": {2}"'
+PODMAN = "Trying to pull {0}/{1}:latest...\nError: initializing source docker://{0}/{1}:latest: {2}"
+READING = "reading manifest latest in {0}/{1}: "
+UPSTREAM_REFUSED = (
+    "denied: failed to fetch bearer token; generic::unauthenticated: Unauthorized error returned by the external repository... "
+    "this typically means your upstream credentials are invalid"
+)
+# As skopeo, podman, helm and crane say it, which say the rest of it as others do.
+IN_OTHER_WORDS = [
+    (READING + UPSTREAM_REFUSED, "us-docker.pkg.dev", "upstream-credentials"),
+    (
+        "pinging container registry {0}: invalid status code from registry 403 (Forbidden)",
+        "us-docker.pkg.dev",
+        "pkg-forbidden",
+    ),
+    ("Requesting bearer token: invalid status code from registry 403 (Forbidden)", "cgr.dev", "cgr-forbidden"),
+    ("unable to retrieve auth token: invalid username/password: unauthorized", "us-docker.pkg.dev", "pkg-login-ended"),
+    (READING + "manifest unknown", "cgr.dev", "cgr-manifest-unknown"),
+    (READING + 'name unknown: Repository "r" not found', "us-docker.pkg.dev", "repository-unknown"),
+    (READING + "received unexpected HTTP status: 502 Bad Gateway", "us-docker.pkg.dev", "pkg-failing"),
+    (
+        'GET "https://{0}/v2/{1}/manifests/1": response status code 401: unauthorized',
+        "us-docker.pkg.dev",
+        "pkg-login-ended",
+    ),
+    ('GET "https://{0}/v2/{1}/manifests/1": response status code 404: not found', "us-docker.pkg.dev", "pkg-not-found"),
+    ('Get "http://{0}/v2/": http: server gave HTTP response to HTTPS client', "us-docker.pkg.dev", "tls-old"),
+    ('Get "https://{0}/v2/": x509: certificate is valid for *.corp.example, not {0}', "cgr.dev", "tls-name"),
+    ('Get "https://{0}/v2/": x509: certificate has expired or is not yet valid: current time', "cgr.dev", "tls-date"),
+    ('Get "https://{0}/v2/": Proxy Authentication Required', "us-docker.pkg.dev", "proxy-login"),
+    ('Get "https://{0}/v2/": proxyconnect tcp: dial tcp: lookup proxy.corp.example: no such host', "cgr.dev", "proxy"),
+    ('Get "https://{0}/v2/": dial tcp: lookup {0}: no such host', "us-docker.pkg.dev", "name"),
+    ('Get "https://{0}/v2/": net/http: TLS handshake timeout', "cgr.dev", "connection"),
+    ("no matching manifest for linux/arm64 in the manifest list entries: {0}/{1}", "cgr.dev", "no-platform"),
+    (READING + "toomanyrequests: too many requests", "cgr.dev", "cgr-throttled"),
+    ("reading blob sha256:0 of {0}/{1}: unexpected EOF", "us-docker.pkg.dev", "cut-short"),
+    (READING + "denied: Request had insufficient authentication scopes.", "us-docker.pkg.dev", "scopes"),
+    (READING + "Received invalid redirect URL from the upstream", "us-docker.pkg.dev", "upstream-redirect"),
+    ("filesystem layer verification failed for digest sha256:0 of {0}/{1}", "cgr.dev", "damaged"),
+]
+
+
+@pytest.mark.parametrize("form", [SKOPEO, PODMAN, "Error: {2}\n$ docker pull {0}/{1}"], ids=["skopeo", "podman", "log"])
+@pytest.mark.parametrize(("words", "host", "says"), IN_OTHER_WORDS, ids=[one[2] for one in IN_OTHER_WORDS])
+def test_other_clients_words_are_known_too(form, words, host, says):
+    path = "p/r/example.com/go" if "pkg" in host else "example.com/go"
+    text = form.format(host, path, words.format(host, path))
+    explanation = explain(text)
+    assert (ids(explanation), explanation.found[0].host) == ([says], host)
+
+
+OF_GCLOUD = [
+    ("ERROR: (gcloud.artifacts.repositories.describe) NOT_FOUND: Requested entity was not found.", "entity-absent"),
+    ("ERROR: (gcloud.secrets.versions.access) NOT_FOUND: Secret [projects/1/secrets/s] not found.", "secret-absent"),
+    ("ERROR: (gcloud.artifacts.repositories.create) INVALID_ARGUMENT: Request contains an invalid argument.", "bare-invalid"),
+    ("ERROR: (gcloud.artifacts.repositories.create) ALREADY_EXISTS: the repository already exists", "repository-exists"),
+    ("ERROR: (gcloud.artifacts.repositories.list) PERMISSION_DENIED: Permission denied on resource project x.", "project-unknown"),
+    ("API [secretmanager.googleapis.com] not enabled on project [p]. Would you like to enable and retry (y/N)?", "api-off"),
+    ("ERROR: (gcloud.secrets.versions.add) INVALID_ARGUMENT: Secret Payload cannot be empty.", "secret-empty"),
+    ("google.auth.exceptions.DefaultCredentialsError: Your default credentials were not found.", "no-credentials"),
+    ("ERROR: (gcloud.auth.docker-helper) There was a problem refreshing your current auth tokens: x", "gcloud-session"),
+    ("Invalid repo upstream for remote repository: 'cgr.dev'.", "upstream-unusable"),
+    ("Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?", "docker-daemon"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "says"), OF_GCLOUD, ids=[one[1] for one in OF_GCLOUD])
+def test_what_gcloud_docker_and_google_s_libraries_say_themselves_is_known(text, says):
+    assert ids(explain(text)) == [says]
+
+
+def test_every_message_is_reached_by_a_text():
+    reached = {entry["says"] for entry in KNOWN} | {one[2] for one in IN_OTHER_WORDS} | {one[1] for one in OF_GCLOUD}
+    assert {message.id for message in messages()} - reached == set()
+
+
 def coloured(text: str) -> str:
     return re.sub(r"(\w+)", "\x1b[1;31m\\1\x1b[0m", text)
 
