@@ -58,7 +58,7 @@ class ExitCode(IntEnum):
     FAILED = 1, "a step failed"
     USAGE = 2, "a parameter or the command line is wrong, and nothing was called"
     PREREQUISITE = 3, "something must be there first: an API, a permission, a login"
-    TO_DO = 4, "a plan or status found something to do"
+    TO_DO = 4, "a plan, status or doctor found something to do"
     NOT_ALL = 5, "nothing was found, but not all could be looked at"
     INTERRUPTED = 130, "interrupted"
     KERNEL_DIED = 138, "a notebook's kernel died"

@@ -35,9 +35,6 @@ _TAKES = (
     "chainguard_service_account",
 )
 
-# Seconds for what may pass by itself: long enough for a hiccup, and no more.
-_PATIENCE = 2.0
-
 
 class Form(StrEnum):
     """How it is printed."""
@@ -142,7 +139,7 @@ def doctor(
     hidden = [(_code(code), resource) for code, _, resource in (one.partition("=") for one in suppress or [])]
 
     from cgrunbook.cloud import Attempts, Cloud, connect_as
-    from cgrunbook.diagnosis.doctor import diagnose, signed_out, ways_of
+    from cgrunbook.diagnosis.doctor import PATIENCE, diagnose, signed_out, ways_of
     from cgrunbook.parameters import Way, check
     from cgrunbook.run.context import Context
     from cgrunbook.steps.step import World
@@ -160,7 +157,7 @@ def doctor(
         found = signed_out(error)
     else:
         place["project_id"] = connection.project_id
-        world = World(Cloud(connection, Attempts(limit=_PATIENCE)))
+        world = World(Cloud(connection, Attempts(limit=PATIENCE)))
         found = diagnose(
             world,
             ways_of(world, params, image),
@@ -179,7 +176,7 @@ def doctor(
     if bundled is not None:
         from cgrunbook.run.bundle import bundle, write_bundle
 
-        anew = World(Cloud(connection, Attempts(limit=_PATIENCE))) if connection else None
+        anew = World(Cloud(connection, Attempts(limit=PATIENCE))) if connection else None
         write_bundle(bundled, bundle(found, anew, place, Path(), mask_names=mask_names))
         typer.echo(f"For a ticket: {bundled}", err=True)
     raise typer.Exit(found.verdict.exit_code)

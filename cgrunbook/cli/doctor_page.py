@@ -28,7 +28,7 @@ def print_diagnosis(found: Diagnosis, context: Context) -> None:
     """All of it; nothing secret is in it."""
     _say(f"{context.text}\n")
     for way in found.ways:
-        _say(f"{way.image} through {way.repository}, as {found.who or 'docker here'}")
+        _say(f"{way.what} through {way.repository}, as {found.who or 'docker here'}")
     because = {id(one): cause for cause in reversed(found.verdict.causes) for one in cause.consequences}
     for hop, looked in groupby(found.looked, key=lambda one: CHECKS[one.code].hop):
         _print_hop(hop, [*looked], because, many=len(found.ways) > 1)
@@ -67,7 +67,7 @@ def _print_cause(cause: Cause, *, first: bool) -> None:
     about = ", ".join(dict.fromkeys(one.resource for one in all_of_it if one.resource))
     _say(f"{head}: {cause.name}{about and f', {about}'}{sure}")
     _hanging("  ", finding.seen)
-    for line in dict.fromkeys(line for one in all_of_it for line in one.remedy.splitlines()):
+    for line in cause.remedy.splitlines():
         _say(f"  > {redact(line)}")  # a command is copied: it is not broken
     if reason and reason.notebook:
         _say(f"  The notebook for it: {reason.notebook}")

@@ -119,6 +119,9 @@ def try_fresh(params: Parameters, values: Mapping[str, Any], ways: Iterable[Way]
 
     async def perform() -> None:
         for way in ways:
+            if isinstance(way.image, CgrunbookError):
+                typer.echo(f"{way.name} is not tried: {redact(way.image.message)}", err=True)
+                continue
             image = str(way.image)
             with suppress(CgrunbookError):  # it is among the results, and says nothing of the other repository
                 await book.perform(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import shutil
 import statistics
 import tempfile
@@ -54,7 +53,7 @@ from cgrunbook.steps.credential import at_chainguard
 from cgrunbook.steps.pulling import path_through
 from cgrunbook.steps.rights import PERMISSIONS
 from cgrunbook.steps.step import Finding, Mark
-from cgrunbook.steps.token_checks import Judge, Levels
+from cgrunbook.steps.token_checks import Judge, Levels, command_of_ours
 from cgrunbook.steps.token_life import signs_in
 from cgrunbook.steps.token_sides import Check, Look, Seen
 
@@ -109,18 +108,30 @@ class Way:
 
     Args:
         repository: the remote repository's name.
-        image: as it is called at cgr.dev.
+        image: as it is called at cgr.dev; or why nobody knows that.
         asked: whether it was asked for; else one whose repository is not there was perhaps never wanted.
     """
 
     repository: str
-    image: ImageReference
+    image: ImageReference | CgrunbookError
     asked: bool = True
 
     @property
     def name(self) -> str:
         """The repository, as a resource."""
         return f"repository {self.repository}"
+
+    @property
+    def named(self) -> ImageReference:
+        """The image; or the error, raised."""
+        if isinstance(self.image, CgrunbookError):
+            raise self.image
+        return self.image
+
+    @property
+    def what(self) -> str:
+        """The image in words."""
+        return "an image" if isinstance(self.image, CgrunbookError) else str(self.image)
 
 
 class Case:
@@ -183,7 +194,7 @@ class Case:
     def at_cgr(self, way: Way) -> str | CgrunbookError:
         """The image's digest at cgr.dev, asked with what the repository signs in with; or the error that came of it."""
         login = self._login(way)
-        return self.readings.ask(("at cgr", way.image), partial(self._resolve, way, login))
+        return self.readings.ask(("at cgr", way.named), partial(self._resolve, way, login))
 
     def through(self, way: Way) -> str | CgrunbookError:
         """The image's digest through Artifact Registry, as docker where it has a login, else as the caller; or the error."""
@@ -200,7 +211,7 @@ class Case:
 
     def nobodys(self, way: Way) -> tuple[Hashable, Callable[[], TokenProbe]]:
         """The question for it."""
-        return ("as nobody", way.image), partial(self.world.cloud.cgr().probe_token, way.image.repository)
+        return ("as nobody", way.named), partial(self.world.cloud.cgr().probe_token, way.named.repository)
 
     def now(self) -> datetime:
         """The time as the registries have it, where this machine's is another."""
@@ -226,15 +237,15 @@ class Case:
         return BasicCredentials(seen.repository.username, seen.value)
 
     def _resolve(self, way: Way, login: BasicCredentials | None) -> str:
-        return self._digest(way, self.world.cloud.cgr(login), way.image.repository)
+        return self._digest(way, self.world.cloud.cgr(login), way.named.repository)
 
     def _digest(self, way: Way, registry: Registry, path: str) -> str:
         """What the image's name stands for; of the first way all comes with which a pull begins, its config from the blob host."""
         if registry is not self.world.cloud.artifact_registry_host:
             registry.probe_token(path)  # which spares the challenge; a refusal is told below
         if self.whole(way):
-            return registry.pull_begun(path, way.image.reference, self.platform).digest
-        return registry.resolve(path, way.image.reference).digest
+            return registry.pull_begun(path, way.named.reference, self.platform).digest
+        return registry.resolve(path, way.named.reference).digest
 
     def whole(self, way: Way) -> bool:
         """Whether this is the first way whose repository is there; of the others the name is looked up and no more."""
@@ -250,7 +261,7 @@ class Case:
     def _begin(self, way: Way, login: BasicCredentials | None) -> str:
         cloud = self.world.cloud
         registry = Registry(self.host, login, cloud.attempts) if login else cloud.artifact_registry_host
-        return self._digest(way, registry, path_through(self.world, way.repository, way.image))
+        return self._digest(way, registry, path_through(self.world, way.repository, way.named))
 
 
 def finding(code: Code, mark: Mark, seen: str, remedy: str = "", *, reason: str = "", resource: str = "") -> Finding:
@@ -271,18 +282,17 @@ def blind(code: Code, error: CgrunbookError, resource: str = "") -> Finding:
 # --- this machine, and who pulls -------------------------------------------------------------------------------------
 
 
-def disk(_case: Case) -> Iterator[Finding]:
+def disk(case: Case) -> Iterator[Finding]:
     """Room."""
-    environment = _case.world.cloud.connection.environment
+    environment = case.world.cloud.connection.environment
     temporary = environment.get("TMPDIR") or os.environ.get("TMPDIR") or tempfile.gettempdir()
     folders = [path for path in (Path(temporary), Path("/var/lib/docker")) if path.is_dir()]
-    free = {path: shutil.disk_usage(path).free for path in folders}
-    for path, left in free.items():
-        if left < _ROOM:
+    for path in folders:
+        if (left := shutil.disk_usage(path).free) < _ROOM:
             seen = f"{left / 1e6:.0f} MB are left in {path}"
             yield finding(Code.DISK, Mark.FAIL, seen, reason="full", resource=f"folder {path}")
             return
-    yield _ok(Code.DISK, seen=", ".join(f"{left / 1e9:.1f} GB in {path}" for path, left in free.items()))
+    yield _ok(Code.DISK, seen="there is room")
 
 
 def docker_login(case: Case) -> Iterator[Finding]:
@@ -450,11 +460,12 @@ def repository(case: Case, way: Way) -> Iterator[Finding]:
             )
             yield about(Mark.FAIL, seen, remedy, reason="elsewhere")
         elif case.wanted(way):
-            makes = "02_developer_images" if way.image.organization == "chainguard" else "03_production_images"
             seen = f"there is none of this name in {connection.project_id}"
-            yield about(
-                Mark.FAIL, seen, f"Run {makes}: it makes one. Or name another: -p repository NAME", reason="absent"
+            remedy = (
+                "Make it: 02_developer_images makes one for public images, 03_production_images for your organisation's. Or name "
+                "another, with -p repository or -p private_repository."
             )
+            yield about(Mark.FAIL, seen, remedy, reason="absent")
         else:
             yield about(Mark.OK, "is not there; nobody asked for it")
     elif there.format != "DOCKER":
@@ -471,11 +482,12 @@ def upstream(case: Case, way: Way) -> Iterator[Finding]:
     there = case.repository(way)
     if there is None or not there.upstream:
         return
-    connection = case.world.cloud.connection
+    here = case.world.cloud.connection
+    notebook, name = ("03", "private_repository") if there.username else ("02", "repository")
     anew = (
-        f"An upstream cannot be changed: gcloud artifacts repositories delete {way.repository} --quiet "
-        f"--project={connection.project_id} --location={connection.location}\nThen run "
-        f"{'03_production_images' if there.username else '02_developer_images'}, which makes it anew."
+        "It cannot be changed, so the repository goes, with what it has cached: gcloud artifacts repositories delete "
+        f"{way.repository} --quiet --project={here.project_id} --location={here.location}\nMake it anew: "
+        + command_of_ours(case.world, "run", notebook, "-p", "location", here.location, "-p", name, way.repository)
     )
     if there.upstream.rstrip("/") == UPSTREAM.rstrip("/"):
         signed = "signs in there" if there.username else "does not sign in there"
@@ -506,7 +518,7 @@ def token(case: Case, way: Way, checks: frozenset[Check] = _OF_THE_TOKEN - {Chec
 
 def at_cgr(case: Case, way: Way) -> Iterator[Finding]:
     """The image at cgr.dev itself: organisation, image, tag, and the blob host behind it."""
-    image = f"image {way.image}"
+    image = f"image {way.what}"
     about = {
         code: partial(finding, code, resource=image) for code in (Code.ORGANIZATION, Code.IMAGE, Code.TAG, Code.BLOBS)
     }
@@ -559,8 +571,8 @@ def _refused_image(
         yield _no_organization(case, way, about, nobody)
     elif status == 404 and code != "NAME_UNKNOWN":
         yield about[Code.IMAGE](Mark.OK, "is given")
-        free = way.image.organization == "chainguard" and not way.image.digest
-        listing = f"chainctl images tags list --repo={way.image.repository.partition('/')[2]} --parent={way.image.organization}"
+        free = way.named.organization == "chainguard" and not way.named.digest
+        listing = f"chainctl images tags list --repo={way.named.repository.partition('/')[2]} --parent={way.named.organization}"
         remedy = came.remedy if free else f"{came.remedy} See which there are: {listing}"
         yield about[Code.TAG](Mark.FAIL, came.message, remedy, reason="not-free" if free else "unknown")
     elif status in (401, 403, 404):
@@ -568,7 +580,7 @@ def _refused_image(
         yield _why_refused(case, way, about[Code.IMAGE], came, step)
     else:
         for code_ in (Code.ORGANIZATION, Code.IMAGE, Code.TAG):
-            yield blind(code_, came, f"image {way.image}")
+            yield blind(code_, came, f"image {way.what}")
 
 
 def _nameless(
@@ -596,29 +608,26 @@ def _no_organization(
 ) -> Finding:
     names = case.readings.ask("organizations", case.world.organizations)
     known = "" if isinstance(names, CgrunbookError) or not names else f" You see: {', '.join(names)}."
-    remedy = f"Correct {way.image.organization!r} in the image's name.{known} chainctl iam organizations list"
-    seen = f"cgr.dev knows no {way.image.organization!r}: {said.message}"
+    remedy = f"Correct {way.named.organization!r} in the image's name.{known} chainctl iam organizations list"
+    seen = f"cgr.dev knows no {way.named.organization!r}: {said.message}"
     return about[Code.ORGANIZATION](Mark.FAIL, seen, remedy, reason="unknown")
 
 
 def _why_refused(case: Case, way: Way, image: Callable[..., Finding], came: CgrunbookError, step: str) -> Finding:
     """Why an image is refused whose organisation is known: by what nobody is told, and by the catalogue."""
-    organization = way.image.organization
+    organization = way.named.organization
     seen = case.sides(way)
     if seen is None:
         return image(Mark.FAIL, came.message, came.remedy, reason="not-public")
     if not seen.granted:
         return image(Mark.FAIL, f"{came.message} The pair itself is refused.", came.remedy, reason="refused")
     catalogue = case.readings.ask("catalogue", partial(case.world.cloud.chainguard.images, organization))
-    name = way.image.repository.partition("/")[2]
+    name = way.named.repository.partition("/")[2]
     listing = f"See what is there: chainctl images repos list --parent={organization}"
     if not isinstance(catalogue, CgrunbookError) and catalogue:
         if name in catalogue:
-            rights = f"chainctl iam role-bindings list --parent={organization}"
-            there = case.world.cloud.connection
-            words = ("cgrunbook", "rotate", "--target", there.target, "-p", "project_id", there.project_id)
-            where = ("-p", "location", there.location, "-p", "private_repository", way.repository)
-            remedy = f"Which roles it has: {rights}\nMake a new one, with the role: {shlex.join((*words, *where))}"
+            where = ("-p", "location", case.world.cloud.connection.location, "-p", "private_repository", way.repository)
+            remedy = f"Make a new token, which has it: {command_of_ours(case.world, 'rotate', *where)}"
             said = f"the catalogue of {organization} has it, and the token's identity may not pull it: {came.message}"
             return image(Mark.FAIL, said, remedy, reason="no-role")
         return image(
@@ -630,7 +639,7 @@ def _why_refused(case: Case, way: Way, image: Callable[..., Finding], came: Cgru
         except CgrunbookError:
             exists = True
         if not exists:
-            return image(Mark.FAIL, f"there is no {way.image.repository}: {came.message}", listing, reason="unknown")
+            return image(Mark.FAIL, f"there is no {way.named.repository}: {came.message}", listing, reason="unknown")
         return image(Mark.FAIL, came.message, listing, reason="no-role")
     return image(Mark.FAIL, came.message, listing, reason="not-granted")
 
@@ -643,14 +652,14 @@ def pull(case: Case, way: Way) -> Iterator[Finding]:
     if not case.wanted(way):
         return
     came = case.through(way)
-    about = partial(finding, Code.PULL, resource=f"image {way.image}")
+    about = partial(finding, Code.PULL, resource=f"image {way.what}")
     if not isinstance(came, CgrunbookError):
         what = "tag, manifests and config came" if case.whole(way) else "the tag is there"
         yield about(Mark.OK, f"{what}, {came}")
     elif reason := _why_no_pull(came):
         yield about(Mark.FAIL, came.message, came.remedy, reason=reason)
     else:
-        yield blind(Code.PULL, came, f"image {way.image}")
+        yield blind(Code.PULL, came, f"image {way.what}")
 
 
 _NO_PULL: Mapping[type[CgrunbookError], str] = {
@@ -684,7 +693,7 @@ def cache(case: Case, way: Way) -> Iterator[Finding]:
     there = case.repository(way)
     if there is None or not at_chainguard(there) or isinstance(through := case.through(way), CgrunbookError):
         return
-    about = partial(finding, Code.CACHE, resource=f"image {way.image}")
+    about = partial(finding, Code.CACHE, resource=f"image {way.what}")
     try:
         direct = case.at_cgr(way)
     except CgrunbookError as error:
@@ -698,7 +707,7 @@ def cache(case: Case, way: Way) -> Iterator[Finding]:
     elif direct.answered[1] or silent_host(direct):
         yield about(Mark.WARN, f"it comes from the cache; cgr.dev: {direct.message}", reason="hides")
     else:
-        yield blind(Code.CACHE, direct, f"image {way.image}")
+        yield blind(Code.CACHE, direct, f"image {way.what}")
 
 
 # --- what the readings say together ---------------------------------------------------------------------------------

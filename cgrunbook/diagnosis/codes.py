@@ -176,7 +176,8 @@ CHECKS: Mapping[Code, About] = {
         "https://docs.docker.com/engine/daemon/",
         {
             "full": Reason(
-                "Less than 100 MB are left there.", "Make room: docker system prune, or set TMPDIR to another disk."
+                "Less than 100 MB are left there.",
+                "Make room there, or let TMPDIR name another disk. What docker has no use for goes with: docker system prune -f",
             )
         },
     ),

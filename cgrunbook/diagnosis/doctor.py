@@ -6,7 +6,7 @@ It knows how checks run, what is left out of them, and the form in which program
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as OutOfTime
 from dataclasses import dataclass, field
@@ -27,6 +27,9 @@ from cgrunbook.steps.token_checks import Levels
 
 if TYPE_CHECKING:
     from cgrunbook.parameters import Parameters
+
+# Seconds for what may pass by itself: long enough for a hiccup, and no more.
+PATIENCE = 2.0
 
 PAGES = "docs/diagnosis.md"
 
@@ -69,7 +72,7 @@ class Diagnosis:
             "exit_code": int(found.exit_code),
             "means": found.exit_code.means,
             "as": self.who or "docker here",
-            "ways": [{"repository": way.repository, "image": str(way.image)} for way in self.ways],
+            "ways": [{"repository": way.repository, "image": way.what} for way in self.ways],
             "verdict": {
                 "mark": found.mark.value,
                 "text": found.text,
@@ -77,6 +80,7 @@ class Diagnosis:
                     {
                         **_as_json(cause.looked),
                         "mark": cause.mark.value,
+                        "remedy": cause.remedy,
                         "also": [_named(one) for one in cause.also],
                         "explains": [_named(one) for one in cause.consequences],
                     }
@@ -93,16 +97,29 @@ def ways_of(world: World, params: Parameters, image: str) -> tuple[Way, ...]:
     """Whose ways are gone: the named image's, or those of the target's first images of either kind.
 
     Raises:
-        ParameterError: an image's name breaks its rule, or says no organisation and there are several.
+        ParameterError: the image's name breaks its rule, or says no organisation and there are several.
     """
-    asked = [image] if image else [*params.production_images[:1], *params.developer_images[:1]]
-    found: list[Way] = []
-    for one in asked:
-        reference = image_of(world, one, params.organization)
+    if image:
+        reference = image_of(world, image, params.organization)
         name = params.repository if reference.organization == _PUBLIC else params.private_repository
-        if all(way.repository != name for way in found):
-            found.append(Way(name, reference, asked=bool(image)))
-    return tuple(found)
+        return (Way(name, reference),)
+    kinds = ((params.repository, params.developer_images), (params.private_repository, params.production_images))
+    return ways_through(world, {name: images[0] for name, images in kinds if images}, params.organization)
+
+
+def ways_through(world: World, images: Mapping[str, str], organization: str) -> tuple[Way, ...]:
+    """The ways of images nobody has asked for by name, by their repositories, the last one first.
+
+    Where it is not known which organisation is meant, its image is not, and all else is looked at.
+    """
+
+    def of(repository: str, image: str) -> Way:
+        try:
+            return Way(repository, image_of(world, image, organization), asked=False)
+        except CgrunbookError as error:
+            return Way(repository, error, asked=False)
+
+    return tuple(of(*both) for both in [*images.items()][::-1])
 
 
 def diagnose(

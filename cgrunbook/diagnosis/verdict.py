@@ -59,6 +59,12 @@ class Cause:
         finding = self.looked.finding
         return f"{finding.code}/{finding.reason}" if finding.reason else finding.code
 
+    @property
+    def remedy(self) -> str:
+        """What to do, on each way where it is so."""
+        lines = (line for one in (self.looked, *self.also) for line in one.finding.remedy.splitlines())
+        return "\n".join(dict.fromkeys(lines))
+
 
 @dataclass(frozen=True)
 class Verdict:

@@ -289,10 +289,8 @@ def _resources(found: Diagnosis, world: World, names: _Names) -> dict[str, dict[
         told[f"secret {secret_id}"] = _secret(secret, listed, policy, number)
     with suppress(CgrunbookError):
         names.add("number", str(readings.need("number", world.cloud.project.number)))
-    names.add(
-        "organization",
-        next((way.image.organization for way in found.ways if way.image.organization != "chainguard"), ""),
-    )
+    images = [way.image for way in found.ways if not isinstance(way.image, CgrunbookError)]
+    names.add("organization", next((one.organization for one in images if one.organization != "chainguard"), ""))
     return told
 
 

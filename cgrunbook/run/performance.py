@@ -69,7 +69,7 @@ class Performance:
                     evidence = await self._in_thread(partial(step.verify, world))
             if outcome is Outcome.VERIFIED and {finding.mark for finding in evidence.findings} == {Mark.NOT_CHECKED}:
                 outcome = Outcome.NOT_CHECKED
-            error = failure_of(evidence.findings)
+            error = evidence.failure or failure_of(evidence.findings)
             if error and self._session.changes_pending and isinstance(step, Proof):
                 # What a check finds wrong now may be just what the changes of this plan put right.
                 outcome, error = Outcome.PLANNED, None

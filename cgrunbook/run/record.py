@@ -55,13 +55,20 @@ class ChangeRecord(BaseModel):
 
 
 class FindingRecord(BaseModel):
-    """One check: how it came out, what was seen or why it was not looked at, what to do, and, for some, which check it is."""
+    """One check: how it came out, what was seen or why it was not looked at, what to do, and, for some, which check it is.
+
+    Of a diagnosis also why it failed, of what, on the way of which repository's images, and because of which other check.
+    """
 
     mark: Literal["ok", "to do", "warn", "fail", "not checked"]
     check: str
     seen: str
     remedy: str = ""
     code: str = ""
+    reason: str = ""
+    resource: str = ""
+    way: str = ""
+    because: str = ""
 
 
 class CellError(ErrorRecord):

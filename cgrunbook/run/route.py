@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from cgrunbook.run.record import Record, StepRecord
-from cgrunbook.steps.step import Link as Code
+from cgrunbook.run.record import FindingRecord, Record, StepRecord
+from cgrunbook.steps.step import Finding, Mark
+from cgrunbook.steps.step import Link as OnMap
 
 # What the links join.
 _PULL, _UPSTREAM = "a client to the repository", "the repository to cgr.dev"
@@ -36,6 +37,7 @@ class State(Enum):
     TO_DO = ("·", "to do", "later")
     AMISS = ("!", "not as it should be", "bad")
     NOT_SEEN = ("…", "not looked at", "open")
+    FOLLOWS = ("…", "because of another", "open")
 
     @property
     def words(self) -> str:
@@ -122,6 +124,8 @@ def routes_of(record: Record) -> tuple[Route, ...]:
                 _link(_TOKEN, rotated if rotated and rotated.undone else keeping[0]),
             )
         )
+    if not routes and (looked := _of(steps, "FindCause")):
+        return routes_of_findings(looked.findings)
     if not routes and (shown := _of(steps, "ShowMap")):
         return _on_map(shown, (public, private, secret), host)
     return tuple(routes)
@@ -147,22 +151,59 @@ def proofs_of(rotated: StepRecord) -> Mapping[str, str]:
     return {str(name): str(what) for name, what in told.items()} if isinstance(told, dict) else {}
 
 
+def routes_of_findings(findings: Sequence[Finding | FindingRecord]) -> tuple[Route, ...]:
+    """The ways that a diagnosis has looked at, each link as its checks found it; none of findings of another kind."""
+    ways = dict.fromkeys(one.way for one in findings if one.way)
+    return tuple(_diagnosed(way, [one for one in findings if one.way in ("", way)]) for way in ways)
+
+
+def _diagnosed(way: str, findings: Sequence[Finding | FindingRecord]) -> Route:
+    from cgrunbook.diagnosis.codes import CHECKS, Code, Hop  # which a notebook's opening need not wait for
+
+    def link(between: str, *hops: Hop, also: Code | None = None, but: Code | None = None) -> Link:
+        mine = [one for one in findings if one.code != but and (one.code == also or CHECKS[Code(one.code)].hop in hops)]
+        amiss = [one for one in mine if one.mark != Mark.OK and not one.because]
+        wrong = [one for one in amiss if one.mark in (Mark.FAIL, Mark.WARN) or (one.reason and one.mark != Mark.TO_DO)]
+        if wrong:
+            failed = next((one for one in wrong if one.mark == Mark.FAIL), None)
+            return Link(State.FAILED if failed else State.AMISS, between, (failed or wrong[0]).seen)
+        if by := next((one.because for one in mine if one.because), ""):
+            return Link(State.FOLLOWS, between, f"see {by}")
+        if not mine or any(one.mark == Mark.NOT_CHECKED for one in amiss):
+            return Link(State.NOT_SEEN, between)
+        return Link(State.PROVED, between, mine[-1].seen)
+
+    secret = next((one.resource.removeprefix("secret ") for one in findings if one.code == Code.GRANT and one.way), "")
+    host = next((one.resource.removeprefix("host ") for one in findings if one.code == Code.DOCKER_LOGIN), "")
+    pulling = (Hop.MACHINE, Hop.PULLER, Hop.REGISTRY, Hop.THROUGH)
+    return Route(
+        "Production images" if secret else "Developer images",
+        way,
+        host,
+        secret,
+        link(_PULL, *pulling, but=Code.UPSTREAM),
+        link(_UPSTREAM, Hop.CGR, also=Code.UPSTREAM),
+        link(_GRANT, Hop.SECRET) if secret else None,
+        link(_TOKEN, Hop.TOKEN) if secret else None,
+    )
+
+
 def _on_map(shown: StepRecord, names: tuple[str, str, str], host: str) -> tuple[Route, ...]:
     """The ways as the map shows them, which looks at all but the client's."""
     public, private, secret = names
     marks = {"ok": State.THERE, "to do": State.TO_DO, "warn": State.AMISS}
     seen = {one.code: (marks.get(one.mark, State.NOT_SEEN), one.seen) for one in shown.findings if one.code}
 
-    def link(code: Code, between: str) -> Link:
+    def link(code: OnMap, between: str) -> Link:
         state, said = seen.get(code, (State.NOT_SEEN, ""))
         return Link(state, between, "" if state is State.TO_DO else said)
 
     pull = Link(State.NOT_SEEN, _PULL, "a pull proves it")
     images = "All images" if public == private else "Production images"
-    behind = link(Code.PRIVATE_REPOSITORY, _UPSTREAM), link(Code.GRANT, _GRANT), link(Code.PULL_TOKEN, _TOKEN)
+    behind = link(OnMap.PRIVATE_REPOSITORY, _UPSTREAM), link(OnMap.GRANT, _GRANT), link(OnMap.PULL_TOKEN, _TOKEN)
     routes = [Route(images, private, host, secret, pull, *behind)]
     if public != private:
-        routes.insert(0, Route("Developer images", public, host, "", pull, link(Code.PUBLIC_REPOSITORY, _UPSTREAM)))
+        routes.insert(0, Route("Developer images", public, host, "", pull, link(OnMap.PUBLIC_REPOSITORY, _UPSTREAM)))
     return tuple(routes) if seen else ()
 
 

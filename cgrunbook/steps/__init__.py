@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from cgrunbook.steps.chainguard_access import LetServiceAccountMakePullTokens as LetServiceAccountMakePullTokens
     from cgrunbook.steps.chainguard_access import TakeAwayChainguardAccess as TakeAwayChainguardAccess
     from cgrunbook.steps.developer_images import CreateRemoteRepository as CreateRemoteRepository
-    from cgrunbook.steps.diagnosis import CheckCredential as CheckCredential
-    from cgrunbook.steps.diagnosis import CheckUpstream as CheckUpstream
-    from cgrunbook.steps.diagnosis import TryDirectly as TryDirectly
     from cgrunbook.steps.diagnosis import TryFreshRepository as TryFreshRepository
     from cgrunbook.steps.docker import PullWithDocker as PullWithDocker
     from cgrunbook.steps.docker import SignDockerIn as SignDockerIn
@@ -44,7 +41,7 @@ _HOMES = {
     "apis": ("ARTIFACT_REGISTRY", "EnableApi", "SECRET_MANAGER"),
     "chainguard_access": ("LetServiceAccountMakePullTokens", "TakeAwayChainguardAccess"),
     "developer_images": ("CreateRemoteRepository",),
-    "diagnosis": ("CheckCredential", "CheckUpstream", "TryDirectly", "TryFreshRepository"),
+    "diagnosis": ("TryFreshRepository",),
     "docker": ("PullWithDocker", "SignDockerIn"),
     "overview": ("ShowMap",),
     "prerequisites": ("CheckChainguard", "CheckGoogleCloud", "CheckNetwork", "CheckThisMachine"),

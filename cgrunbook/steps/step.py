@@ -150,6 +150,8 @@ class Finding:
         code: which check it is, where others go by it; never by its words.
         reason: in which of the ways it failed in which that check can; a code too.
         resource: what it is about, where that is not the whole target: `repository chainguard-private`.
+        way: the repository on whose images' way it is; "" for what all have in common.
+        because: the code of the check that explains it.
     """
 
     mark: Mark
@@ -160,6 +162,8 @@ class Finding:
     code: str = ""
     reason: str = ""
     resource: str = ""
+    way: str = ""
+    because: str = ""
 
 
 @dataclass(frozen=True)
@@ -172,6 +176,7 @@ class Evidence:
         findings: the checks, when the step is one that checks.
         commands: how the same can be looked at by hand.
         measured: the names of those facts that are others each time, such as durations.
+        failure: what failed checks come to, where that says more than each of them.
     """
 
     brief: str = ""
@@ -179,6 +184,7 @@ class Evidence:
     findings: tuple[Finding, ...] = ()
     commands: tuple[str, ...] = ()
     measured: tuple[str, ...] = ()
+    failure: CgrunbookError | None = None
 
     @property
     def in_brief(self) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from cgrunbook.cloud.apis import ARTIFACT_REGISTRY
 from cgrunbook.cloud.chainguard import LoginState
 from cgrunbook.cloud.iam_policy import EVERYBODY, grant_command, let_read_command, take_command
 from cgrunbook.cloud.registry import TokenProbe
@@ -106,6 +107,21 @@ def in_days(left: timedelta) -> str:
     return f"{said} left" if left > timedelta(0) else f"ended {said} ago"
 
 
+def command_of_ours(world: World, verb: str, *words: str) -> str:
+    """A command of ours for the same target."""
+    connection = world.cloud.connection
+    access = connection.chainguard
+    given = {
+        "project_id": connection.project_id,
+        "organization": connection.organization if connection.target != "sandbox" else "",
+        "chainguard_auth": access.auth,
+        "chainguard_identity": access.identity,
+        "chainguard_service_account": access.service_account,
+    }
+    target = [word for name, value in given.items() if value for word in ("-p", name, value)]
+    return shlex.join(["cgrunbook", verb, "--target", connection.target, *target, *words])
+
+
 def may_read(world: World, kept: World, secret_id: str) -> Finding:
     """Whether Artifact Registry's service agent may read a secret.
 
@@ -146,6 +162,9 @@ def may_read(world: World, kept: World, secret_id: str) -> Finding:
     if doubts := [way for one in (policy, in_project) for way in one.in_doubt(member, READ_SECRET, ACCESSOR)]:
         return Finding(Mark.NOT_CHECKED, check, f"{seen}; it may have its right through {'; '.join(doubts)}", remedy)
     why, reason = _why_not(member, policy)
+    if reason == "agent-gone":
+        of, where = f"--service={ARTIFACT_REGISTRY}", f"--project={world.cloud.connection.project_id}"
+        remedy = f"Make the agent: gcloud beta services identity create {of} {where}\n{remedy}"
     return Finding(Mark.FAIL, check, f"{seen}{why}: images that are not cached cannot be pulled", remedy, reason=reason)
 
 
@@ -231,17 +250,7 @@ class Judge:
 
     def _command(self, verb: str, *words: str) -> str:
         """A command of ours for the same target."""
-        connection = self.world.cloud.connection
-        access = connection.chainguard
-        given = {
-            "project_id": connection.project_id,
-            "organization": connection.organization if connection.target != "sandbox" else "",
-            "chainguard_auth": access.auth,
-            "chainguard_identity": access.identity,
-            "chainguard_service_account": access.service_account,
-        }
-        target = [word for name, value in given.items() if value for word in ("-p", name, value)]
-        return shlex.join(["cgrunbook", verb, "--target", connection.target, *target, *words])
+        return command_of_ours(self.world, verb, *words)
 
     def _end(self, seen: Seen) -> _Said:
         expires, told_by = seen.end
@@ -496,8 +505,12 @@ class Judge:
     def _kept(self, seen: Seen) -> _Said:
         for unseen in (seen.place, seen.secret):
             if isinstance(unseen, CgrunbookError):
-                elsewhere = "other-project" if seen.place is not unseen and not seen.ours(self.world) else ""
-                return Mark.NOT_CHECKED, unseen.message, unseen.remedy, elsewhere
+                if seen.place is unseen or seen.ours(self.world):
+                    return Mark.NOT_CHECKED, unseen.message, unseen.remedy
+                there = seen.repository
+                where = ("-p", "location", there.location, "-p", "private_repository", there.id)
+                here = f"Let it sign in with a secret of this project: {self._command('run', '03', *where)}"
+                return Mark.NOT_CHECKED, unseen.message, f"{unseen.remedy}\n{here}", "other-project"
         secret = seen.secret if isinstance(seen.secret, SecretResource) else None
         if secret is None:
             return Mark.FAIL, f"there is no secret {seen.secret_id}", self._renew(seen), "absent"

@@ -113,7 +113,7 @@ def result_card(result: Result, context: Context | None = None) -> dict[str, str
     blocks = [*_happenings(happened), *_lost(plan), *_notes(plan, context), *findings(evidence.findings)]
     if evidence.brief and not facts and not happened:
         blocks.append(sentence(evidence.brief))
-    blocks += _facts(facts)
+    blocks += [*_facts(facts), *_ways(evidence.findings)]
     if result.error and not evidence.findings:
         blocks.append(_error(result.error))
     blocks += [*by_hand([*plan.commands, *evidence.commands], context), (_guide_html(step), ())]
@@ -121,6 +121,16 @@ def result_card(result: Result, context: Context | None = None) -> dict[str, str
     if plan.outcome is Outcome.DELETED and outcome is Outcome.PLANNED:
         colour = GONE
     return card(colour, _head(badge(word, *look), f"{glyph} {word}", step.title, timing), blocks, context)
+
+
+def _ways(findings: Sequence[Finding]) -> list[Block]:
+    """A picture of each way that a diagnosis has looked at."""
+    if not any(finding.way for finding in findings):
+        return []
+    from cgrunbook.run.route import routes_of_findings  # with the record's models, which few cards need
+    from cgrunbook.ui.way_picture import picture
+
+    return [*map(picture, routes_of_findings(findings))]
 
 
 def plan_card(

@@ -20,14 +20,16 @@ from cgrunbook.cli.doctor_page import print_diagnosis
 from cgrunbook.cloud import Attempts, Cloud
 from cgrunbook.cloud.connection import Connection, RegistryHost
 from cgrunbook.cloud.roles import ACCESSOR
-from cgrunbook.diagnosis import checks, junit
+from cgrunbook.diagnosis import FindCause, checks, junit
 from cgrunbook.diagnosis.codes import CHECKS, EXPLAINS, HIDES, Code
 from cgrunbook.diagnosis.doctor import Diagnosis, diagnose, ways_of
 from cgrunbook.diagnosis.verdict import Looked, verdict
+from cgrunbook.errors import StepFailed
 from cgrunbook.parameters import Parameters
 from cgrunbook.run.context import Context
 from cgrunbook.steps.step import Finding, Mark, World
-from tests.steps.performing import PRIVATE, SECRET, open_book, perform, requests, steps_of_02, steps_of_03
+from cgrunbook.ui.cards import result_card
+from tests.steps.performing import PRIVATE, PUBLIC, SECRET, open_book, perform, requests, steps_of_02, steps_of_03
 from tests.steps.test_grants import AGENT
 from tests.steps.test_rights import Person
 
@@ -385,3 +387,41 @@ def test_what_is_wrong_on_one_way_explains_nothing_on_another():
 def test_what_is_well_between_two_failures_parts_them():
     late, ended = looked(Code.CLOCK), looked(Code.END)
     assert [cause.looked for cause in verdict([late, ended]).causes] == [late, ended]
+
+
+# --- in a notebook --------------------------------------------------------------------------------------------------
+
+
+def test_a_notebook_shows_all_checks_then_the_verdict_and_marks_the_broken_link(cloud: Cloud, undone: ExitStack):
+    version = {"name": cloud.secrets.version_name(SECRET, 1)}
+    cloud.secrets._client.disable_secret_version(request=version)
+    undone.callback(cloud.secrets._client.enable_secret_version, request=version)
+    book, face = open_book(notebook="04_debugging")
+    images = ["chainguard/go:latest"], ["chainguard-base:latest"]
+
+    with pytest.raises(StepFailed) as failed:
+        perform(book, FindCause(*images, repository=PUBLIC, private_repository=PRIVATE))
+
+    assert failed.value.message.startswith(f"secret-version/disabled, secret {SECRET}: ")
+    assert f"gcloud secrets versions enable 1 --secret={SECRET}" in failed.value.remedy
+    (result,) = face.results
+    shown = result_card(result)
+    assert {Code.GRANT, Code.CACHE, Code.NETWORK} <= {one.code for one in result.evidence.findings}
+    text = shown["text/plain"]
+    check, verdict_, picture = (
+        text.index(said)
+        for said in ("cgr-dev, chainguard-private: because of", "the root cause: ", "Production images, through")
+    )
+    assert check < verdict_ < picture
+    assert "✗ failed: Artifact Registry's service agent to the secret: " in text
+    assert "… because of another: the pull token in the secret to cgr.dev: see secret-version" in text
+    assert "✓ proved: the repository to cgr.dev: is there" in text  # of the public images, which are well
+    assert "✗ failed" in shown["text/html"]
+
+
+def test_after_a_diagnosis_the_notebook_goes_on_waiting_for_what_passes(cloud: Cloud):
+    book, _ = open_book(notebook="04_debugging")
+
+    perform(book, FindCause(["chainguard/go:latest"], [], repository=PUBLIC, private_repository=PRIVATE))
+
+    assert not book.cloud.attempts.cancelled.is_set()

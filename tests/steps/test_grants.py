@@ -16,11 +16,18 @@ import pytest
 import requests as http
 
 from cgrunbook import steps
-from cgrunbook.cloud import Cloud
+from cgrunbook.cloud import Attempts, Cloud
 from cgrunbook.cloud.iam_policy import Binding, Policy, take_command
 from cgrunbook.cloud.roles import ACCESSOR
+from cgrunbook.diagnosis.checks import Way
+from cgrunbook.diagnosis.codes import Code
+from cgrunbook.diagnosis.doctor import diagnose
 from cgrunbook.errors import InvalidRequest, PermissionMissing
+from cgrunbook.image_reference import ImageReference
 from cgrunbook.steps.step import Evidence, Finding, Mark, Outcome, World
+from cgrunbook.steps.token_checks import Levels
+from cgrunbook.steps.token_life import token_lives
+from cgrunbook.steps.token_sides import Check
 from tests.misfortunes import change_policy
 from tests.steps.performing import Names, open_book, perform, proof_of_03, requests, state_of, steps_of_03, writes
 
@@ -43,7 +50,19 @@ class Made:
 
     def check(self) -> list[Finding]:
         """What 04 says of the credential: the grant, the version, the value."""
-        return list(steps.CheckCredential(self.names.private).verify(World(self.cloud)).findings)
+        there = self.cloud.repositories.get(self.names.private)
+        assert there is not None
+        wanted = (Check.GRANT, Check.VERSION, Check.END)
+        without = frozenset(Check) - frozenset(wanted)
+        (life,) = token_lives(World(self.cloud), lambda: ([there], False), levels=Levels(), without=without)
+        return [life.of(check) for check in wanted]
+
+    def directly(self) -> dict[Code, Mark]:
+        """What cgr.dev says of the image itself to what the repository signs in with."""
+        way = Way(self.names.private, ImageReference("example.com/chainguard-base", "latest"))
+        world = World(Cloud(self.cloud.connection, Attempts(limit=0.2)))
+        found = diagnose(world, (way,), only=(Code.TAKEN, Code.IMAGE, Code.ORGANIZATION))
+        return {one.code: one.finding.mark for one in found.looked}
 
     def granted(self, *grants: tuple[str, str, dict[str, str] | None], secret: str = "") -> None:
         """Let these, role and member and condition, be all that is granted on a secret."""
@@ -224,9 +243,7 @@ def test_a_password_in_another_project_is_looked_for_there_and_only_there(
         assert f"{made.names.secret} in the project {project}" in grant.seen
         assert f"binding {made.names.secret} --project={project} " in grant.remedy
         assert (enabled.mark, value.mark) == (Mark.OK, Mark.OK)
-        tried = steps.TryDirectly("chainguard-base", made.names.private).verify(World(made.cloud))
-        assert [finding.mark for finding in tried.findings] == [Mark.OK] * 3
-        assert f"--project={project} |" in tried.commands[0]
+        assert set(made.directly().values()) == {Mark.OK}
         theirs = f"theirs-{made.names.secret}"
         made.granted((ACCESSOR, AGENT, None), secret=theirs)
         assert [finding.mark for finding in made.check()] == [Mark.OK] * 3
@@ -246,8 +263,8 @@ def test_of_a_password_in_a_project_that_may_not_be_seen_nothing_is_said_to_be_w
     proof_of_03(made.names).verify(World(made.cloud))  # from now on the image is cached
     made.signs_in_with(f"projects/{project}/secrets/{made.names.secret}/versions/1")
     assert [finding.mark for finding in made.check()] == [Mark.NOT_CHECKED] * 3
-    tried = steps.TryDirectly("chainguard-base", made.names.private).verify(World(made.cloud))
-    assert [finding.mark for finding in tried.findings] == [Mark.OK, Mark.NOT_CHECKED]
+    told = made.directly()
+    assert (told[Code.ORGANIZATION], told[Code.IMAGE], told[Code.TAKEN]) == (Mark.OK, *[Mark.NOT_CHECKED] * 2)
     pulled: Evidence = proof_of_03(made.names).verify(World(made.cloud))
     assert pulled.facts["compared with cgr.dev"].startswith("not compared: ")
     assert project in pulled.facts["compared with cgr.dev"]
