@@ -17,7 +17,7 @@ define install
 	@rm $(VENV)/.unfinished && touch $@
 endef
 
-.PHONY: run test test-long test-all test-pythons every-call check bench notebooks documents schema constraints clean
+.PHONY: run test test-long test-all test-pythons every-call check bench notebooks documents faults schema constraints clean
 
 run: $(VENV)/.installed
 	$(BIN)/cgrunbook run
@@ -68,6 +68,10 @@ notebooks: $(VENV)/.installed-for-tests
 
 documents: $(VENV)/.installed-for-tests
 	$(BIN)/python -m tests.documents
+
+# Some minutes: every fault and every pair of them, docker and gcloud at each; it prints what the doctor misses.
+faults: $(VENV)/.installed-for-tests
+	$(BIN)/python -m tests.diagnosis.joint
 
 # Google's definitions for the sandbox, from its API client for Python: one package with the discovery documents of all services and
 # versions, routes, parameters and messages in full. Pinned, so that two runs write the same; needed for nothing else, so not installed.

@@ -162,6 +162,7 @@ def doctor(
             world,
             ways_of(world, params, image),
             who=_member(who),
+            operator=True,
             organization=params.organization,
             platform=params.platform,
             only=codes["only"],

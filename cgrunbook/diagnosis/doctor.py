@@ -127,6 +127,7 @@ def diagnose(
     ways: tuple[Way, ...],
     *,
     who: str = "",
+    operator: bool = False,
     organization: str = "",
     platform: str = "linux/amd64",
     levels: Levels | None = None,
@@ -141,6 +142,7 @@ def diagnose(
         world: the target.
         ways: the images' ways.
         who: the principal that pulls, as IAM writes it; "" for docker here.
+        operator: whether it is looked at, too, what the caller may change: no image needs that.
         organization: whose pull tokens they are, where a username does not say it.
         platform: whose manifest and config are fetched.
         levels: how many days left of a token are too few.
@@ -156,6 +158,7 @@ def diagnose(
         Readings(seconds),
         ways,
         who=who,
+        operator=operator,
         levels=levels or Levels(),
         organization=organization,
         platform=Platform(platform),

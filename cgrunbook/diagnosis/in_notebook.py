@@ -102,6 +102,6 @@ def _failure(found: Diagnosis) -> CgrunbookError | None:
     failed = [cause for cause in found.verdict.causes if cause.mark is Mark.FAIL]
     if not failed:
         return None
-    kind = PrerequisiteMissing if all(cause.looked.code in _FIRST for cause in failed) else StepFailed
+    kind = PrerequisiteMissing if failed[0].looked.code in _FIRST else StepFailed
     remedy = "\n".join(dict.fromkeys(cause.remedy for cause in failed))
     return kind("\n".join(f"{_named(cause)}: {cause.looked.finding.seen}" for cause in failed), remedy)

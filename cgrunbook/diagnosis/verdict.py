@@ -156,7 +156,7 @@ def _reached(by: Looked, amiss: Sequence[Looked]) -> frozenset[int]:
 
 def _explains(by: Looked, one: Looked) -> bool:
     """Whether a finding explains another by itself."""
-    if by.way and one.way and by.way != one.way:
+    if by.code is one.code or (by.way and one.way and by.way != one.way):
         return False
     if one.finding.mark is Mark.NOT_CHECKED and one.code in HIDES.get(by.code, ()):
         return True

@@ -173,8 +173,8 @@ def _diagnosed(way: str, findings: Sequence[Finding | FindingRecord]) -> Route:
             return Link(State.NOT_SEEN, between)
         return Link(State.PROVED, between, mine[-1].seen)
 
-    secret = next((one.resource.removeprefix("secret ") for one in findings if one.code == Code.GRANT and one.way), "")
-    host = next((one.resource.removeprefix("host ") for one in findings if one.code == Code.DOCKER_LOGIN), "")
+    secret = next((one.resource.partition(" ")[2] for one in findings if one.code == Code.GRANT and one.way), "")
+    host = next((one.resource.partition(" ")[2] for one in findings if one.code == Code.DOCKER_LOGIN), "")
     pulling = (Hop.MACHINE, Hop.PULLER, Hop.REGISTRY, Hop.THROUGH)
     return Route(
         "Production images" if secret else "Developer images",

@@ -309,12 +309,17 @@ def environment(running: Running) -> dict[str, str]:
 
 def of_faults(running: Running) -> dict[str, str]:
     """The variables that faults of this machine give to shells, {} where none is set."""
-    from cgrunbook.sandbox.faults.full_disk import mount
+    from cgrunbook.sandbox.faults.full_disk import NotToBeHad, mount
 
     path = running.folder / ENVIRONMENT_FILE
     variables: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     if "TMPDIR" in variables:
-        mount(running.folder)  # one that this machine's restart has taken away is there again
+        try:
+            mount(running.folder)  # one that this machine's restart has taken away is there again
+        except NotToBeHad as why:
+            raise SandboxFailure(
+                f"The fault client-disk-full is set, and {why}. cgrunbook sandbox fault clear"
+            ) from why
     return variables
 
 

@@ -107,7 +107,7 @@ class Dispatcher:
             answering = await self._behaviour.meet(host, noting_send)
             await self._app(host)(scope, receive, answering)
         except CutOff:
-            raise
+            return  # unfinished: the connection is closed
         except Exception as problem:  # the wire must never show a traceback, whatever a service raises
             if _is_gone(problem):
                 return  # nobody is there to be answered

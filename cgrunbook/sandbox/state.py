@@ -163,6 +163,11 @@ class Clock:
         row = self._state.row(query, self._SETTING, self.SKEW)
         return timedelta(seconds=row[0] if row else 0.0)
 
+    def put_back(self) -> None:
+        """Let it be this machine's time again."""
+        with self._state.transaction() as connection:
+            connection.execute("DELETE FROM setting WHERE name = ?", (self._SETTING,))
+
     def moved(self) -> float:
         """By how many seconds it was moved."""
         return float(self._state.setting(self._SETTING) or 0.0)

@@ -18,7 +18,8 @@ from pathlib import Path
 
 from cgrunbook.sandbox.request_log import Line, Reader
 
-MOST_TO_THE_CONTROL_PLANE, MOST = 16, 80
+# 04 looks at the whole way, from both ends.
+MOST_TO_THE_CONTROL_PLANE, MOST = 16, 88
 
 
 def to_the_control_plane(service: str) -> bool:

@@ -102,9 +102,10 @@ def readable(cloud: Cloud, *grants: tuple[str, str, str]) -> None:
 
 
 def test_on_a_healthy_target_nothing_warns_and_few_calls_are_made(home: Path, look: Callable[..., Diagnosis]):
+    look()  # from now on Artifact Registry has the image, and asks cgr.dev nothing of its own
     known = len(requests(home))
 
-    found = look()
+    found = look(operator=True)
 
     assert without(found) == []
     assert {one.code for one in found.looked} == {*Code}
@@ -382,6 +383,18 @@ def test_what_could_not_be_seen_is_the_cause_of_nothing_unless_it_has_a_reason()
 def test_what_is_wrong_on_one_way_explains_nothing_on_another():
     first, second = looked(Code.END, way="one"), looked(Code.PULL, way="two")
     assert [cause.looked for cause in verdict([first, second]).causes] == [first, second]
+
+
+def test_two_rights_that_are_missing_are_both_asked_for():
+    first, second = (looked(Code.CALLER, Mark.NOT_CHECKED, "permission") for _ in range(2))
+    first, second = (
+        Looked(replace(one.finding, resource=f"permission {name}"))
+        for one, name in ((first, "a.get"), (second, "b.get"))
+    )
+    assert [cause.looked for cause in verdict([first, second, looked(Code.GRANT, Mark.NOT_CHECKED)]).causes] == [
+        first,
+        second,
+    ]
 
 
 def test_what_is_well_between_two_failures_parts_them():

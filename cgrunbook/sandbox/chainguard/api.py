@@ -23,7 +23,7 @@ from cgrunbook.sandbox.asgi import bearer_token, body_of
 from cgrunbook.sandbox.chainguard.addresses import API_AUDIENCE, STS_ISSUER
 from cgrunbook.sandbox.chainguard.api_v2 import ApiV2
 from cgrunbook.sandbox.chainguard.identities import Asked, Identities
-from cgrunbook.sandbox.chainguard.organizations import Organizations, Role, group_id, parent_of
+from cgrunbook.sandbox.chainguard.organizations import Organizations, Role, parent_of
 from cgrunbook.sandbox.chainguard.sessions import Session, Sessions
 from cgrunbook.sandbox.context import Sandbox
 from cgrunbook.sandbox.errors import PlatformError
@@ -166,10 +166,11 @@ class _Api:
     def _visible_repositories(self, caller: str) -> dict[str, Repository]:
         """The repositories of the catalogue in groups where the caller may list them, by id."""
         return {
-            _repository_id(repository.name): repository
+            _repository_id(group, repository.name): repository
             for repository in self._catalog.repositories()
             if repository.entitled
-            and "repo.list" in self._organizations.capabilities(caller, group_id(repository.organization))
+            and (group := self._organizations.identifier(repository.organization)) is not None
+            and "repo.list" in self._organizations.capabilities(caller, group)
         }
 
     def _repositories(self, request: Request, caller: Session, _: str) -> Mapping[str, Any]:
@@ -229,9 +230,9 @@ async def _document(request: Request) -> Mapping[str, Any]:
     return value
 
 
-def _repository_id(name: str) -> str:
+def _repository_id(group: str, name: str) -> str:
     suffix = hashlib.sha256(f"chainguard repository {name}".encode()).hexdigest()[:16]
-    return f"{group_id(name.partition('/')[0])}/{suffix}"
+    return f"{group}/{suffix}"
 
 
 def _group(row: sqlite3.Row) -> dict[str, Any]:

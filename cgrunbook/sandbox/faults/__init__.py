@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from cgrunbook.sandbox.faults.changes import NothingToBreak, packed, unpacked
 
 if TYPE_CHECKING:
-    from cgrunbook.sandbox.faults.catalogue import Fault, World
+    from cgrunbook.sandbox.faults.catalogue import Fault
+    from cgrunbook.sandbox.faults.world import World
 
 __all__ = ["NothingToBreak", "Told", "UnknownFault", "clear", "listed", "move_clock", "set_faults"]
 
@@ -160,7 +161,7 @@ def _opened(home: Path | None) -> Iterator[_Book]:
 
     from cgrunbook.sandbox import process
     from cgrunbook.sandbox.context import Sandbox
-    from cgrunbook.sandbox.faults.catalogue import World
+    from cgrunbook.sandbox.faults.world import World
     from cgrunbook.sandbox.settings import Settings
 
     with process.opened_state(home) as state:
@@ -245,11 +246,13 @@ class _Book:
             again = {
                 n: r["value"] for n, r in records.items() if order[n] >= first and n not in going and self._stands(r)
             }
+            others = self._world.others_grants()
             for name in reversed(records):
                 if name in going or name in again:
                     self._world.take_back(unpacked(records[name]["changes"]))
                     connection.execute("DELETE FROM fault WHERE name = ?", (name,))
             for name, value in sorted((again | dict(coming)).items(), key=lambda one: order[one[0]]):
+                self._world.spared = others if name in again else frozenset()
                 try:
                     self._make(FAULTS[name], value, records[name]["since"] if name in again else "")
                 except NothingToBreak as why:
@@ -300,7 +303,10 @@ class _Book:
         if by is not None and clock.moved() + by.total_seconds() > _FARTHEST.total_seconds():
             raise ValueError(f"would move the clock by more than {_FARTHEST.days}d in all")
         with self._state.transaction() as connection:
-            clock.advance(by if by is not None else timedelta(seconds=-clock.moved()))
+            if by is None:
+                clock.put_back()
+            elif by:
+                clock.advance(by)
             now = timestamp(clock.now())
             # What was granted, made or looked up in a time that has not come yet would wait for it, or last too long.
             for table, column in (

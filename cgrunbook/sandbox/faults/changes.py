@@ -120,10 +120,11 @@ class Changes:
         return [row["name"] for row in self.state.read().execute(f"PRAGMA table_info({table})") if row["pk"]]
 
     def _current(self, table: str, like: Row) -> Row | None:
-        keys = self._keys(table)
-        found = self.rows(table, " AND ".join(f"{key} = ?" for key in keys), *(like[key] for key in keys))
-        if not found and table == "policy":  # a policy that was set since is a newer row
+        if table == "policy":  # one that was set since is a newer row
             found = self.rows("policy", "resource = ? ORDER BY sequence DESC LIMIT 1", like["resource"])
+        else:
+            keys = self._keys(table)
+            found = self.rows(table, " AND ".join(f"{key} = ?" for key in keys), *(like[key] for key in keys))
         return found[0] if found else None
 
     def _put(self, table: str, before: Row | None, after: Row | None) -> None:
