@@ -78,17 +78,21 @@ class CgrunbookError(Exception):
         message: what was tried and what came back, one or two sentences.
         remedy: what to do next, as an instruction; empty when the message says it all.
         debugging: which point of the guide's debugging section this belongs to (1 to 4), 0 for none.
+        code: which message it is that the diagnosis knows, or which cause where that is seen, CODE/REASON; "" for neither.
     """
 
     exit_code: ClassVar = ExitCode.FAILED
 
+    code: str = ""
+
     answered: tuple[str, int, str] = ("", 0, "")
     """Where a registry refused ("token", "/v2/", the "blob" host), its status and its code; nothing where none did."""
 
-    def __init__(self, message: str, remedy: str = "", *, debugging: int = 0) -> None:
+    def __init__(self, message: str, remedy: str = "", *, debugging: int = 0, code: str = "") -> None:
         self.message = redact(message)
         self.remedy = redact(remedy)
         self.debugging = debugging
+        self.code = code or self.code
         super().__init__(self.message)
 
     def __str__(self) -> str:
@@ -97,6 +101,15 @@ class CgrunbookError(Exception):
     def _render_traceback_(self) -> list[str]:
         """What IPython shows in place of a traceback: the sentence, not the machinery."""
         return [f"{type(self).__name__}: {self}"]
+
+
+def code_of(error: BaseException | None) -> str:
+    """The code of an error, or of the one that it was made from; "" where none has one."""
+    while error is not None:
+        if isinstance(error, CgrunbookError) and error.code:
+            return error.code
+        error = error.__cause__
+    return ""
 
 
 # What the system refuses a file for where no code is at fault, and what is to be done. OTHER is how another place is chosen.
@@ -162,6 +175,8 @@ class ApiDisabled(PrerequisiteMissing):
         charged: id or number of the project that it is off in, where requests are charged to another than is worked in.
     """
 
+    code = "api-off"
+
     def __init__(self, message: str, remedy: str = "", *, api: str = "", charged: str = "") -> None:
         super().__init__(message, remedy)
         self.api = api
@@ -175,13 +190,17 @@ class PermissionMissing(PrerequisiteMissing):
         permission: the one that is missing, "" where nobody said.
     """
 
-    def __init__(self, message: str, remedy: str = "", *, permission: str = "", debugging: int = 0) -> None:
-        super().__init__(message, remedy, debugging=debugging)
+    def __init__(
+        self, message: str, remedy: str = "", *, permission: str = "", debugging: int = 0, code: str = ""
+    ) -> None:
+        super().__init__(message, remedy, debugging=debugging, code=code)
         self.permission = permission
 
 
 class PerimeterDenied(PrerequisiteMissing):
     """A perimeter of VPC Service Controls is between the caller, Artifact Registry and its upstream."""
+
+    code = "perimeter"
 
 
 class ProjectUnknown(PrerequisiteMissing):
@@ -246,6 +265,8 @@ class Temporary(ServiceError):
 
 class MemberUnknown(Temporary):
     """IAM does not know a service agent: it was never made, or only just now."""
+
+    code = "agent-absent"
 
 
 class EndedEarly(Temporary):

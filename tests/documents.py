@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cgrunbook.diagnosis.codes import CHECKS, EXPLAINS, HIDES
+from cgrunbook.diagnosis.explain import Explained, messages
 from cgrunbook.errors import ExitCode
 from cgrunbook.parameters import Parameters
 from cgrunbook.run.record import record_schema
@@ -56,6 +57,19 @@ def pages_of_checks() -> str:
     return "\n".join(pages)
 
 
+def known_messages() -> str:
+    """What `doctor --explain` knows."""
+    rows = [
+        "| code | who says it | what it says | what may be behind it, the likeliest first | seen in |",
+        "|---|---|---|---|---|",
+    ]
+    for message in messages():
+        causes = ", ".join(f"[{cause}](#{cause.partition('/')[0]})" for cause, _ in message.causes) or "its own remedy"
+        sources = " ".join(f"[{number}]({source})" for number, source in enumerate(message.sources, 1))
+        rows.append(f"| `{message.id}` | {Explained(message).known_of} | {message.means} | {causes} | {sources} |")
+    return "\n".join(rows) + "\n"
+
+
 # Where each stands: between two comments that bear its name.
 GENERATED: dict[tuple[str, str], Callable[[], str]] = {
     ("README.md", "parameters"): parameters_table,
@@ -63,6 +77,7 @@ GENERATED: dict[tuple[str, str], Callable[[], str]] = {
     ("docs/sandbox.md", "methods"): methods.markdown,
     ("docs/services.md", "least roles"): rights.markdown,
     ("docs/diagnosis.md", "checks"): pages_of_checks,
+    ("docs/diagnosis.md", "messages"): known_messages,
 }
 
 

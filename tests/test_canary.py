@@ -187,13 +187,20 @@ def test_the_search_finds_what_it_searches_for(search: Search):
     assert len(search.found()) == len(spellings(search.passwords[0])) + 1
 
 
-def test_after_a_run_that_succeeds_the_password_is_nowhere(search: Search):
+def test_after_a_run_that_succeeds_the_password_is_nowhere(search: Search, tmp_path_factory):
     assert search.papermill("02") == 0
     assert search.papermill("03") == 0
     assert search.run("cgrunbook", "run", "04", "--json", "--output", str(search.root / "run")) == 0
     assert search.run("cgrunbook", "status", "--json") == 0
     assert b'"code": "token-end"' in search.said
+    assert search.run("cgrunbook", "doctor", "--bundle", str(search.root / "ticket.md")) == 0
+    assert b"The same for a program" in (search.root / "ticket.md").read_bytes()
     search.knows(open_book()[0].cloud)
+    pasted = tmp_path_factory.mktemp("pasted") / "text"  # where nobody searches
+    denied = 'Error response from daemon: Get "https://cgr.dev/v2/": unknown: Forbidden'
+    pasted.write_text(f"docker login cgr.dev --username a/b --password {search.passwords[0]}\n{denied}\n")
+    assert search.run("cgrunbook", "doctor", "--json", "--explain", str(pasted)) == 0
+    assert b'"code": "cgr-forbidden"' in search.said
     executed = b"".join(path.read_bytes() for path in search.root.glob("*.ipynb"))
     assert b"httpRequest" in executed + search.said  # Google's clients told the payloads of their requests
     # http.client told its own: a pull with the pair, and the request that stores the password.

@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ):  # a terminal or a pipe that has not all letters; JSON reads these escapes
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        words = join_parameters(sys.argv[1:] if arguments is None else arguments)
+        words = doctor.with_text(join_parameters(sys.argv[1:] if arguments is None else arguments))
     except UsageError as error:
         complain(error.message, error.remedy)
         sys.exit(error.exit_code)

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from cgrunbook import __version__
-from cgrunbook.errors import CgrunbookError, ExitCode, of_the_system, what_helps
+from cgrunbook.errors import CgrunbookError, ExitCode, code_of, of_the_system, what_helps
 from cgrunbook.home import VARIABLE, home, made
 from cgrunbook.redaction import redact
 
@@ -28,7 +28,7 @@ class _Verbs(TyperGroup):
         try:
             return super().invoke(ctx)
         except CgrunbookError as error:
-            complain(error.message, error.remedy)
+            complain(error.message, error.remedy, code_of(error))
             raise typer.Exit(error.exit_code) from None
         except SandboxFailure as error:
             complain(str(error))
@@ -48,11 +48,13 @@ class _Verbs(TyperGroup):
             raise typer.Exit(ExitCode.FAILED) from None
 
 
-def complain(message: str, remedy: str = "") -> None:
-    """Say on stderr what went wrong and what to do."""
+def complain(message: str, remedy: str = "", code: str = "") -> None:
+    """Say on stderr what went wrong and what to do, and how more is told of a message that is known by a code."""
     typer.echo(redact(f"Error: {message}"), err=True)
     if remedy:
         typer.echo(redact(f"What to do: {remedy}"), err=True)
+    if code:
+        typer.echo(f"What may be behind it: cgrunbook doctor --explain {code}", err=True)
 
 
 def _keep_traceback(error: Exception) -> str:

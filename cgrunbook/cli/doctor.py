@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -82,18 +84,56 @@ def doctor(
             help="Say nothing of what this check finds, of that resource; may be given several times.",
         ),
     ] = None,
+    explained: Annotated[
+        str | None,
+        typer.Option(
+            "--explain",
+            metavar="TEXT",
+            help="Explain a message that was pasted, and look at nothing: the text, a file that has it, or - for standard input.",
+        ),
+    ] = None,
+    bundled: Annotated[
+        Path | None,
+        typer.Option(
+            "--bundle",
+            metavar="FILE",
+            help="Also write one file for a ticket, which must not be there yet: verdict, checks, versions, how the resources "
+            "stand, what failed last in ./runs. No secret is in it.",
+        ),
+    ] = None,
+    mask_names: Annotated[
+        bool,
+        typer.Option(
+            "--mask-names", help="With --bundle: other words in the place of projects', accounts' and such names."
+        ),
+    ] = False,
+    fresh: Annotated[
+        bool,
+        typer.Option(
+            "--fresh-repository",
+            help="Then also make a repository with the same settings, pull through it, and take it away again: shown first, and "
+            "asked for on a terminal. It is the only thing here that changes anything.",
+        ),
+    ] = False,
+    hosts: Annotated[
+        bool, typer.Option("--hosts", help="Print who needs which host, and what this machine reaches; no other check.")
+    ] = False,
     form: Annotated[Form, typer.Option("--format", help="How to print it.")] = Form.TEXT,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:
     """Find the one reason for which an image does not come.
 
-    Nothing is changed. Every link of the image's way is looked at, from this machine to cgr.dev, all at once; then the cause is
-    named with what follows from it, and what to do. Ends with 0 where nothing was found, 4 where something was, 5 where nothing
-    was found and not all could be looked at; how it is printed changes nothing of that.
+    Nothing is changed; --fresh-repository alone makes something, and takes it away again. Every link of the image's way is looked
+    at, from this machine to cgr.dev, all at once; then the cause is named with what follows from it, and what to do. Ends with 0
+    where nothing was found, 4 where something was, 5 where nothing was found and not all could be looked at; how it is printed
+    changes nothing of that.
     """
-    if as_json and form is Form.JUNIT:
-        raise UsageError("--json and --format junit are two forms.", "Give one of them.")
-    form = Form.JSON if as_json else form
+    form = _form(form, as_json=as_json, person=fresh)
+    if explained is not None:
+        from cgrunbook.cli.explanation_page import print_explained
+
+        raise typer.Exit(print_explained(explained, as_json=form is Form.JSON))
+    _claim(bundled, mask_names=mask_names)
     values = values_of(parameter or [], target)
     codes = {name: [_code(one) for one in given or []] for name, given in (("only", only), ("skip", skip))}
     hidden = [(_code(code), resource) for code, _, resource in (one.partition("=") for one in suppress or [])]
@@ -106,6 +146,11 @@ def doctor(
 
     params = check(values, among=_TAKES, way=lambda _: Way.OPTION)
     place = {"target": params.target, "project_id": params.project_id, "location": params.location}
+    if hosts:
+        from cgrunbook.cli.remedies import print_hosts
+
+        raise typer.Exit(print_hosts(World(Cloud(connect_as(params), Attempts())), as_json=form is Form.JSON))
+    connection = None
     try:
         connection = connect_as(params)
     except NotSignedIn as error:
@@ -125,7 +170,46 @@ def doctor(
             suppress=hidden,
         )
     _print(found, form, place, Context.of(place))
+    if fresh and connection is not None:
+        from cgrunbook.cli.remedies import print_fresh, try_fresh
+
+        print_fresh(try_fresh(params, values, found.ways))
+    if bundled is not None:
+        from cgrunbook.run.bundle import bundle, write_bundle
+
+        anew = World(Cloud(connection, Attempts(limit=PATIENCE))) if connection else None
+        write_bundle(bundled, bundle(found, anew, place, Path(), mask_names=mask_names))
+        typer.echo(f"For a ticket: {bundled}", err=True)
     raise typer.Exit(found.verdict.exit_code)
+
+
+def _form(form: Form, *, as_json: bool, person: bool) -> Form:
+    """The one form that was asked for; some of it is for a person only."""
+    if as_json and form is Form.JUNIT:
+        raise UsageError("--json and --format junit are two forms.", "Give one of them.")
+    form = Form.JSON if as_json else form
+    if person and form is not Form.TEXT:
+        raise UsageError("--fresh-repository tells a person what came of it.", "Leave --json or --format away.")
+    return form
+
+
+def _claim(bundled: Path | None, *, mask_names: bool) -> None:
+    """See that the file can be written before all that takes time."""
+    if bundled is not None:
+        from cgrunbook.run.bundle import claim
+
+        claim(bundled)
+    elif mask_names:
+        raise UsageError("--mask-names says how --bundle is written.", "Add: --bundle FILE")
+
+
+def with_text(words: Sequence[str]) -> list[str]:
+    """Read standard input where --explain has no text behind it: typer knows no option whose value may be left out."""
+    return [
+        part
+        for at, word in enumerate(words)
+        for part in ((word, "-") if word == "--explain" and words[at + 1 :][:1] in ([], ["--json"]) else (word,))
+    ]
 
 
 def _print(found: Diagnosis, form: Form, place: dict[str, str], context: Context) -> None:

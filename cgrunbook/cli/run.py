@@ -89,7 +89,7 @@ def perform(notebooks: Sequence[str], values: Mapping[str, Any], output: Path | 
     if result.left_out:
         typer.echo(f"Not begun: {', '.join(result.left_out)}", err=True)
     if result.error is not None:
-        complain(result.error.message, result.error.remedy)
+        complain(result.error.message, result.error.remedy, result.error.code)
     raise typer.Exit(result.exit_code)
 
 

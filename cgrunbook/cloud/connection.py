@@ -279,6 +279,14 @@ def _sandbox(project_id: str, location: str, organization: str) -> Connection:
     )
 
 
+def played() -> dict[str, str]:
+    """Which host an address of the sandbox plays, by "127.0.0.1:PORT"; empty where none runs."""
+    from cgrunbook.sandbox import process
+
+    status = process.status()
+    return {address: host for host, address in status.running.hosts.items()} if status else {}
+
+
 def _keep_loopback_off_proxies() -> None:
     """Let the HTTP libraries go straight to the sandbox where a proxy is configured; they would ask it for 127.0.0.1."""
     for name in ("no_proxy", "NO_PROXY"):

@@ -150,7 +150,7 @@ def explain(error: Exception, connection: Connection, doing: str) -> CgrunbookEr
             return Temporary(f"{tried}: no access token could be had just now ({_short(error)}).", "Run again.")
         return NotSignedIn(f"{tried}: the Google credentials were not accepted ({_short(error)}).", connection.sign_in)
     if (lasting := network.lasting(error, _asked(error))) is not None:
-        return ServiceError(f"{tried}: {lasting.what}.", lasting.remedy)
+        return ServiceError(f"{tried}: {lasting.what}.", lasting.remedy, code=lasting.code)
     if isinstance(error, GoogleAuthError):
         return connection.lost(f"{tried}: no answer while getting an access token ({_short(error)}).")
     if isinstance(error, requests.Timeout):
@@ -233,7 +233,7 @@ def _denied(answer: Answer, connection: Connection, message: str) -> CgrunbookEr
             "ingress rule; the answer's identifier finds the denial in the audit log.",
         )
     if reason == "ACCESS_TOKEN_SCOPE_INSUFFICIENT" or "insufficient authentication scopes" in text:
-        return NotSignedIn(message, connection.wider)
+        return NotSignedIn(message, connection.wider, code="scopes")
     if reason == "BILLING_DISABLED" or "requires billing" in text:
         return PrerequisiteMissing(
             message, f"Link a billing account: gcloud billing projects link {project} --billing-account=ACCOUNT_ID"
@@ -300,7 +300,7 @@ def _missing(permission: str, resource: str, connection: Connection, message: st
         needs = f"Check the id, project_id; where it is right, {needs}"
     if not role:
         remedy = f"{needs} in project {project}; ask an owner for a role that holds it."
-        return PermissionMissing(message, remedy, permission=permission)
+        return PermissionMissing(message, remedy, permission=permission, code="permission")
     secret = _SECRET.search(resource)
     repository = _REPOSITORY.search(resource)
     if secret is not None and permission.startswith("secretmanager."):
@@ -313,7 +313,8 @@ def _missing(permission: str, resource: str, connection: Connection, message: st
     else:
         on = f"projects add-iam-policy-binding {project}"
     remedy = f"{needs}; the narrowest role with it is {role}: {grant_command(on, caller, role)}"
-    return PermissionMissing(message, remedy + to_fill_in(caller), permission=permission)
+    code = "secret-denied" if permission == READ_SECRET else "permission"
+    return PermissionMissing(message, remedy + to_fill_in(caller), permission=permission, code=code)
 
 
 def _upstream(answer: Answer, connection: Connection, message: str) -> CgrunbookError:
@@ -326,16 +327,19 @@ def _upstream(answer: Answer, connection: Connection, message: str) -> Cgrunbook
         where = secret["project"] if secret else connection.project_id
         if "not found" in text and "permission" not in text:
             return NotFound(
-                message, f"The secret or its version is not there; list them: gcloud secrets list --project={where}"
+                message,
+                f"The secret or its version is not there; list them: gcloud secrets list --project={where}",
+                code="secret-absent",
             )
         if "disabled" in text or "destroyed" in text:
-            return WrongState(message, _versions_command(answer.message, where))
+            return WrongState(message, _versions_command(answer.message, where), code=_of_state(text))
         return PermissionMissing(
             message,
             "Artifact Registry's service agent needs secretmanager.versions.access on the secret; the narrowest role with "
             f"it is roles/secretmanager.secretAccessor: {_grant_command(secret, where, connection)}. A grant takes a moment, "
             "sometimes minutes, to be seen.",
             permission=READ_SECRET,
+            code="secret-denied",
         )
     if "unauthenticated" in text or "unauthorized" in text or "credentials are invalid" in text:
         return UpstreamCredentialsRefused(
@@ -344,11 +348,13 @@ def _upstream(answer: Answer, connection: Connection, message: str) -> Cgrunbook
             "revoked, the username belongs to another token, or the secret's value ends with a newline. Try both "
             "at the upstream itself, or store a new pull token, username and password together.",
             debugging=3,
+            code="upstream-credentials",
         )
     if "custom remote" in text or "invalid_argument" in text:
         # Of the latter no reason is known; it may be the secret that cannot be read yet.
         kind = InvalidRequest if "custom remote" in text else UpstreamNotValidated
-        return kind(message, "The upstream must be exactly https://cgr.dev/, with no further parts.", debugging=2)
+        remedy = "The upstream must be exactly https://cgr.dev/, with no further parts."
+        return kind(message, remedy, debugging=2, code="upstream-unusable")
     if answer.status in retry.GOOGLE_STATUSES or retry.says_temporary(text):
         return Temporary(
             message, "Artifact Registry did not reach cgr.dev. Wait a minute, then run again.", debugging=1
@@ -358,6 +364,7 @@ def _upstream(answer: Answer, connection: Connection, message: str) -> Cgrunbook
         "Artifact Registry could not use the upstream. It must be exactly https://cgr.dev/; with credentials, the "
         f"service agent must be able to read the secret ({_grant_command(None, connection.project_id, connection)}).",
         debugging=2,
+        code="upstream-unusable",
     )
 
 
@@ -380,8 +387,13 @@ def _precondition(text: str, connection: Connection, message: str) -> CgrunbookE
     if "etag" in text.lower():
         return Conflict(message, "Somebody else changed it in between. Run again: it is read anew.")
     if _SECRET_STATE.search(text) is not None:
-        return WrongState(message, _versions_command(text, _project_of(_SECRET.search(text), connection)))
+        where = _project_of(_SECRET.search(text), connection)
+        return WrongState(message, _versions_command(text, where), code=_of_state(text))
     return WrongState(message, "Look at the state of the resource that the answer names; then run again.")
+
+
+def _of_state(text: str) -> str:
+    return "secret-destroyed" if "destroyed" in text.lower() else "secret-disabled"
 
 
 def _versions_command(text: str, project: str) -> str:
@@ -406,6 +418,7 @@ def _invalid(text: str, connection: Connection, message: str) -> CgrunbookError:
             message,
             f"Often the location: {connection.location} must be one of those listed by: "
             f"gcloud artifacts locations list --project={connection.project_id}\n{alike.location(connection.location)}".rstrip(),
+            code="bare-invalid",
         )
     return InvalidRequest(message, "Correct what the answer names, then run again.")
 

@@ -26,10 +26,12 @@ class Lasting:
     Args:
         what: a sentence without its full stop: "the certificate of cgr.dev is not trusted here (...)".
         remedy: what to do about it.
+        code: which message it is that the diagnosis knows.
     """
 
     what: str
     remedy: str
+    code: str
 
 
 # By cause: what is so, and what to do; "{host}" is who was asked.
@@ -73,6 +75,18 @@ _WORDS: Mapping[retry.NoAnswer, tuple[str, str]] = {
     ),
 }
 
+_CODES: Mapping[retry.NoAnswer, str] = {
+    retry.NoAnswer.UNTRUSTED: "tls-untrusted",
+    retry.NoAnswer.OUT_OF_DATE: "tls-date",
+    retry.NoAnswer.OTHER_NAME: "tls-name",
+    retry.NoAnswer.TLS: "tls-old",
+    retry.NoAnswer.NAME: "name",
+    retry.NoAnswer.ADDRESS: "",
+    retry.NoAnswer.PROXY: "proxy",
+    retry.NoAnswer.PROXY_LOGIN: "proxy-login",
+    retry.NoAnswer.NO_PROXY: "proxy",
+}
+
 
 def lasting(error: BaseException, host: str) -> Lasting | None:
     """What an HTTP library's exception says of a cause that stays; None for one that may pass.
@@ -93,7 +107,7 @@ def lasting(error: BaseException, host: str) -> Lasting | None:
         host = there
         if why is retry.NoAnswer.TLS:
             remedy += " Where the proxy speaks none, HTTPS_PROXY begins with http://."
-    return Lasting(f"{what.format(host=host)} ({detail})", remedy.format(host=host) or _whom_to_trust())
+    return Lasting(f"{what.format(host=host)} ({detail})", remedy.format(host=host) or _whom_to_trust(), _CODES[why])
 
 
 def whom(error: BaseException, host: str) -> str:

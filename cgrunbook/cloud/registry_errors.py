@@ -142,12 +142,18 @@ def _chainguard(refusal: Refusal) -> CgrunbookError:
     said = refusal.sentence
     organization = refusal.repository.partition("/")[0]
     if refusal.status in retry.HTTP_STATUSES:
-        return Temporary(said, "Wait and try again; https://status.cgr.dev says whether cgr.dev is down.", debugging=1)
+        return Temporary(
+            said,
+            "Wait and try again; https://status.cgr.dev says whether cgr.dev is down.",
+            debugging=1,
+            code="cgr-throttled" if refusal.status == 429 else "cgr-failing",
+        )
     if refusal.step == "token" and refusal.status == 400:
         return ImageNotAvailable(
             f"{said} The organisation {organization!r} is not known there.",
             "Check the organisation's name, the first part of the image: chainctl iam organizations list",
             debugging=3,
+            code="cgr-organization",
         )
     if refusal.status == 401 or (refusal.status == 403 and refusal.step == "token"):
         if refusal.signed_in:
@@ -157,6 +163,7 @@ def _chainguard(refusal: Refusal) -> CgrunbookError:
                 f"See whether the token is still listed: chainctl auth pull-token list --parent {organization}; "
                 "if not, or if it expired, create a new one and store username and password together (notebook 03).",
                 debugging=3,
+                code="cgr-forbidden",
             )
         return ImageNotAvailable(
             f"{said} It is not public, or it does not exist; without credentials the registry does not tell which.",
@@ -165,6 +172,7 @@ def _chainguard(refusal: Refusal) -> CgrunbookError:
                 "Check the image's name; a production image needs a pull token (notebook 03).",
             ),
             debugging=3,
+            code="cgr-nobody" if refusal.status == 401 else "cgr-not-free",
         )
     if refusal.status == 403:
         return ImageNotAvailable(
@@ -172,9 +180,11 @@ def _chainguard(refusal: Refusal) -> CgrunbookError:
             "token's identity lacks the role registry.pull.",
             f"See which images the organisation has: chainctl images repos list --parent {organization}",
             debugging=3,
+            code="cgr-capabilities",
         )
     if refusal.status == 404 and refusal.by_digest:
-        return ImageNotAvailable(f"{said} There is nothing with this digest for this caller.", _OF_DIGESTS, debugging=3)
+        said = f"{said} There is nothing with this digest for this caller."
+        return ImageNotAvailable(said, _OF_DIGESTS, debugging=3, code="cgr-manifest-unknown")
     if refusal.status == 404:
         return ImageNotAvailable(
             f"{said} There is no such image or tag for this caller; the free images have only latest and latest-dev.",
@@ -183,6 +193,7 @@ def _chainguard(refusal: Refusal) -> CgrunbookError:
                 "Check image and tag; version tags need a pull token of an organisation that has the image.",
             ),
             debugging=3,
+            code="cgr-name-unknown" if refusal.code == "NAME_UNKNOWN" else "cgr-manifest-unknown",
         )
     return RegistryError(
         said, "Try the same image directly with docker pull, and report the answer above.", debugging=3
@@ -206,12 +217,14 @@ def _artifact_registry(refusal: Refusal) -> CgrunbookError:
         return of_upstream
     if refusal.status in retry.HTTP_STATUSES:
         hint = "Wait a minute and try again." if refusal.status == 429 else "Wait and try again."
-        return Temporary(said, hint, debugging=1 if refusal.status == 504 else 0)
+        code = {429: "exhausted", 504: "upstream-timeout"}.get(refusal.status, "pkg-failing")
+        return Temporary(said, hint, debugging=1 if refusal.status == 504 else 0, code=code)
     if refusal.status == 401 or "unauthenticated request" in text:
         who = spoken(refusal.whose.caller) if refusal.whose else "this caller"
         return NotSignedIn(
             f"{said} Artifact Registry does not take the Google credentials of {who}.",
             refusal.whose.sign_in if refusal.whose else "Sign in to Google again.",
+            code="pull-unauthenticated" if "unauthenticated request" in text else "pkg-login-ended",
         )
     if refusal.status == 403:
         return _forbidden(refusal, said, text)
@@ -219,6 +232,7 @@ def _artifact_registry(refusal: Refusal) -> CgrunbookError:
         return NotFound(
             f"{said} The repository does not exist in this project and location.",
             "Create it with notebook 02 (public images) or 03 (production images), or check project, location, name.",
+            code="repository-unknown",
         )
     if refusal.status == 404:
         what = "nothing with this digest" if refusal.by_digest else "no such image or tag"
@@ -226,6 +240,7 @@ def _artifact_registry(refusal: Refusal) -> CgrunbookError:
             f"{said} Artifact Registry's upstream has {what} for the repository's credentials.",
             "Try the same image directly at cgr.dev with the same credentials (notebook 04).",
             debugging=3,
+            code="pkg-not-found",
         )
     return RegistryError(said, "Try the same image directly at cgr.dev (notebook 04), and report the answer above.")
 
@@ -242,12 +257,14 @@ def _of_upstream(refusal: Refusal, said: str, text: str) -> CgrunbookError | Non
             "Try them at cgr.dev directly (notebook 04); then create a new pull token and set username and secret "
             "version together (notebook 03).",
             debugging=3,
+            code="upstream-refuses",
         )
     if "secret" in text and any(word in text for word in ("disabled", "destroyed")):
         return WrongState(
             f"{said} The secret version that the repository names cannot be read any more.",
             "Enable the version, or store a new pull token (notebook 03).",
             debugging=3,
+            code="secret-destroyed" if "destroyed" in text else "secret-disabled",
         )
     if "secret" in text:
         project = _Place.of(refusal).project
@@ -259,11 +276,15 @@ def _of_upstream(refusal: Refusal, said: str, text: str) -> CgrunbookError | Non
             f"Grant it on the secret (notebook 03 does): {command}",
             permission=READ_SECRET,
             debugging=3,
+            code="secret-denied",
         )
     if upstream == 404:
         what = "nothing with this digest" if refusal.by_digest else "no such image or tag"
         return ImageNotAvailable(
-            f"{said} The upstream has {what}.", "Try it at cgr.dev directly (notebook 04).", debugging=3
+            f"{said} The upstream has {what}.",
+            "Try it at cgr.dev directly (notebook 04).",
+            debugging=3,
+            code="upstream-not-found",
         )
     if "redirect url" in text or "misconfigured" in text or "robots.txt" in text:
         return RegistryError(
@@ -271,6 +292,7 @@ def _of_upstream(refusal: Refusal, said: str, text: str) -> CgrunbookError | Non
             "The upstream has to be exactly https://cgr.dev/ with no path; it cannot be changed, so create the "
             "repository anew (notebook 02).",
             debugging=2,
+            code="upstream-redirect",
         )
     return None
 
@@ -295,6 +317,7 @@ def _forbidden(refusal: Refusal, said: str, text: str) -> PrerequisiteMissing:
         )
         + to_fill_in(member),
         permission=PULL,
+        code="pull-denied",
     )
 
 

@@ -284,13 +284,16 @@ class RegistryTransport:
         except (HTTPError, OSError) as error:
             host = silent_host(error) or self.host.name
             if (lasting := network.lasting(error, host)) is not None:
-                raise RegistryError(f"{subject}: {lasting.what}.", lasting.remedy, debugging=1) from error
+                raise RegistryError(
+                    f"{subject}: {lasting.what}.", lasting.remedy, debugging=1, code=lasting.code
+                ) from error
             inner = retry.innermost(error)
             kind = Temporary if silent_host(error) else EndedEarly  # the host had begun to answer
             raise kind(
                 f"{subject}: the connection to {network.whom(error, host)} failed: {type(inner).__name__}: {inner}.",
                 "Check the network and proxy settings (notebook 04), then try again.",
                 debugging=1,
+                code="connection" if kind is Temporary else "cut-short",
             ) from error
 
     def _send_signed(self, method: str, path: str, errand: Errand, headers: Mapping[str, str]) -> Answer:

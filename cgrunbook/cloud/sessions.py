@@ -112,7 +112,8 @@ class AuthRequest(Request):
             answer = super().__call__(url, *arguments, **settings)  # type: ignore[no-untyped-call] # as google-auth is
         except TransportError as error:
             if (lasting := network.lasting(error, host)) is not None:
-                raise ServiceError(f"Tried to sign in to Google: {lasting.what}.", lasting.remedy) from error
+                said = f"Tried to sign in to Google: {lasting.what}."
+                raise ServiceError(said, lasting.remedy, code=lasting.code) from error
             raise
         if answer.status in retry.HTTP_STATUSES:
             raise TransportError(f"{host} answered {answer.status}")  # type: ignore[no-untyped-call]

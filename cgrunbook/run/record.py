@@ -15,26 +15,31 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, FiniteFloat, ValidationError, model_validator
 
 import cgrunbook
-from cgrunbook.errors import CgrunbookError, ExitCode, StepFailed, UsageError
+from cgrunbook.errors import CgrunbookError, ExitCode, StepFailed, UsageError, code_of
 from cgrunbook.redaction import redact
 from cgrunbook.run.folder import JOURNAL, RECORD, write_whole
 from cgrunbook.run.journal import Line, read_journal
 
 
 class ErrorRecord(BaseModel):
-    """Why something failed: the error's name, its sentence, what to do, and the exit code it means."""
+    """Why something failed: the error's name, its sentence, what to do, and the exit code it means.
+
+    `code` is given where the diagnosis knows more of it: `cgrunbook doctor --explain CODE`.
+    """
 
     type: str
     message: str
     remedy: str = ""
     exit_code: int = ExitCode.FAILED
+    code: str = ""
 
     @classmethod
     def of(cls, error: BaseException) -> ErrorRecord:
         """What an error says for itself, and what a stranger's is called."""
         name = type(error).__name__
         if isinstance(error, CgrunbookError):
-            return cls(type=name, message=error.message, remedy=error.remedy, exit_code=error.exit_code)
+            said, remedy = error.message, error.remedy
+            return cls(type=name, message=said, remedy=remedy, exit_code=error.exit_code, code=code_of(error))
         interrupted = isinstance(error, KeyboardInterrupt | CancelledError)
         code = ExitCode.INTERRUPTED if interrupted else ExitCode.FAILED
         return cls(type=name, message=redact(f"{name}: {error}" if str(error) else name), exit_code=code)

@@ -143,6 +143,7 @@ def pair_in_use(world: World, secret_id: str, repository: str) -> Pair | None:
             f"If it should work again: gcloud secrets versions enable {pair.version} --secret={secret_id} "
             f"--project={project}\nIf it should never again: destroy it (`destroy` in the place of `enable`) and run again; "
             "a new pull token is made then.",
+            code="secret-version/disabled",
         )
     if pair and good(pair):
         return pair
@@ -188,11 +189,13 @@ def stored_token(world: World, there: Cloud, username: str, secret_id: str, vers
             f"Version {version} of the secret {secret_id}, with the username {username!r}, is no pull token: "
             f"its {error.wrong}.",
             renewal(world, there, secret_id, version),
+            code=f"token-end/{error.reason}",
         ) from error
     if token.expired(datetime.now(UTC)):
         raise UpstreamCredentialsRefused(
             f"The pull token in version {version} of the secret {secret_id} ended at {token.expires:%Y-%m-%d %H:%M} UTC.",
             renewal(world, there, secret_id, version),
+            code="token-end/ended",
         )
     return token
 

@@ -105,12 +105,14 @@ def why_refused(
             f"cgr.dev does not take the credential: the pull token {there.username} is not among those of "
             f"{image.organization}; it was revoked.",
             renewal(world, keeper, secret_id, version),
+            code="identity/revoked",
         )
     return ImageNotAvailable(
         f"cgr.dev does not give {image.repository} to a pull token that is live and whole: the image is not in the "
         f"catalogue of {image.organization}, or its name is another.",
         f"{_alike(world, image)} See what is: chainctl images repos list --parent={image.organization}".lstrip(),
         debugging=3,
+        code="image/not-granted",
     )
 
 

@@ -13,7 +13,7 @@ from datetime import datetime
 from html import escape
 from typing import Any
 
-from cgrunbook.errors import CgrunbookError, Interrupted
+from cgrunbook.errors import CgrunbookError, Interrupted, code_of
 from cgrunbook.parameters import Parameters
 from cgrunbook.redaction import redact
 from cgrunbook.run.context import Context
@@ -415,7 +415,11 @@ def _error(error: CgrunbookError) -> Block:
     html = f'<p style="margin:6px 0">{_lines(error.message)}</p>'
     if error.remedy:
         html += f'<p style="margin:6px 0"><strong>What to do:</strong> {_lines(error.remedy)}</p>'
-    return html, str(error).splitlines()
+    more = []
+    if code := code_of(error):
+        more.append(f"What may be behind it: cgrunbook doctor --explain {code}")
+        html += f'<p style="margin:6px 0;{_QUIET}">{_lines(more[0])}</p>'
+    return html, [*str(error).splitlines(), *more]
 
 
 def _guide_html(step: Step, console: str = "") -> str:

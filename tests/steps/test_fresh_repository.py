@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from cgrunbook import steps
+from cgrunbook import cli, steps
+from cgrunbook.cli import remedies
 from cgrunbook.cloud import Cloud
 from cgrunbook.errors import StepFailed
 from cgrunbook.steps.step import Outcome
 from tests.steps.disturbing import Killed, disturbed
-from tests.steps.performing import Names, live_tokens, open_book, perform, steps_of_02, steps_of_03
+from tests.steps.performing import Names, live_tokens, open_book, perform, requests, steps_of_02, steps_of_03
 
 pytestmark = pytest.mark.usefixtures("quick_chainctl")
 
@@ -81,3 +82,60 @@ def test_one_of_that_name_that_others_made_is_not_touched(made: tuple[Cloud, Nam
     with pytest.raises(StepFailed, match="that cgrunbook did not make"):
         perform(open_book()[0], attempt(names))
     assert cloud.repositories.get(FRESH.format(names.private)) is not None
+
+
+def made_or_deleted(home: Path) -> list[str]:
+    """The requests for repositories that have changed something."""
+    return [
+        one["path"] for one in requests(home) if one["method"] in ("POST", "DELETE") and "/repositories" in one["path"]
+    ]
+
+
+def doctor(names: Names, *words: str) -> int:
+    about = ["-p", "private_repository", names.private, "--image", "chainguard-base:latest", "--only", "repository"]
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["doctor", *about, *words])
+    return int(ended.value.code or 0)
+
+
+def test_the_doctor_does_it_where_its_flag_says_so_and_keeps_a_record(
+    made: tuple[Cloud, Names], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    cloud, names = made
+    monkeypatch.chdir(tmp_path)
+
+    assert doctor(names) == 0
+    assert not (tmp_path / "runs").exists(), "nothing is made unless it is asked for"
+    assert doctor(names, "--fresh-repository") == 0
+
+    said = capfd.readouterr()
+    assert "works, and is gone again" in said.out
+    assert f"making {FRESH.format(names.private)}" in said.err
+    assert cloud.repositories.get(FRESH.format(names.private)) is None
+    [record] = (tmp_path / "runs").glob("*/record.json")
+    assert '"outcome": "verified"' in record.read_text()
+    assert doctor(names, "--fresh-repository", "--json") == 2, "it asks a person"
+
+
+@pytest.mark.parametrize("agreed", [True, False])
+def test_on_a_terminal_the_plan_is_shown_and_nothing_is_made_without_a_yes(
+    made: tuple[Cloud, Names],
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    home: Path,
+    agreed: bool,
+):
+    cloud, names = made
+    monkeypatch.chdir(home.parent)
+    monkeypatch.setattr(remedies.Terminal, "interactive", True)
+    monkeypatch.setattr("typer.confirm", lambda *_, **__: agreed)
+    known = len(made_or_deleted(home))
+
+    assert doctor(names, "--fresh-repository") == 0, "the verdict decides"
+
+    said = capfd.readouterr()
+    assert f"> gcloud artifacts repositories create {FRESH.format(names.private)}" in said.err
+    assert f"> gcloud artifacts repositories delete {FRESH.format(names.private)}" in said.err
+    assert ("works, and is gone again" if agreed else "nothing was changed") in said.out
+    assert len(made_or_deleted(home)) - known == (2 if agreed else 0)
+    assert cloud.repositories.get(FRESH.format(names.private)) is None

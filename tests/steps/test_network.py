@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from types import SimpleNamespace
@@ -9,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from cgrunbook import cli
 from cgrunbook.cloud import Attempts, Cloud, connect
+from cgrunbook.diagnosis import hosts as of_hosts
 from cgrunbook.errors import ServiceError
 from cgrunbook.steps import prerequisites
 from cgrunbook.steps.prerequisites import CheckNetwork, NeededHost
@@ -61,3 +64,43 @@ def test_the_sandboxs_hosts_answer_and_no_other_host_is_asked(home):
     findings = CheckNetwork().verify(World(cloud)).findings
     assert {finding.mark for finding in findings} == {Mark.OK}
     assert sum("answers" in finding.seen for finding in findings) == 6
+
+
+def test_a_table_says_who_needs_which_host_and_how_each_is_from_here(home, capfd):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["doctor", "--hosts", "--json"])
+    assert not ended.value.code
+    table = {one["host"]: one for one in json.loads(capfd.readouterr().out)}
+    assert table["us-central1-docker.pkg.dev"]["who"] == ["who pulls", "cgrunbook"]
+    assert table["cgr.dev"]["who"] == ["cgrunbook", "Artifact Registry"]
+    layers = next(one for host, one in table.items() if host.endswith(".r2.cloudflarestorage.com"))
+    assert (layers["who"], layers["from_here"]) == (["Artifact Registry"], "not asked")
+    assert {host for host, one in table.items() if "chainctl" in one["who"]} >= {
+        "console-api.enforce.dev",
+        "issuer.enforce.dev",
+    }
+    assert {one["from_here"] for one in table.values()} == {"ok", "not asked"}
+
+
+def test_a_host_that_is_needed_and_not_reached_is_said_with_what_to_do(home, monkeypatch, capfd):
+    def away() -> None:
+        raise ServiceError("The name secretmanager.googleapis.com is not known here.", "Look at DNS.")
+
+    needed = [
+        NeededHost("us-central1-docker.pkg.dev", "pulls", lambda: None),
+        NeededHost("secretmanager.googleapis.com", "the secret", away),
+        NeededHost("oauth2.googleapis.com", "access tokens", lambda: None),
+        NeededHost("console-api.enforce.dev", "Chainguard: pull tokens", lambda: None, always=False),
+        NeededHost("cgr.dev", "manifests, and tokens at /token"),
+    ]
+    for place in (prerequisites, of_hosts):
+        monkeypatch.setattr(place, "hosts", lambda *_, **__: needed)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["doctor", "--hosts"])
+    assert ended.value.code == 4
+    out = capfd.readouterr().out
+    rows = {line.split()[0]: line for line in out.splitlines() if ".dev" in line or ".com" in line}
+    assert "is not known here" in rows["secretmanager.googleapis.com"]
+    assert rows["oauth2.googleapis.com"].count("needs") == 2, "who pulls has its tokens from there too"
+    assert rows["console-api.enforce.dev"].rstrip().endswith("answers")
+    assert "  > Look at DNS." in out
