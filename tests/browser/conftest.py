@@ -117,7 +117,7 @@ def open_tab(
         name = f"{workplace.name}{len(tabs)}"
         tab = NotebookPage(page, lab, workplace / f"{notebook}.ipynb", name, photograph)
         tabs.append(tab)
-        page.on("console", lambda said: tab.complaints.append(said.text) if said.type == "error" else None)
+        page.on("console", lambda said: tab.complaints.append(_complaint(said)) if said.type == "error" else None)
         page.on("pageerror", lambda error: tab.complaints.append(f"{error}"))
         page.on("request", lambda asked: tab.complaints.append(asked.url) if _outside(asked.url, lab) else None)
         return tab.open(wait=wait)
@@ -127,6 +127,11 @@ def open_tab(
     for tab in tabs:
         _end(tab)
     assert complaints == []
+
+
+def _complaint(said: Any) -> str:
+    """What the console says, and of which address: which answer it was, its text leaves out."""
+    return f"{said.text} {said.location.get('url', '')}".strip()
 
 
 def _outside(url: str, lab: Lab) -> bool:
