@@ -400,7 +400,7 @@ def findings(findings: Sequence[Finding]) -> list[Block]:
         rows += (
             f'{_ROW}<td style="{_CELL}{_LINE}">{badge_of(mark)}</td>'
             f'<td style="{_CELL}{_unbroken(finding.check)}">{_named(finding.check)}</td>'
-            f'<td style="{_CELL}min-width:200px">{_lines(finding.seen)}{remedy}</td></tr>'
+            f'<td style="{_CELL}">{_lines(finding.seen)}{remedy}</td></tr>'
         )
         seen, remedies = (
             finding.seen.splitlines(),
