@@ -55,7 +55,8 @@ def doctor(
         str,
         typer.Option(
             metavar="IMAGE",
-            help="The image that does not come, as it is called at cgr.dev; without it the first of either kind.",
+            help="The image that does not come, as it is called at cgr.dev, or as it is pulled from pkg.dev; without it the first "
+            "of either kind.",
         ),
     ] = "",
     who: Annotated[
@@ -95,6 +96,8 @@ def doctor(
         raise UsageError("--json and --format junit are two forms.", "Give one of them.")
     form = Form.JSON if as_json else form
     values = values_of(parameter or [], target)
+    place, image = _taken_apart(image)
+    values = place | values
     codes = {name: [_code(one) for one in given or []] for name, given in (("only", only), ("skip", skip))}
     hidden = [(_code(code), resource) for code, _, resource in (one.partition("=") for one in suppress or [])]
 
@@ -105,13 +108,13 @@ def doctor(
     from cgrunbook.steps.step import World
 
     params = check(values, among=_TAKES, way=lambda _: Way.OPTION)
-    place = {"target": params.target, "project_id": params.project_id, "location": params.location}
+    where = {"target": params.target, "project_id": params.project_id, "location": params.location}
     try:
         connection = connect_as(params)
     except NotSignedIn as error:
         found = signed_out(error)
     else:
-        place["project_id"] = connection.project_id
+        where["project_id"] = connection.project_id
         world = World(Cloud(connection, Attempts(limit=PATIENCE)))
         found = diagnose(
             world,
@@ -124,8 +127,22 @@ def doctor(
             skip=codes["skip"],
             suppress=hidden,
         )
-    _print(found, form, place, Context.of(place))
+    _print(found, form, where, Context.of(where))
     raise typer.Exit(found.verdict.exit_code)
+
+
+def _taken_apart(image: str) -> tuple[dict[str, str], str]:
+    """The parameters that an image's whole name at Artifact Registry says, and what it is called at cgr.dev."""
+    host, _, path = image.removeprefix("https://").partition("/")
+    location = host.removesuffix("-docker.pkg.dev")
+    if location == host:
+        return {}, image
+    first, *parts = path.split("/")
+    project = f"{first}:{parts.pop(0)}" if "." in first and parts else first
+    repository, *rest = parts or [""]
+    name = "/".join(rest)
+    which = "repository" if name.startswith("chainguard/") else "private_repository"
+    return {"location": location, "project_id": project, which: repository}, name
 
 
 def _print(found: Diagnosis, form: Form, place: dict[str, str], context: Context) -> None:

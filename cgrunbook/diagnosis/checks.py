@@ -474,8 +474,11 @@ def repository(case: Case, way: Way) -> Iterator[Finding]:
             yield about(Mark.OK, "is not there; nobody asked for it")
     elif there.format != "DOCKER":
         yield about(Mark.FAIL, f"is of the format {there.format}", reason="format")
-    elif there.mode != "REMOTE_REPOSITORY":
-        yield about(Mark.FAIL, f"is a {there.mode}: it fetches nothing from anywhere", reason="mode")
+    elif there.mode == "STANDARD_REPOSITORY":
+        yield about(Mark.FAIL, "is a standard repository: it fetches nothing from anywhere", reason="mode")
+    elif there.mode == "VIRTUAL_REPOSITORY":
+        behind = ", ".join(one.repository.rpartition("/")[2] for one in there.upstream_policies)
+        yield about(Mark.OK, f"is a virtual repository: look at what it serves from, too: {behind or 'nothing'}")
     else:
         yield about(Mark.OK, f"is a Docker remote repository in {there.location}")
 
