@@ -117,13 +117,34 @@ IN_OTHER_WORDS = [
 ]
 
 
-@pytest.mark.parametrize("form", [SKOPEO, PODMAN, "Error: {2}\n$ docker pull {0}/{1}"], ids=["skopeo", "podman", "log"])
+@pytest.mark.parametrize("form", [SKOPEO, PODMAN, "$ docker pull {0}/{1}\nError: {2}"], ids=["skopeo", "podman", "log"])
 @pytest.mark.parametrize(("words", "host", "says"), IN_OTHER_WORDS, ids=[one[2] for one in IN_OTHER_WORDS])
 def test_other_clients_words_are_known_too(form, words, host, says):
     path = "p/r/example.com/go" if "pkg" in host else "example.com/go"
     text = form.format(host, path, words.format(host, path))
     explanation = explain(text)
     assert (ids(explanation), explanation.found[0].host) == ([says], host)
+
+
+PULLED = "$ docker pull us-docker.pkg.dev/p/r/x/go:1\nStatus: Downloaded newer image for us-docker.pkg.dev/p/r/x/go:1\n"
+BAD_GATEWAY = "Error response from daemon: received unexpected HTTP status: 502 Bad Gateway\n"
+# A command's image has no host, so nobody knows who answered; what another command was about says nothing of it.
+OF_ANOTHER_COMMAND = {
+    "pull": PULLED + "$ docker pull python:3.12\n" + BAD_GATEWAY,
+    "run": PULLED + "$ docker run redis\nUnable to find image 'redis:latest' locally\ndocker: " + BAD_GATEWAY,
+    "rate limit": PULLED
+    + "$ docker pull redis\nError response from daemon: toomanyrequests: You have reached your pull rate limit.",
+    "compose": PULLED + "Pulling db (postgres:12)...\nERROR: pulling: unexpected EOF",
+    "kubelet": PULLED
+    + 'Normal  Pulling  5s  kubelet  Pulling image "redis"\nWarning  Failed  1s  kubelet  rpc error: unexpected EOF',
+    "the next": BAD_GATEWAY + PULLED,
+    "build": PULLED + "FROM python:3.12\nERROR: failed to solve: python:3.12: unexpected EOF",
+}
+
+
+@pytest.mark.parametrize("text", OF_ANOTHER_COMMAND.values(), ids=OF_ANOTHER_COMMAND)
+def test_what_another_command_was_about_says_nothing_of_this_one(text):
+    assert ids(explain(text)) == []
 
 
 OF_GCLOUD = [
