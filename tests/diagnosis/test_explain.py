@@ -24,6 +24,7 @@ from cgrunbook.cloud.registry_errors import Refusal, refused
 from cgrunbook.diagnosis.explain import Explanation, explain, messages, reason_of
 from cgrunbook.errors import StepFailed, UpstreamCredentialsRefused
 from cgrunbook.run.record import ErrorRecord
+from tests.documents import ROOT
 
 HERE = Path(__file__).parent / "messages"
 
@@ -165,6 +166,27 @@ OF_GCLOUD = [
 @pytest.mark.parametrize(("text", "says"), OF_GCLOUD, ids=[one[1] for one in OF_GCLOUD])
 def test_what_gcloud_docker_and_google_s_libraries_say_themselves_is_known(text, says):
     assert ids(explain(text)) == [says]
+
+
+def shown_of_faults(document: str) -> list[tuple[str, str, str]]:
+    """Each fault's cause and what docker or gcloud shows of it, from the table that `make faults` writes."""
+    table = document.partition("<!-- faults: ")[2].partition("<!-- /faults -->")[0]
+    pull = "$ docker pull us-central1-docker.pkg.dev/p/chainguard-private/example.com/go-fips:latest\n"
+    return [
+        (fault, cause[1], before + said[1])
+        for fault, docker, gcloud, doctor in re.findall(r"^\| `(.+?)` \| (.+) \| (.+) \| (.+) \|$", table, re.MULTILINE)
+        for before, cell in ((pull, docker), ("", gcloud))
+        if (said := re.fullmatch(r"`(.+)`", cell)) and (cause := re.match(r"\[(.+?)\]", doctor))
+    ]
+
+
+def test_what_docker_and_gcloud_show_of_each_fault_has_its_cause_among_the_explanations():
+    missing = [
+        (fault, cause)
+        for fault, cause, text in shown_of_faults((ROOT / "docs/diagnosis.md").read_text())
+        if cause not in [code for one in explain(text).found for code, _, _ in one.causes]
+    ]
+    assert not missing
 
 
 def test_every_message_is_reached_by_a_text():
