@@ -69,9 +69,10 @@ notebooks: $(VENV)/.installed-for-tests
 documents: $(VENV)/.installed-for-tests
 	$(BIN)/python -m tests.documents
 
-# Some minutes: every fault and every pair of them, docker and gcloud at each; it prints what the doctor misses.
+# Some minutes: what docker, gcloud and the doctor say of every fault goes into docs/diagnosis.md; then the doctor is asked of all pairs of faults,
+# and what it misses is printed. ASK=table or ASK=pairs does one of the two.
 faults: $(VENV)/.installed-for-tests
-	$(BIN)/python -m tests.diagnosis.joint
+	$(BIN)/python -m tests.diagnosis.joint $(ASK)
 
 # Google's definitions for the sandbox, from its API client for Python: one package with the discovery documents of all services and
 # versions, routes, parameters and messages in full. Pinned, so that two runs write the same; needed for nothing else, so not installed.

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from cgrunbook.cloud.apis import ARTIFACT_REGISTRY
 from cgrunbook.cloud.chainguard import LoginState
 from cgrunbook.cloud.iam_policy import EVERYBODY, grant_command, let_read_command, take_command
 from cgrunbook.cloud.registry import TokenProbe
@@ -162,9 +161,6 @@ def may_read(world: World, kept: World, secret_id: str) -> Finding:
     if doubts := [way for one in (policy, in_project) for way in one.in_doubt(member, READ_SECRET, ACCESSOR)]:
         return Finding(Mark.NOT_CHECKED, check, f"{seen}; it may have its right through {'; '.join(doubts)}", remedy)
     why, reason = _why_not(member, policy)
-    if reason == "agent-gone":
-        of, where = f"--service={ARTIFACT_REGISTRY}", f"--project={world.cloud.connection.project_id}"
-        remedy = f"Make the agent: gcloud beta services identity create {of} {where}\n{remedy}"
     return Finding(Mark.FAIL, check, f"{seen}{why}: images that are not cached cannot be pulled", remedy, reason=reason)
 
 
@@ -242,11 +238,13 @@ class Judge:
         return self._rotate(seen)
 
     def _rotate(self, seen: Seen, *words: str) -> str:
+        return self._command("rotate", *self._where(seen), *words)
+
+    def _where(self, seen: Seen) -> list[str]:
+        """The repository and the secret, as parameters of a command of ours."""
         there = seen.repository
         where = ["-p", "location", there.location, "-p", "private_repository", there.id]
-        if seen.secret_id != Parameters().secret_id:
-            where += ["-p", "secret_id", seen.secret_id]
-        return self._command("rotate", *where, *words)
+        return where + (["-p", "secret_id", seen.secret_id] if seen.secret_id != Parameters().secret_id else [])
 
     def _command(self, verb: str, *words: str) -> str:
         """A command of ours for the same target."""
@@ -377,7 +375,13 @@ class Judge:
                 return Mark.NOT_CHECKED, error.message, error.remedy
         if seen.grants is None:
             return Mark.FAIL, f"there is no secret {seen.place.secret_id}", self._renew(seen), "no-secret"
-        return may_read(self.world, seen.place.world, seen.place.secret_id)
+        found = may_read(self.world, seen.place.world, seen.place.secret_id)
+        if found.reason != "agent-gone" or not seen.ours(self.world):
+            return found
+        made = (
+            f"Make the agent, wait until IAM knows it, and grant it: {self._command('run', '03', *self._where(seen))}"
+        )
+        return replace(found, remedy=made)
 
     def _who_may_pull(self, seen: Seen) -> _Said:
         there = seen.repository
@@ -507,9 +511,7 @@ class Judge:
             if isinstance(unseen, CgrunbookError):
                 if seen.place is unseen or seen.ours(self.world):
                     return Mark.NOT_CHECKED, unseen.message, unseen.remedy
-                there = seen.repository
-                where = ("-p", "location", there.location, "-p", "private_repository", there.id)
-                here = f"Let it sign in with a secret of this project: {self._command('run', '03', *where)}"
+                here = f"Let it sign in with a secret of this project: {self._command('run', '03', *self._where(seen))}"
                 return Mark.NOT_CHECKED, unseen.message, f"{unseen.remedy}\n{here}", "other-project"
         secret = seen.secret if isinstance(seen.secret, SecretResource) else None
         if secret is None:

@@ -12,13 +12,14 @@ import pytest
 from cgrunbook.sandbox import faults
 from cgrunbook.sandbox.faults.catalogue import FAULTS
 from cgrunbook.steps.docker import SignDockerIn
+from cgrunbook.steps.step import Mark
 from tests.diagnosis import joint
 from tests.documents import ROOT
 from tests.sandbox.faults.world import Broken, made
 
 SAMPLE = random.Random(os.environ.get("PYTEST_XDIST_TESTRUNUID", ""))
 TABLE = (ROOT / "docs" / "diagnosis.md").read_text().split("<!-- faults:")[1].split("<!-- /faults -->")[0]
-ROWS = {name: line for line in TABLE.splitlines() if (name := line.partition("`")[2].partition("`")[0])}
+ROWS = {line.split("`")[1]: line for line in TABLE.splitlines() if line.startswith("| `")}
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,8 @@ def test_the_doctor_names_the_cause(world: Broken, name: str):
         pytest.skip(str(why))
     found = joint.look(world.home)
     assert joint.names(found, name, 0), found.as_json()["verdict"]
-    assert found.verdict.exit_code in {4, 5}
+    # What only an operator needs is to do for whoever wants it, and no news of an image's way.
+    assert found.verdict.exit_code in ({0} if found.verdict.mark is Mark.TO_DO else {4, 5})
 
 
 def test_of_two_it_names_both_or_the_one_to_mend_first(world: Broken):

@@ -227,20 +227,19 @@ class _Book:
 
     def mend(self, names: Iterable[str]) -> list[str]:
         """Take back what is set of these; answers the names."""
-        there = [name for name in self.records() if name in set(names)]
-        self._rebuild(set(there), {})
-        return there
+        return self._rebuild({name for name in self.records() if name in set(names)}, {})
 
-    def _rebuild(self, going: set[str], coming: Mapping[str, float | None]) -> None:
+    def _rebuild(self, going: set[str], coming: Mapping[str, float | None]) -> list[str]:
         """Take faults back and make others, with those that were made after them taken back before and made again after.
 
         So what is set together is always as if it had been set in one order, and one can be taken out from under another.
-        What somebody has mended by hand is left alone.
+        What somebody has mended by hand is left alone. Answers the names of what is not set any more.
         """
         from cgrunbook.sandbox.faults.catalogue import FAULTS
 
         order = {name: number for number, name in enumerate(FAULTS)}
         first = min((order[name] for name in (*going, *coming)), default=len(order))
+        gone = [name for name in self.records() if name in going]
         with self._state.transaction() as connection:
             records = self.records()
             again = {
@@ -256,12 +255,17 @@ class _Book:
                 try:
                     self._make(FAULTS[name], value, records[name]["since"] if name in again else "")
                 except NothingToBreak as why:
-                    if name in coming:
+                    if coming:  # nothing of this is kept
                         self._world.files.clear()
-                        raise NothingToBreak(f"{name}: {why}") from why
+                        besides = (
+                            "" if name in coming else f", which is set, cannot be together with {', '.join(coming)}"
+                        )
+                        raise NothingToBreak(f"{name}{besides}: {why}") from why
+                    gone.append(name)  # it stood on one that goes
             if self._world.files:
                 self._state.remember(_UNWRITTEN, json.dumps(self._world.files))
         self.write()
+        return gone
 
     def _make(self, fault: Fault, value: float | None, since: str) -> None:
         from cgrunbook.sandbox.state import timestamp

@@ -188,6 +188,22 @@ def _destroyed(world: World) -> None:
         world.update("secret_version", row, document=json.dumps(fields), sealed=None, destroy_at=None)
 
 
+def _deleted(world: World) -> None:
+    for name in {row["secret"] for row in world.versions()}:
+        for row in world.rows("secret_version", "secret = ?", name):
+            world.delete("secret_version", row)
+        for row in world.rows("secret", "id = ?", name):
+            world.delete("secret", row)
+        for row in world.rows("policy", "resource = ?", f"projects/{world.settings.project_id}/secrets/{name}"):
+            world.delete("policy", row)
+
+
+def _anonymous(world: World) -> None:
+    for row, document, _ in world.pairs():
+        del document["remoteRepositoryConfig"]["upstreamCredentials"]
+        world.update("repository", row, document=json.dumps(document))
+
+
 def _etag() -> str:
     return f'"{secrets.token_hex(8)}"'
 
@@ -290,14 +306,17 @@ def _elsewhere(document: dict[str, Any], ours: list[str], other: str) -> None:
         document.setdefault("credHelpers", {})[other] = "gcloud"
 
 
+def _helped(document: dict[str, Any], ours: list[str], _: str, *, helper: str) -> None:
+    """Let a helper be the one that knows a login, as gcloud auth configure-docker does; docker would go back to another."""
+    for host in ours:
+        document.get("auths", {}).pop(host, None)
+        document.setdefault("credHelpers", {})[host] = helper
+
+
 def _no_helper(world: World) -> None:
     if (found := shutil.which(f"docker-credential-{_HELPER}")) is not None:
         raise NothingToBreak(f"docker-credential-{_HELPER} is on this machine's PATH: {found}")
-
-    def name_it(document: dict[str, Any], ours: list[str], _: str) -> None:
-        document.setdefault("credHelpers", {}).update(dict.fromkeys(ours, _HELPER))
-
-    world.docker_config(name_it)
+    world.docker_config(partial(_helped, helper=_HELPER))
 
 
 def _snap(world: World) -> None:
@@ -307,12 +326,7 @@ def _snap(world: World) -> None:
     confined = world.folder / "snap" / "docker" / "current" / "bin"
     world.file("snap/bin/docker", f"#!/bin/sh\nPATH='{confined}'\nexport PATH\nexec '{found}' \"$@\"\n")
     world.file("bin/docker", f"->{world.folder / 'snap' / 'bin' / 'docker'}")
-
-    def configure(document: dict[str, Any], ours: list[str], _: str) -> None:
-        for host in ours:  # as gcloud auth configure-docker leaves it
-            document.setdefault("credHelpers", {}).setdefault(host, "gcloud")
-
-    world.docker_config(configure)
+    world.docker_config(partial(_helped, helper="gcloud"))
 
 
 def _path_without(folder: Path) -> str:
@@ -429,6 +443,18 @@ _ALL = (
         _other_project,
     ),
     _behind(
+        "secret-deleted",
+        "The secret that the repository names was deleted.",
+        "Uncached images: Permission 'secretmanager.versions.access' denied ... (or it may not exist); gcloud: not found.",
+        _deleted,
+    ),
+    _behind(
+        "credentials-missing",
+        "The repository has no upstream credentials.",
+        "Uncached images of the organisation: Unauthorized error returned by the external repository.",
+        _anonymous,
+    ),
+    _behind(
         "grant-missing",
         "Artifact Registry's service agent may not read the secret.",
         _UNREADABLE,
@@ -524,14 +550,14 @@ _ALL = (
     Fault(
         "blob-corrupted",
         "The host that has cgr.dev's blobs sends one byte of each changed.",
-        "Uncached layers: 502 through Artifact Registry; from cgr.dev, a digest that does not match.",
+        "Uncached layers: unexpected EOF through Artifact Registry; from cgr.dev, a digest that does not match.",
         lambda world: world.trouble(CORRUPTED, hosts.BLOB_HOST),
         own_registry=True,
     ),
     Fault(
         "blob-truncated",
         "The host that has cgr.dev's blobs sends half of each.",
-        "Uncached layers: 502, unexpected EOF.",
+        "Uncached layers: unexpected EOF.",
         lambda world: world.trouble(TRUNCATED, hosts.BLOB_HOST),
         own_registry=True,
     ),
@@ -550,13 +576,14 @@ _ALL = (
     Fault(
         "docker-helper-missing",
         f"Docker's configuration names docker-credential-{_HELPER}, which is not on the PATH.",
-        f'Docker says: error getting credentials - err: exec: "docker-credential-{_HELPER}": executable file not found in $PATH.',
+        "Docker pulls as nobody: Unauthenticated request. Unauthenticated requests do not have permission ...; crane says: "
+        f'exec: "docker-credential-{_HELPER}": executable file not found in $PATH.',
         _no_helper,
     ),
     Fault(
         "docker-snap",
         "The docker that is found first is one from a snap, which sees no program outside of it, gcloud's helper neither.",
-        'Docker says: error getting credentials - err: exec: "docker-credential-gcloud": executable file not found in $PATH.',
+        "Docker pulls as nobody: Unauthenticated request. Unauthenticated requests do not have permission ...",
         _snap,
     ),
     Fault(
@@ -569,7 +596,7 @@ _ALL = (
     Fault(
         "client-disk-full",
         "Shells are given a folder for temporary files, TMPDIR, on a file system that is full.",
-        "skopeo, podman, gcloud and others say: no space left on device.",
+        "podman and others say: no space left on device.",
         _disk,
         shells=True,
     ),

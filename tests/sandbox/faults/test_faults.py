@@ -179,6 +179,11 @@ SEEN: dict[str, list[tuple[Callable[[Broken], str], str]]] = {
     "secret-empty": [(through_google, "your upstream credentials are invalid"), (the_password, '"data": "Cg=="')],
     "upstream-unvalidated": [(through_google, "your upstream credentials are invalid")],
     "secret-other-project": [(through_google, "projects/cgrunbook-quota/secrets"), (the_repository, "cgrunbook-quota")],
+    "secret-deleted": [
+        (through_google, "'secretmanager.versions.access' denied"),
+        (the_password, "not found or has no versions"),
+    ],
+    "credentials-missing": [(through_google, "Unauthorized error returned by the external repository")],
     "grant-missing": [(through_google, "'secretmanager.versions.access' denied")],
     "grant-conditional": [(through_google, "'secretmanager.versions.access' denied")],
     "grant-wrong-project": [(through_google, "'secretmanager.versions.access' denied")],
@@ -394,6 +399,16 @@ def test_all_or_none_are_set_and_what_cannot_be_says_what_to_run_first(tmp_path:
             with pytest.raises(faults.NothingToBreak, match=needed):
                 faults.set_faults(names, home)
             assert not any(fault.since for fault in faults.listed(home))
+
+
+def test_two_that_exclude_each_other_are_told(whole: Broken):
+    faults.set_faults(["token-username-mismatched"], whole.home)
+    before = whole.picture()
+    with pytest.raises(
+        faults.NothingToBreak, match=r"token-username-mismatched.* cannot be together with token-revoked"
+    ):
+        faults.set_faults(["token-revoked"], whole.home)
+    assert whole.picture() == before
 
 
 def test_another_registry_in_the_place_of_cgr_dev_is_not_broken(tmp_path: Path):
