@@ -811,7 +811,7 @@ def network(case: Case, known: Mapping[Hashable, Any]) -> Iterator[Finding]:
         host = case.host.name if _word(about) in _AT_DOCKER_HOST else _service(about)
         if host and not (isinstance(came, SignIn) and came.credentials is None):  # of which nobody was asked
             hosts.setdefault(host, []).append(came)
-    for host, answers in hosts.items():
+    for host, answers in sorted(hosts.items()):  # not in the order in which they answered
         silent = [one for one in answers if isinstance(one, CgrunbookError) and no_answer(one)]
         if silent and len(silent) == len(answers):
             reason, who = no_answer(silent[0]), _silent(silent[0]) or host
