@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# Where cgr.dev sends whoever asks for a blob.
+_BLOBS = "9236a389bd48b984df91adc1bc924620.r2.cloudflarestorage.com"
+
 
 class CheckThisMachine(Proof):
     """Python's packages, and the commands that some steps can use."""
@@ -218,10 +221,10 @@ def hosts(world: World, *, production: bool) -> list[NeededHost]:
         if connection.chainguard.service_account:
             name, ask = "iamcredentials.googleapis.com", greeting(connection.iam_credentials)
             needed.append(NeededHost(name, "Chainguard: identity tokens", ask, always=False))
-    needed += [
-        NeededHost("cgr.dev", "manifests, and tokens at /token"),
-        NeededHost("9236a389bd48b984df91adc1bc924620.r2.cloudflarestorage.com", "layers"),
-    ]
+    if real:
+        ask = greeting(f"https://{_BLOBS}")
+        needed.append(NeededHost(_BLOBS, "a diagnosis' look at blobs", ask, required=False, always=False))
+    needed += [NeededHost("cgr.dev", "manifests, and tokens at /token"), NeededHost(_BLOBS, "layers")]
     return needed
 
 

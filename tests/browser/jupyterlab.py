@@ -6,10 +6,12 @@ them all.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import secrets
+import socket
 import subprocess
 import sys
 import threading
@@ -95,7 +97,7 @@ def running_lab(folder: Path, *, before: Lab | None = None) -> Iterator[Lab]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(settings))
     token = before.token if before else secrets.token_hex(16)
-    port = before.address.rsplit(":", 1)[1] if before else "0"
+    port = before.address.rsplit(":", 1)[1] if before else str(_free_port())
     environment = {
         **{
             name: value
@@ -135,6 +137,15 @@ def running_lab(folder: Path, *, before: Lab | None = None) -> Iterator[Lab]:
                 server.wait(timeout=30)
             except subprocess.TimeoutExpired:  # on a machine with too much to do, which is no test's fault
                 server.kill()
+
+
+def _free_port() -> int:
+    """A port that no other program is given by the system meanwhile: the server may end and come back on it."""
+    for port in secrets.SystemRandom().sample(range(20_000, 32_000), 100):
+        with socket.socket() as tried, contextlib.suppress(OSError):
+            tried.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("none of a hundred ports is free")
 
 
 def _address_of(server: subprocess.Popen[str]) -> str:
