@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from cgrunbook.cloud.cloud_logging import LOGGING
 from cgrunbook.errors import ExitCode
 from cgrunbook.steps.prerequisites import CheckNetwork, hosts
 from cgrunbook.steps.step import Finding, Mark, World
@@ -89,6 +90,7 @@ def who_needs_what(world: World) -> tuple[Host, ...]:
         host.who.add(Who.CHAINCTL if needed.name in _OF_CHAINCTL else Who.RUNBOOK)
         if needed.name == registry or needed.name in _OF_A_CLIENT:
             host.who.add(Who.PULLS)
+    found[LOGGING] = Host(LOGGING, ["platform logs in doctor, where they are on: optional"], {Who.RUNBOOK})
     for name, purpose in _OF_CHAINCTL.items():
         host = found.setdefault(name, Host(name))
         host.who.add(Who.CHAINCTL)
