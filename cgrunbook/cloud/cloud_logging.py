@@ -111,5 +111,5 @@ def _all(value: Any) -> Iterator[tuple[str, Any]]:
     """Every key of an entry with its value: artifactregistry.googleapis.com/method_name is methodname."""
     if isinstance(value, Mapping):
         for key, one in value.items():
-            yield re.sub(r"^.*/|[^a-z]", "", str(key).lower()), one
+            yield re.sub(r"^.*/|[^a-z]", "", key.lower()), one
             yield from _all(one)
