@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -51,23 +51,23 @@ class FailedRequest:
 class CloudLogging(GoogleService):
     """The project's log entries; one official client more would be needed for one plain request."""
 
-    def failed_requests(self, repository: str, within: timedelta = timedelta(hours=1)) -> tuple[FailedRequest, ...]:
+    def failed_requests(self, repository: str, since: datetime) -> tuple[FailedRequest, ...]:
         """The last failed requests to a repository, newest first; of many only the last.
 
         Args:
             repository: projects/P/locations/L/repositories/R.
-            within: how far back.
+            since: how far back, aware.
 
         Raises:
             PermissionMissing: the caller lacks logging.logEntries.list.
             ApiDisabled: the Logging API is off.
         """
         name = repository.rpartition("/")[2]
-        since = (datetime.now(UTC) - within).isoformat(timespec="seconds").replace("+00:00", "Z")
+        begin = since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         body = {
             "resourceNames": [f"projects/{self.connection.project_id}"],
             "filter": (
-                f'logName:"artifactregistry.googleapis.com" AND timestamp>="{since}" AND (severity>=WARNING OR '
+                f'logName:"artifactregistry.googleapis.com" AND timestamp>="{begin}" AND (severity>=WARNING OR '
                 f'httpRequest.status>=400) AND (resource.labels.repository_id="{name}" OR "repositories/{name}")'
             ),
             "orderBy": "timestamp desc",

@@ -674,8 +674,8 @@ def platform_logs(case: Case, way: Way) -> Iterator[Finding]:
             )
             yield about(Mark.OK, f"{off}; {what}: {command} --enable-platform-logs")
             return
-        read = partial(cloud.logs.failed_requests, cloud.repositories.name(way.repository))
-        failed = case.readings.need(("logs", way.repository), read)
+        name, since = cloud.repositories.name(way.repository), case.now() - timedelta(hours=1)
+        failed = case.readings.need(("logs", way.repository), partial(cloud.logs.failed_requests, name, since))
     except CgrunbookError as error:
         remedy = error.remedy
         if isinstance(error, PermissionMissing):

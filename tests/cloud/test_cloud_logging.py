@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,7 +23,7 @@ def entry(**more: Any) -> dict[str, Any]:
 def told(monkeypatch: pytest.MonkeyPatch, *entries: Any) -> list[str]:
     client = CloudLogging(SimpleNamespace(project_id="p", logging="http://x"), Attempts())  # type: ignore[arg-type]
     monkeypatch.setattr(client, "_request", lambda *_: {"entries": [*entries]})
-    return [str(one) for one in client.failed_requests(NAME)]
+    return [str(one) for one in client.failed_requests(NAME, datetime.now(UTC))]
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,8 @@ class _DataPlane:
             )
         except RegistryError as refusal:
             place = (self._location, asked.repository, asked.image)
-            cloud_logging.note(self._sandbox, place, f"{request.method} {route.kind}", refusal)
+            if asked.project == self._sandbox.settings.project_id:
+                cloud_logging.note(self._sandbox, place, f"{request.method} {route.kind}", refusal)
             raise
 
     async def _serve(

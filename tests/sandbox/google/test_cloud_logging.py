@@ -48,6 +48,8 @@ def test_a_failed_pull_is_an_entry_where_the_repository_says_so_and_stays_one(ap
     assert images(read(api, f'{words} AND timestamp>="2999-01-01T00:00:00Z"')) == []
     assert images(read(api, f"{words} AND severity>=CRITICAL")) == []
     assert images(read(api, '"repositories/silent"')) == []
+    path = "/v2/not-ours/told/fourth/manifests/latest"
+    assert api.call("GET", hosts.docker_host_name("us-central1"), path).status == 403
     again = Api(api.settings.home)
     assert images(read(again, words)) == ["first", "second"]
     again.sandbox.state.close()
