@@ -76,6 +76,7 @@ def test_a_filter_that_is_not_read_is_refused_as_unparseable(api: Api, words: st
 
 def test_who_may_not_read_logs_is_refused_and_so_is_another_project(api: Api) -> None:
     api.enable(hosts.LOGGING)
+    assert read(api, token=api.person("reads-logs", "roles/logging.viewer")).status == 200
     somebody = api.sandbox.tokens.issue("user:nobody@example.com")
     for answer in (read(api, token=somebody), read(api, resourceNames=["projects/not-ours"])):
         assert (answer.status, answer.error["message"]) == (403, "Permission denied for all log views")
