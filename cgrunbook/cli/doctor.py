@@ -57,7 +57,8 @@ def doctor(
         str,
         typer.Option(
             metavar="IMAGE",
-            help="The image that does not come, as it is called at cgr.dev; without it the first of either kind.",
+            help="The image that does not come, as it is called at cgr.dev, or as it is pulled from pkg.dev; without it the first "
+            "of either kind.",
         ),
     ] = "",
     who: Annotated[
@@ -135,6 +136,8 @@ def doctor(
         raise typer.Exit(print_explained(explained, as_json=form is Form.JSON))
     _claim(bundled, mask_names=mask_names)
     values = values_of(parameter or [], target)
+    place, image = _taken_apart(image)
+    values = place | values
     codes = {name: [_code(one) for one in given or []] for name, given in (("only", only), ("skip", skip))}
     hidden = [(_code(code), resource) for code, _, resource in (one.partition("=") for one in suppress or [])]
 
@@ -145,7 +148,7 @@ def doctor(
     from cgrunbook.steps.step import World
 
     params = check(values, among=_TAKES, way=lambda _: Way.OPTION)
-    place = {"target": params.target, "project_id": params.project_id, "location": params.location}
+    where = {"target": params.target, "project_id": params.project_id, "location": params.location}
     if hosts:
         from cgrunbook.cli.remedies import print_hosts
 
@@ -156,7 +159,7 @@ def doctor(
     except NotSignedIn as error:
         found = signed_out(error)
     else:
-        place["project_id"] = connection.project_id
+        where["project_id"] = connection.project_id
         world = World(Cloud(connection, Attempts(limit=PATIENCE)))
         found = diagnose(
             world,
@@ -169,7 +172,7 @@ def doctor(
             skip=codes["skip"],
             suppress=hidden,
         )
-    _print(found, form, place, Context.of(place))
+    _print(found, form, where, Context.of(where))
     if fresh and connection is not None:
         from cgrunbook.cli.remedies import print_fresh, try_fresh
 
@@ -178,7 +181,7 @@ def doctor(
         from cgrunbook.run.bundle import bundle, write_bundle
 
         anew = World(Cloud(connection, Attempts(limit=PATIENCE))) if connection else None
-        write_bundle(bundled, bundle(found, anew, place, Path(), mask_names=mask_names))
+        write_bundle(bundled, bundle(found, anew, where, Path(), mask_names=mask_names))
         typer.echo(f"For a ticket: {bundled}", err=True)
     raise typer.Exit(found.verdict.exit_code)
 
@@ -210,6 +213,20 @@ def with_text(words: Sequence[str]) -> list[str]:
         for at, word in enumerate(words)
         for part in ((word, "-") if word == "--explain" and words[at + 1 :][:1] in ([], ["--json"]) else (word,))
     ]
+
+
+def _taken_apart(image: str) -> tuple[dict[str, str], str]:
+    """The parameters that an image's whole name at Artifact Registry says, and what it is called at cgr.dev."""
+    host, _, path = image.removeprefix("https://").partition("/")
+    location = host.removesuffix("-docker.pkg.dev")
+    if location == host:
+        return {}, image
+    first, *parts = path.split("/")
+    project = f"{first}:{parts.pop(0)}" if "." in first and parts else first
+    repository, *rest = parts or [""]
+    name = "/".join(rest)
+    which = "repository" if name.startswith("chainguard/") else "private_repository"
+    return {"location": location, "project_id": project, which: repository}, name
 
 
 def _print(found: Diagnosis, form: Form, place: dict[str, str], context: Context) -> None:

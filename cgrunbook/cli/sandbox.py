@@ -150,9 +150,8 @@ def env() -> None:
     """
     from cgrunbook.sandbox import process
 
-    running = process.start()
-    variables = process.environment(running)
-    broken = process.of_faults(running)
+    variables = process.environment(process.start())
+    broken = [name for name in process.OF_FAULTS if name in variables]
     for name in sorted(name for name in os.environ if name.startswith(_KEPT)):
         if (own := name.removeprefix(_KEPT)) not in broken:  # what it was before a fault set it
             typer.echo(f"export {own}={shlex.quote(os.environ[name])}" if os.environ[name] else f"unset {own}")
@@ -216,12 +215,15 @@ def set_fault(
 @faults_app.command("clear")
 def clear_faults(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME...]", help="What to mend; all without a name.")
+        list[str] | None, typer.Argument(metavar="NAME...", help="What to mend; all without a name.")
     ] = None,
     quiet: _Quiet = False,
     as_json: _Json = False,
 ) -> None:
-    """Take back what was broken; what somebody has changed since stays as they have it."""
+    """Take back what was broken.
+
+    What somebody has changed since stays as they have it.
+    """
     from cgrunbook.sandbox import faults
 
     with _faults_explained():
@@ -269,7 +271,10 @@ def clock(
     reset: Annotated[bool, typer.Option("--reset", help="Put it back to this machine's time.")] = False,
     as_json: _Json = False,
 ) -> None:
-    """Move the sandbox's clock: tokens end, tags age and delays pass as if so much time had gone by."""
+    """Move the sandbox's clock.
+
+    Tokens end, tags age and delays pass as if so much time had gone by.
+    """
     from datetime import timedelta
 
     from cgrunbook.durations import parse

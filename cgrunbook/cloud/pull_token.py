@@ -59,7 +59,9 @@ class PullToken:
             )
         value = password.reveal()
         if not value.strip():
-            raise _malformed("password", "is empty" if not value else "is white space and nothing else", reason="empty")
+            raise _malformed(
+                "password", "is empty" if not value else "is empty but for a line break or a space", reason="empty"
+            )
         if value != value.strip() or any(character.isspace() for character in value):
             wrong = "has a space or a line break in it"
             raise _malformed("password", wrong, "the registry would refuse it", reason="white-space")

@@ -475,8 +475,11 @@ def repository(case: Case, way: Way) -> Iterator[Finding]:
             yield about(Mark.OK, "is not there; nobody asked for it")
     elif there.format != "DOCKER":
         yield about(Mark.FAIL, f"is of the format {there.format}", reason="format")
-    elif there.mode != "REMOTE_REPOSITORY":
-        yield about(Mark.FAIL, f"is a {there.mode}: it fetches nothing from anywhere", reason="mode")
+    elif there.mode == "STANDARD_REPOSITORY":
+        yield about(Mark.FAIL, "is a standard repository: it fetches nothing from anywhere", reason="mode")
+    elif there.mode == "VIRTUAL_REPOSITORY":
+        behind = ", ".join(one.repository.rpartition("/")[2] for one in there.upstream_policies)
+        yield about(Mark.OK, f"is a virtual repository: look at what it serves from, too: {behind or 'nothing'}")
     else:
         yield about(Mark.OK, f"is a Docker remote repository in {there.location}")
 
@@ -852,7 +855,7 @@ def network(case: Case, known: Mapping[Hashable, Any]) -> Iterator[Finding]:
         host = case.host.name if _word(about) in _AT_DOCKER_HOST else _service(about)
         if host and not (isinstance(came, SignIn) and came.credentials is None):  # of which nobody was asked
             hosts.setdefault(host, []).append(came)
-    for host, answers in hosts.items():
+    for host, answers in sorted(hosts.items()):  # not in the order in which they answered
         silent = [one for one in answers if isinstance(one, CgrunbookError) and no_answer(one)]
         if silent and len(silent) == len(answers):
             reason, who = no_answer(silent[0]), _silent(silent[0]) or host

@@ -681,4 +681,5 @@ HIDES: Mapping[Code, tuple[str, ...]] = {
     Code.ORGANIZATION: (Code.IDENTITY, Code.BLOBS),
     Code.IMAGE: (Code.BLOBS,),
     Code.TAG: (Code.BLOBS,),
+    Code.PULL: (Code.READER,),
 }

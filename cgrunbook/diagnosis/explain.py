@@ -93,7 +93,7 @@ _DECORATION = re.compile(
 # How an entry of a log begins, and what is never the rest of a line before.
 _BEGINS = re.compile(
     r"\d{4}[-/]\d\d|\[|\d\d:\d\d|[EWIF]\d{4}\b|(?:time|level|ts|msg)=|#\d|\$ |% |docker: |"
-    r"(?:step|warning|normal|error|err|fatal|info|debug|npm|failed|denied|unauthorized|traceback)\b",
+    r"(?:step|warning|normal|error|err|fatal|info|debug|npm|failed|denied|unauthorized|traceback|status|pulling)\b",
     re.IGNORECASE,
 )
 _STAMP = re.compile(r"\s*\[?\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[\d.,]{0,12}(?:Z|[+-]\d\d:?\d\d)?\]?[ \t]?")
@@ -104,6 +104,8 @@ _IN_A_WORD = re.compile(r"(?<=[-/=?&%])\0")
 _NARROW, _WIDEST = 60, 400
 # How far from the words their host may stand: on the line before and after, and in lines.
 _BEFORE, _AFTER, _LINES_BEFORE, _LINES_AFTER = 800, 400, 8, 3
+
+_PROMPT = re.compile(r"\s{0,9}[$%] ")
 
 # What follows these is a secret, whatever it looks like.
 _GIVEN = re.compile(
@@ -153,14 +155,16 @@ class _Known(NamedTuple):
     messages: tuple[Message, ...]
     telling: tuple[str, ...]
     client: re.Pattern[str]
+    hostless: re.Pattern[str]
+    short: re.Pattern[str]
 
 
 @cache
 def _known() -> _Known:
     text = resources.files("cgrunbook.diagnosis").joinpath("messages.toml").read_text(encoding="utf-8")
     told = tomllib.loads(text)
-    client = re.compile(told["client"], re.IGNORECASE)
-    return _Known(tuple(map(Message.of, told["message"])), tuple(told["telling"].split()), client)
+    client, hostless, short = (re.compile(told[name], re.IGNORECASE) for name in ("client", "hostless", "short"))
+    return _Known(tuple(map(Message.of, told["message"])), tuple(told["telling"].split()), client, hostless, short)
 
 
 def messages() -> tuple[Message, ...]:
@@ -379,11 +383,17 @@ class _Reading:
 
     def _beside(self, place: int) -> tuple[str, str] | None:
         """The host of the nearest line that has one, of those before and then of those behind."""
+        if _known().short.search(self._lines[place][0]):
+            return None
         for other in (*range(place - 1, place - 1 - _LINES_BEFORE, -1), *range(place + 1, place + 1 + _LINES_AFTER)):
             if 0 <= other < len(self._lines):
                 text = self._lines[other][0]
+                if other > place and _PROMPT.match(text):
+                    return None  # the next command
                 if speakers := list(self._speakers(text)):
                     return speakers[0][1], text  # what a command is about stands before its options
+                if _known().hostless.search(text):
+                    return None
         return None
 
     def _speakers(self, text: str) -> Iterator[tuple[int, str, str]]:

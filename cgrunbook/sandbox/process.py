@@ -33,7 +33,9 @@ SANDBOX_FILE = "sandbox.json"
 PID_FILE = "server.pid"
 TOKEN_FILE = "access-token"  # noqa: S105 - a file's name
 SERVER_LOG = "log/server.log"
+#: Variables that faults of this machine give to shells, in JSON; which they may be.
 ENVIRONMENT_FILE = "environment.json"
+OF_FAULTS = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "NO_PROXY", "no_proxy", "TMPDIR")
 
 #: The folder that the package is in.
 PACKAGE_ROOT = str(Path(__file__).parents[2])

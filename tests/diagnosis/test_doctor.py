@@ -201,6 +201,21 @@ def test_an_image_that_nobody_has_is_told_from_one_whose_organisation_nobody_kno
     assert causes(look(image="example.com/chainguard-base:no-such-tag"))[0] == "tag/unknown"
 
 
+def test_an_image_may_be_named_as_it_is_pulled(doctor: Callable[..., tuple[int, str]]):
+    here = f"us-central1-docker.pkg.dev/cgrunbook-sandbox/{PRIVATE}/example.com/chainguard-base:latest"
+
+    code, out = doctor("--json", "--image", here)
+    assert (code, json.loads(out)["ways"]) == (
+        0,
+        [{"repository": PRIVATE, "image": "example.com/chainguard-base:latest"}],
+    )
+    code, out = doctor("--json", "--image", here.replace("us-central1", "us-east1"))
+    assert code == 4
+    assert [one["reason"] for one in json.loads(out)["verdict"]["causes"] if one["code"] == "repository"] == [
+        "elsewhere"
+    ]
+
+
 # --- who pulls ------------------------------------------------------------------------------------------------------
 
 

@@ -24,6 +24,7 @@ from cgrunbook.cloud.registry_errors import Refusal, refused
 from cgrunbook.diagnosis.explain import Explanation, explain, messages, reason_of
 from cgrunbook.errors import StepFailed, UpstreamCredentialsRefused
 from cgrunbook.run.record import ErrorRecord
+from tests.documents import ROOT
 
 HERE = Path(__file__).parent / "messages"
 
@@ -117,13 +118,34 @@ IN_OTHER_WORDS = [
 ]
 
 
-@pytest.mark.parametrize("form", [SKOPEO, PODMAN, "Error: {2}\n$ docker pull {0}/{1}"], ids=["skopeo", "podman", "log"])
+@pytest.mark.parametrize("form", [SKOPEO, PODMAN, "$ docker pull {0}/{1}\nError: {2}"], ids=["skopeo", "podman", "log"])
 @pytest.mark.parametrize(("words", "host", "says"), IN_OTHER_WORDS, ids=[one[2] for one in IN_OTHER_WORDS])
 def test_other_clients_words_are_known_too(form, words, host, says):
     path = "p/r/example.com/go" if "pkg" in host else "example.com/go"
     text = form.format(host, path, words.format(host, path))
     explanation = explain(text)
     assert (ids(explanation), explanation.found[0].host) == ([says], host)
+
+
+PULLED = "$ docker pull us-docker.pkg.dev/p/r/x/go:1\nStatus: Downloaded newer image for us-docker.pkg.dev/p/r/x/go:1\n"
+BAD_GATEWAY = "Error response from daemon: received unexpected HTTP status: 502 Bad Gateway\n"
+# A command's image has no host, so nobody knows who answered; what another command was about says nothing of it.
+OF_ANOTHER_COMMAND = {
+    "pull": PULLED + "$ docker pull python:3.12\n" + BAD_GATEWAY,
+    "run": PULLED + "$ docker run redis\nUnable to find image 'redis:latest' locally\ndocker: " + BAD_GATEWAY,
+    "rate limit": PULLED
+    + "$ docker pull redis\nError response from daemon: toomanyrequests: You have reached your pull rate limit.",
+    "compose": PULLED + "Pulling db (postgres:12)...\nERROR: pulling: unexpected EOF",
+    "kubelet": PULLED
+    + 'Normal  Pulling  5s  kubelet  Pulling image "redis"\nWarning  Failed  1s  kubelet  rpc error: unexpected EOF',
+    "the next": BAD_GATEWAY + PULLED,
+    "build": PULLED + "FROM python:3.12\nERROR: failed to solve: python:3.12: unexpected EOF",
+}
+
+
+@pytest.mark.parametrize("text", OF_ANOTHER_COMMAND.values(), ids=OF_ANOTHER_COMMAND)
+def test_what_another_command_was_about_says_nothing_of_this_one(text):
+    assert ids(explain(text)) == []
 
 
 OF_GCLOUD = [
@@ -144,6 +166,27 @@ OF_GCLOUD = [
 @pytest.mark.parametrize(("text", "says"), OF_GCLOUD, ids=[one[1] for one in OF_GCLOUD])
 def test_what_gcloud_docker_and_google_s_libraries_say_themselves_is_known(text, says):
     assert ids(explain(text)) == [says]
+
+
+def shown_of_faults(document: str) -> list[tuple[str, str, str]]:
+    """Each fault's cause and what docker or gcloud shows of it, from the table that `make faults` writes."""
+    table = document.partition("<!-- faults: ")[2].partition("<!-- /faults -->")[0]
+    pull = "$ docker pull us-central1-docker.pkg.dev/p/chainguard-private/example.com/go-fips:latest\n"
+    return [
+        (fault, cause[1], before + said[1])
+        for fault, docker, gcloud, doctor in re.findall(r"^\| `(.+?)` \| (.+) \| (.+) \| (.+) \|$", table, re.MULTILINE)
+        for before, cell in ((pull, docker), ("", gcloud))
+        if (said := re.fullmatch(r"`(.+)`", cell)) and (cause := re.match(r"\[(.+?)\]", doctor))
+    ]
+
+
+def test_what_docker_and_gcloud_show_of_each_fault_has_its_cause_among_the_explanations():
+    missing = [
+        (fault, cause)
+        for fault, cause, text in shown_of_faults((ROOT / "docs/diagnosis.md").read_text())
+        if cause not in [code for one in explain(text).found for code, _, _ in one.causes]
+    ]
+    assert not missing
 
 
 def test_every_message_is_reached_by_a_text():

@@ -15,6 +15,7 @@ from tests.real_names.world import Machine
 HOSTS = {
     "oauth2.googleapis.com",
     "artifactregistry.googleapis.com",
+    "cloudresourcemanager.googleapis.com",  # what an operator may change, once
     "secretmanager.googleapis.com",
     "us-central1-docker.pkg.dev",
     "cgr.dev",

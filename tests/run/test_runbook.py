@@ -498,6 +498,7 @@ def test_whatever_fails_is_shown_journaled_and_raised(tmp_path: Path, failing: s
         "message": "There is no socket.",
         "remedy": "Run 01_prerequisites.",
         "exit_code": 3,
+        "code": "",
     }
 
 
