@@ -33,6 +33,7 @@ SERVICES = (
     "cloudbilling",
     "cloudkms",
     "pubsub",
+    "logging",
 )
 #: The official client of a version, where it is installed.
 CLIENTS = {
@@ -367,11 +368,15 @@ def main() -> None:
         for path in sorted(documents.glob(f"{service}.*.json"), key=lambda one: ("beta" in one.name, one.name)):
             document = json.loads(path.read_text(encoding="utf-8"))
             version = Version(document, Client(CLIENTS.get((service, document["version"]), "")))
-            # Resource Manager's v2 lists an operation of v1 as its own.
-            version.methods = {
-                name: facts for name, facts in version.methods.items() if (facts["verb"], facts["path"]) not in routes
-            }
-            routes |= {(facts["verb"], facts["path"]) for facts in version.methods.values()}
+            # Resource Manager's v2 lists an operation of v1 as its own, Logging's v2 each method of projects again as anybody's.
+            kept = {}
+            for name, facts in sorted(
+                version.methods.items(), key=lambda one: (not one[0].startswith("projects."), one[0])
+            ):
+                if (route_of := (facts["verb"], facts["path"])) not in routes:
+                    routes.add(route_of)
+                    kept[name] = facts
+            version.methods = kept
             if version.methods:
                 versions[document["version"]] = version
         (TABLES / f"{service}.json").write_text("\n".join(lines(versions)) + "\n", encoding="utf-8")

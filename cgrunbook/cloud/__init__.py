@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cgrunbook.cloud.chainctl import Chainctl
     from cgrunbook.cloud.chainguard import Chainguard
     from cgrunbook.cloud.chainguard_api import ChainguardApi
+    from cgrunbook.cloud.cloud_logging import CloudLogging
     from cgrunbook.cloud.docker import Docker, SignIn
     from cgrunbook.cloud.project import Project
     from cgrunbook.cloud.pubsub import Pubsub
@@ -115,6 +116,13 @@ class Cloud:
         from cgrunbook.cloud.secret_manager import SecretManager
 
         return SecretManager(self.connection, self.attempts)
+
+    @at_first_use
+    def logs(self) -> CloudLogging:
+        """Cloud Logging's entries of the project."""
+        from cgrunbook.cloud.cloud_logging import CloudLogging
+
+        return CloudLogging(self.connection, self.attempts)
 
     @at_first_use
     def pubsub(self) -> Pubsub:

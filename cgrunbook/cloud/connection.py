@@ -94,7 +94,8 @@ class Connection:
         sign_in: what is done to get usable credentials, an instruction for whoever these belong to.
         wider: what is done when they are accepted, and may not do all that Google's APIs ask for.
         chainguard: how Chainguard is called.
-        pubsub: base URL without trailing slash, as the four after it.
+        pubsub: base URL without trailing slash, as the five after it.
+        logging: see above.
         iam: see above.
         iam_credentials: see above.
         chainguard_api: see above.
@@ -121,6 +122,7 @@ class Connection:
     wider: str = f"Sign in: {WIDER_LOGIN}"
     chainguard: ChainguardAccess = ChainguardAccess()
     pubsub: str = "https://pubsub.googleapis.com"
+    logging: str = "https://logging.googleapis.com"
     iam: str = "https://iam.googleapis.com"
     iam_credentials: str = "https://iamcredentials.googleapis.com"
     chainguard_api: str = "https://console-api.enforce.dev"
@@ -270,6 +272,7 @@ def _sandbox(project_id: str, location: str, organization: str) -> Connection:
         docker_config=running.docker_config,
         # A sandbox that another checkout of this version started may play fewer hosts.
         pubsub=base("pubsub") if "pubsub.googleapis.com" in running.hosts else "",
+        logging=f"http://{running.hosts.get('logging.googleapis.com', '')}",
         iam=f"http://{running.hosts.get('iam.googleapis.com', '')}",
         iam_credentials=f"http://{running.hosts.get('iamcredentials.googleapis.com', '')}",
         chainguard_api=f"http://{running.hosts['console-api.enforce.dev']}",

@@ -5,7 +5,7 @@ It knows what all of Google's official clients share. It does not know any one s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -65,9 +65,11 @@ class GoogleService:
         """For what no official client has."""
         return sessions.authorized(self.connection.credentials)
 
-    def _request(self, method: str, address: str, doing: str) -> dict[str, Any]:
+    def _request(
+        self, method: str, address: str, doing: str, body: Mapping[str, object] | None = None
+    ) -> dict[str, Any]:
         """One plain request; the answer is a JSON object."""
-        response = self._session.request(method, address, timeout=TIMEOUT)  # type: ignore[no-untyped-call]
+        response = self._session.request(method, address, json=body, timeout=TIMEOUT)  # type: ignore[no-untyped-call]
         if response.status_code >= 400:
             raise explain_answer(of_response(response), self.connection, doing)
         body = response.json()

@@ -42,6 +42,7 @@ HELD: Mapping[str, frozenset[str]] = {
     "roles/serviceusage.serviceUsageViewer": _USAGE,
     "roles/serviceusage.serviceUsageConsumer": _USAGE | _USE,
     "roles/serviceusage.serviceUsageAdmin": _USAGE | _USE | _of("serviceusage.services", "disable enable"),
+    "roles/logging.viewer": _of("logging", "logEntries.list"),
     "roles/pubsub.publisher": _PUBLISH,
     "roles/pubsub.editor": _PUBLISH,
     "roles/pubsub.admin": _PUBLISH | _of("pubsub.topics", "getIamPolicy"),

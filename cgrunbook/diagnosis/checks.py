@@ -22,11 +22,12 @@ from typing import TYPE_CHECKING, Any
 
 from cgrunbook.cloud import retry, sessions
 from cgrunbook.cloud.apis import ARTIFACT_REGISTRY, SECRET_MANAGER
+from cgrunbook.cloud.cloud_logging import READ_LOGS
 from cgrunbook.cloud.docker import SignIn
 from cgrunbook.cloud.iam_policy import grant_command
 from cgrunbook.cloud.registry import Registry
 from cgrunbook.cloud.registry_transport import silent_host
-from cgrunbook.cloud.roles import PULL, READ_SECRET, fewest_roles
+from cgrunbook.cloud.roles import PULL, READ_SECRET, fewest_roles, narrowest_role
 from cgrunbook.diagnosis.codes import CHECKS, Code
 from cgrunbook.diagnosis.readings import Crashed, Readings, Unanswered
 from cgrunbook.errors import (
@@ -651,6 +652,47 @@ def _why_refused(case: Case, way: Way, image: Callable[..., Finding], came: Cgru
     return image(Mark.FAIL, came.message, listing, reason="not-granted")
 
 
+def platform_logs(case: Case, way: Way) -> Iterator[Finding]:
+    """What Cloud Logging has of failed requests, where it is on: beside the verdict, and no part of it."""
+    cloud, about = case.world.cloud, partial(finding, Code.PLATFORM_LOGS, resource=way.name)
+    there = case.readings.ask(("repository", way.repository), partial(case.world.repository, way.repository))
+    if isinstance(there, CgrunbookError):
+        return  # of which the others tell
+    if there is None:
+        yield about(Mark.OK, "there is no repository that could have any")
+        return
+    project = f"--project={cloud.connection.project_id}"
+    fails = isinstance(case.through(way), CgrunbookError)  # and if so, that may be an entry by now
+    try:
+        on, off = there.platform_logs, "off"
+        if not on and fails:
+            on = case.readings.need("project's logs", cloud.repositories.project_platform_logs)
+            off = "off, as the project's"
+        elif not on:
+            off = "off, unless the project's are on"
+        if on != "ENABLED":
+            command = f"gcloud artifacts repositories update {way.repository} --location={there.location} {project}"
+            what = (
+                "they would tell each failed pull's time, method, image and status, and Cloud Logging charges for them"
+            )
+            yield about(Mark.OK, f"{off}; {what}: {command} --enable-platform-logs")
+            return
+        name, since = cloud.repositories.name(way.repository), case.now() - timedelta(hours=1)
+        failed = case.readings.need(("logs", way.repository), partial(cloud.logs.failed_requests, name, since))
+    except CgrunbookError as error:
+        remedy = error.remedy
+        if isinstance(error, PermissionMissing):
+            on_project = f"projects add-iam-policy-binding {cloud.project.id}"
+            needed = error.permission or READ_LOGS  # which Logging does not name
+            remedy = grant_command(on_project, cloud.connection.caller, narrowest_role(needed) or _READERS[0])
+        yield about(Mark.TO_DO, f"not read: {error.message}", remedy, reason="unread")
+        return
+    told = "; ".join(map(str, failed))
+    yield about(
+        Mark.OK, f"failed in the last hour, the last first: {told}" if told else "nothing failed in the last hour"
+    )
+
+
 # --- all of the way -------------------------------------------------------------------------------------------------
 
 
@@ -797,7 +839,9 @@ def api(code: Code, service: str, case: Case, known: Mapping[Hashable, Any]) -> 
 
 def perimeter(_case: Case, known: Mapping[Hashable, Any]) -> Iterator[Finding]:
     """Whether VPC Service Controls are in the way."""
-    denied = next((came for came in known.values() if isinstance(came, PerimeterDenied)), None)
+    # Cloud Logging's entries are no part of the way.
+    came_back = [came for about, came in known.items() if _word(about) != "logs"]
+    denied = next((came for came in came_back if isinstance(came, PerimeterDenied)), None)
     if denied is not None:
         yield finding(Code.PERIMETER, Mark.FAIL, denied.message, denied.remedy, reason="denied")
     elif any(_service(about) and not isinstance(came, CgrunbookError) for about, came in known.items()):
@@ -899,6 +943,7 @@ ONCE: Mapping[Callable[[Case], Iterable[Finding]], tuple[Code, ...]] = {
 OF_A_WAY: Mapping[Callable[[Case, Way], Iterable[Finding]], tuple[Code, ...]] = {
     repository: (Code.REPOSITORY,),
     upstream: (Code.UPSTREAM,),
+    platform_logs: (Code.PLATFORM_LOGS,),
     reader: (Code.READER,),
     token: tuple(Code(one.value) for one in Check if one in _OF_THE_TOKEN and one is not Check.GRANT),
     partial(token, checks=frozenset({Check.GRANT})): (Code.GRANT,),

@@ -37,6 +37,7 @@ class Code(StrEnum):
     PERIMETER = "vpc-sc"
     REPOSITORY = "repository"
     UPSTREAM = "upstream"
+    PLATFORM_LOGS = "platform-logs"
     DOCKER_LOGIN = "docker-login"
     READER = "reader"
     SECRET = Check.SECRET.value
@@ -106,6 +107,7 @@ _REMOTE = "https://cloud.google.com/artifact-registry/docs/repositories/remote-o
 _TROUBLE = "https://docs.cloud.google.com/artifact-registry/docs/troubleshoot-remote"
 _SIGN_IN = "https://cloud.google.com/artifact-registry/docs/repositories/configure-remote-authentication"
 _ACCESS = "https://cloud.google.com/artifact-registry/docs/access-control"
+_LOGS = "https://docs.cloud.google.com/artifact-registry/docs/platform-logs"
 _DOCKER = "https://docs.cloud.google.com/artifact-registry/docs/docker/authentication"
 _NETWORK = "https://www.chainguard.dev/docs/chainguard/containers/registry/network-requirements"
 _VERSIONS = "https://github.com/googleapis/googleapis/blob/master/google/cloud/secretmanager/v1/resources.proto"
@@ -276,6 +278,22 @@ CHECKS: Mapping[Code, About] = {
                 "Make the repository anew: an upstream cannot be changed.",
             ),
             "host": Reason("It is not cgr.dev.", "Make the repository anew: an upstream cannot be changed."),
+        },
+    ),
+    Code.PLATFORM_LOGS: About(
+        Hop.REGISTRY,
+        "what the platform logs tell",
+        "The repository's setting of its platform logs. Where they are on, the last failed requests of the last hour in Cloud "
+        "Logging: time, method, image and status, never who asked. Where the repository has no setting of its own, the "
+        "project's counts, and is looked at where a pull fails now. It stands beside the verdict: an old failure warns of "
+        "nothing, and logs that are off are nothing to mend. Who reads them needs roles/logging.viewer; who may not is told so, "
+        "and the exit code stays as it is.",
+        _LOGS,
+        {
+            "unread": Reason(
+                "They are on and could not be read, or nobody may tell whether they are.",
+                "Ask for roles/logging.viewer, or turn the Logging API on.",
+            )
         },
     ),
     Code.DOCKER_LOGIN: About(
@@ -636,6 +654,7 @@ _IN_PROJECT = (
     Code.CLOCK,
     Code.REPOSITORY,
     Code.UPSTREAM,
+    Code.PLATFORM_LOGS,
     Code.READER,
     *_OF_THE_SECRET,
     *_OF_THE_TOKEN,

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from cgrunbook.cloud.cloud_logging import LOGGING
 from cgrunbook.errors import ExitCode
 from cgrunbook.steps.prerequisites import CheckNetwork, hosts
 from cgrunbook.steps.step import Finding, Mark, World
@@ -34,6 +35,8 @@ _OF_CHAINCTL = {
 }
 # What a client asks besides the registry: whose helper is gcloud's has its tokens from there.
 _OF_A_CLIENT = frozenset({"oauth2.googleapis.com"})
+# What can be done without, and is asked only then.
+_OPTIONAL = {LOGGING: "optional, for platform logs that are on"}
 
 
 @dataclass
@@ -56,7 +59,7 @@ class Host:
     def said(self) -> str:
         """How it is from here, in a few words."""
         if self.here is None:
-            return "not asked: not needed from here"
+            return f"not asked: {_OPTIONAL.get(self.name, 'not needed from here')}"
         if self.here.mark is Mark.OK:
             return "answers"
         optional = "" if self.here.mark is Mark.FAIL else "can be done without: "
@@ -89,6 +92,7 @@ def who_needs_what(world: World) -> tuple[Host, ...]:
         host.who.add(Who.CHAINCTL if needed.name in _OF_CHAINCTL else Who.RUNBOOK)
         if needed.name == registry or needed.name in _OF_A_CLIENT:
             host.who.add(Who.PULLS)
+    found[LOGGING] = Host(LOGGING, ["doctor: platform logs"], {Who.RUNBOOK})
     for name, purpose in _OF_CHAINCTL.items():
         host = found.setdefault(name, Host(name))
         host.who.add(Who.CHAINCTL)

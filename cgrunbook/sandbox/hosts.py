@@ -12,6 +12,7 @@ RESOURCE_MANAGER = "cloudresourcemanager.googleapis.com"
 CLOUD_BILLING = "cloudbilling.googleapis.com"
 CLOUD_KMS = "cloudkms.googleapis.com"
 PUBSUB = "pubsub.googleapis.com"
+LOGGING = "logging.googleapis.com"
 IAM = "iam.googleapis.com"
 IAM_CREDENTIALS = "iamcredentials.googleapis.com"
 CGR_DEV = "cgr.dev"
@@ -29,6 +30,7 @@ SINGLE_HOSTS = (
     CLOUD_BILLING,
     CLOUD_KMS,
     PUBSUB,
+    LOGGING,
     IAM,
     IAM_CREDENTIALS,
     CGR_DEV,

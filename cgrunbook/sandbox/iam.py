@@ -323,6 +323,8 @@ def permission_denied(permission: str, resource: str) -> errors.PermissionDenied
         message = f"Permission '{permission}' denied on resource '{resource}' (or it may not exist)."
     elif service == "pubsub":
         message = "User not authorized to perform this action."
+    elif service == "logging":
+        return errors.PermissionDenied("Permission denied for all log views")  # with no details, as people quote it
     else:
         message = f"Permission denied to {_DEED.get(permission, 'use service')} [{resource.rpartition('/')[2]}]"
     detail = {

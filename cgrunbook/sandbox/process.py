@@ -53,6 +53,7 @@ _ENDPOINT_VARIABLES = (
     (host_names.CLOUD_BILLING, "CLOUDBILLING", (("CLOUD_BILLING", "v1"),)),
     (host_names.CLOUD_KMS, "CLOUDKMS", (("KMS", "v1"),)),
     (host_names.PUBSUB, "PUBSUB", (("PUBSUB", "v1"),)),
+    (host_names.LOGGING, "LOGGING", (("LOGGING", "v2"),)),
     (host_names.IAM, "IAM", ()),
     (host_names.IAM_CREDENTIALS, "IAMCREDENTIALS", ()),
 )

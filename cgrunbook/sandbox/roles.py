@@ -17,7 +17,7 @@ _ARTIFACT_READ = _of(
     "artifactregistry",
     "attachments.get attachments.list dockerimages.get dockerimages.list files.download files.get files.list "
     "locations.get locations.list mavenartifacts.get mavenartifacts.list npmpackages.get npmpackages.list "
-    "packages.get packages.list projectsettings.get pythonpackages.get pythonpackages.list "
+    "packages.get packages.list projectconfigs.get projectsettings.get pythonpackages.get pythonpackages.list "
     "repositories.downloadArtifacts repositories.get repositories.list repositories.listEffectiveTags "
     "repositories.listTagBindings repositories.readViaVirtualRepository rules.get rules.list tags.get tags.list "
     "versions.get versions.list",
@@ -34,7 +34,7 @@ _ARTIFACT_REPO_ADMIN = _of(
 )
 _ARTIFACT_ADMIN = _of(
     "artifactregistry",
-    "projectsettings.update repositories.create repositories.createTagBinding repositories.delete "
+    "projectconfigs.update projectsettings.update repositories.create repositories.createTagBinding repositories.delete "
     "repositories.deleteTagBinding repositories.getIamPolicy repositories.setIamPolicy repositories.update "
     "vpcscconfigs.get vpcscconfigs.update",
 )
@@ -65,6 +65,7 @@ _TOPIC_READ = _of("pubsub", "topics.get topics.list")
 _TOPIC_PUBLISH = _of("pubsub", "topics.publish")
 _TOPIC_EDIT = _TOPIC_READ | _TOPIC_PUBLISH | _of("pubsub", "topics.create topics.delete topics.update")
 _TOPIC_POLICY = _of("pubsub", "topics.getIamPolicy topics.setIamPolicy")
+_LOGS_READ = _of("logging", "logEntries.list")
 _ACCESS_POLICY = _of("accesscontextmanager", "policies.get policies.list")
 _POLICIES = _of("artifactregistry", "repositories.getIamPolicy") | _KEY_READ_POLICY
 _ACCOUNT_READ = _of("iam", "serviceAccounts.get")
@@ -72,6 +73,7 @@ _ACCOUNT_IDENTITY = _of("iam", "serviceAccounts.getOpenIdToken")
 _VIEWER = (
     _ACCOUNT_READ
     | _TOPIC_READ
+    | _LOGS_READ
     | _ARTIFACT_READ
     | _SECRET_READ
     | _PROJECT_GET
@@ -140,6 +142,7 @@ ROLES: Mapping[str, frozenset[str]] = {
     "roles/cloudkms.admin": _PROJECT_ONE | _KEY_POLICY,
     "roles/cloudkms.cryptoKeyEncrypterDecrypter": _PROJECT_ONE
     | _of("cloudkms", "cryptoKeyVersions.useToDecrypt cryptoKeyVersions.useToEncrypt"),
+    "roles/logging.viewer": _PROJECT_ONE | _LOGS_READ,
     "roles/pubsub.publisher": _TOPIC_PUBLISH,
     "roles/pubsub.viewer": _TOPIC_READ,
     "roles/pubsub.editor": _TOPIC_EDIT,

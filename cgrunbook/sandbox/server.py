@@ -49,6 +49,7 @@ _FACTORIES: Mapping[str, str] = {
     hosts.CLOUD_BILLING: "google.cloud_billing:app",
     hosts.CLOUD_KMS: "google.cloud_kms:app",
     hosts.PUBSUB: "google.pubsub:app",
+    hosts.LOGGING: "google.cloud_logging:app",
     hosts.CGR_DEV: "registry.cgr_dev:app",
     hosts.BLOB_HOST: "registry.cgr_dev:blob_app",
     hosts.IAM: "google.service_accounts:app",

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import requests
 from google.cloud import secretmanager_v1
 from google.iam.v1 import options_pb2
 
@@ -170,3 +171,22 @@ def test_what_the_log_shows_of_gcloud_is_readable_and_holds_no_secret(gcloud: Gc
     text = json.dumps([request_log.shown(one, colours=False) for one in kept])
     assert "canary" not in text
     assert running.access_token_file.read_text() not in text
+
+
+def test_gcloud_reads_the_failed_pulls_of_a_repository_whose_platform_logs_are_on(gcloud: Gcloud) -> None:
+    there, name = gcloud.running, f"{PROJECT}/locations/us-central1/repositories/logged"
+    gcloud("services", "enable", hosts.ARTIFACT_REGISTRY, hosts.LOGGING)
+    gcloud("artifacts", "repositories", "create", "logged", "--location=us-central1", "--repository-format=docker")
+    signed_in = {"Authorization": f"Bearer {there.access_token_file.read_text()}"}
+    address = f"http://{there.hosts[hosts.ARTIFACT_REGISTRY]}/v1/{name}?updateMask=platformLogsConfig"
+    on = {"platformLogsConfig": {"loggingState": "ENABLED"}}
+    assert requests.patch(address, json=on, headers=signed_in, timeout=30).ok
+    image = f"{settings.PROJECT_ID}/logged/nothing/manifests/latest"
+    refused = requests.get(f"http://{there.docker_host('us-central1')}/v2/{image}", headers=signed_in, timeout=30)
+
+    (entry,) = gcloud("logging", "read", 'severity>=WARNING AND resource.labels.repository_id="logged"', "--limit=5")
+
+    assert entry["jsonPayload"]["status"]["message"] == refused.json()["errors"][0]["message"]
+    assert entry["labels"]["resource_name"] == f"{name}/nothing"
+    with pytest.raises(Refused, match="Unparseable filter"):
+        gcloud("logging", "read", 'log_id("x")')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -63,3 +64,49 @@ def test_a_host_that_resets_each_connection_is_named(
     first = report["verdict"]["causes"][0]
     assert (first["code"], first["reason"], first["resource"]) == cause, report["verdict"]
     assert code in (4, 5)
+
+
+@pytest.fixture
+def logs_are_on(real_names: Machine) -> Iterator[None]:
+    """Those of the private repository, in a project that has the Logging API."""
+    doctor(real_names)
+
+    def switch(state: str) -> None:
+        credentials = str(real_names.user())
+        done = real_names.run("python", "-c", _SWITCH, state, GOOGLE_APPLICATION_CREDENTIALS=credentials)
+        assert done.returncode == 0, done.stderr
+
+    switch("ENABLED")
+    yield
+    real_names.set()
+    switch("DISABLED")
+
+
+@pytest.mark.usefixtures("logs_are_on")
+def test_platform_logs_are_read_at_loggings_own_host_and_one_that_is_silent_changes_nothing(
+    real_names: Machine,
+) -> None:
+    silent = Weather(faults=[Fault(host=r"logging\.googleapis\.com", times=1000, reset=True)])
+    for weather, said, marks in ((Weather(), "nothing failed in the last hour", []), (silent, "not read: ", ["to do"])):
+        real_names.set(weather)
+        code, report = doctor(real_names, "--only=platform-logs")
+        told = next(one["seen"] for one in report["checks"] if one["way"] == "chainguard-private")
+        assert told.startswith(said)
+        assert (code, [one["mark"] for one in report["verdict"]["causes"]]) == (0, marks)
+        assert real_names.seen()["logging.googleapis.com"] >= 1
+
+
+_SWITCH = """
+import sys
+from cgrunbook.cloud import Cloud
+from cgrunbook.cloud.connection import connect
+cloud = Cloud(connect("google-cloud", project_id="cgrunbook-sandbox"))
+session, connection = cloud.repositories._session, cloud.connection
+name = f"{cloud.repositories.parent}/repositories/chainguard-private"
+config = {"platformLogsConfig": {"loggingState": sys.argv[1]}}
+for method, address, body in (
+    ("PATCH", f"{connection.artifact_registry}/v1/{name}?updateMask=platformLogsConfig", config),
+    ("POST", f"{connection.service_usage}/v1/projects/cgrunbook-sandbox/services/logging.googleapis.com:enable", {}),
+):
+    session.request(method, address, json=body).raise_for_status()
+"""

@@ -22,6 +22,7 @@ _GOOGLE = {
     hosts.CLOUD_BILLING: "cloud_billing",
     hosts.CLOUD_KMS: "cloud_kms",
     hosts.PUBSUB: "pubsub",
+    hosts.LOGGING: "cloud_logging",
 }
 #: Stands for each location's docker host.
 DOCKER_HOSTS = hosts.docker_host_name("LOCATION")

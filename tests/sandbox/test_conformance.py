@@ -63,6 +63,7 @@ def prepared(api: Api, method: Played) -> tuple[str, Any]:
     from cgrunbook.sandbox.registry import cache
 
     api.enable(hosts.ARTIFACT_REGISTRY, hosts.SECRET_MANAGER, hosts.CLOUD_BILLING, hosts.CLOUD_KMS, hosts.PUBSUB)
+    api.enable(hosts.LOGGING)
     api.artifacts("POST", "/locations/us-central1/repositories?repositoryId=one", {"format": "DOCKER"})
     if method.host == hosts.PUBSUB:
         verb = "DELETE" if method.name == "projects.topics.create" else "PUT"

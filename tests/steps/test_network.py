@@ -75,6 +75,8 @@ def test_a_table_says_who_needs_which_host_and_how_each_is_from_here(home, capfd
     assert table["cgr.dev"]["who"] == ["cgrunbook", "Artifact Registry"]
     layers = next(one for host, one in table.items() if host.endswith(".r2.cloudflarestorage.com"))
     assert (layers["who"], layers["from_here"]) == (["Artifact Registry"], "not asked")
+    logs = table["logging.googleapis.com"]
+    assert (logs["who"], logs["from_here"], "optional" in logs["seen"]) == (["cgrunbook"], "not asked", True)
     assert {host for host, one in table.items() if "chainctl" in one["who"]} >= {
         "console-api.enforce.dev",
         "issuer.enforce.dev",

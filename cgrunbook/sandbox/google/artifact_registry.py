@@ -280,6 +280,23 @@ def _update_vpcsc(call: Call) -> Answer:
     return {"name": f"{parent_of(call)}/vpcscConfig", "vpcscPolicy": policy}
 
 
+def _get_project_config(call: Call) -> Answer:
+    call.check("artifactregistry.projectconfigs.get", f"{parent_of(call)}/projectConfig")
+    return {
+        "name": f"{parent_of(call)}/projectConfig",
+        "platformLogsConfig": repositories.project_platform_logs(call.sandbox, _check_location(call)),
+    }
+
+
+def _update_project_config(call: Call) -> Answer:
+    call.check("artifactregistry.projectconfigs.update", f"{parent_of(call)}/projectConfig")
+    location = _check_location(call)
+    parse_mask(call.query.get("updateMask", ""), call.method.body)
+    logs = json.dumps(call.body.get("platformLogsConfig", {}))
+    call.sandbox.state.remember(f"{repositories.PLATFORM_LOGS}{location}", logs)
+    return _get_project_config(call)
+
+
 _UNORDERED = "orderBy is taken and not used"
 _REPOSITORIES = "projects.locations.repositories"
 _POLICIES = Policies("artifactregistry.repositories", name_of, found)
@@ -292,6 +309,8 @@ PLAYED: Handlers = {
         "projects.locations.updateVpcscConfig": Partly(
             _update_vpcsc, "kept and answered; there is no perimeter that it could open"
         ),
+        "projects.locations.getProjectConfig": _get_project_config,
+        "projects.locations.updateProjectConfig": _update_project_config,
         "projects.locations.operations.get": _operation,
         f"{_REPOSITORIES}.create": _create,
         f"{_REPOSITORIES}.list": Partly(_list, _UNORDERED),

@@ -19,6 +19,8 @@ _TOKEN = re.compile(
     r"""|(?P<word>[^\s()=!<>:"']+))"""
 )
 _MOST_TOKENS = 500
+#: What is compared by its weight, in the order of it.
+SEVERITIES = ("DEFAULT", "DEBUG", "INFO", "NOTICE", "WARNING", "ERROR", "CRITICAL", "ALERT", "EMERGENCY")
 
 
 def compile_filter(text: str) -> Test:
@@ -154,6 +156,8 @@ def _compare(found: Any, operator: str, wanted: str) -> bool:
         return any(_compare(item, operator, wanted) for item in found)
     if found is None:
         return operator == "!="
+    if found in SEVERITIES and wanted in SEVERITIES:
+        found, wanted = (f"{SEVERITIES.index(one):02}" for one in (found, wanted))
     if (given := Timestamp().read(wanted)) and (time := Timestamp().read(found)):
         found, wanted = time, given  # as many digits in both, however each was written
     return _compare_text(str(found).lower() if isinstance(found, bool) else str(found), operator, wanted)

@@ -77,6 +77,16 @@ def repository(sandbox: Sandbox, location: str, identifier: str) -> dict[str, An
     return document
 
 
+#: A setting's name without the location that it is for.
+PLATFORM_LOGS = "artifact_registry_platform_logs_"
+
+
+def project_platform_logs(sandbox: Sandbox, location: str) -> dict[str, Any]:
+    """The platform logs' setting of a location, for repositories that have none of their own."""
+    kept: dict[str, Any] = json.loads(sandbox.state.setting(f"{PLATFORM_LOGS}{location}") or "{}")
+    return kept
+
+
 def upstream_uri(document: Mapping[str, Any]) -> str | None:
     """The URI that a remote repository pulls from, whichever of the shapes names it; None for other modes."""
     remote = document.get("remoteRepositoryConfig")

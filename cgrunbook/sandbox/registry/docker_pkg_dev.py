@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from cgrunbook.sandbox.asgi import bearer_token, body_of
 from cgrunbook.sandbox.context import Sandbox
 from cgrunbook.sandbox.errors import PermissionDenied, RegistryError
-from cgrunbook.sandbox.google import repositories, service_usage
+from cgrunbook.sandbox.google import cloud_logging, repositories, service_usage
 from cgrunbook.sandbox.hosts import ARTIFACT_REGISTRY, docker_host_name
 from cgrunbook.sandbox.registry import distribution
 from cgrunbook.sandbox.registry.cache import Cache, RemoteRepository, cache_of
@@ -78,7 +78,27 @@ class _DataPlane:
         if route.kind == "catalog":
             raise RegistryError(404, "UNSUPPORTED", "The catalog is not supported; list repositories with the API.")
         asked = _take_apart(request, route)
-        sources = self._sources(request, principal, asked)
+        try:
+            await self._serve(
+                scope, receive, send, request=request, sources=self._sources(request, principal, asked), asked=asked
+            )
+        except RegistryError as refusal:
+            place = (self._location, asked.repository, asked.image)
+            if asked.project == self._sandbox.settings.project_id:
+                cloud_logging.note(self._sandbox, place, f"{request.method} {route.kind}", refusal)
+            raise
+
+    async def _serve(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        *,
+        request: Request,
+        asked: _Asked,
+        sources: list[RemoteRepository],
+    ) -> None:
+        route = asked.route
         if route.kind == "blobs":
             await self._blob(request, receive, send, asked, sources)
             return
