@@ -48,10 +48,12 @@
         this.catchingUp.again = true; // it may have asked a connection that is gone
         return;
       }
-      this.catchingUp = { since: null, again: false };
+      this.catchingUp = { heard: [], again: false };
       try {
-        const told = (await kernel.requestCommInfo({ target_name: ASKED })).content[ASKED];
+        const reply = await kernel.requestCommInfo({ target_name: ASKED });
+        const told = reply.content[ASKED];
         if (!told || this.panel.isDisposed || kernel !== this.session.session?.kernel) return;
+        this.passHeard(reply.parent_header.msg_id);
         for (const cell of this.cells()) {
           const id = cell.model.sharedModel.getId();
           const queued = told.queued[id];
@@ -60,16 +62,26 @@
           const missedItsEnd = same && shown.ended && this.adopted.has(shown.request) && !this.isIdle(cell);
           if (shown && (!same || missedItsEnd)) this.adopt(cell, shown);
         }
-        (this.catchingUp.since ?? []).forEach(message => this.pass(message));
+        this.passHeard();
         if (this.adopted.size) this.save();
       } catch (error) {
         // The connection is lost again, or the kernel gone: there will be another time, or nothing to ask.
         console.debug(error);
       } finally {
         const { again } = this.catchingUp;
+        this.passHeard();
         this.catchingUp = null;
         if (again && !this.panel.isDisposed) this.catchUp();
       }
+    }
+
+    // Pass on what was heard while the kernel was asked: all of it, or what the answer to this request has already.
+    // Others on this page ask for comms too, so it is told by its number.
+    passHeard(request) {
+      const { heard } = this.catchingUp;
+      const end = heard.findIndex(({ header, parent_header: parent, content }) =>
+        header.msg_type === 'status' && content.execution_state === 'idle' && parent.msg_id === request);
+      heard.splice(0, end < 0 ? heard.length : end + 1).forEach(message => this.pass(message));
     }
 
     isIdle(cell) {
@@ -110,16 +122,9 @@
       const { header, parent_header: parent, content } = message;
       if (header.msg_type === SAVE) {
         this.save();
-      } else if (this.catchingUp?.since) {
-        this.catchingUp.since.push(message);
-      } else if (
-        this.catchingUp && header.msg_type === 'status' && content.execution_state === 'idle'
-        && parent.msg_type === 'comm_info_request' && parent.session === this.session.session?.kernel?.clientId
-      ) {
-        // Here the answer was given: what comes from now on is not in it.
-        this.catchingUp.since = [];
       } else {
-        this.pass(message);
+        if (this.catchingUp) this.catchingUp.heard.push(message);
+        else this.pass(message);
         const ours = parent.session === this.session.session?.kernel?.clientId || this.adopted.has(parent.msg_id);
         // A cell begins that another page had sent before the kernel kept count.
         if (header.msg_type === 'execute_input' && !ours) this.catchUp();
