@@ -119,8 +119,8 @@ class Changes:
     def _keys(self, table: str) -> list[str]:
         return [row["name"] for row in self.state.read().execute(f"PRAGMA table_info({table})") if row["pk"]]
 
-    def _current(self, table: str, like: Row) -> Row | None:
-        if table == "policy":  # one that was set since is a newer row
+    def _current(self, table: str, like: Row, *, itself: bool = False) -> Row | None:
+        if table == "policy" and not itself:  # one that was set since is a newer row
             found = self.rows("policy", "resource = ? ORDER BY sequence DESC LIMIT 1", like["resource"])
         else:
             keys = self._keys(table)
@@ -174,7 +174,8 @@ class Changes:
         if change.of_a_file:
             text = self.text(change.place)
             return text, _merged_text(before, after, text)
-        now = self._current(change.place, after or before)
+        # What was deleted comes back as itself: of a policy also what it was before, which is history.
+        now = self._current(change.place, after or before, itself=after is None)
         if before is None:
             return now, None
         if after is None or now is None:

@@ -76,6 +76,19 @@ def test_a_fault_changes_something_and_is_taken_back_byte_for_byte(whole: Broken
     assert faults.clear([name], whole.home) == []
 
 
+def test_a_deleted_secret_comes_back_with_what_its_policy_was_before(world: Broken):
+    name = f"v1/projects/{PROJECT}/secrets/{SECRET}"
+    policy = world.ask("secretmanager", f"{name}:getIamPolicy").json()
+    for bindings in (policy["bindings"] * 2, policy["bindings"]):
+        body = {"policy": {"bindings": bindings}}
+        assert world.ask("secretmanager", f"{name}:setIamPolicy", "POST", body).status_code == 200
+    before = world.picture()
+    faults.set_faults(["secret-deleted"], world.home)
+    assert world.picture() != before
+    faults.clear(["secret-deleted"], world.home)
+    assert world.picture() == before
+
+
 def test_any_faults_are_set_and_cleared_in_any_order(whole: Broken):
     order = random.Random(SEED)
     before = whole.picture()
