@@ -242,14 +242,16 @@ class _Book:
         gone = [name for name in self.records() if name in going]
         with self._state.transaction() as connection:
             records = self.records()
-            again = {
-                n: r["value"] for n, r in records.items() if order[n] >= first and n not in going and self._stands(r)
-            }
+            again: dict[str, float | None] = {}
             others = self._world.others_grants()
-            for name in reversed(records):
-                if name in going or name in again:
-                    self._world.take_back(unpacked(records[name]["changes"]))
+            for name, record in reversed(records.items()):
+                # What was made upon it is taken back by now: it may have hidden that this one stands.
+                stands = name not in going and order[name] >= first and self._stands(record)
+                if stands or name in going:
+                    self._world.take_back(unpacked(record["changes"]))
                     connection.execute("DELETE FROM fault WHERE name = ?", (name,))
+                if stands:
+                    again[name] = record["value"]
             for name, value in sorted((again | dict(coming)).items(), key=lambda one: order[one[0]]):
                 self._world.spared = others if name in again else frozenset()
                 try:

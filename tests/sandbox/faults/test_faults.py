@@ -89,6 +89,15 @@ def test_a_deleted_secret_comes_back_with_what_its_policy_was_before(world: Brok
     assert world.picture() == before
 
 
+def test_a_fault_that_another_hides_is_taken_back_like_any_other(whole: Broken):
+    before = whole.picture()
+    for name in ("secret-deleted", "secret-empty", "tag-not-free"):
+        faults.set_faults([name], whole.home)
+    for name in ("secret-deleted", "secret-empty", "tag-not-free"):
+        faults.clear([name], whole.home)
+    assert whole.picture() == before
+
+
 def test_any_faults_are_set_and_cleared_in_any_order(whole: Broken):
     order = random.Random(SEED)
     before = whole.picture()
