@@ -258,11 +258,12 @@ def _code(given: str) -> Code:
 
 def _member(who: str) -> str:
     """A principal as IAM writes it."""
-    if not who or ":" in who:
-        return who
-    if "@" not in who:
+    from cgrunbook.cloud.caller import member
+
+    named = who if not who or ":" in who else member(who)
+    if who and not named:
         raise UsageError(
             f"--as {who}: that is no principal.",
             "Write it as IAM does, such as serviceAccount:NAME@PROJECT.iam.gserviceaccount.com, user:NAME@EXAMPLE.COM",
         )
-    return f"{'serviceAccount' if who.endswith('gserviceaccount.com') else 'user'}:{who}"
+    return named

@@ -13,8 +13,8 @@ from itertools import groupby
 import typer
 
 from cgrunbook.cli.status_page import marked
-from cgrunbook.diagnosis.codes import CHECKS, Hop, Sure
-from cgrunbook.diagnosis.doctor import PAGES, Diagnosis
+from cgrunbook.diagnosis.codes import CHECKS, PAGES, Hop, Sure
+from cgrunbook.diagnosis.doctor import Diagnosis
 from cgrunbook.diagnosis.verdict import Cause, Looked
 from cgrunbook.errors import ExitCode
 from cgrunbook.redaction import redact

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import typer
 
-from cgrunbook.diagnosis.explain import PAGES, Explained, Explanation, explain
+from cgrunbook.diagnosis.codes import PAGES
+from cgrunbook.diagnosis.explain import Explained, Explanation, explain
 from cgrunbook.errors import ExitCode, UsageError
 from cgrunbook.redaction import redact
 

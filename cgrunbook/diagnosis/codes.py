@@ -11,6 +11,9 @@ from enum import StrEnum
 
 from cgrunbook.steps.token_sides import Check
 
+# Where each check has a page, under its code.
+PAGES = "docs/diagnosis.md"
+
 
 class Hop(StrEnum):
     """The parts of an image's way, in its order."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from cgrunbook.diagnosis import checks
 from cgrunbook.diagnosis.checks import Case, Way, blind, finding
-from cgrunbook.diagnosis.codes import CHECKS, Code, Hop
+from cgrunbook.diagnosis.codes import CHECKS, PAGES, Code, Hop
 from cgrunbook.diagnosis.readings import SECONDS, Readings, Unanswered, begun, crashed
 from cgrunbook.diagnosis.verdict import Looked, Verdict, verdict
 from cgrunbook.errors import CgrunbookError, NotSignedIn
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 # Seconds for what may pass by itself: long enough for a hiccup, and no more.
 PATIENCE = 2.0
-
-PAGES = "docs/diagnosis.md"
 
 _PUBLIC = "chainguard"
 

@@ -15,14 +15,11 @@ from functools import cache
 from importlib import resources
 from typing import Any, NamedTuple
 
-from cgrunbook.diagnosis.codes import CHECKS, Code, Reason
+from cgrunbook.diagnosis.codes import CHECKS, PAGES, Code, Reason
 from cgrunbook.redaction import Secret, one_line
-
-PAGES = "docs/diagnosis.md"
+from cgrunbook.steps.prerequisites import BLOB_HOST
 
 # --- who speaks
-
-BLOBS = "9236a389bd48b984df91adc1bc924620.r2.cloudflarestorage.com"
 
 # The kinds of hosts, the first that fits; what is none of them is somebody else's.
 _KINDS: Mapping[str, re.Pattern[str]] = {
@@ -31,7 +28,7 @@ _KINDS: Mapping[str, re.Pattern[str]] = {
         "pkg": r".*docker\.pkg\.dev|docker\.[a-z0-9-]+\.rep\.pkg\.dev",
         "cgr": r"cgr\.dev",
         "apk": r"(?:virtualapk|apk|packages|libraries)\.cgr\.dev",
-        "blobs": re.escape(BLOBS),
+        "blobs": re.escape(BLOB_HOST),
         "google": r"(?:artifactregistry|secretmanager|serviceusage|cloudresourcemanager|oauth2|iamcredentials)\.googleapis\.com"
         r"|google_(?:artifact_registry|secret_manager)_\w+|gcloud\.(?:artifacts|secrets)\.[\w.-]+",
         "chainguard": r"(?:console-api|issuer|dl)\.enforce\.dev|(?:auth|data|console)\.chainguard\.dev|enforce\.dev|chainctl",

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 # Where cgr.dev sends whoever asks for a blob.
-_BLOBS = "9236a389bd48b984df91adc1bc924620.r2.cloudflarestorage.com"
+BLOB_HOST = "9236a389bd48b984df91adc1bc924620.r2.cloudflarestorage.com"
 
 
 class CheckThisMachine(Proof):
@@ -222,9 +222,9 @@ def hosts(world: World, *, production: bool) -> list[NeededHost]:
             name, ask = "iamcredentials.googleapis.com", greeting(connection.iam_credentials)
             needed.append(NeededHost(name, "Chainguard: identity tokens", ask, always=False))
     if real:
-        ask = greeting(f"https://{_BLOBS}")
-        needed.append(NeededHost(_BLOBS, "a diagnosis' look at blobs", ask, required=False, always=False))
-    needed += [NeededHost("cgr.dev", "manifests, and tokens at /token"), NeededHost(_BLOBS, "layers")]
+        ask = greeting(f"https://{BLOB_HOST}")
+        needed.append(NeededHost(BLOB_HOST, "a diagnosis' look at blobs", ask, required=False, always=False))
+    needed += [NeededHost("cgr.dev", "manifests, and tokens at /token"), NeededHost(BLOB_HOST, "layers")]
     return needed
 
 
