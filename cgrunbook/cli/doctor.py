@@ -153,7 +153,7 @@ def doctor(
         from cgrunbook.cli.remedies import print_hosts
 
         raise typer.Exit(print_hosts(World(Cloud(connect_as(params), Attempts())), as_json=form is Form.JSON))
-    connection = None
+    world = None
     try:
         connection = connect_as(params)
     except NotSignedIn as error:
@@ -173,15 +173,16 @@ def doctor(
             suppress=hidden,
         )
     _print(found, form, where, Context.of(where))
-    if fresh and connection is not None:
+    if fresh and world is not None:
         from cgrunbook.cli.remedies import print_fresh, try_fresh
 
         print_fresh(try_fresh(params, values, found.ways))
     if bundled is not None:
         from cgrunbook.run.bundle import bundle, write_bundle
 
-        anew = World(Cloud(connection, Attempts(limit=PATIENCE))) if connection else None
-        write_bundle(bundled, bundle(found, anew, where, Path(), mask_names=mask_names))
+        if world is not None:
+            world.cloud.attempts.cancelled.clear()  # what was read is known there; what was not is asked for now
+        write_bundle(bundled, bundle(found, world, where, Path(), mask_names=mask_names))
         typer.echo(f"For a ticket: {bundled}", err=True)
     raise typer.Exit(found.verdict.exit_code)
 
